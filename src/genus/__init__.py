@@ -1,0 +1,29 @@
+"""genus: every family of generative model behind one interface, with numbers that may be compared."""
+
+from genus.learn import Trainer
+from genus.likelihood import Estimate, Exact, LogProb, LowerBound
+from genus.model import CapabilityError, DensityModel, Model
+from genus.models.baseline import Gaussian, IndependentHistogram
+from genus.networks import MLP, Conv, ResNet
+from genus.space import Space
+from genus.store import load
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MLP",
+    "CapabilityError",
+    "Conv",
+    "DensityModel",
+    "Estimate",
+    "Exact",
+    "Gaussian",
+    "IndependentHistogram",
+    "LogProb",
+    "LowerBound",
+    "Model",
+    "ResNet",
+    "Space",
+    "Trainer",
+    "load",
+]

@@ -1,0 +1,507 @@
+"""The one base class: a torch module and a scikit-learn estimator in one object.
+
+A family writes the mathematics on tensors of codes; this file gives it the verbs. What a model can do is
+the methods it has:
+
+    build(space)                 parameters and buffers, once the data are known        (required)
+    losses(x), or statistics(x) and maximise(sums), or learn(data)                      (one of them)
+    _log_prob(x) -> LogProb      gives  log_prob, score_samples, score
+    _sample(n, rng) -> x         gives  sample
+    _complete(x, rng) -> x       gives  complete; NaN marks what is missing
+    _encode(x) -> z, _decode(z) -> x   give  encode, decode, reconstruct, interpolate
+
+Models of p(x | given) take a second argument: losses(x, given), _log_prob(x, given), _sample(n, rng, given).
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import validate_data
+from torch import Tensor, nn
+
+from genus import learn, store
+from genus.learn import Data, Rows, Trainer, descend, generator
+from genus.likelihood import Exact, LogProb, LowerBound, concatenate, log_mean_exp, row_uniforms
+from genus.networks import MLP, Network, Settings, construct
+from genus.space import Space, head
+
+
+class CapabilityError(RuntimeError):
+    """A verb that exists but cannot answer here; the message names what can."""
+
+
+def _has(*hooks: str) -> Callable[[Any], bool]:
+    def check(model: Any) -> bool:
+        return all(hasattr(type(model), h) for h in hooks)
+
+    return check
+
+
+class Model(nn.Module, BaseEstimator):
+    """Base class of every family. The constructor of a subclass only stores its arguments."""
+
+    training = False
+    allow_nan: ClassVar[bool] = False  # may X hold missing values in fit and log_prob?
+    learned_shapes: ClassVar[tuple[str, ...]] = ()  # buffers whose shape is learned, not built
+    frozen: ClassVar[tuple[str, ...]] = ()  # parameters that no gradient moves
+    chunk = 4096  # rows a verb takes at a time
+
+    random_state: Any
+    space_: Space
+    rng: torch.Generator
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        self = super().__new__(cls)
+        nn.Module.__init__(self)
+        del self.__dict__["training"]  # a constructor sets nothing but its arguments
+        return self
+
+    def __init__(self) -> None:
+        pass
+
+    # ------------------------------------------------------------------ what a family writes
+
+    def build(self, space: Space) -> None:
+        """Create parameters and buffers (names end in ``_``) for rows of this space."""
+        raise NotImplementedError(f"{type(self).__name__} does not define build(space)")
+
+    def defaults(self, n: int) -> Trainer:
+        """The family's own good training settings for n rows."""
+        return Trainer()
+
+    def start(self, rows: Rows) -> None:
+        """Initialise from the training rows: scales, biases, first centres. Nothing by default."""
+
+    def learn(self, data: Data) -> None:
+        """How the model learns: descend its ``losses``. Staged and EM models override it."""
+        self.start(data.rows)
+        descend(self, data)
+
+    # ------------------------------------------------------------------ fit
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        given: Any = None,
+        space: Space | str | None = None,
+        validation: Any = None,
+        resume: Any = None,
+    ) -> Any:
+        """Learn from the rows of X.
+
+        X: array, DataFrame, tensor, dataset or ``genus.data`` set, (n, *shape). y: ignored, for scikit-learn.
+        given: (n, …) conditions, for models of p(x | given). space: a Space or a kind's name, where the
+        inferred one is not wanted. validation: rows, or the share of X, held out to stop early and keep the
+        best weights (0: none). resume: True, or the checkpoint file to go on from.
+        A failed fit leaves the old model whole. Returns self.
+        """
+        return self._fit(X, given, space, validation, resume, None)
+
+    def _fit(self, X: Any, given: Any, space: Any, validation: Any, resume: Any, weight: Any) -> Any:
+        fresh = type(self)(**self.get_params(deep=False))
+        fresh._learn(self, X, given, space, validation, resume, weight)
+        others = {k: v for k, v in self.__dict__.items() if k.startswith("_") and k not in fresh.__dict__}
+        self.__dict__ = {**others, **fresh.__dict__}
+        return self
+
+    def _learn(self, old: Model, X: Any, given: Any, space: Any, validation: Any, resume: Any, weight: Any) -> None:
+        self.space_ = Space.of(X, space)
+        _note_features(self, X)
+        trainer = self._trainer()
+        self.rng = generator(0)
+        if resume and hasattr(self, "losses"):
+            state = learn.open_checkpoint(resume, self, trainer)
+        else:
+            state = None
+        seed = state[1]["seed"] if state else seed_of(self.random_state)
+        self._seed, self._done = seed, []
+        rows = self._rows(X, weight)
+        if given is not None:
+            self._takes_given("losses" if hasattr(self, "losses") else "statistics")
+            self.given_space_ = Space.of(_column_vector(given))
+            rows.given = self.given_space_.encode(_column_vector(given), missing=False)
+            if len(rows.given) != len(rows):
+                raise ValueError(f"given has {len(rows.given)} rows, X has {len(rows)}")
+            rows.given = rows.given.to(torch.get_default_dtype())
+        trainer = trainer.over(self.defaults(len(rows)), learn.BASE).check()
+        rows, held = self._hold_out(rows, validation, trainer, seed)
+        device = trainer.device or ("cuda" if torch.cuda.is_available() and hasattr(self, "losses") else "cpu")
+        self.rng = generator(seed)
+        self.build(self.space_)
+        if device != "cpu":
+            self.to(device)
+            self.rng = generator(seed, device)
+            rows.to(device)
+            if held is not None:
+                held.to(device)
+        self._resume_from(old, resume, state)
+        self.learn(Data(rows, held, trainer, seed, state))
+        self.eval()
+        self.__dict__.pop("training", None)
+        self.__dict__.pop("rng", None)
+
+    def _resume_from(self, old: Model, resume: Any, state: Any) -> None:
+        """EM has no checkpoint file: it goes on from a saved model, or (True) from what this one already learned."""
+        if not resume or state is not None or hasattr(self, "losses"):
+            return
+        source = old if resume is True else store.load(resume, models=[type(self)])
+        if hasattr(source, "space_"):
+            if source.space_.shape != self.space_.shape:
+                raise ValueError(f"resume: the earlier model has rows of shape {source.space_.shape}, X of shape {self.space_.shape}")
+            self.load_state_dict(source.state_dict())
+            self.history_ = list(getattr(source, "history_", []))
+            self.n_iter_ = getattr(source, "n_iter_", 0)
+
+    def _rows(self, X: Any, weight: Any = None) -> Rows:
+        inner = getattr(X, "X", X) if isinstance(getattr(X, "space", None), Space) else X
+        big = isinstance(inner, np.memmap | torch.utils.data.Dataset) and not isinstance(inner, np.ndarray)
+        big = big or (isinstance(inner, np.memmap) and inner.nbytes > 2**31)
+        if big:
+            return Rows(_Stream(inner, self.space_, self.allow_nan))
+        x = self.space_.encode(X, missing=self.allow_nan, fractional=True)
+        rows = Rows(x, weight=weight)
+        rows.draw = self.space_.kind == "binary" and x.is_floating_point() and not bool(torch.isnan(x).any())
+        return rows
+
+    def _hold_out(self, rows: Rows, validation: Any, trainer: Trainer, seed: int) -> tuple[Rows, Rows | None]:
+        if validation is None or isinstance(validation, int | float):
+            share = (trainer.validation or 0.0) if validation is None else float(validation)
+            if not 0 <= share < 1:
+                raise ValueError(f"validation={validation!r}: a share of the rows from 0 up to 1, or the rows themselves")
+            return rows.split(share, seed)
+        return rows, Rows(self.space_.encode(validation, missing=self.allow_nan))
+
+    def _trainer(self) -> Trainer:
+        trainer = getattr(self, "trainer", None)
+        if trainer is None:
+            return Trainer()
+        if not isinstance(trainer, Trainer):
+            raise TypeError(f"trainer={trainer!r}: pass genus.Trainer(epochs=..., lr=...)")
+        return trainer
+
+    def _takes_given(self, hook: str) -> None:
+        if "given" not in inspect.signature(getattr(type(self), hook)).parameters:
+            raise CapabilityError(f"{type(self).__name__} does not model p(x | given): leave given out")
+
+    def network(self, blueprint: Network | None, in_shape: tuple[int, ...], out_shape: tuple[int, ...], default: Network | None = None) -> nn.Module:
+        """The module of a blueprint (``MLP()`` when None), its weights drawn from the model's own generator."""
+        return construct(blueprint or default or MLP(), in_shape, out_shape, getattr(self, "rng", None) or generator(0))
+
+    def set_params(self, **params: Any) -> Any:
+        """Set arguments; ``trainer__lr=0.1`` changes one field of a frozen settings object."""
+        plain = {k: v for k, v in params.items() if "__" not in k}
+        for k, v in params.items():
+            name, nested, key = k.partition("__")
+            if not nested:
+                continue
+            if name not in self.get_params(deep=False):
+                raise ValueError(f"Invalid parameter {name!r} for {type(self).__name__}: choose from {', '.join(self.get_params(deep=False))}")
+            value = plain.get(name, getattr(self, name))
+            if value is None:
+                value = Trainer() if name == "trainer" else MLP()
+            if isinstance(value, Settings):
+                plain[name] = value.replace(**{key: v})
+            else:
+                value.set_params(**{key: v})
+        return super().set_params(**plain)
+
+    # ------------------------------------------------------------------ verbs
+
+    @available_if(_has("_log_prob"))
+    def log_prob(self, X: Any, *, given: Any = None) -> LogProb:
+        """Log-probability of each row of X, in nats of the caller's units: Exact, LowerBound or Estimate."""
+        x, given = self._enter(X, given, "_log_prob")
+        parts = []
+        for i in range(0, len(x), self.chunk):
+            part = self._log_prob(x[i : i + self.chunk], *(g[i : i + self.chunk] for g in given))
+            seen = (~torch.isnan(x[i : i + self.chunk])).flatten(1).sum(1)
+            parts.append(concatenate([part.with_rows(dims=seen, measure=self.space_.measure)]))
+        return concatenate(parts)
+
+    @available_if(_has("_log_prob"))
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Log-probability of each row in nats, shape (n,)."""
+        return self.log_prob(X).nats
+
+    @available_if(_has("_log_prob"))
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean log-probability in nats."""
+        return self.log_prob(X).mean()
+
+    @available_if(_has("_sample"))
+    def sample(self, n: int = 1, *, given: Any = None, random_state: Any = None) -> Any:
+        """n draws from the model, in the type of the data it was fitted on. ``given``: one condition, or n of them."""
+        self._check_fitted()
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+            raise ValueError(f"n={n!r}: a positive number of samples is needed")
+        rng = self._stream(random_state)
+        more: tuple[Tensor, ...] = ()
+        if given is not None:
+            g = self._encode_given(given, "_sample")
+            if len(g) not in (1, n):
+                raise ValueError(f"given has {len(g)} rows: pass one, or n={n}")
+            more = (g.expand(n, *g.shape[1:]),)
+        with torch.no_grad():
+            return self.space_.decode(self._sample(int(n), rng, *more))
+
+    @available_if(_has("_complete"))
+    def complete(self, X: Any, n: int | None = None, *, mask: Any = None, random_state: Any = None) -> Any:
+        """X with its missing cells drawn from p(missing | observed); with n, a leading axis of n completions.
+
+        Missing are the NaN cells, or those where ``mask`` (boolean, the shape of X) is True.
+        """
+        self._check_fitted()
+        x = self._encode_rows(X, missing=True)
+        x = x.to(torch.get_default_dtype()) if not x.is_floating_point() else x.clone()
+        if mask is not None:
+            m = torch.as_tensor(np.asarray(mask), dtype=torch.bool)
+            if m.shape != x.shape:
+                try:
+                    m = m.expand(x.shape)
+                except RuntimeError:
+                    raise ValueError(f"mask has shape {tuple(m.shape)}, X has {tuple(x.shape)}") from None
+            x[m] = math.nan
+        if n is not None and (isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1):
+            raise ValueError(f"n={n!r}: a positive number of completions is needed")
+        rng = self._stream(random_state)
+        draws = []
+        with torch.no_grad():
+            for _ in range(n or 1):
+                filled = [self._complete(c.to(self._device()), rng) for c in x.split(self.chunk)]
+                out = torch.cat(filled).cpu().reshape(x.shape)
+                draws.append(torch.where(torch.isnan(x), out.to(x.dtype), x))
+        return self.space_.decode(draws[0] if n is None else torch.stack(draws))
+
+    @available_if(_has("_encode"))
+    def encode(self, X: Any) -> np.ndarray:
+        """The latent representation of each row, shape (n, …)."""
+        x, _ = self._enter(X, None, "_encode")
+        return self._chunked(self._encode, x).numpy()
+
+    @available_if(_has("_decode"))
+    def decode(self, Z: Any) -> Any:
+        """The observation of each latent row, in the caller's type."""
+        self._check_fitted()
+        z = torch.as_tensor(np.asarray(Z), dtype=torch.get_default_dtype(), device=self._device())
+        with torch.no_grad():
+            return self.space_.decode(self._chunked(self._decode, z))
+
+    @available_if(_has("_encode", "_decode"))
+    def reconstruct(self, X: Any) -> Any:
+        """decode(encode(X))."""
+        x, _ = self._enter(X, None, "_encode")
+        return self.space_.decode(self._chunked(lambda c: self._decode(self._encode(c)), x))
+
+    @available_if(_has("_encode", "_decode"))
+    def interpolate(self, a: Any, b: Any, steps: int = 8) -> Any:
+        """Decodings along the straight line from row a to row b in latent space, ends included; (steps, *shape)."""
+        if not isinstance(steps, int) or steps < 2:
+            raise ValueError(f"steps={steps!r}: at least 2 are needed")
+        x, _ = self._enter(_stack(a, b, self.space_ if hasattr(self, "space_") else None), None, "_encode")
+        with torch.no_grad():
+            za, zb = self._encode(x)
+            t = torch.linspace(0, 1, steps, dtype=za.dtype, device=za.device).reshape(-1, *[1] * za.dim())
+            return self.space_.decode(self._decode((1 - t) * za + t * zb))
+
+    def save(self, path: str | Path) -> None:
+        """Write the fitted model to one file (safetensors with JSON, no pickle), atomically."""
+        self._check_fitted()
+        store.save(self, path)
+
+    def n_parameters(self) -> int:
+        """Number of learned values."""
+        self._check_fitted()
+        return sum(p.numel() for p in self.parameters())
+
+    # ------------------------------------------------------------------ between the caller and the tensors
+
+    def _check_fitted(self) -> None:
+        if not self.__sklearn_is_fitted__():
+            raise NotFittedError(f"This {type(self).__name__} instance is not fitted yet. Call 'fit' with appropriate arguments first.")
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "space_") and bool(self._parameters or self._buffers or self._modules)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = type(self).allow_nan
+        tags.input_tags.three_d_array = True
+        return tags
+
+    def __repr__(self) -> str:  # type: ignore[override]
+        return BaseEstimator.__repr__(self)
+
+    def _device(self) -> torch.device:
+        for t in (*self.parameters(), *self.buffers()):
+            return t.device
+        return torch.device("cpu")
+
+    def _stream(self, random_state: Any) -> torch.Generator:
+        state = self.random_state if random_state is None else random_state
+        return generator(seed_of(state), self._device())
+
+    def _encode_rows(self, X: Any, *, missing: bool) -> Tensor:
+        inner = getattr(X, "X", X) if isinstance(getattr(X, "space", None), Space) else X
+        if len(self.space_.shape) == 1 and getattr(inner, "ndim", 2) == 2 and not isinstance(inner, torch.utils.data.Dataset):
+            validate_data(self, inner, skip_check_array=True, reset=False)
+        return self.space_.encode(inner, missing=missing)
+
+    def _encode_given(self, given: Any, hook: str) -> Tensor:
+        self._takes_given(hook)
+        if not hasattr(self, "given_space_"):
+            raise CapabilityError(f"this {type(self).__name__} was fitted without given=: it has no conditions")
+        if np.ndim(given) == 0:
+            given = np.asarray([given])
+        return self.given_space_.encode(_column_vector(given), missing=False).to(self._device(), torch.get_default_dtype())
+
+    def _enter(self, X: Any, given: Any, hook: str) -> tuple[Tensor, tuple[Tensor, ...]]:
+        self._check_fitted()
+        x = self._encode_rows(X, missing=self.allow_nan).to(self._device())
+        x = x.to(torch.get_default_dtype()) if not x.is_floating_point() else x
+        if given is None:
+            if hasattr(self, "given_space_"):
+                raise ValueError(f"this {type(self).__name__} models p(x | given): pass given=")
+            return x, ()
+        g = self._encode_given(given, hook)
+        if len(g) not in (1, len(x)):
+            raise ValueError(f"given has {len(g)} rows, X has {len(x)}")
+        return x, (g.expand(len(x), *g.shape[1:]),)
+
+    def _chunked(self, f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return torch.cat([f(c).cpu() for c in x.split(self.chunk)])
+
+
+class DensityModel(Model):
+    """A model of real vectors, p(y) on R^d, made to serve every space.
+
+    Discrete coordinates are dequantised, y = x + u with u ~ U[−½, ½), so that
+    P(x) = ∫ p(x + u) du ≥ exp E log p(x + u): the bound reported is log (1/k) Σ p(x + u_k), a ``LowerBound``
+    on a probability. Purely continuous rows get ``Exact`` densities. (Uria et al., 2013; Theis et al., 2016.)
+
+    A family writes ``log_density(y)``, ``draw(n, rng)`` and, to complete, ``draw_given(y, rng)`` with NaN
+    where y is missing, all on float64 (n, d).
+    """
+
+    points = 16  # dequantisation points a row
+
+    def log_density(self, y: Tensor) -> Tensor:
+        """log p(y), (n, d) → (n,); missing entries are integrated out where the family can."""
+        raise NotImplementedError
+
+    def real(self, x: Tensor, rng: torch.Generator | None = None) -> Tensor:
+        """Rows of codes as real vectors y of shape (n, d), dequantised with noise of ``rng``."""
+        y = x.flatten(1).double()
+        discrete = self.space_.discrete.to(y.device)
+        if discrete.any():
+            u = torch.rand(y.shape, generator=rng, dtype=y.dtype, device=y.device) - 0.5
+            y = torch.where(discrete, y + u, y)
+        return y
+
+    def unreal(self, y: Tensor) -> Tensor:
+        """Real vectors back to codes: rounded and kept in range where discrete."""
+        top = torch.tensor(self.space_.cardinality, dtype=y.dtype, device=y.device) - 1
+        codes = torch.minimum(torch.round(y).clamp_min(0), top.clamp_min(0))
+        return torch.where(self.space_.discrete.to(y.device), codes, y).reshape(-1, *self.space_.shape)
+
+    def _log_prob(self, x: Tensor) -> LogProb:
+
+        y = x.flatten(1).double()
+        discrete = self.space_.discrete.to(y.device)
+        if not discrete.any():
+            return Exact(self.log_density(y))
+        u = row_uniforms(x, self.points, y.shape[1]).to(y.dtype) - 0.5
+        log_p = torch.stack([self.log_density(torch.where(discrete, y + u[:, k], y)) for k in range(self.points)], 1)
+        value, stderr, ess = log_mean_exp(log_p, 1)
+        return LowerBound(value, stderr, detail={"k": self.points, "ess": float(ess.mean())})
+
+    def _sample(self, n: int, rng: torch.Generator) -> Tensor:
+        return self.unreal(self.draw(n, rng))
+
+    def draw(self, n: int, rng: torch.Generator) -> Tensor:
+        """n draws of y, (n, d)."""
+        raise NotImplementedError
+
+
+def seed_of(random_state: Any) -> int:
+    """An integer seed from None (fresh entropy), an int, or a numpy generator."""
+    if random_state is None:
+        return int(np.random.SeedSequence().generate_state(1, np.uint64)[0]) % 2**62
+    if isinstance(random_state, bool) or not isinstance(random_state, int | np.integer | np.random.RandomState | np.random.Generator):
+        raise ValueError(f"random_state={random_state!r}: pass an integer, a numpy generator, or None")
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**62))
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31 - 1))
+    return int(random_state) % 2**62
+
+
+class _Stream:
+    """Rows read from a dataset or memory map as they are needed."""
+
+    def __init__(self, source: Any, space: Space, missing: bool) -> None:
+        self.source, self.space, self.missing = source, space, missing
+        self.shape = (len(source), *space.shape)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        rows = range(*index.indices(len(self))) if isinstance(index, slice) else index.tolist()
+        if isinstance(self.source, np.memmap):
+            batch = np.asarray(self.source[list(rows)])
+        else:
+            batch = head(_Rows(self.source, list(rows)))
+        return self.space.encode(batch, missing=self.missing)
+
+
+class _Rows(torch.utils.data.Dataset):  # type: ignore[type-arg]
+    def __init__(self, source: Any, rows: list[int]) -> None:
+        self.source, self.rows = source, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i: int) -> Any:
+        return self.source[self.rows[i]]
+
+
+def _column_vector(given: Any) -> Any:
+    """Conditions as rows: a vector of labels becomes one column."""
+    if isinstance(given, Tensor):
+        return given.reshape(-1, 1) if given.dim() == 1 else given
+    if hasattr(given, "columns"):
+        return given
+    a = np.asarray(given)
+    return a.reshape(-1, 1) if a.ndim == 1 else a
+
+
+def _note_features(model: Model, X: Any) -> None:
+    inner = getattr(X, "X", X) if isinstance(getattr(X, "space", None), Space) else X
+    if len(model.space_.shape) == 1 and not isinstance(inner, torch.utils.data.Dataset):
+        validate_data(model, inner, skip_check_array=True, reset=True)
+    model.n_features_in_ = model.space_.dim
+
+
+def _stack(a: Any, b: Any, space: Space | None) -> Any:
+    if hasattr(a, "columns") or hasattr(a, "to_frame"):
+        import pandas as pd
+
+        frames = [v.to_frame().T if isinstance(v, pd.Series) else v for v in (a, b)]
+        return pd.concat(frames, ignore_index=True)
+    rows = [np.asarray(v) for v in (a, b)]
+    if space is not None:
+        rows = [r.reshape(space.shape) for r in rows]
+    return np.stack(rows)

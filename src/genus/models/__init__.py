@@ -1,0 +1,1 @@
+"""One family a file: equations first, then code in their symbols."""

@@ -1,0 +1,238 @@
+"""Blueprints: how a network is described before its sizes are known.
+
+A blueprint is a small frozen settings object; called with the input and output shapes of one row it
+makes an ``nn.Module``. Any callable ``(in_shape, out_shape) -> nn.Module`` serves in its place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Shape = tuple[int, ...]
+Network = Callable[[Shape, Shape], nn.Module]
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "tanh": nn.Tanh,
+    "softplus": nn.Softplus,
+}
+
+
+class Settings:
+    """Frozen dataclass with scikit-learn's ``get_params``, so that ``model__encoder__width`` can be searched."""
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Every field and its value."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+
+    def replace(self, **changes: Any) -> Any:
+        """A copy with some fields changed."""
+        known = self.get_params()
+        for name in changes:
+            if name not in known:
+                raise ValueError(f"{type(self).__name__} has no field {name!r}: choose from {', '.join(known)}")
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+
+def _activation(name: str) -> nn.Module:
+    if name not in ACTIVATIONS:
+        raise ValueError(f"activation={name!r} is unknown: choose from {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]()
+
+
+def _within(name: str, value: int, low: int, high: int) -> None:
+    if not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{name}={value!r}: an integer from {low} to {high} is needed")
+
+
+@dataclass(frozen=True)
+class MLP(Settings):
+    """A multilayer perceptron: ``depth`` hidden layers of ``width`` units.
+
+    ``dropout`` drops inputs of the first layer while training (a denoising regulariser, from 0 to 1).
+    """
+
+    width: int = 512
+    depth: int = 2
+    activation: str = "relu"
+    dropout: float = 0.0
+
+    def __call__(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+        _within("MLP(width)", self.width, 1, 1 << 20)
+        _within("MLP(depth)", self.depth, 0, 1000)
+        sizes = [math.prod(in_shape), *[self.width] * self.depth]
+        layers: list[nn.Module] = [nn.Flatten()]
+        if self.dropout:
+            layers.append(Dropout(self.dropout))
+        for a, b in zip(sizes, sizes[1:], strict=False):
+            layers += [Linear(a, b), _activation(self.activation)]
+        return nn.Sequential(*layers, Linear(sizes[-1], math.prod(out_shape)), nn.Unflatten(1, out_shape))
+
+
+@dataclass(frozen=True)
+class ResNet(Settings):
+    """A residual perceptron: ``depth`` blocks x + W₂ φ(W₁ norm(x)) of ``width`` units; the last map starts at 0."""
+
+    width: int = 256
+    depth: int = 2
+    activation: str = "silu"
+
+    def __call__(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+        _within("ResNet(width)", self.width, 1, 1 << 20)
+        _within("ResNet(depth)", self.depth, 0, 1000)
+        blocks = [_Residual(self.width, self.activation) for _ in range(self.depth)]
+        first = Linear(math.prod(in_shape), self.width)
+        last = Linear(self.width, math.prod(out_shape))
+        return nn.Sequential(nn.Flatten(), first, *blocks, _activation(self.activation), last, nn.Unflatten(1, out_shape))
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int, activation: str) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.LayerNorm(width), Linear(width, width), _activation(activation), Linear(width, width, zero=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+@dataclass(frozen=True)
+class Conv(Settings):
+    """A convolutional network on images (C, H, W): ``depth`` halvings of the resolution, then one linear layer.
+
+    Turned round (a vector in, an image out) it starts from the linear layer and doubles the resolution.
+    """
+
+    channels: int = 32
+    depth: int = 2
+    activation: str = "relu"
+
+    def __call__(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+        _within("Conv(channels)", self.channels, 1, 1 << 14)
+        _within("Conv(depth)", self.depth, 0, 8)
+        if len(in_shape) == 3:
+            return self._down(in_shape, out_shape)
+        if len(out_shape) == 3:
+            return self._up(in_shape, out_shape)
+        raise ValueError(f"Conv needs images (C, H, W) on one side, got {in_shape} and {out_shape}: use MLP, or a space with a layout")
+
+    def _sizes(self, h: int, w: int) -> list[tuple[int, int]]:
+        sizes = [(h, w)]
+        for _ in range(self.depth):
+            h, w = (h + 1) // 2, (w + 1) // 2
+            sizes.append((h, w))
+        return sizes
+
+    def _down(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+        c, h, w = in_shape
+        layers: list[nn.Module] = []
+        width = self.channels
+        for i in range(self.depth):
+            width = self.channels * 2**i
+            layers += [Conv2d(c, width, 3, stride=2, padding=1), _activation(self.activation)]
+            c = width
+        h, w = self._sizes(h, w)[-1]
+        return nn.Sequential(*layers, nn.Flatten(), Linear(c * h * w, math.prod(out_shape)), nn.Unflatten(1, out_shape))
+
+    def _up(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+        out, h, w = out_shape
+        sizes = self._sizes(h, w)
+        c = self.channels * 2 ** max(self.depth - 1, 0)
+        h, w = sizes[-1]
+        layers: list[nn.Module] = [nn.Flatten(), Linear(math.prod(in_shape), c * h * w), nn.Unflatten(1, (c, h, w)), _activation(self.activation)]
+        for i in reversed(range(self.depth)):
+            width = self.channels * 2 ** max(i - 1, 0)
+            th, tw = sizes[i]
+            extra = (th - (2 * h - 1), tw - (2 * w - 1))  # odd sizes: 7 → 13 or 14
+            layers += [ConvTranspose2d(c, width, 3, stride=2, padding=1, output_padding=extra), _activation(self.activation)]
+            c, h, w = width, th, tw
+        return nn.Sequential(*layers, Conv2d(c, out, 3, padding=1))
+
+
+# ---------------------------------------------------------------------- layers whose weights are drawn by initialise()
+
+
+class Linear(nn.Linear):
+    """nn.Linear that draws nothing from the global random state; ``zero=True`` starts it at 0."""
+
+    def __init__(self, n_in: int, n_out: int, bias: bool = True, zero: bool = False) -> None:
+        super().__init__(n_in, n_out, bias)
+        self.zero = zero
+
+    def reset_parameters(self) -> None:
+        """Left to :func:`initialise`."""
+
+
+class Conv2d(nn.Conv2d):
+    """nn.Conv2d that draws nothing from the global random state."""
+
+    def reset_parameters(self) -> None:
+        """Left to :func:`initialise`."""
+
+
+class ConvTranspose2d(nn.ConvTranspose2d):
+    """nn.ConvTranspose2d that draws nothing from the global random state."""
+
+    def reset_parameters(self) -> None:
+        """Left to :func:`initialise`."""
+
+
+class Dropout(nn.Module):
+    """Dropout whose mask comes from the generator that the model lends it while training."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        if not 0 <= p < 1:
+            raise ValueError(f"dropout={p}: a number from 0 up to 1 is needed")
+        self.p = p
+        self.rng: torch.Generator | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        keep = torch.rand(x.shape, generator=self.rng, device=x.device) >= self.p
+        return x * keep / (1 - self.p)
+
+
+def initialise(network: nn.Module, rng: torch.Generator) -> nn.Module:
+    """Draw the weights of genus's own layers: uniform with variance 1/(3 fan-in) (He et al., 2015, gain as in torch)."""
+    for layer in network.modules():
+        if isinstance(layer, Dropout):
+            layer.rng = rng
+        if not isinstance(layer, Linear | Conv2d | ConvTranspose2d) or layer.weight.is_meta:
+            continue
+        fan_in = layer.weight[0].numel() if not isinstance(layer, ConvTranspose2d) else layer.weight[:, 0].numel()
+        bound = 0.0 if getattr(layer, "zero", False) else 1 / math.sqrt(max(fan_in, 1))
+        with torch.no_grad():
+            layer.weight.uniform_(-bound, bound, generator=rng)
+            if layer.bias is not None:
+                layer.bias.uniform_(-bound, bound, generator=rng)
+    return network
+
+
+_GLOBAL = threading.Lock()
+
+
+def construct(blueprint: Network, in_shape: Shape, out_shape: Shape, rng: torch.Generator) -> nn.Module:
+    """Make the network. A caller's own callable may draw from torch's global state, which is put back after."""
+    if isinstance(blueprint, Settings):
+        return initialise(blueprint(in_shape, out_shape), rng)
+    if not callable(blueprint):
+        raise TypeError(f"{blueprint!r} is no blueprint: pass MLP(), Conv(), ResNet() or a callable (in_shape, out_shape) -> nn.Module")
+    with _GLOBAL:
+        before = torch.random.get_rng_state()
+        try:
+            torch.random.manual_seed(int(torch.randint(2**62, (), generator=rng)))
+            return initialise(blueprint(in_shape, out_shape), rng)
+        finally:
+            torch.random.set_rng_state(before)

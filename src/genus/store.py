@@ -1,0 +1,228 @@
+"""Files that hold models and checkpoints: one safetensors file, its JSON in the metadata, a SHA-256 over all of it.
+
+A file is written beside its destination, flushed to disk, then renamed over it: a reader sees the old
+file or the new one, never half of either. Nothing in it is code; loading runs none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from genus.model import Model
+
+FORMAT = 1
+BLANK = "0" * 64
+
+
+class StoreError(ValueError):
+    """A file that cannot be read: damaged, foreign, or of a newer format."""
+
+
+def write(path: str | Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """Write tensors and JSON atomically. Raises OSError and leaves the old file whole when the disk is full."""
+    path = Path(path)
+    header = {"genus": json.dumps({"format": FORMAT, **meta}, allow_nan=True), "sha256": BLANK}
+    flat = {k: _plain(v) for k, v in tensors.items()}
+    body = bytearray(safetensors.torch.save(flat, header))
+    where = _digest_at(body)
+    body[where : where + 64] = hashlib.sha256(body).hexdigest().encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as f:
+            f.write(body)
+            f.flush()
+            os.fsync(f.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    with contextlib.suppress(OSError):  # the rename itself, on file systems that can flush a folder
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+
+
+def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors, JSON) of a file of :func:`write`, after its checksum. Raises StoreError, FileNotFoundError."""
+    path = Path(path)
+    if path.is_dir():
+        raise StoreError(f"{path} is a folder, not a genus file")
+    data = bytearray(path.read_bytes())
+    header = _header(data, path)
+    meta = header.get("__metadata__") or {}
+    if "genus" not in meta or "sha256" not in meta:
+        raise StoreError(f"{path} is not a genus file (a safetensors file of another program?)")
+    where = _digest_at(data)
+    found = bytes(data[where : where + 64]).decode("ascii", "replace")
+    data[where : where + 64] = BLANK.encode()
+    if hashlib.sha256(data).hexdigest() != found:
+        raise StoreError(f"{path} is damaged: its SHA-256 does not match. Restore it from a backup or fit again")
+    facts = json.loads(meta["genus"])
+    if facts.get("format", 0) > FORMAT:
+        raise StoreError(f"{path} has format {facts['format']}; this genus reads up to {FORMAT}: upgrade genus")
+    return safetensors.torch.load(bytes(data)), facts
+
+
+def _header(data: bytearray, path: Path) -> dict[str, Any]:
+    size = int.from_bytes(data[:8], "little") if len(data) >= 8 else 0
+    try:
+        if not 2 <= size <= len(data) - 8:
+            raise ValueError
+        header = json.loads(bytes(data[8 : 8 + size]))
+        if not isinstance(header, dict):
+            raise ValueError
+    except (ValueError, RecursionError):
+        raise StoreError(f"{path} is damaged or not a genus file: its header cannot be read") from None
+    return header
+
+
+def _digest_at(body: bytearray) -> int:
+    """Where the 64 digits of the checksum stand."""
+    key = b'"sha256":"'
+    where = body.find(key)
+    if where < 0:
+        raise StoreError("the file has no checksum: it is damaged or not a genus file")
+    return where + len(key)
+
+
+def _plain(t: Tensor) -> Tensor:
+    """A dense, unshared copy on the CPU, which is what safetensors takes."""
+    return t.detach().to("cpu", copy=True).contiguous(memory_format=torch.contiguous_format)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+# ---------------------------------------------------------------------- values in JSON
+
+
+def to_json(value: Any, name: str) -> Any:
+    """A constructor argument or learned fact as JSON; TypeError that names it when it cannot be."""
+    import numpy as np
+
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray | Tensor):
+        return {"!": "array", "dtype": str(value.dtype).removeprefix("torch."), "values": value.tolist()}
+    if isinstance(value, tuple):
+        return {"!": "tuple", "values": [to_json(v, name) for v in value]}
+    if isinstance(value, list):
+        return [to_json(v, name) for v in value]
+    if isinstance(value, dict):
+        return {"!": "dict", "items": [[to_json(k, name), to_json(v, name)] for k, v in value.items()]}
+    if hasattr(value, "get_params"):
+        params = {k: to_json(v, f"{name}.{k}") for k, v in value.get_params(deep=False).items()}
+        return {"!": type(value).__name__, "params": params}
+    if hasattr(value, "to_json"):
+        return {"!": type(value).__name__, "json": value.to_json()}
+    if isinstance(value, np.random.RandomState | np.random.Generator):
+        return None
+    raise TypeError(f"{name}={value!r} cannot be saved: use a blueprint such as genus.MLP instead of a plain function or module")
+
+
+def from_json(value: Any, known: dict[str, type]) -> Any:
+    """The value of :func:`to_json`; classes are looked up among ``known`` names only."""
+    import numpy as np
+
+    if isinstance(value, list):
+        return [from_json(v, known) for v in value]
+    if not isinstance(value, dict):
+        return value
+    sort = value.get("!")
+    if sort == "tuple":
+        return tuple(from_json(v, known) for v in value["values"])
+    if sort == "dict":
+        return {from_json(k, known): from_json(v, known) for k, v in value["items"]}
+    if sort == "array":
+        return np.asarray(value["values"], dtype=value["dtype"])
+    if sort not in known:
+        raise StoreError(f"the file names {sort!r}, which genus does not know: pass its class to load(path, models=[...])")
+    if "json" in value:
+        return known[sort].from_json(value["json"])  # type: ignore[attr-defined]
+    return known[sort](**{k: from_json(v, known) for k, v in value["params"].items()})
+
+
+# ---------------------------------------------------------------------- models
+
+
+def save(model: Model, path: str | Path) -> None:
+    """Save a fitted model: parameters, constructor arguments, space and history, in one file."""
+    write(path, model.state_dict(), {"model": describe(model)})
+
+
+def describe(model: Model) -> dict[str, Any]:
+    """Everything of a model that is not a tensor, as JSON."""
+    import genus
+
+    name = type(model).__name__
+    params = {k: to_json(v, f"{name}({k})") for k, v in model.get_params(deep=False).items()}
+    facts = {k: to_json(v, k) for k, v in vars(model).items() if k.endswith("_") and not k.startswith("_")}
+    return {"class": name, "params": params, "facts": facts, "genus": genus.__version__}
+
+
+def load(path: str | Path, *, models: Iterable[type] = ()) -> Any:
+    """Load what ``Model.save`` wrote. Classes are found among genus's own names and ``models``.
+
+    Raises StoreError when the file is damaged, foreign, newer, or its shapes are not the model's.
+    """
+    tensors, meta = read(path)
+    if "model" not in meta:
+        raise StoreError(f"{path} is a training checkpoint, not a model: give it to fit(resume=...)")
+    return revive(meta["model"], tensors, models, str(path))
+
+
+def revive(said: dict[str, Any], tensors: dict[str, Tensor], models: Iterable[type] = (), path: str = "the file") -> Any:
+    """The model of a description and its tensors. Shapes are compared before anything is allocated."""
+    import genus
+    from genus.model import Model
+
+    known = {n: c for n in genus.__all__ if isinstance(c := getattr(genus, n), type)}
+    known |= {c.__name__: c for c in models}
+    cls = known.get(said["class"])
+    if cls is None or not issubclass(cls, Model):
+        raise StoreError(f"{path} holds a {said['class']!r}, which genus does not know: pass its class to load(path, models=[...])")
+    try:
+        model = cls(**{k: from_json(v, known) for k, v in said["params"].items()})
+        for k, v in said["facts"].items():
+            if k.endswith("_") and not k.startswith("_"):
+                setattr(model, k, from_json(v, known))
+        with torch.device("meta"):
+            model.build(model.space_)
+        expected = model.state_dict()
+        for name, t in tensors.items():
+            learned = name in model.learned_shapes
+            if name not in expected or (expected[name].shape != t.shape and not learned):
+                raise ValueError(f"the tensor {name!r} of shape {tuple(t.shape)} has no place in this {said['class']}")
+        absent = set(expected) - set(tensors)
+        if absent:
+            raise ValueError(f"the tensor {min(absent)!r} is missing")
+        for name in set(model.learned_shapes) & set(tensors):
+            model.get_submodule(name.rpartition(".")[0])._buffers[name.rpartition(".")[2]] = tensors[name]
+        model.load_state_dict(tensors, assign=True)
+    except StoreError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as e:
+        raise StoreError(f"{path} does not describe a working {said['class']}: {e}") from e
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in model.frozen)
+    return model.eval()
