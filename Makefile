@@ -1,0 +1,68 @@
+# The commands of genus. `make` alone lists them.
+#
+# Needs Python 3.11 or newer, git and make. PYTHON=... picks another interpreter, WORKERS=... the number of
+# test processes, PYTEST=... more arguments of pytest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+BENCH := .bench/venv
+WORKERS ?= 2
+PYTEST ?=
+# the first Python that is new enough; python3.11 is the one that constraints.txt was made for
+ifeq ($(origin PYTHON), undefined)
+PYTHON := $(shell for p in python3.11 python3 python3.12 python3.13 python; do \
+	if $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
+endif
+# one thread a process: two test processes on two cores, and the same numbers everywhere
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+
+.PHONY: help setup demo test check bench clean
+
+help:  ## list the commands
+	@echo 'genus: every family of generative model behind one interface'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|' 2>/dev/null \
+		|| grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## make .venv with everything that the other commands need
+
+$(READY): pyproject.toml constraints.txt
+	@if [ -z '$(PYTHON)' ]; then \
+		echo 'genus needs Python 3.11 or newer with its venv module, and found none.' >&2; \
+		echo 'Install it (on Debian: apt-get install python3 python3-venv), or name one: make PYTHON=/path/to/python3.11' >&2; exit 1; fi
+	@echo "Setting up $(VENV) with $$($(PYTHON) --version); this downloads PyTorch the first time."
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)  ## compare five models on the digits and write report.html
+	$(BIN)/genus compare digits --report report.html
+	@echo "The report is in $(CURDIR)/report.html: open it in a browser."
+
+test: $(READY)  ## run the tests, offline
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST)
+
+check: $(READY)  ## ruff, mypy and the tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	@$(MAKE) --no-print-directory test
+
+$(BENCH)/.ready: pyproject.toml constraints.txt benchmarks/requirements.txt
+	@if [ -z '$(PYTHON)' ]; then echo 'genus needs Python 3.11 or newer: make PYTHON=/path/to/python3.11' >&2; exit 1; fi
+	@[ -x $(BENCH)/bin/python ] || { mkdir -p .bench; $(PYTHON) -m venv $(BENCH); }
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement benchmarks/requirements.txt
+	@touch $@
+
+bench: $(BENCH)/.ready  ## genus beside its peers; writes benchmarks/RESULTS.md (GENUS_DATA=folder with mnist.npz)
+	$(BENCH)/bin/python benchmarks/run.py
+
+clean:  ## remove the environments, caches and the report
+	rm -rf $(VENV) .bench build dist report.html .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
