@@ -4,6 +4,7 @@ from genus.learn import Trainer
 from genus.likelihood import Estimate, Exact, LogProb, LowerBound
 from genus.model import CapabilityError, DensityModel, Model
 from genus.models.baseline import Gaussian, IndependentHistogram
+from genus.models.vae import VAE
 from genus.networks import MLP, Conv, ResNet
 from genus.space import Space
 from genus.store import load
@@ -25,5 +26,6 @@ __all__ = [
     "ResNet",
     "Space",
     "Trainer",
+    "VAE",
     "load",
 ]
