@@ -10,126 +10,32 @@ import contextlib
 import contextvars
 import copy
 import math
-import signal
-import threading
 import time
 import warnings
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from genus import store
-from genus.networks import Settings
+from genus import checkpoint
+from genus.likelihood import Estimate
+from genus.progress import Bar, CtrlC
+from genus.rows import Rows, generator
+from genus.trainer import BASE, PRECISIONS, SCHEDULES, Trainer
 
 if TYPE_CHECKING:
     from genus.model import Model
 
-__all__ = ["Data", "DivergenceError", "Rows", "Trainer", "descend", "generator", "solve", "time_limit"]
+__all__ = ["Data", "DivergenceError", "Rows", "Trainer", "accumulate", "descend", "generator", "solve", "time_limit"]
+
+Objective = Callable[..., "Tensor | float | None"]
 
 
 class DivergenceError(FloatingPointError):
     """Training left the finite numbers and no earlier state could save it."""
 
-
-@dataclass(frozen=True)
-class Trainer(Settings):
-    """How a gradient is descended. Every field is None = the model's own good value.
-
-    epochs: passes over the rows. max_steps: a cap on optimiser steps. max_time: seconds; the learning-rate
-        schedule is stretched to end with whichever budget ends first.
-    batch_size: rows a step.
-    optimizer: ``adam``, ``adamw``, ``sgd`` or ``rmsprop``; lr: its peak rate; momentum: of sgd;
-        betas: of adam; weight_decay: its decay.
-    schedule: ``constant``, ``linear`` or ``cosine`` decay of the rate to 0; warmup: steps of linear growth first.
-    grad_clip: largest gradient norm a step. ema: decay of an exponential moving average of the weights,
-        which is what is validated and kept.
-    validation: share of the rows held out, 0 to 1. patience: epochs without progress before stopping.
-    device: ``cpu``, ``cuda``, …; precision: ``float32``, ``bfloat16`` or ``float16`` autocast;
-        compile: pass the networks through torch.compile; threads: of the processor, while training.
-    checkpoint: file that holds the whole state of training, rewritten every ``checkpoint_every`` seconds
-        and at the end; ``fit(X, resume=True)`` goes on from it bit for bit.
-    progress: show a bar on stderr (None: where stderr is a terminal).
-    """
-
-    epochs: int | None = None
-    max_steps: int | None = None
-    max_time: float | None = None
-    batch_size: int | None = None
-    optimizer: str | None = None
-    lr: float | None = None
-    momentum: float | None = None
-    betas: tuple[float, float] | None = None
-    weight_decay: float | None = None
-    schedule: str | None = None
-    warmup: int | None = None
-    grad_clip: float | None = None
-    ema: float | None = None
-    validation: float | None = None
-    patience: int | None = None
-    device: str | None = None
-    precision: str | None = None
-    compile: bool | None = None
-    threads: int | None = None
-    checkpoint: str | Path | None = None
-    checkpoint_every: float | None = None
-    progress: bool | None = None
-
-    def over(self, *others: Trainer) -> Trainer:
-        """These settings, with the fields left at None taken from ``others``, first come first served."""
-        values = self.get_params()
-        for other in others:
-            values = {k: getattr(other, k) if v is None else v for k, v in values.items()}
-        return Trainer(**values)
-
-    def check(self) -> Trainer:
-        """Raise ValueError for a value out of range."""
-        positive = ("epochs", "max_steps", "batch_size", "threads")
-        for name in positive:
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise ValueError(f"Trainer({name}={value!r}): a positive whole number is needed")
-        for name in ("lr", "max_time", "grad_clip"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"Trainer({name}={value!r}): a positive number is needed")
-        for name in ("ema", "validation", "momentum"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < 1:
-                raise ValueError(f"Trainer({name}={value!r}): a number from 0 up to 1 is needed")
-        for name, known in (("schedule", _SCHEDULES), ("optimizer", _OPTIMIZERS), ("precision", _PRECISIONS)):
-            value = getattr(self, name)
-            if value is not None and value not in known:
-                raise ValueError(f"Trainer({name}={value!r}) is unknown: choose from {', '.join(known)}")
-        return self
-
-
-_SCHEDULES: dict[str, Callable[[float], float]] = {
-    "constant": lambda f: 1.0,
-    "linear": lambda f: 1.0 - f,
-    "cosine": lambda f: 0.5 + 0.5 * math.cos(math.pi * f),
-}
-_OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
-_PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-BASE = Trainer(
-    epochs=100,
-    batch_size=128,
-    optimizer="adam",
-    lr=1e-3,
-    momentum=0.0,
-    weight_decay=0.0,
-    schedule="cosine",
-    warmup=0,
-    validation=0.0,
-    precision="float32",
-    compile=False,
-    checkpoint_every=30.0,
-)
 
 _LIMIT: contextvars.ContextVar[float | None] = contextvars.ContextVar("genus_time_limit", default=None)
 
@@ -144,82 +50,6 @@ def time_limit(seconds: float | None) -> Iterator[None]:
         _LIMIT.reset(token)
 
 
-def generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A random stream of its own; genus never touches the global ones."""
-    return torch.Generator(device=device).manual_seed(seed % 2**63)
-
-
-# ---------------------------------------------------------------------- the rows
-
-
-class Rows:
-    """Training rows: a tensor in memory (indexed, never collated) or a source that is read batch by batch.
-
-    x: (n, *shape) tensor of codes, or an object with ``len`` and ``[indices]``. given: conditions beside the
-    rows. weight: (n,) nonnegative.
-    """
-
-    def __init__(self, x: Any, given: Tensor | None = None, weight: Tensor | None = None) -> None:
-        self.x, self.given, self.weight = x, given, weight
-        # grey values under a binary space are probabilities: pixels are drawn afresh for every batch
-        self.draw = False
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def to(self, device: torch.device | str) -> Rows:
-        """The rows on a device."""
-        for name in ("x", "given", "weight"):
-            t = getattr(self, name)
-            if isinstance(t, Tensor):
-                setattr(self, name, t.to(device))
-        return self
-
-    def take(self, index: Tensor | slice, rng: torch.Generator | None = None) -> tuple[Tensor, ...]:
-        """(x,) or (x, given) of some rows, as floating-point codes."""
-        x = self.x[index]
-        x = x.to(torch.get_default_dtype()) if not x.is_floating_point() else x
-        if self.draw:
-            x = (torch.rand(x.shape, generator=rng, device=x.device) < x).to(x.dtype)
-        return (x,) if self.given is None else (x, self.given[index])
-
-    def chunks(self, size: int, rng: torch.Generator | None = None) -> Iterator[tuple[Tensor, ...]]:
-        """All rows in order, ``size`` at a time."""
-        for i in range(0, len(self), size):
-            yield self.take(slice(i, i + size), rng)
-
-    def split(self, share: float, seed: int) -> tuple[Rows, Rows | None]:
-        """(kept, held out): a fixed random share of the rows set aside; None when that is no row."""
-        n_held = int(share * len(self))
-        if n_held < 1 or n_held >= len(self):
-            return self, None
-        order = torch.randperm(len(self), generator=generator(seed))
-        return self.subset(order[n_held:].sort().values), self.subset(order[:n_held].sort().values)
-
-    def subset(self, index: Tensor) -> Rows:
-        """The rows of ``index``."""
-        part = Rows(
-            self.x[index] if isinstance(self.x, Tensor) else _Part(self.x, index),
-            None if self.given is None else self.given[index],
-            None if self.weight is None else self.weight[index],
-        )
-        part.draw = self.draw
-        return part
-
-
-class _Part:
-    """Some rows of a source that is not in memory."""
-
-    def __init__(self, source: Any, index: Tensor) -> None:
-        self.source, self.index = source, index
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, index: Any) -> Tensor:
-        return self.source[self.index[index]]
-
-
 @dataclass
 class Data:
     """What ``Model.learn`` is given: the rows, those held out, the settings and the state to resume from."""
@@ -228,7 +58,13 @@ class Data:
     held: Rows | None = None
     trainer: Trainer = field(default_factory=Trainer)
     seed: int = 0
-    resume: tuple[dict[str, Tensor], dict[str, Any]] | None = None
+    resume: checkpoint.State | None = None
+    begun: float = field(default_factory=time.perf_counter)
+
+    def time_left(self) -> float:
+        """Seconds left of this fit's budget (``max_time``, :func:`time_limit`); inf when it has none."""
+        limits = [s for s in (self.trainer.max_time, _LIMIT.get()) if s is not None]
+        return min(limits) - (time.perf_counter() - self.begun) if limits else math.inf
 
 
 # ---------------------------------------------------------------------- gradient descent
@@ -239,215 +75,259 @@ def descend(
     data: Data,
     *,
     losses: Callable[..., Iterator[tuple[nn.Module, Tensor]]] | None = None,
+    validate: Objective | None = None,
     stage: str = "",
     **settings: Any,
 ) -> None:
     """Step an optimiser of each player at every (player, loss) that ``losses`` yields, until the budget ends.
 
-    losses: by default ``model.losses``. stage: a name, for models that learn in several. settings: fields of
-    Trainer that this stage overrides. The best weights on the held-out rows (their moving average when
-    ``ema`` is set) are kept. Raises DivergenceError when no finite state is left.
+    losses, validate: by default the model's own; a stage with losses of its own validates only where it says how.
+    stage: a name, for models that learn in several; each may take a share of the time, ``max_time=0.5 *
+    data.time_left()``. settings: fields of Trainer that this stage overrides. The best weights on the held-out
+    rows (their moving average when ``ema`` is set) are kept. Raises DivergenceError when no finite state is left.
     """
+    if getattr(model, "interrupted_", False):
+        return  # Ctrl-C in an earlier stage
     trainer = Trainer(**settings).over(data.trainer)
-    run = _Descent(model, data, trainer, losses or model.losses, stage)
+    if validate is None and losses is None:
+        validate = held_out_objective(model)
+    run = Descent(model, data, trainer, losses or model.losses, validate, stage)
+    resumed = False
     if data.resume is not None:
-        if stage in data.resume[1]["done"]:
+        tensors, meta = data.resume
+        ended = checkpoint.under(tensors, "ended/")
+        if stage in ended:
+            checkpoint.restore_model(model, tensors, meta)
+            model.rng.set_state(ended[stage])
             return
-        if data.resume[1]["stage"] == stage:
-            run.restore(*data.resume)
+        resumed = meta["stage"] == stage
+        if resumed:
+            checkpoint.unpack(run, tensors, meta)
     with _threads(trainer.threads):
-        run.go()
-    model._done.append(stage)
+        run.go(resumed)
+    if not getattr(model, "interrupted_", False):
+        model._done[stage] = model.rng.get_state()
 
 
-class _Descent:
-    """The state of one descent: everything that a checkpoint holds."""
+def held_out_objective(model: Model) -> Objective | None:
+    """``model.validate``; else mean −log_prob, where that is exact or a bound; else none."""
+    if hasattr(model, "validate"):
+        return model.validate
+    if not hasattr(model, "_log_prob"):
+        return None
 
-    def __init__(self, model: Model, data: Data, trainer: Trainer, losses: Any, stage: str) -> None:
-        self.model, self.data, self.t, self.losses, self.stage = model, data, trainer.over(BASE).check(), losses, stage
-        self.rows = data.rows
-        self.optimizers: dict[str, torch.optim.Optimizer] = {}
-        self.step = self.epoch = self.batch = self.bad_epochs = self.rollbacks = 0
-        self.elapsed, self.lr_scale = 0.0, 1.0
-        self.whole = True  # between two steps
-        self.total = torch.zeros((), dtype=torch.float64)  # of the loss over this epoch
-        self.scale: float | None = None
-        self.history: list[dict[str, Any]] = []
-        self.best_value = math.inf
-        self.best: dict[str, Tensor] | None = None
-        self.ema: dict[str, Tensor] | None = None
-        if self.t.ema:
-            self.ema = {k: v.detach().clone() for k, v in model.named_parameters()}
+    def mean_surprise(*batch: Tensor) -> Tensor | None:
+        p = model._log_prob(*batch)
+        return None if isinstance(p, Estimate) else -p.nats.mean()
+
+    return mean_surprise
+
+
+class Player:
+    """A submodule that losses name, and its optimiser."""
+
+    def __init__(self, module: nn.Module, name: str, frozen: set[nn.Parameter], t: Trainer) -> None:
+        self.parameters = [p for p in module.parameters() if p.requires_grad and p not in frozen]
+        if not self.parameters:
+            raise ValueError(f"losses yielded {name or 'the model'}, which has no parameter that a gradient may move")
+        decay = float(t.weight_decay or 0)
+        groups: list[dict[str, Any]] = [{"params": self.parameters}]
+        if decay:  # of matrices; biases and scales are left alone
+            groups = [{"params": [p for p in self.parameters if p.dim() >= 2], "weight_decay": decay}]
+            groups.append({"params": [p for p in self.parameters if p.dim() < 2]})
+        groups = [g for g in groups if g["params"]]
+        rate, momentum = float(t.lr or 0), float(t.momentum or 0)
+        self.optimizer: torch.optim.Optimizer
+        if t.optimizer == "sgd":
+            self.optimizer = torch.optim.SGD(groups, rate, momentum, fused=True)
+        elif t.optimizer == "rmsprop":
+            self.optimizer = torch.optim.RMSprop(groups, rate, momentum=momentum)
+        else:
+            kind = torch.optim.AdamW if t.optimizer == "adamw" else torch.optim.Adam
+            self.optimizer = kind(groups, rate, t.betas or (0.9, 0.999), weight_decay=0.0, fused=True)
+        self.share = float(getattr(module, "learning_rate", 1.0))  # a player may ask for a share of the rate
+
+    def set_rate(self, rate: float) -> None:
+        """The learning rate of the next step."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * self.share
+
+
+class Descent:
+    """One descent and its state, all of which a checkpoint holds."""
+
+    def __init__(self, model: Model, data: Data, trainer: Trainer, losses: Any, validate: Objective | None, stage: str) -> None:
+        self.model, self.data, self.losses, self.objective, self.stage = model, data, losses, validate, stage
+        self.t = trainer.over(BASE).check()
+        self.players: dict[str, Player] = {}  # by name
+        self.player_of: dict[nn.Module, Player] = {}
         self.names = {m: n for n, m in model.named_modules()}
-        self.batches = max(1, math.ceil(len(self.rows) / self.t.batch_size))  # type: ignore[operator]
-        steps = self.t.epochs * self.batches  # type: ignore[operator]
+        self.step = self.epoch = self.batch = self.bad_epochs = self.rollbacks = 0
+        self.elapsed, self.lr_scale, self.best_value = 0.0, 1.0, math.inf
+        self.total: float | Tensor = 0.0  # of the loss over this epoch
+        self.scale: float | None = None  # of the first loss
+        self.history: list[dict[str, Any]] = []
+        self.best: dict[str, Tensor] | None = None
+        self.weights = dict(model.named_parameters())
+        self.ema = {k: v.detach().clone() for k, v in self.weights.items()} if self.t.ema else None
+        self.whole = True  # between two steps
+        self.stopped = False
+
+        self.batch_size = int(self.t.batch_size or 1)
+        self.batches = math.ceil(len(data.rows) / self.batch_size)
+        steps = int(self.t.epochs or 1) * self.batches
         self.total_steps = min(steps, self.t.max_steps or steps)
-        limits = [s for s in (self.t.max_time, _LIMIT.get()) if s is not None]
-        self.max_time = min(limits) if limits else math.inf
-        self.cpu = next(model.parameters()).device.type == "cpu"
-        self.scaler = torch.amp.GradScaler(next(model.parameters()).device.type) if self.t.precision == "float16" else None
+        self.device = next(iter(self.weights.values())).device
+        self.dtype = PRECISIONS[self.t.precision or "float32"]
+        self.scaler = torch.amp.GradScaler(self.device.type) if self.dtype is torch.float16 else None
 
     # -------------------------------------------------------------- the loop
 
-    def go(self) -> None:
-        """Run to the end of the budget; keep the best weights; leave a checkpoint if one is asked for."""
+    def go(self, resumed: bool = False) -> None:
+        """Run to the end of the budget, leave a checkpoint if one is asked for, keep the best weights."""
         model = self.model
+        self.max_time = min(self.t.max_time or math.inf, self.data.time_left() + self.elapsed)
         self.started = time.perf_counter() - self.elapsed
+        self.good, self.good_step = self.snapshot(), self.step
+        if self.t.checkpoint is not None and not resumed:
+            self.save()  # an error now is better than one in an hour
         self.saved_at = time.perf_counter()
-        self.good = self.snapshot()
         model.train()
         if self.t.compile:
             for child in model.children():
                 child.compile()
-        with _Bar(self.t.progress, f"{type(model).__name__} {self.stage}".strip(), self.total_steps, self.max_time) as bar:
+        with Bar(self.t.progress, f"{type(model).__name__} {self.stage}".strip(), self.total_steps, self.max_time) as bar:
             try:
-                with _CtrlC() as self.ctrl_c:
-                    while self.step < self.total_steps and not self.over_time() and not self.impatient():
-                        if not self.run_epoch(bar):
-                            break
+                with CtrlC() as ctrl_c:
+                    while self.more():
+                        self.run_epoch(bar, ctrl_c)
             except KeyboardInterrupt:
-                warnings.warn(
-                    f"interrupted at epoch {self.epoch + 1}, step {self.step}: the model is usable as it is"
-                    + ("; fit(X, resume=True) goes on" if self.t.checkpoint else ""),
-                    stacklevel=2,
-                )
+                more = "; fit(X, resume=True) goes on" if self.t.checkpoint is not None else ""
+                warnings.warn(f"interrupted at {self.where()}: the model is usable as it is{more}", stacklevel=2)
                 model.interrupted_ = True
+            except Exception as e:
+                e.add_note(f"(while training {type(model).__name__}, {self.where()})")
+                raise
             self.clock()
-            if self.whole:
-                self.checkpoint(force=True)
-        if self.epoch == 0 and self.batch and self.best is None:
-            self.record(self.batch)
+            if self.t.checkpoint is not None and self.whole:
+                self.try_to_save()
+        if self.batch and not self.stopped:  # part of a pass, which counts
+            self.end_epoch()
         self.keep_best()
         model.eval()
         model.history_ = [*getattr(model, "history_", []), *self.history]
         model.n_steps_ = getattr(model, "n_steps_", 0) + self.step
 
-    def run_epoch(self, bar: _Bar) -> bool:
-        """The rest of one pass over the rows. False when the run is over."""
-        order = torch.randperm(len(self.rows), generator=generator(self.data.seed * 1_000_003 + self.epoch))
-        size = self.t.batch_size or 1
-        if isinstance(self.rows.x, Tensor):
-            order = order.to(self.rows.x.device)
-        while self.batch < self.batches:
+    def more(self) -> bool:
+        """Is there budget left?"""
+        if self.step >= self.total_steps or self.stopped:
+            return False
+        return not (self.max_time < math.inf and self.clock() >= self.max_time)
+
+    def run_epoch(self, bar: Bar, ctrl_c: CtrlC) -> None:
+        """The rest of one pass over the rows."""
+        rows, size, rng, saves = self.data.rows, self.batch_size, self.model.rng, self.t.checkpoint is not None
+        order = torch.randperm(len(rows), generator=generator(self.data.seed * 1_000_003 + self.epoch))
+        if isinstance(rows.x, Tensor):
+            order = order.to(rows.device)
+        while self.batch < self.batches and self.more():
             index = order[self.batch * size : (self.batch + 1) * size]
             self.whole = False  # from here to the end of the step no checkpoint is written
-            loss = self.one_step(self.rows.take(index, self.model.rng))
+            loss = self.one_step(rows.take(index, rng))
             if loss is None:
+                self.roll_back()
                 self.whole = True
-                return self.roll_back()
+                return
             self.batch += 1
             self.step += 1
-            self.total += loss * len(index)
+            self.total = self.total + loss * len(index)
             self.whole = True
-            self.ctrl_c.check()
+            ctrl_c.check()
             if bar.shown:
-                bar.update(self.step, self.epoch, float(self.total) / min(self.batch * size, len(self.rows)), size)
-            self.checkpoint()
-            if self.step >= self.total_steps or self.over_time():
-                break
-        partial = self.batch < self.batches
-        self.record(self.batch)
-        self.batch, self.epoch = 0, self.epoch + 1
-        self.total.zero_()
-        self.good = self.snapshot()
-        return not partial
+                bar.update(self.step, self.epoch, float(self.total) / self.seen(), size)
+            if saves and time.perf_counter() - self.saved_at >= (self.t.checkpoint_every or 0):
+                self.try_to_save()
+        if self.batch == self.batches:
+            self.end_epoch()
 
     def one_step(self, batch: tuple[Tensor, ...]) -> float | Tensor | None:
-        """Every player's step on one batch; the sum of the losses, or None when it is no finite number."""
-        rate = self.rate()
+        """Every player's step on one batch; the sum of the losses, or None when they have left the finite numbers."""
+        rate, on_cpu = self.rate(), self.device.type == "cpu"
         game = iter(self.losses(*batch))
         value: float | Tensor = 0.0
         while True:
-            with self.autocast():  # around next(): inside the generator the context would leak
+            if self.dtype is None:
                 turn = next(game, None)
+            else:
+                with torch.autocast(self.device.type, dtype=self.dtype):  # around next(): inside the generator it would leak
+                    turn = next(game, None)
             if turn is None:
                 break
-            player, loss = turn
-            optimizer = self.optimizer(player)
-            now = loss.item() if self.cpu else loss.detach()
-            if self.cpu and not self.healthy(now):
+            module, loss = turn
+            player = self.player_of.get(module) or self.player(module)
+            now = loss.item() if on_cpu else loss.detach()
+            if on_cpu and not self.healthy(now):
                 return None
-            optimizer.zero_grad(set_to_none=True)
-            mine = [p for g in optimizer.param_groups for p in g["params"]]
-            (self.scaler.scale(loss) if self.scaler else loss).backward(inputs=mine)
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group["share"]
+            player.optimizer.zero_grad(set_to_none=True)
+            (self.scaler.scale(loss) if self.scaler else loss).backward(inputs=player.parameters)
+            player.set_rate(rate)
             if self.scaler:
-                self.scaler.unscale_(optimizer)
+                self.scaler.unscale_(player.optimizer)
             if self.t.grad_clip:
-                nn.utils.clip_grad_norm_(mine, self.t.grad_clip)
+                nn.utils.clip_grad_norm_(player.parameters, self.t.grad_clip)
             if self.scaler:
-                self.scaler.step(optimizer)
+                self.scaler.step(player.optimizer)
                 self.scaler.update()
             else:
-                optimizer.step()
+                player.optimizer.step()
             value = value + now
         if self.ema is not None:
             decay = min(self.t.ema or 0.0, (1 + self.step) / (10 + self.step))
-            own = dict(self.model.named_parameters())
-            torch._foreach_lerp_([self.ema[k] for k in own], [p.detach() for p in own.values()], 1 - decay)
-        if not self.cpu and (self.step % 32 == 0) and not self.healthy(float(value)):
+            torch._foreach_lerp_(list(self.ema.values()), [p.detach() for p in self.weights.values()], 1 - decay)
+        if not on_cpu and self.step % 32 == 0 and not self.healthy(float(value)):  # a look costs a wait for the device
             return None
         return value
 
-    def healthy(self, loss: float) -> bool:
-        if not math.isfinite(loss):
-            return False
-        if self.scale is None:
-            self.scale = abs(loss)
-        return abs(loss) <= 1e6 * (1 + self.scale)
+    def player(self, module: nn.Module) -> Player:
+        """The player of a submodule, made at its first turn."""
+        if module not in self.names:
+            what = f"a {type(module).__name__} that is no submodule of {type(self.model).__name__}"
+            raise ValueError(f"losses yielded {what}: assign it in build")
+        name = self.names[module]
+        frozen = {p for n, p in self.weights.items() if n in self.model.frozen}
+        self.players[name] = self.player_of[module] = Player(module, name, frozen, self.t)
+        return self.players[name]
 
     def rate(self) -> float:
-        fraction = min(1.0, self.step / self.total_steps)
+        """The learning rate of this step: warm-up, schedule and the halvings after a divergence."""
+        fraction = self.step / self.total_steps
         if self.max_time < math.inf:
             fraction = min(1.0, max(fraction, self.clock() / self.max_time))
         warm = min(1.0, (self.step + 1) / self.t.warmup) if self.t.warmup else 1.0
-        return self.t.lr * self.lr_scale * warm * _SCHEDULES[self.t.schedule or "constant"](fraction)  # type: ignore[operator]
+        return float(self.t.lr or 0) * self.lr_scale * warm * SCHEDULES[self.t.schedule or "constant"](fraction)
 
-    def optimizer(self, player: nn.Module) -> torch.optim.Optimizer:
-        """The player's own optimiser, made at its first turn."""
-        name = self.names[player]
-        if name not in self.optimizers:
-            t = self.t
-            frozen = {id(p) for n, p in self.model.named_parameters() if n in self.model.frozen}
-            free = [p for p in player.parameters() if p.requires_grad and id(p) not in frozen]
-            plain = [p for p in free if p.dim() < 2]  # biases and scales are not decayed
-            matrices = [p for p in free if p.dim() >= 2]
-            rate = getattr(player, "learning_rate", 1.0)  # a player may ask for a share of the rate
-            groups = [
-                {"params": matrices, "weight_decay": t.weight_decay, "share": rate},
-                {"params": plain, "weight_decay": 0.0, "share": rate},
-            ]
-            groups = [g for g in groups if g["params"]]
-            if t.optimizer == "sgd":
-                made: torch.optim.Optimizer = torch.optim.SGD(groups, lr=t.lr, momentum=t.momentum or 0.0, fused=True)  # type: ignore[arg-type]
-            elif t.optimizer == "rmsprop":
-                made = torch.optim.RMSprop(groups, lr=t.lr)  # type: ignore[arg-type]
-            else:
-                kind = torch.optim.AdamW if t.optimizer == "adamw" else torch.optim.Adam
-                made = kind(groups, lr=t.lr, betas=t.betas or (0.9, 0.999), fused=True)  # type: ignore[arg-type]
-            self.optimizers[name] = made
-        return self.optimizers[name]
+    def clock(self) -> float:
+        """Seconds spent in this descent, earlier sessions included."""
+        self.elapsed = time.perf_counter() - self.started
+        return self.elapsed
 
-    def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        dtype = _PRECISIONS[self.t.precision or "float32"]
-        if dtype is None:
-            return contextlib.nullcontext()
-        return torch.autocast(next(self.model.parameters()).device.type, dtype=dtype)
+    def seen(self) -> int:
+        """Rows of this pass behind ``total``."""
+        return min(self.batch * self.batch_size, len(self.data.rows))
+
+    def where(self) -> str:
+        """The place, for messages."""
+        return f"{self.stage} epoch {self.epoch + 1}, step {self.step + 1}".strip()
 
     # -------------------------------------------------------------- the end of an epoch
 
-    def record(self, batches: int) -> None:
-        """Validate, write a line of history, remember the best weights."""
-        seen = min(batches * (self.t.batch_size or 1), len(self.rows))
-        line = {
-            "stage": self.stage,
-            "epoch": self.epoch + 1,
-            "step": self.step,
-            "objective": float(self.total) / max(seen, 1),
-            "lr": self.rate(),
-            "seconds": self.clock(),
-        }
+    def end_epoch(self) -> None:
+        """Validate, write a line of history, remember the best weights and, now and then, a good state."""
+        if not all(bool(p.isfinite().all()) for p in self.weights.values()):
+            self.roll_back()
+            return
+        line: dict[str, Any] = {"stage": self.stage, "epoch": self.epoch + 1, "step": self.step}
+        line |= {"objective": float(self.total) / self.seen(), "lr": self.rate(), "seconds": self.clock()}
         value = self.validate()
         if value is not None:
             line["validation"] = value
@@ -457,12 +337,16 @@ class _Descent:
                     self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
             else:
                 self.bad_epochs += 1
+                self.stopped = self.bad_epochs >= (self.t.patience or math.inf)
         self.history.append(line)
+        self.epoch, self.batch, self.total = self.epoch + 1, 0, 0.0
+        if self.step - self.good_step >= 100:
+            self.good, self.good_step = self.snapshot(), self.step
 
     def validate(self) -> float | None:
-        """The model's held-out objective, with the same noise each time, so that epochs can be compared."""
+        """The held-out objective, with the same noise each time, so that epochs can be compared."""
         model, held = self.model, self.data.held
-        if held is None or not hasattr(model, "validate"):
+        if held is None or self.objective is None:
             return None
         mine, model.rng = model.rng, generator(self.data.seed + 1, model.rng.device)
         model.eval()
@@ -470,7 +354,10 @@ class _Descent:
             with torch.no_grad(), self.averaged():
                 total = 0.0
                 for batch in held.chunks(1024, model.rng):
-                    total += float(model.validate(*batch)) * len(batch[0])
+                    value = self.objective(*batch)
+                    if value is None:
+                        return None
+                    total += float(value) * len(batch[0])
             return total / len(held)
         finally:
             model.rng = mine
@@ -482,191 +369,86 @@ class _Descent:
         if self.ema is None:
             yield
             return
-        mine = {k: p.detach().clone() for k, p in self.model.named_parameters()}
-        with torch.no_grad():
-            for k, p in self.model.named_parameters():
-                p.copy_(self.ema[k])
+        weights = [p.detach() for p in self.weights.values()]
+        mine = [p.clone() for p in weights]
+        torch._foreach_copy_(weights, list(self.ema.values()))
         try:
             yield
         finally:
-            with torch.no_grad():
-                for k, p in self.model.named_parameters():
-                    p.copy_(mine[k])
+            torch._foreach_copy_(weights, mine)
 
     def keep_best(self) -> None:
+        """Leave the model with the best weights on the held-out rows, or the averaged ones, or the last."""
         if self.best is not None:
             self.model.load_state_dict(self.best)
         elif self.ema is not None:
-            with torch.no_grad():
-                for k, p in self.model.named_parameters():
-                    p.copy_(self.ema[k])
-
-    def clock(self) -> float:
-        self.elapsed = time.perf_counter() - self.started
-        return self.elapsed
-
-    def over_time(self) -> bool:
-        return self.max_time < math.inf and self.clock() >= self.max_time
-
-    def impatient(self) -> bool:
-        return bool(self.t.patience) and self.bad_epochs >= (self.t.patience or 0)
+            torch._foreach_copy_([p.detach() for p in self.weights.values()], list(self.ema.values()))
 
     # -------------------------------------------------------------- when it goes wrong
 
-    def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The last state known to be good."""
-        tensors = {k: v.detach().clone() for k, v in _everything(self.model).items()}
-        return tensors, {n: copy.deepcopy(o.state_dict()) for n, o in self.optimizers.items()}
-
-    def roll_back(self) -> bool:
-        """Return to the last good state at half the rate; False (with a warning) once that has not helped."""
-        where = f"epoch {self.epoch + 1}, step {self.step + 1}"
-        cure = "lower the learning rate (trainer=Trainer(lr=...)), set grad_clip, or rescale the data"
-        tensors, optimizers = self.good
-        if self.step == 0 and self.rollbacks >= 3:
-            raise DivergenceError(f"the loss is not finite at the very first steps ({where}): {cure}")
-        _put_back(self.model, tensors)
-        for n, o in self.optimizers.items():
-            if n in optimizers:
-                o.load_state_dict(optimizers[n])
-            else:
-                o.state.clear()
-        self.rollbacks += 1
-        self.lr_scale /= 2
-        self.batch = 0
-        self.total.zero_()
-        if self.rollbacks > 3:
-            warnings.warn(f"training diverged at {where} and was stopped at its last good state: {cure}", stacklevel=2)
+    def healthy(self, loss: float) -> bool:
+        """Is the loss a number, and not a million times the first one?"""
+        if not math.isfinite(loss):
             return False
-        warnings.warn(f"training diverged at {where}: rolled back to the last good state, learning rate halved. To cure it, {cure}", stacklevel=2)
-        self.epoch += 1  # another order of the rows
-        return True
+        if self.scale is None:
+            self.scale = abs(loss)
+        return abs(loss) <= 1e6 * (1 + self.scale)
 
-    # -------------------------------------------------------------- checkpoints
+    def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+        """The state to return to: parameters and buffers, their averages, the optimisers."""
+        tensors = {k: v.detach().clone() for k, v in checkpoint.everything(self.model).items()}
+        ema = {k: v.clone() for k, v in (self.ema or {}).items()}
+        return tensors, ema, {n: copy.deepcopy(p.optimizer.state_dict()) for n, p in self.players.items()}
 
-    def checkpoint(self, force: bool = False) -> None:
-        t = self.t
-        if t.checkpoint is None or not (force or time.perf_counter() - self.saved_at >= (t.checkpoint_every or 0)):
-            return
-        tensors = {f"model/{k}": v for k, v in _everything(self.model).items()}
-        tensors["rng"] = self.model.rng.get_state()
-        for k, v in (self.ema or {}).items():
-            tensors[f"ema/{k}"] = v
-        for k, v in (self.best or {}).items():
-            tensors[f"best/{k}"] = v
-        groups = {}
-        for n, o in self.optimizers.items():
-            state = o.state_dict()
-            groups[n] = sum(len(g["params"]) for g in state["param_groups"])
-            for i, entries in state["state"].items():
-                for k, v in entries.items():
-                    tensors[f"optim/{n}/{i}/{k}"] = torch.as_tensor(v)
-        loop = {k: getattr(self, k) for k in _SCALARS}
-        if not math.isfinite(self.best_value):
-            loop["best_value"] = None
-        meta = {
-            "stage": self.stage,
-            "done": list(self.model._done),
-            "earlier": getattr(self.model, "history_", []),
-            "earlier_steps": getattr(self.model, "n_steps_", 0),
-            "loop": {**loop, "total": float(self.total), "history": self.history},
-            "players": groups,
-            "scaler": self.scaler.state_dict() if self.scaler else None,
-            "said": store.describe(self.model),
-            "rows": fingerprint(self.rows),
-            "seed": self.data.seed,
-        }
-        store.write(t.checkpoint, tensors, meta)
+    def roll_back(self) -> None:
+        """Return to the last good state at half the rate; stop there once that has not helped three times."""
+        cure = "lower the learning rate (trainer=Trainer(lr=...)), set grad_clip, or rescale the data"
+        if self.step == 0:
+            look = "rescale the data, or look for a log or a division by 0"
+            raise DivergenceError(f"the loss is not finite at the very first step ({self.where()}): {look}")
+        tensors, ema, optimizers = self.good
+        checkpoint.put_back(self.model, tensors)
+        if self.ema is not None:
+            torch._foreach_copy_(list(self.ema.values()), [ema[k] for k in self.ema])
+        for n, p in self.players.items():
+            if n in optimizers:
+                p.optimizer.load_state_dict(copy.deepcopy(optimizers[n]))
+            else:
+                p.optimizer.state.clear()
+        self.rollbacks += 1
+        self.stopped = self.rollbacks > 3 or not self.more()
+        if self.stopped and self.good_step == 0:
+            raise DivergenceError(f"training diverged at {self.where()} and has no good state to return to: {cure}")
+        then = "stopped" if self.stopped else "goes on at half the learning rate"
+        good = f"its last good state (step {self.good_step})"
+        warnings.warn(f"training diverged at {self.where()}: rolled back to {good}, it {then}. To cure it, {cure}", stacklevel=2)
+        self.lr_scale /= 2
+        self.epoch, self.batch, self.total = self.epoch + 1, 0, 0.0  # another order of the rows
+
+    def save(self) -> None:
+        """Write the checkpoint. Raises OSError that names the file."""
+        checkpoint.save(self)
         self.saved_at = time.perf_counter()
 
-    def restore(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-        """Take up the state of a checkpoint, bit for bit. Raises ValueError when it was trained on other rows."""
-        if meta["rows"] != fingerprint(self.rows):
-            raise ValueError(f"the checkpoint {self.t.checkpoint} was trained on other rows: resume on the same data and validation split")
-        _put_back(self.model, _under(tensors, "model/"))
-        self.model.rng.set_state(tensors["rng"])
-        self.model.history_ = list(meta["earlier"])
-        self.model.n_steps_ = meta["earlier_steps"]
-        self.model._done = list(meta["done"])
-        for k in _SCALARS:
-            setattr(self, k, meta["loop"][k])
-        self.best_value = math.inf if self.best_value is None else self.best_value
-        self.history = list(meta["loop"]["history"])
-        self.total.fill_(meta["loop"]["total"])
-        self.ema = _under(tensors, "ema/") or self.ema
-        self.best = _under(tensors, "best/") or None
-        if self.scaler and meta["scaler"]:
-            self.scaler.load_state_dict(meta["scaler"])
-        device = next(self.model.parameters()).device
-        if self.ema is not None:
-            self.ema = {k: v.to(device) for k, v in self.ema.items()}
-        modules = dict(self.model.named_modules())
-        for n in meta["players"]:
-            o = self.optimizer(modules[n])
-            state: dict[int, dict[str, Tensor]] = {}
-            for k, v in _under(tensors, f"optim/{n}/").items():
-                i, _, name = k.partition("/")
-                state.setdefault(int(i), {})[name] = v
-            o.load_state_dict({"state": state, "param_groups": o.state_dict()["param_groups"]})
+    def try_to_save(self) -> None:
+        """Write the checkpoint; a full disk costs the checkpoint, not the training."""
+        try:
+            self.save()
+        except OSError as e:
+            self.saved_at = time.perf_counter()
+            warnings.warn(f"no checkpoint at {self.where()} ({e}): training goes on, an earlier file is kept", stacklevel=2)
 
 
-_SCALARS = ("step", "epoch", "batch", "bad_epochs", "rollbacks", "elapsed", "lr_scale", "scale", "best_value")
-
-
-def _everything(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and all buffers, those left out of state_dict (chains, replay buffers) too."""
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
-
-
-def _put_back(model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    with torch.no_grad():
-        for name, t in _everything(model).items():
-            saved = tensors[name]
-            if saved.shape == t.shape:
-                t.copy_(saved)
-            else:
-                path, _, leaf = name.rpartition(".")
-                model.get_submodule(path)._buffers[leaf] = saved.to(t.device)
-
-
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def fingerprint(rows: Rows) -> str:
-    """A short digest of the training rows, so that a run is not resumed on others."""
-    x = rows.x if isinstance(rows.x, Tensor) else rows.take(slice(0, 1024))[0]
-    return f"{len(rows)}x{tuple(x.shape[1:])}:{zlib.crc32(x.detach().cpu().contiguous().numpy().tobytes()):08x}"  # type: ignore[arg-type]
-
-
-def open_checkpoint(resume: str | Path | bool, model: Model, trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Read the checkpoint to resume from and make sure that it is of this very model.
-
-    ``resume=True`` means the file of ``trainer.checkpoint``, or a fresh start where there is none yet.
-    """
-    if resume is True:
-        if trainer.checkpoint is None:
-            raise ValueError("resume=True needs trainer=Trainer(checkpoint='file'), the file to go on from")
-        if not Path(trainer.checkpoint).exists():
-            return None
-        resume = trainer.checkpoint
-    tensors, meta = store.read(resume)  # type: ignore[arg-type]
-    if "loop" not in meta:
-        raise store.StoreError(f"{resume} is a saved model, not a training checkpoint: genus.load reads it")
-    here = store.describe(model)
-    there = meta["said"]
-    if there["class"] != here["class"]:
-        raise ValueError(f"{resume} is a checkpoint of {there['class']}, not of {here['class']}")
-    for k, v in here["params"].items():
-        if k != "trainer" and there["params"].get(k) != v:
-            raise ValueError(f"{resume} was trained with {k}={there['params'].get(k)!r}, not {v!r}: resume with the same arguments")
-    free = {"epochs", "max_steps", "max_time", "checkpoint", "checkpoint_every", "progress", "patience", "device", "compile", "threads"}
-    mine, theirs = here["params"].get("trainer"), there["params"].get("trainer")
-    a, b = ((t or {}).get("params", {}) for t in (mine, theirs))
-    for k in (set(a) | set(b)) - free:
-        if a.get(k) != b.get(k):
-            raise ValueError(f"{resume} was trained with trainer {k}={b.get(k)!r}, not {a.get(k)!r}: resume with the same settings")
-    return tensors, meta
+@contextlib.contextmanager
+def _threads(n: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if n is not None:
+        torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        if n is not None:
+            torch.set_num_threads(before)
 
 
 # ---------------------------------------------------------------------- sums: EM, counting, closed form
@@ -679,27 +461,26 @@ def solve(model: Model, data: Data, *, max_iter: int, tol: float, start: int = 0
     ``weight``. Returns whether it converged; ``history_`` gains a line an iteration.
     """
     begun = time.perf_counter()
-    limit = _LIMIT.get()
+    limit = data.time_left()
     previous = -math.inf
     converged = False
     history = list(getattr(model, "history_", []))
-    with torch.no_grad(), _CtrlC() as ctrl_c, _Bar(data.trainer.progress, type(model).__name__, max_iter, limit or math.inf) as bar:
+    with torch.no_grad(), CtrlC() as ctrl_c, Bar(data.trainer.progress, type(model).__name__, max_iter, limit) as bar:
         try:
             for i in range(start, max_iter):
                 sums = accumulate(model, data.rows, chunk)
                 now = float(sums["log_likelihood"] / sums["weight"])
                 if not math.isfinite(now):
-                    raise DivergenceError(f"the log-likelihood is not finite at iteration {i + 1}: rescale the data or raise the regularisation")
+                    cure = "rescale the data or raise the regularisation"
+                    raise DivergenceError(f"the log-likelihood is not finite at iteration {i + 1}: {cure}")
                 model.maximise(sums)
                 model.n_iter_ = i + 1
                 history.append({"stage": stage, "epoch": i + 1, "objective": -now, "seconds": time.perf_counter() - begun})
                 bar.update(i + 1, i, -now, len(data.rows))
                 ctrl_c.check()
-                if abs(now - previous) < tol:
-                    converged = True
-                    break
+                converged = abs(now - previous) < tol
                 previous = now
-                if limit is not None and time.perf_counter() - begun > limit:
+                if converged or time.perf_counter() - begun > limit:
                     break
         except KeyboardInterrupt:
             warnings.warn(f"interrupted at iteration {getattr(model, 'n_iter_', start)}: the model is usable as it is", stacklevel=2)
@@ -717,91 +498,3 @@ def accumulate(model: Model, rows: Rows, chunk: int = 8192) -> dict[str, Tensor]
         part = model.statistics(*batch, *weight)
         sums = {k: sums[k] + v for k, v in part.items()} if sums else dict(part)
     return sums
-
-
-# ---------------------------------------------------------------------- small things
-
-
-@contextlib.contextmanager
-def _threads(n: int | None) -> Iterator[None]:
-    if n is None:
-        yield
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-class _CtrlC:
-    """Ctrl-C waits for the end of the step in hand; a second one does not."""
-
-    def __enter__(self) -> _CtrlC:
-        self.hit = False
-        self.mine = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        if self.mine:
-            signal.signal(signal.SIGINT, self.note)
-        return self
-
-    def note(self, number: int, frame: Any) -> None:
-        if self.hit:
-            raise KeyboardInterrupt
-        self.hit = True
-
-    def check(self) -> None:
-        """Raise KeyboardInterrupt here, between two steps, if it was asked for."""
-        if self.hit:
-            raise KeyboardInterrupt
-
-    def __exit__(self, *exc: object) -> None:
-        if self.mine:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-class _Bar:
-    """A progress bar on stderr: epoch, objective, samples a second, time left. Nothing where there is no terminal."""
-
-    def __init__(self, progress: bool | None, name: str, total: int, max_time: float) -> None:
-        import sys
-
-        self.shown = sys.stderr.isatty() if progress is None else bool(progress)
-        self.name, self.total, self.max_time = name, total, max_time
-
-    def __enter__(self) -> _Bar:
-        if self.shown:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self.bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("epoch {task.fields[epoch]}  objective {task.fields[objective]:.4f}  {task.fields[speed]:,.0f} rows/s"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-                transient=False,
-            )
-            self.bar.start()
-            timed = self.max_time < math.inf
-            self.task = self.bar.add_task(self.name, total=self.max_time if timed else self.total, epoch=0, objective=math.nan, speed=0.0)
-            self.begun = self.last = time.perf_counter()
-            self.first: int | None = None
-        return self
-
-    def update(self, step: int, epoch: int, objective: float, rows: int) -> None:
-        """Show where the run is, at most ten times a second."""
-        if not self.shown:
-            return
-        now = time.perf_counter()
-        self.first = step - 1 if self.first is None else self.first
-        if now - self.last < 0.1 and step < self.total:
-            return
-        self.last = now
-        spent = now - self.begun
-        done = max(spent, step / self.total * self.max_time) if self.max_time < math.inf else step
-        self.bar.update(self.task, completed=done, epoch=epoch + 1, objective=objective, speed=(step - self.first) * rows / max(spent, 1e-9))
-
-    def __exit__(self, *exc: object) -> None:
-        if self.shown:
-            self.bar.stop()

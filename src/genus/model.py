@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
@@ -29,11 +30,13 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 from torch import Tensor, nn
 
-from genus import learn, store
-from genus.learn import Data, Rows, Trainer, descend, generator
+from genus import checkpoint, rows, store
+from genus.learn import Data, descend
 from genus.likelihood import Exact, LogProb, LowerBound, concatenate, log_mean_exp, row_uniforms
-from genus.networks import MLP, Network, Settings, construct
-from genus.space import Space, head
+from genus.networks import MLP, Dropout, Network, Settings, Shape, construct
+from genus.rows import Rows, Stream, generator
+from genus.space import Space
+from genus.trainer import BASE, Trainer
 
 
 class CapabilityError(RuntimeError):
@@ -58,7 +61,25 @@ class Model(nn.Module, BaseEstimator):
 
     random_state: Any
     space_: Space
-    rng: torch.Generator
+    rng: torch.Generator  # while it learns
+    history_: list[dict[str, Any]]
+    n_steps_: int
+    n_iter_: int
+    interrupted_: bool
+    _done: dict[str, Tensor]  # the stages it has been through, with the random state after each
+
+    if TYPE_CHECKING:  # the hooks that a family has or has not
+        get_params: Callable[..., dict[str, Any]]
+        n_features_in_: int
+        losses: Callable[..., Iterator[tuple[nn.Module, Tensor]]]
+        statistics: Callable[..., dict[str, Tensor]]
+        maximise: Callable[..., None]
+        validate: Callable[..., Tensor | float | None]
+        _log_prob: Callable[..., LogProb]
+        _sample: Callable[..., Tensor]
+        _complete: Callable[..., Tensor]
+        _encode: Callable[..., Tensor]
+        _decode: Callable[..., Tensor]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         self = super().__new__(cls)
@@ -119,44 +140,55 @@ class Model(nn.Module, BaseEstimator):
     def _learn(self, old: Model, X: Any, given: Any, space: Any, validation: Any, resume: Any, weight: Any) -> None:
         self.space_ = Space.of(X, space)
         _note_features(self, X)
-        trainer = self._trainer()
-        self.rng = generator(0)
-        if resume and hasattr(self, "losses"):
-            state = learn.open_checkpoint(resume, self, trainer)
-        else:
-            state = None
-        seed = state[1]["seed"] if state else seed_of(self.random_state)
-        self._seed, self._done = seed, []
-        rows = self._rows(X, weight)
         if given is not None:
-            self._takes_given("losses" if hasattr(self, "losses") else "statistics")
+            self._takes_given(*(h for h in ("losses", "statistics", "_sample", "_log_prob") if hasattr(self, h)))
             self.given_space_ = Space.of(_column_vector(given))
-            rows.given = self.given_space_.encode(_column_vector(given), missing=False)
-            if len(rows.given) != len(rows):
-                raise ValueError(f"given has {len(rows.given)} rows, X has {len(rows)}")
-            rows.given = rows.given.to(torch.get_default_dtype())
-        trainer = trainer.over(self.defaults(len(rows)), learn.BASE).check()
-        rows, held = self._hold_out(rows, validation, trainer, seed)
-        device = trainer.device or ("cuda" if torch.cuda.is_available() and hasattr(self, "losses") else "cpu")
+        sums = hasattr(self, "maximise")  # EM needs no checkpoint file
+        state = checkpoint.read(resume, self, self._trainer().checkpoint) if resume and not sums else None
+        seed = state[1]["seed"] if state else seed_of(self.random_state)
+        self._seed, self._done = seed, {}
+        x = self._rows(X, given, weight)
+        own = self._trainer().over(self.defaults(len(x)))
+        trainer = own.over(BASE).check()
+        data = Data(x, None, trainer, seed, state)
+        if state:
+            data.begun -= state[1]["spent"]
+        usual = (0.1 if trainer.patience else 0.0) if trainer.validation is None else trainer.validation
+        share = usual if validation is None else validation
+        if isinstance(share, int | float):
+            if not 0 <= share < 1:
+                raise ValueError(f"validation={validation!r}: a share of the rows from 0 up to 1, or the rows themselves")
+            data.rows, data.held = x.split(share, seed)
+        else:
+            data.held = self._rows(*share) if isinstance(share, tuple) else self._rows(share)
+            if (data.held.given is None) != (x.given is None):
+                raise ValueError("validation needs conditions just where X has them: pass validation=(X, given)")
         self.rng = generator(seed)
         self.build(self.space_)
+        device = trainer.device or ("cuda" if torch.cuda.is_available() and hasattr(self, "trainer") else "cpu")
         if device != "cpu":
             self.to(device)
-            self.rng = generator(seed, device)
-            rows.to(device)
-            if held is not None:
-                held.to(device)
-        self._resume_from(old, resume, state)
-        self.learn(Data(rows, held, trainer, seed, state))
+            self._lend(generator(seed, device))
+            for part in (data.rows, data.held):
+                if part is not None:
+                    part.to(device)
+        if resume and sums:
+            self._go_on_from(old if resume is True else store.load(resume, models=[type(self)]))
+        self.learn(data)
         self.eval()
+        self._lend(None)
+        del self.rng
         self.__dict__.pop("training", None)
-        self.__dict__.pop("rng", None)
 
-    def _resume_from(self, old: Model, resume: Any, state: Any) -> None:
-        """EM has no checkpoint file: it goes on from a saved model, or (True) from what this one already learned."""
-        if not resume or state is not None or hasattr(self, "losses"):
-            return
-        source = old if resume is True else store.load(resume, models=[type(self)])
+    def _lend(self, rng: torch.Generator | None) -> None:
+        """Give the model, and layers that draw while training, a random stream."""
+        self.rng = rng  # type: ignore[assignment]
+        for layer in self.modules():
+            if isinstance(layer, Dropout):
+                layer.rng = rng
+
+    def _go_on_from(self, source: Model) -> None:
+        """Take up what an earlier model learned."""
         if hasattr(source, "space_"):
             if source.space_.shape != self.space_.shape:
                 raise ValueError(f"resume: the earlier model has rows of shape {source.space_.shape}, X of shape {self.space_.shape}")
@@ -164,24 +196,19 @@ class Model(nn.Module, BaseEstimator):
             self.history_ = list(getattr(source, "history_", []))
             self.n_iter_ = getattr(source, "n_iter_", 0)
 
-    def _rows(self, X: Any, weight: Any = None) -> Rows:
+    def _rows(self, X: Any, given: Any = None, weight: Any = None) -> Rows:
         inner = getattr(X, "X", X) if isinstance(getattr(X, "space", None), Space) else X
-        big = isinstance(inner, np.memmap | torch.utils.data.Dataset) and not isinstance(inner, np.ndarray)
-        big = big or (isinstance(inner, np.memmap) and inner.nbytes > 2**31)
-        if big:
-            return Rows(_Stream(inner, self.space_, self.allow_nan))
-        x = self.space_.encode(X, missing=self.allow_nan, fractional=True)
-        rows = Rows(x, weight=weight)
-        rows.draw = self.space_.kind == "binary" and x.is_floating_point() and not bool(torch.isnan(x).any())
-        return rows
-
-    def _hold_out(self, rows: Rows, validation: Any, trainer: Trainer, seed: int) -> tuple[Rows, Rows | None]:
-        if validation is None or isinstance(validation, int | float):
-            share = (trainer.validation or 0.0) if validation is None else float(validation)
-            if not 0 <= share < 1:
-                raise ValueError(f"validation={validation!r}: a share of the rows from 0 up to 1, or the rows themselves")
-            return rows.split(share, seed)
-        return rows, Rows(self.space_.encode(validation, missing=self.allow_nan))
+        large = isinstance(inner, np.memmap) and inner.nbytes > rows.IN_MEMORY
+        if large or isinstance(inner, torch.utils.data.Dataset):
+            out = Rows(Stream(inner, self.space_, self.allow_nan), weight=weight)
+        else:
+            out = Rows(self.space_.encode(X, missing=self.allow_nan, fractional=True), weight=weight)
+            out.draw = self.space_.kind == "binary" and out.x.is_floating_point() and not bool(torch.isnan(out.x).any())
+        if given is not None:
+            out.given = self.given_space_.encode(_column_vector(given), missing=False).to(torch.get_default_dtype())
+            if len(out.given) != len(out):
+                raise ValueError(f"given has {len(out.given)} rows, X has {len(out)}")
+        return out
 
     def _trainer(self) -> Trainer:
         trainer = getattr(self, "trainer", None)
@@ -191,11 +218,11 @@ class Model(nn.Module, BaseEstimator):
             raise TypeError(f"trainer={trainer!r}: pass genus.Trainer(epochs=..., lr=...)")
         return trainer
 
-    def _takes_given(self, hook: str) -> None:
-        if "given" not in inspect.signature(getattr(type(self), hook)).parameters:
+    def _takes_given(self, *hooks: str) -> None:
+        if not any("given" in inspect.signature(getattr(type(self), h)).parameters for h in hooks):
             raise CapabilityError(f"{type(self).__name__} does not model p(x | given): leave given out")
 
-    def network(self, blueprint: Network | None, in_shape: tuple[int, ...], out_shape: tuple[int, ...], default: Network | None = None) -> nn.Module:
+    def network(self, blueprint: Network | None, in_shape: Shape, out_shape: Shape, default: Network | None = None) -> nn.Module:
         """The module of a blueprint (``MLP()`` when None), its weights drawn from the model's own generator."""
         return construct(blueprint or default or MLP(), in_shape, out_shape, getattr(self, "rng", None) or generator(0))
 
@@ -207,7 +234,8 @@ class Model(nn.Module, BaseEstimator):
             if not nested:
                 continue
             if name not in self.get_params(deep=False):
-                raise ValueError(f"Invalid parameter {name!r} for {type(self).__name__}: choose from {', '.join(self.get_params(deep=False))}")
+                known = ", ".join(self.get_params(deep=False))
+                raise ValueError(f"Invalid parameter {name!r} for {type(self).__name__}: choose from {known}")
             value = plain.get(name, getattr(self, name))
             if value is None:
                 value = Trainer() if name == "trainer" else MLP()
@@ -224,10 +252,11 @@ class Model(nn.Module, BaseEstimator):
         """Log-probability of each row of X, in nats of the caller's units: Exact, LowerBound or Estimate."""
         x, given = self._enter(X, given, "_log_prob")
         parts = []
-        for i in range(0, len(x), self.chunk):
-            part = self._log_prob(x[i : i + self.chunk], *(g[i : i + self.chunk] for g in given))
-            seen = (~torch.isnan(x[i : i + self.chunk])).flatten(1).sum(1)
-            parts.append(concatenate([part.with_rows(dims=seen, measure=self.space_.measure)]))
+        with torch.no_grad():
+            for i in range(0, len(x), self.chunk):
+                part = self._log_prob(x[i : i + self.chunk], *(g[i : i + self.chunk] for g in given))
+                seen = (~torch.isnan(x[i : i + self.chunk])).flatten(1).sum(1)
+                parts.append(concatenate([part.with_rows(dims=seen, measure=self.space_.measure)]))
         return concatenate(parts)
 
     @available_if(_has("_log_prob"))
@@ -340,8 +369,8 @@ class Model(nn.Module, BaseEstimator):
         tags.input_tags.three_d_array = True
         return tags
 
-    def __repr__(self) -> str:  # type: ignore[override]
-        return BaseEstimator.__repr__(self)
+    def __repr__(self) -> str:
+        return str(BaseEstimator.__repr__(self))
 
     def _device(self) -> torch.device:
         for t in (*self.parameters(), *self.buffers()):
@@ -417,14 +446,15 @@ class DensityModel(Model):
         return torch.where(self.space_.discrete.to(y.device), codes, y).reshape(-1, *self.space_.shape)
 
     def _log_prob(self, x: Tensor) -> LogProb:
-
         y = x.flatten(1).double()
         discrete = self.space_.discrete.to(y.device)
         if not discrete.any():
             return Exact(self.log_density(y))
-        u = row_uniforms(x, self.points, y.shape[1]).to(y.dtype) - 0.5
-        log_p = torch.stack([self.log_density(torch.where(discrete, y + u[:, k], y)) for k in range(self.points)], 1)
-        value, stderr, ess = log_mean_exp(log_p, 1)
+        parts = []
+        for part, z in zip(x.split(256), y.split(256), strict=True):  # few at a time: each has ``points`` copies
+            u = row_uniforms(part, self.points, z.shape[1]).to(z.dtype) - 0.5
+            parts.append(torch.stack([self.log_density(torch.where(discrete, z + u[:, k], z)) for k in range(self.points)], 1))
+        value, stderr, ess = log_mean_exp(torch.cat(parts), 1)
         return LowerBound(value, stderr, detail={"k": self.points, "ess": float(ess.mean())})
 
     def _sample(self, n: int, rng: torch.Generator) -> Tensor:
@@ -448,36 +478,6 @@ def seed_of(random_state: Any) -> int:
     return int(random_state) % 2**62
 
 
-class _Stream:
-    """Rows read from a dataset or memory map as they are needed."""
-
-    def __init__(self, source: Any, space: Space, missing: bool) -> None:
-        self.source, self.space, self.missing = source, space, missing
-        self.shape = (len(source), *space.shape)
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, index: Any) -> Tensor:
-        rows = range(*index.indices(len(self))) if isinstance(index, slice) else index.tolist()
-        if isinstance(self.source, np.memmap):
-            batch = np.asarray(self.source[list(rows)])
-        else:
-            batch = head(_Rows(self.source, list(rows)))
-        return self.space.encode(batch, missing=self.missing)
-
-
-class _Rows(torch.utils.data.Dataset):  # type: ignore[type-arg]
-    def __init__(self, source: Any, rows: list[int]) -> None:
-        self.source, self.rows = source, rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, i: int) -> Any:
-        return self.source[self.rows[i]]
-
-
 def _column_vector(given: Any) -> Any:
     """Conditions as rows: a vector of labels becomes one column."""
     if isinstance(given, Tensor):
@@ -485,7 +485,8 @@ def _column_vector(given: Any) -> Any:
     if hasattr(given, "columns"):
         return given
     a = np.asarray(given)
-    return a.reshape(-1, 1) if a.ndim == 1 else a
+    a = a.reshape(-1, 1) if a.ndim == 1 else a
+    return pd.DataFrame(a, columns=[f"given {j}" for j in range(a.shape[1])]) if a.dtype.kind in "OUS" else a  # words
 
 
 def _note_features(model: Model, X: Any) -> None:
@@ -497,8 +498,6 @@ def _note_features(model: Model, X: Any) -> None:
 
 def _stack(a: Any, b: Any, space: Space | None) -> Any:
     if hasattr(a, "columns") or hasattr(a, "to_frame"):
-        import pandas as pd
-
         frames = [v.to_frame().T if isinstance(v, pd.Series) else v for v in (a, b)]
         return pd.concat(frames, ignore_index=True)
     rows = [np.asarray(v) for v in (a, b)]

@@ -7,6 +7,7 @@ makes an ``nn.Module``. Any callable ``(in_shape, out_shape) -> nn.Module`` serv
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import threading
 from collections.abc import Callable
@@ -75,7 +76,7 @@ class MLP(Settings):
         layers: list[nn.Module] = [nn.Flatten()]
         if self.dropout:
             layers.append(Dropout(self.dropout))
-        for a, b in zip(sizes, sizes[1:], strict=False):
+        for a, b in itertools.pairwise(sizes):
             layers += [Linear(a, b), _activation(self.activation)]
         return nn.Sequential(*layers, Linear(sizes[-1], math.prod(out_shape)), nn.Unflatten(1, out_shape))
 
@@ -149,7 +150,12 @@ class Conv(Settings):
         sizes = self._sizes(h, w)
         c = self.channels * 2 ** max(self.depth - 1, 0)
         h, w = sizes[-1]
-        layers: list[nn.Module] = [nn.Flatten(), Linear(math.prod(in_shape), c * h * w), nn.Unflatten(1, (c, h, w)), _activation(self.activation)]
+        layers: list[nn.Module] = [
+            nn.Flatten(),
+            Linear(math.prod(in_shape), c * h * w),
+            nn.Unflatten(1, (c, h, w)),
+            _activation(self.activation),
+        ]
         for i in reversed(range(self.depth)):
             width = self.channels * 2 ** max(i - 1, 0)
             th, tw = sizes[i]
@@ -232,7 +238,7 @@ def construct(blueprint: Network, in_shape: Shape, out_shape: Shape, rng: torch.
     with _GLOBAL:
         before = torch.random.get_rng_state()
         try:
-            torch.random.manual_seed(int(torch.randint(2**62, (), generator=rng)))
+            torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=rng, device="cpu")))
             return initialise(blueprint(in_shape, out_shape), rng)
         finally:
             torch.random.set_rng_state(before)

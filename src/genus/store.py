@@ -9,14 +9,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
-import tempfile
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 import torch
+import torch.overrides
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -33,19 +35,17 @@ class StoreError(ValueError):
 def write(path: str | Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Write tensors and JSON atomically. Raises OSError and leaves the old file whole when the disk is full."""
     path = Path(path)
-    header = {"genus": json.dumps({"format": FORMAT, **meta}, allow_nan=True), "sha256": BLANK}
-    flat = {k: _plain(v) for k, v in tensors.items()}
-    body = bytearray(safetensors.torch.save(flat, header))
+    header = {"genus": json.dumps({"format": FORMAT, **meta}), "sha256": BLANK}
+    body = bytearray(safetensors.torch.save({k: _plain(v) for k, v in tensors.items()}, header))
     where = _digest_at(body)
     body[where : where + 64] = hashlib.sha256(body).hexdigest().encode()
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
-        with os.fdopen(handle, "wb") as f:
+        with open(temporary, "wb") as f:
             f.write(body)
             f.flush()
             os.fsync(f.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -53,49 +53,79 @@ def write(path: str | Path, tensors: dict[str, Tensor], meta: dict[str, Any]) ->
         raise
     with contextlib.suppress(OSError):  # the rename itself, on file systems that can flush a folder
         folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors, JSON) of a file of :func:`write`, after its checksum. Raises StoreError, FileNotFoundError."""
+    """(tensors, JSON) of a file of :func:`write`, after its checksum. Raises StoreError, FileNotFoundError.
+
+    The tensors are views of the bytes read, so that a file costs its own size in memory and no more.
+    """
     path = Path(path)
     if path.is_dir():
         raise StoreError(f"{path} is a folder, not a genus file")
-    data = bytearray(path.read_bytes())
-    header = _header(data, path)
-    meta = header.get("__metadata__") or {}
+    data = bytearray(path.stat().st_size)
+    with open(path, "rb") as f:
+        del data[f.readinto(data) :]
+    try:
+        size = int.from_bytes(data[:8], "little")
+        if not 2 <= size <= len(data) - 8:
+            raise ValueError
+        header = json.loads(data[8 : 8 + size])
+        meta = header.pop("__metadata__", None) or {}
+    except (ValueError, RecursionError, AttributeError):
+        raise StoreError(f"{path} is damaged or not a genus file: its header cannot be read") from None
     if "genus" not in meta or "sha256" not in meta:
         raise StoreError(f"{path} is not a genus file (a safetensors file of another program?)")
     where = _digest_at(data)
-    found = bytes(data[where : where + 64]).decode("ascii", "replace")
-    data[where : where + 64] = BLANK.encode()
-    if hashlib.sha256(data).hexdigest() != found:
+    found, data[where : where + 64] = bytes(data[where : where + 64]), BLANK.encode()
+    if hashlib.sha256(data).hexdigest().encode() != found:
         raise StoreError(f"{path} is damaged: its SHA-256 does not match. Restore it from a backup or fit again")
-    facts = json.loads(meta["genus"])
-    if facts.get("format", 0) > FORMAT:
+    try:  # the file is whole, but anyone can write a checksum
+        facts = json.loads(meta["genus"])
+        newer = facts["format"] > FORMAT
+        tensors = {} if newer else {name: _tensor(data, 8 + size, entry) for name, entry in header.items()}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, RuntimeError) as e:
+        raise StoreError(f"{path} is not a genus file: its tensors or its JSON cannot be read ({type(e).__name__}: {e})") from None
+    if newer:
         raise StoreError(f"{path} has format {facts['format']}; this genus reads up to {FORMAT}: upgrade genus")
-    return safetensors.torch.load(bytes(data)), facts
+    return tensors, facts
 
 
-def _header(data: bytearray, path: Path) -> dict[str, Any]:
-    size = int.from_bytes(data[:8], "little") if len(data) >= 8 else 0
-    try:
-        if not 2 <= size <= len(data) - 8:
-            raise ValueError
-        header = json.loads(bytes(data[8 : 8 + size]))
-        if not isinstance(header, dict):
-            raise ValueError
-    except (ValueError, RecursionError):
-        raise StoreError(f"{path} is damaged or not a genus file: its header cannot be read") from None
-    return header
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+
+def _tensor(data: bytearray, start: int, entry: dict[str, Any]) -> Tensor:
+    """The tensor of one entry of a safetensors header, as a view of ``data``, whose tensors begin at ``start``."""
+    dtype, shape = _DTYPES[entry["dtype"]], [int(s) for s in entry["shape"]]
+    first, last = entry["data_offsets"]
+    count = math.prod(shape)
+    if min(shape, default=0) < 0 or not 0 <= first <= last <= len(data) - start or count * dtype.itemsize != last - first:
+        raise ValueError(f"a tensor of shape {shape} does not fit its place")
+    if count == 0:
+        return torch.empty(shape, dtype=dtype)
+    return torch.frombuffer(data, dtype=dtype, count=count, offset=start + first).reshape(shape)
 
 
 def _digest_at(body: bytearray) -> int:
     """Where the 64 digits of the checksum stand."""
     key = b'"sha256":"'
     where = body.find(key)
-    if where < 0:
+    if where < 0 or where + len(key) + 64 > len(body):
         raise StoreError("the file has no checksum: it is damaged or not a genus file")
     return where + len(key)
 
@@ -103,12 +133,6 @@ def _digest_at(body: bytearray) -> int:
 def _plain(t: Tensor) -> Tensor:
     """A dense, unshared copy on the CPU, which is what safetensors takes."""
     return t.detach().to("cpu", copy=True).contiguous(memory_format=torch.contiguous_format)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
 
 
 # ---------------------------------------------------------------------- values in JSON
@@ -122,6 +146,8 @@ def to_json(value: Any, name: str) -> Any:
         return value
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, os.PathLike):
+        return str(value)
     if isinstance(value, np.ndarray | Tensor):
         return {"!": "array", "dtype": str(value.dtype).removeprefix("torch."), "values": value.tolist()}
     if isinstance(value, tuple):
@@ -198,16 +224,17 @@ def revive(said: dict[str, Any], tensors: dict[str, Tensor], models: Iterable[ty
 
     known = {n: c for n in genus.__all__ if isinstance(c := getattr(genus, n), type)}
     known |= {c.__name__: c for c in models}
-    cls = known.get(said["class"])
-    if cls is None or not issubclass(cls, Model):
-        raise StoreError(f"{path} holds a {said['class']!r}, which genus does not know: pass its class to load(path, models=[...])")
     try:
-        model = cls(**{k: from_json(v, known) for k, v in said["params"].items()})
+        cls = known.get(said["class"])
+        if cls is None or not issubclass(cls, Model):
+            raise StoreError(f"{path} holds a {said['class']!r}, which genus does not know: pass its class to load(path, models=[...])")
+        _check_spaces(said, most=max(1 << 20, sum(t.numel() for t in tensors.values())))
+        model: Model = cls(**{k: from_json(v, known) for k, v in said["params"].items()})
         for k, v in said["facts"].items():
             if k.endswith("_") and not k.startswith("_"):
                 setattr(model, k, from_json(v, known))
-        with torch.device("meta"):
-            model.build(model.space_)
+        with torch.device("meta"), _Thrift(1000 + 100 * len(tensors)):
+            _build(model)
         expected = model.state_dict()
         for name, t in tensors.items():
             learned = name in model.learned_shapes
@@ -216,13 +243,52 @@ def revive(said: dict[str, Any], tensors: dict[str, Tensor], models: Iterable[ty
         absent = set(expected) - set(tensors)
         if absent:
             raise ValueError(f"the tensor {min(absent)!r} is missing")
+        unsaved = [t for name, t in model.named_buffers() if name not in expected]
+        if unsaved:  # masks, chains: build makes them anew
+            if sum(t.numel() * t.itemsize for t in unsaved) > 1 << 28:
+                raise ValueError("its unsaved buffers would take more than 256 MiB")
+            _build(model)
         for name in set(model.learned_shapes) & set(tensors):
-            model.get_submodule(name.rpartition(".")[0])._buffers[name.rpartition(".")[2]] = tensors[name]
+            where, _, leaf = name.rpartition(".")
+            model.get_submodule(where)._buffers[leaf] = tensors[name]
         model.load_state_dict(tensors, assign=True)
     except StoreError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as e:
-        raise StoreError(f"{path} does not describe a working {said['class']}: {e}") from e
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, RecursionError, ArithmeticError, MemoryError) as e:
+        raise StoreError(f"{path} does not describe a working model: {type(e).__name__}: {e}") from e
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name not in model.frozen)
     return model.eval()
+
+
+def _build(model: Model) -> None:
+    model.rng = torch.Generator().manual_seed(0)  # for what build draws, which the file's tensors replace
+    model.build(model.space_)
+    model._lend(None)
+    del model.rng
+
+
+def _check_spaces(said: Any, most: int) -> None:
+    """A hostile file could name a space of 10¹² cells: no row may be larger than a million or all that was learned."""
+    if isinstance(said, dict):
+        space = said.get("json") if said.get("!") == "Space" else None
+        if space and math.prod(space["shape"]) > most:
+            raise ValueError(f"rows of shape {tuple(space['shape'])} are larger than anything this file could describe")
+        if space and space.get("kind") == "categorical" and not space.get("values") and (space.get("levels") or 0) > most:
+            raise ValueError(f"{space['levels']} categories are more than this file could describe")
+    for part in said.values() if isinstance(said, dict) else said if isinstance(said, list) else ():
+        _check_spaces(part, most)
+
+
+class _Thrift(torch.overrides.TorchFunctionMode):
+    """Stops a hostile description that would build millions of tensors."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.left = most
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.left -= 1
+        if self.left < 0:
+            raise ValueError("it would build far more tensors than the file holds")
+        return func(*args, **(kwargs or {}))
