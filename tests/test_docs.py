@@ -1,0 +1,66 @@
+"""The Python blocks of the README and the tutorial run, in order, with tiny budgets."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import genus
+
+ROOT = Path(__file__).resolve().parents[1]
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for found in BLOCK.finditer(text):
+        yield text.count("\n", 0, found.start(1)), found[1]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
+def test_code_runs(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    small = genus.learn.time_limit(3.0)  # seconds a fit
+    names = {"__name__": "docs"}
+    count = 0
+    with small:
+        for line, code in blocks(page):
+            code = re.sub(r"epochs=\d+", "epochs=2", code)
+            exec(compile("\n" * line + code, str(ROOT / page), "exec"), names)
+            count += 1
+    assert count > 0
+    assert capsys.readouterr().out
+
+
+LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
+
+
+PAGES = ["README.md", "CONTRIBUTING.md", *sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    here = (ROOT / page).parent
+    text = (ROOT / page).read_text(encoding="utf-8")
+    missing = [t for t in LINK.findall(text) if not (here / t).exists()]
+    assert not missing
+
+
+def test_catalogue_is_what_is_exported():
+    rows = re.findall(r"^\| (`.*?) \| .*? \| (yes|planned) \|$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    works = {n for names, state in rows if state == "yes" for n in re.findall(r"`(\w+)`", names)}
+    planned = {n for names, state in rows if state == "planned" for n in re.findall(r"`(\w+)`", names)}
+    models = {n for n in genus.__all__ if isinstance(getattr(genus, n), type) and issubclass(getattr(genus, n), genus.Model)}
+    models -= {"Model", "DensityModel"}
+    assert works == models
+    assert not planned & models
+
+
+def test_contributors_page_works(tmp_path):
+    """The family of the contributor's page, taken from it, equals SciPy's."""
+    page = [code for _, code in blocks("docs/contributing-a-model.md")]
+    names = {"__name__": "kernel"}
+    exec(page[0], names)
+    test = page[2].replace("import genus\n", "").replace("genus.KernelDensity", "KernelDensity")
+    exec(test, names)
+    names["test_equals_scipy_on_one_column"]()
