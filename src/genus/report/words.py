@@ -1,0 +1,179 @@
+"""The report in words: the answer, and what each kind of number means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from genus.evaluate import paired_difference
+from genus.evaluate.likelihood import COMPARABLE
+
+MEANINGS = [
+    (
+        "log-likelihood, nats",
+        "The mean over held-out rows of log p(x), the natural logarithm of the probability that the model gives to a row it has not seen. "
+        "Higher is better; one nat more means that the row is e = 2.718… times as probable. It is in the units of the data: "
+        "whatever a model does to them inside (scaling, noise) is paid for.",
+    ),
+    (
+        "= exact, ≥ lower bound, ≈ estimate, — none",
+        "= is log p(x) itself. ≥ is at most log p(x): the model is at least so good, and how much better is not known; a bound that beats "
+        "another number has won, one that loses may only be loose. ≈ contains a normaliser estimated by simulation and may err on either "
+        "side. — means that the model has no likelihood.",
+    ),
+    (
+        "±",
+        "One standard error: how much the number would move with other held-out rows, and with other random numbers where it was simulated. "
+        "Differences between models are taken row by row, because rows that are hard for one are hard for all: their error is smaller than "
+        "that of either number. Two models are called level when they differ by less than two of these errors.",
+    ),
+    (
+        "bits per dimension",
+        "−log₂ p(x), divided by the number of coordinates (pixels, columns): the space a row would take if it were compressed with the "
+        "model, lower is better. Numbers for data of the same kind but other sizes become comparable.",
+    ),
+    (
+        "probability and density",
+        "A model of discrete values gives a probability, at most 1. A model of continuous values gives a density, per unit of the data, "
+        "which has no upper limit and changes when metres become millimetres. The two are never ranked together here.",
+    ),
+    (
+        "told from real (classifier two-sample test)",
+        "A classifier is trained to tell samples of the model from real held-out rows. 50 % right is guessing: it cannot. 100 %: always.",
+    ),
+    (
+        "MMD p",
+        "The chance that two sets of real rows would differ as much as samples and real rows do (maximum mean discrepancy, permuted labels). "
+        "A small p says that the samples are not real rows; a large one says only that this test sees no difference.",
+    ),
+    (
+        "Fréchet distance",
+        "The distance between Gaussians fitted to samples and to held-out rows in the embedding that the column names, a small one made from these "
+        "data. Lower is better; the floor is the same distance between real rows and real rows. It is not FID, "
+        "and is not comparable between data sets.",
+    ),
+    (
+        "copies",
+        "Whether samples lie nearer to training rows than to held-out rows, beyond chance. A model that recites its training rows has nice samples "
+        "and has learned nothing.",
+    ),
+    (
+        "baselines",
+        "The independent histogram knows each coordinate on its own and nothing of how they go together; the full Gaussian knows their "
+        "pairwise correlations. A model that does not beat them has little to say about these data.",
+    ),
+]
+
+
+def answer(comparison: Any) -> list[Markup]:
+    """The question answered: what describes the data best and by how much; what was refused, and why."""
+    said: list[Markup] = []
+    groups = {m: [r for r in rows if r.error is None] for m, rows in comparison.groups.items()}
+    ranked = {m: rows for m, rows in groups.items() if m and rows}
+    for measure, rows in ranked.items():
+        among = f"Among the models whose number is {_a(measure)}: " if len(ranked) > 1 else ""
+        said.append(Markup(escape(among)) + _best(rows) + _caution(rows))
+        said += _baselines(rows)
+    said += _samples(comparison.rows)
+    if len(ranked) > 1:
+        parts = Markup("; ").join(Markup("{}: {}").format(_a(m), listed([r.name for r in rows])) for m, rows in ranked.items())
+        said.append(Markup("These are not ranked together ({}), because {}.").format(parts, COMPARABLE))
+    if groups.get(""):
+        said.append(Markup("{} cannot be ranked: no likelihood can be computed, so only samples speak for it.").format(listed([r.name for r in groups[""]])))
+    said += [Markup("<b>{}</b> has no numbers: {}.").format(r.name, r.error.rstrip(".")) for r in comparison.rows if r.error is not None]
+    return said
+
+
+def _a(measure: str) -> str:
+    return f"of {measure} measure" if measure.startswith("mixed") else f"a {measure}"
+
+
+def _best(rows: Sequence[Any]) -> Markup:
+    best, value = rows[0], f"{rows[0].likelihood.symbol} {plus_minus(rows[0].likelihood.nats, rows[0].likelihood.stderr)} nats a row"
+    if len(rows) == 1:
+        return Markup("<b>{}</b> scores {}, and nothing else has a number to set beside it.").format(best.name, value)
+    level, rest = [r for r in rows if r.rank == 1], [r for r in rows if r.rank != 1]
+    if len(level) > 1:
+        text = Markup("{} describe these rows equally well: they differ by less than two standard errors ({} for {}).").format(
+            listed([r.name for r in level]), value, best.name
+        )
+        if rest:
+            d = paired_difference(best.log_prob, rest[0].log_prob)
+            text += Markup(" {} follows, {} nats lower.").format(rest[0].name, plus_minus(d.nats, d.stderr))
+        return text
+    d = paired_difference(best.log_prob, rest[0].log_prob)
+    return Markup("<b>{}</b> describes these rows best: {}, {} nats above {}.").format(best.name, value, plus_minus(d.nats, d.stderr), rest[0].name)
+
+
+def _caution(rows: Sequence[Any]) -> Markup:
+    loose = [r.name for r in rows[1:] if r.likelihood.symbol == "≥"]
+    if not loose:
+        return Markup("")
+    one = "is a lower bound, and that model" if len(loose) == 1 else "are lower bounds, and those models"
+    return Markup(" The {} of {} {} may be better than shown.").format("number" if len(loose) == 1 else "numbers", listed(loose), one)
+
+
+def _baselines(rows: Sequence[Any]) -> list[Markup]:
+    base = next((i for i, r in enumerate(rows) if r.baseline), len(rows))
+    beaten = [r.name for r in rows[base:] if not r.baseline]
+    if not beaten:
+        return []
+    return [Markup("{} {} not beat the baseline {}.").format(listed(beaten), "does" if len(beaten) == 1 else "do", rows[base].name)]
+
+
+def _samples(rows: Sequence[Any]) -> list[Markup]:
+    judged = [r for r in rows if r.quality is not None]
+    if len(judged) < 2:
+        return []
+    best = min(judged, key=lambda r: r.quality.classifier.accuracy)
+    text = Markup("By samples, <b>{}</b> is the hardest to tell from real rows: a classifier is right {} % of the time, where 50 % is guessing.").format(
+        best.name, round(100 * best.quality.classifier.accuracy)
+    )
+    copying = [r.name for r in judged if r.quality.memorisation.word == "copies training rows"]
+    if copying:
+        text += Markup(" The samples of {} are copies of training rows.").format(listed(copying))
+    return [text]
+
+
+# ---------------------------------------------------------------------- numbers and lists
+
+
+def listed(names: Sequence[str]) -> Markup:
+    """``a``, ``a and b``, ``a, b and c``."""
+    bold = [Markup("<b>{}</b>").format(n) for n in names]
+    return bold[0] if len(bold) == 1 else Markup(", ").join(bold[:-1]) + Markup(" and ") + bold[-1]
+
+
+def plus_minus(value: float, error: float) -> str:
+    """A value and its standard error, with the two digits of the error that mean something."""
+    if not math.isfinite(value) or not math.isfinite(error):
+        return number(value)
+    digits = 3 if error <= 0 else max(0, min(3, 1 - math.floor(math.log10(error))))
+    return f"{_minus(f'{value:,.{digits}f}')} ± {error:,.{digits}f}"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number to so many significant digits."""
+    if not math.isfinite(value):
+        return _minus(str(value)).replace("inf", "∞")
+    if value == 0:
+        return "0"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return _minus(f"{value:,.{min(decimals, 6)}f}")
+
+
+def seconds(value: float | None) -> str:
+    """Seconds, minutes or hours, as one would say them."""
+    if value is None or not math.isfinite(value):
+        return "—"
+    if value < 60:
+        return f"{number(value, 2)} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _minus(text: str) -> str:
+    return str(escape(text)).replace("-", "−")
