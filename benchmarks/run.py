@@ -1,0 +1,54 @@
+"""Run every benchmark and write RESULTS.md: output, date, versions, machine and the exact commands."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import common
+
+HERE = Path(__file__).resolve().parent
+BENCHMARKS = ("vae_pythae", "rbm_sklearn", "mixture_sklearn")
+
+
+def main() -> int:
+    chosen = sys.argv[1:] or BENCHMARKS
+    parts = [
+        "# Results",
+        "",
+        "Written by `make bench`. Each ratio compares two things measured in the same run; `median [least, most]`.",
+        "",
+        f"- date: {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
+        f"- machine: {common.machine()}",
+        f"- versions: {common.versions('genus', 'torch', 'numpy', 'scikit-learn', 'pythae')}",
+    ]
+    failed = []
+    env = {**os.environ, **{f"{v}_NUM_THREADS": "1" for v in ("OMP", "MKL", "OPENBLAS")}}
+    for name in chosen:
+        if not (HERE / f"{name}.py").exists():
+            print(f"no benchmark {name!r}: choose from {', '.join(BENCHMARKS)}", file=sys.stderr)
+            return 2
+        print(f"== {name}", flush=True)
+        # -u: lines appear as they are measured
+        done = subprocess.Popen([sys.executable, "-u", str(HERE / f"{name}.py")], stdout=subprocess.PIPE, text=True, env=env)
+        lines = []
+        for line in done.stdout or ():
+            print(line, end="", flush=True)
+            lines.append(line)
+        if done.wait():
+            failed.append(name)
+            lines.append(f"FAILED with exit status {done.returncode}\n")
+        data = "GENUS_DATA=... " if os.environ.get("GENUS_DATA") else ""
+        command = f"{data}OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 .bench/venv/bin/python benchmarks/{name}.py"
+        parts += ["", f"## {name}", "", f"`{command}`", "", "```", *"".join(lines).splitlines(), "```"]
+    if tuple(chosen) == BENCHMARKS:
+        (HERE / "RESULTS.md").write_text("\n".join(parts) + "\n", encoding="utf-8")
+        print(f"written: {HERE / 'RESULTS.md'}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
