@@ -3,7 +3,9 @@
 from genus.learn import Trainer
 from genus.likelihood import Estimate, Exact, LogProb, LowerBound
 from genus.model import CapabilityError, DensityModel, Model
-from genus.models.baseline import Gaussian, IndependentHistogram
+from genus.models.baseline import IndependentHistogram
+from genus.models.gaussian import Gaussian
+from genus.models.mixture import GaussianMixture
 from genus.models.vae import VAE
 from genus.networks import MLP, Conv, ResNet
 from genus.space import Space
@@ -19,6 +21,7 @@ __all__ = [
     "Estimate",
     "Exact",
     "Gaussian",
+    "GaussianMixture",
     "IndependentHistogram",
     "LogProb",
     "LowerBound",

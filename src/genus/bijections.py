@@ -74,7 +74,7 @@ class Logit(Bijection):
         slope = (1 - 2 * self.alpha) / (self.high - self.low)
         p = self.alpha + slope * (x.double() - self.low)
         y = torch.log(p) - torch.log1p(-p)
-        log_det = (torch.log(slope) + F.softplus(y) + F.softplus(-y)).sum(1)  # dy/dp = 1/(p(1−p))
+        log_det = (torch.log(slope) + F.softplus(y) + F.softplus(-y)).nan_to_num().sum(1)  # dy/dp = 1/(p(1−p))
         return y, log_det
 
     def inverse(self, y: Tensor) -> Tensor:

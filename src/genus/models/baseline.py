@@ -1,4 +1,4 @@
-"""The baselines that keep everyone honest: every coordinate on its own, and one full Gaussian."""
+"""The baseline that keeps everyone honest: every coordinate on its own."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genus.learn import Data, Rows, accumulate
+from genus.learn import Data
 from genus.likelihood import Exact, LogProb
-from genus.model import DensityModel, Model
+from genus.model import Model
 from genus.space import Space
 
 
@@ -30,6 +30,7 @@ class IndependentHistogram(Model):
     """
 
     allow_nan = True
+    learned_by = "counting"
 
     log_p_: Tensor
     low_: Tensor
@@ -125,65 +126,3 @@ class IndependentHistogram(Model):
         cards = self.space_.cardinality
         bins = int(torch.isfinite(self.log_p_).sum(1).max())
         return sum(c - 1 if c else bins + 3 for c in cards)
-
-
-class Gaussian(DensityModel):
-    r"""One full Gaussian, N(y | μ, Σ + ε diag Σ), by its closed form.
-
-    μ = (1/n) Σ y, Σ = (1/n) Σ (y − μ)(y − μ)ᵀ. Discrete coordinates are dequantised (y = x + u), which makes
-    the log-likelihood a lower bound on a probability.
-
-    Arguments
-    ---------
-    shrinkage: ε ≥ 0, added to each variance in proportion to it, so that Σ stays invertible.
-    """
-
-    mean_: Tensor
-    covariance_: Tensor
-
-    def __init__(self, shrinkage: float = 1e-3, random_state: Any = None) -> None:
-        self.shrinkage = shrinkage
-        self.random_state = random_state
-
-    def build(self, space: Space) -> None:
-        self.register_buffer("mean_", torch.zeros(space.dim, dtype=torch.float64))
-        self.register_buffer("covariance_", torch.eye(space.dim, dtype=torch.float64))
-
-    def statistics(self, x: Tensor) -> dict[str, Tensor]:
-        """Sums of 1, y and y yᵀ about the origin ``_centre``."""
-        y = self.real(x, self.rng) - self._centre
-        return {"n": torch.tensor(float(len(y)), dtype=torch.float64), "y": y.sum(0), "yy": y.T @ y}
-
-    def maximise(self, sums: dict[str, Tensor]) -> None:
-        """The closed form."""
-        mean = sums["y"] / sums["n"]
-        cov = sums["yy"] / sums["n"] - torch.outer(mean, mean)
-        self.mean_ = mean + self._centre
-        variance = cov.diagonal().clamp_min(0)
-        floor = torch.where(variance > 1e-12 * self.mean_.abs().square(), variance * self.shrinkage, torch.full_like(variance, 1e-6))
-        self.covariance_ = (cov + cov.T) / 2 + torch.diag(floor + 1e-12 * variance.mean())
-
-    def learn(self, data: Data) -> None:
-        if not self.shrinkage >= 0:
-            raise ValueError(f"shrinkage={self.shrinkage!r}: a number ≥ 0 is needed")
-        self._centre = self.real(data.rows.take(slice(0, 1024))[0], self.rng).mean(0)
-        self.maximise(accumulate(self, data.rows))
-        del self._centre
-
-    def log_density(self, y: Tensor) -> Tensor:
-        """log N(y | μ, Σ)."""
-        L = torch.linalg.cholesky(self.covariance_)
-        z = torch.linalg.solve_triangular(L, (y - self.mean_).T, upper=False)
-        return -0.5 * z.square().sum(0) - L.diagonal().log().sum() - 0.5 * len(self.mean_) * math.log(2 * math.pi)
-
-    def draw(self, n: int, rng: torch.Generator) -> Tensor:
-        """μ + L ε."""
-        L = torch.linalg.cholesky(self.covariance_)
-        e = torch.randn(n, len(self.mean_), generator=rng, dtype=torch.float64, device=L.device)
-        return self.mean_ + e @ L.T
-
-    def n_parameters(self) -> int:
-        """d means and d(d + 1)/2 covariances."""
-        self._check_fitted()
-        d = len(self.mean_)
-        return d + d * (d + 1) // 2

@@ -1,0 +1,154 @@
+"""The Gaussian, whole or partly observed, and one of them as a model.
+
+With x = (x_o, x_m), o observed and m missing (Ghahramani & Jordan, 1994):
+
+    log p(x_o) = log N(x_o | μ_o, Σ_oo)
+    E[x_m | x_o] = μ_m + Σ_mo Σ_oo⁻¹ (x_o − μ_o)          C = Cov[x_m | x_o] = Σ_mm − Σ_mo Σ_oo⁻¹ Σ_om
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genus.learn import Data, accumulate
+from genus.model import DensityModel
+from genus.space import Space
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+def by_pattern(y: Tensor, cells: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Rows grouped by which entries are missing, many patterns at a time, without a loop over rows.
+
+    Yields (index, real, o): index (P, R) of rows, real (P, R) False where a group is padded, o (P, d) the
+    observed entries of each pattern. Patterns of like group size go together, at most ``cells`` rows·patterns.
+    """
+    patterns, group, counts = torch.unique(~torch.isnan(y), dim=0, return_inverse=True, return_counts=True)
+    order = torch.argsort(group, stable=True)
+    first = counts.cumsum(0) - counts
+    size = torch.ceil(torch.log2(counts.double())).long()
+    for s in size.unique().tolist():
+        wide = 2**s
+        for some in (size == s).nonzero().squeeze(1).split(max(1, cells // wide)):
+            place = torch.arange(wide, device=y.device)[None] + torch.zeros_like(some)[:, None]
+            real = place < counts[some][:, None]
+            index = order[(first[some][:, None] + place).clamp_max(len(order) - 1)]
+            yield index, real, patterns[some]
+
+
+def conditional(y: Tensor, o: Tensor, mean: Tensor, cov: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-density of the observed part, the rows with missing entries at their conditional mean, and C.
+
+    y (P, R, d) rows of P patterns o (P, d); mean (K, d), cov (K, d, d). Returns (P, K, R), (P, K, R, d) and
+    (P, K, d, d); rows and columns of C at observed entries are 0.
+    """
+    f = o.to(y.dtype)
+    both = f[:, None, :, None] * f[:, None, None, :]
+    eye = torch.diag_embed(1 - f)[:, None]
+    L = torch.linalg.cholesky(cov * both + eye)  # the missing block is the identity: it adds nothing
+    y = torch.nan_to_num(y)  # padding too
+    r = (y[:, None] - mean[:, None]) * f[:, None, None]
+    t = torch.linalg.solve_triangular(L, r.mT, upper=False)
+    log_p = -0.5 * (t.square().sum(2) + f.sum(1)[:, None, None] * LOG_2PI) - L.diagonal(dim1=2, dim2=3).log().sum(2)[..., None]
+    across = cov * (1 - f)[:, None, :, None] * f[:, None, None, :]  # Σ_mo in place
+    s = torch.linalg.solve_triangular(L, across.mT, upper=False)
+    filled = torch.where(o[:, None, None], y[:, None], mean[:, None] + t.mT @ s)
+    C = cov * (1 - f)[:, None, :, None] * (1 - f)[:, None, None, :] - s.mT @ s
+    return log_p, filled, C
+
+
+def factor(C: Tensor) -> Tensor:
+    """A with A Aᵀ = C for positive semi-definite C, zero rows and columns included."""
+    values, vectors = torch.linalg.eigh(C)
+    return vectors * values.clamp_min(0).sqrt()[..., None, :]
+
+
+class Gaussian(DensityModel):
+    r"""One full Gaussian, N(y | μ, Σ + ε diag Σ), by its closed form: the baseline every density must beat.
+
+    μ = (1/n) Σ y, Σ = (1/n) Σ (y − μ)(y − μ)ᵀ. Discrete coordinates are dequantised (see :class:`genus.DensityModel`), which
+    makes the log-likelihood a lower bound on a probability.
+
+    Arguments
+    ---------
+    shrinkage: ε ≥ 0, added to each variance in proportion to it, so that Σ stays invertible.
+    """
+
+    learned_by = "closed form"
+
+    mean_: Tensor
+    covariance_: Tensor
+
+    def __init__(self, shrinkage: float = 1e-3, random_state: Any = None) -> None:
+        self.shrinkage = shrinkage
+        self.random_state = random_state
+
+    def build(self, space: Space) -> None:
+        if not self.shrinkage >= 0:
+            raise ValueError(f"shrinkage={self.shrinkage!r}: a number ≥ 0 is needed")
+        self.register_buffer("mean_", torch.zeros(space.dim, dtype=torch.float64))
+        self.register_buffer("covariance_", torch.eye(space.dim, dtype=torch.float64))
+
+    def statistics(self, x: Tensor) -> dict[str, Tensor]:
+        """Sums of 1, y and y yᵀ about a fixed origin near the mean."""
+        y = self.real(x, self.rng)[0] - self._origin
+        return {"n": torch.tensor(float(len(y)), dtype=torch.float64), "y": y.sum(0), "yy": y.T @ y}
+
+    def maximise(self, sums: dict[str, Tensor]) -> None:
+        """The closed form."""
+        mean = sums["y"] / sums["n"]
+        cov = sums["yy"] / sums["n"] - torch.outer(mean, mean)
+        self.mean_ = mean + self._origin
+        self.covariance_ = (cov + cov.T) / 2 + torch.diag(variance_floor(cov.diagonal(), self.mean_, self.shrinkage))
+
+    def learn(self, data: Data) -> None:
+        self._origin = self.real(data.rows.take(slice(0, 1024))[0], self.rng)[0].mean(0)
+        self.maximise(accumulate(self, data.rows))
+        del self._origin
+
+    def log_density(self, y: Tensor) -> Tensor:
+        """log N(y | μ, Σ)."""
+        L = torch.linalg.cholesky(self.covariance_)
+        z = torch.linalg.solve_triangular(L, (y - self.mean_).T, upper=False)
+        return -0.5 * z.square().sum(0) - L.diagonal().log().sum() - 0.5 * len(self.mean_) * LOG_2PI
+
+    def log_density_observed(self, y: Tensor) -> Tensor:
+        """log N of the entries that are not NaN."""
+        out = y.new_empty(len(y))
+        for index, real, o in by_pattern(y, 1 + 2_000_000 // len(self.mean_) ** 2):
+            log_p, _, _ = conditional(y[index], o, self.mean_[None], self.covariance_[None])
+            out[index[real]] = log_p[:, 0][real]
+        return out
+
+    def draw(self, n: int, rng: torch.Generator) -> Tensor:
+        """μ + L ε."""
+        L = torch.linalg.cholesky(self.covariance_)
+        e = torch.randn(n, len(self.mean_), generator=rng, dtype=torch.float64, device=L.device)
+        return self.mean_ + e @ L.T
+
+    def draw_given(self, y: Tensor, rng: torch.Generator) -> Tensor:
+        """y with its NaN entries drawn from the conditional Gaussian."""
+        out = y.clone()
+        for index, real, o in by_pattern(y, 1 + 2_000_000 // len(self.mean_) ** 2):
+            _, filled, C = conditional(y[index], o, self.mean_[None], self.covariance_[None])
+            e = torch.randn(filled[:, 0].shape, generator=rng, dtype=y.dtype, device=y.device)
+            out[index[real]] = (filled[:, 0] + e @ factor(C[:, 0]).mT)[real]
+        return out
+
+    def n_parameters(self) -> int:
+        """d means and d(d + 1)/2 covariances."""
+        self._check_fitted()
+        d = len(self.mean_)
+        return d + d * (d + 1) // 2
+
+
+def variance_floor(variance: Tensor, mean: Tensor, share: float) -> Tensor:
+    """What is added to each variance: a share of it, or, for a constant column, of what rounding can tell apart."""
+    least = (1e-6 * mean.abs()).clamp_min(1e-3).square()
+    constant = variance <= (1e-10 * mean.abs()).square().clamp_min(1e-200)
+    return torch.where(constant, least, share * variance)
