@@ -2,7 +2,7 @@
 
 Both sides run the same model and the same steps, in turn; the ratio is of the medians of one process.
 
-    python benchmarks/loop.py [--rounds 15] [--steps 100]
+    python benchmarks/loop.py [--rounds 40] [--steps 40]
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def by_genus(made: VAE, x: Tensor, steps: int) -> None:
 def main() -> None:
     """Print the ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=40)
     args = parser.parse_args()
     torch.set_num_threads(1)
     x = (torch.rand(10_000, 784, generator=generator(0)) < 0.13).float()

@@ -197,7 +197,7 @@ class EM(DensityModel):
         self.register_buffer("variance_", torch.ones((), dtype=torch.float64))
 
     def learn(self, data: Data) -> None:
-        y = torch.cat([self.real(x, self.rng) for (x,) in data.rows.chunks(4096)])
+        y = torch.cat([self.real(x, self.rng)[0] for (x,) in data.rows.chunks(4096)])
         if not getattr(self, "n_iter_", 0):
             pick = torch.randint(len(y), (self.n_components,), generator=self.rng)
             self.means_ = y[pick].clone()
@@ -209,10 +209,10 @@ class EM(DensityModel):
         return self.weights_.log() - 0.5 * square - 0.5 * y.shape[1] * torch.log(2 * math.pi * self.variance_)
 
     def statistics(self, x: Tensor) -> dict[str, Tensor]:
-        y = self.real(x, self.rng)
+        y, log_det = self.real(x, self.rng)
         log_p = self.joint(y)
         r = log_p.softmax(1)
-        return {"log_likelihood": log_p.logsumexp(1).sum(), "weight": torch.tensor(float(len(y))), "n": r.sum(0), "y": r.T @ y}
+        return {"log_likelihood": (log_p.logsumexp(1) + log_det).sum(), "weight": torch.tensor(float(len(y))), "n": r.sum(0), "y": r.T @ y}
 
     def maximise(self, sums: dict[str, Tensor]) -> None:
         self.weights_ = (sums["n"] / sums["weight"]).clamp_min(1e-300)

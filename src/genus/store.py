@@ -75,8 +75,10 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if not 2 <= size <= len(data) - 8:
             raise ValueError
         header = json.loads(data[8 : 8 + size])
-        meta = header.pop("__metadata__", None) or {}
-    except (ValueError, RecursionError, AttributeError):
+        meta = header.pop("__metadata__", {})
+        if not isinstance(meta, dict):
+            raise ValueError
+    except (ValueError, TypeError, AttributeError, RecursionError):
         raise StoreError(f"{path} is damaged or not a genus file: its header cannot be read") from None
     if "genus" not in meta or "sha256" not in meta:
         raise StoreError(f"{path} is not a genus file (a safetensors file of another program?)")

@@ -1,0 +1,415 @@
+"""Files: whole or an error, and no code in them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+from toys import EBM, EM, GAN, Conditional, Stack, Toy, ToyVAE
+
+import genus
+from genus import MLP, Trainer, store
+from genus.store import BLANK, StoreError, from_json, read, to_json, write
+
+X = np.random.default_rng(0).normal(size=(60, 3)) + 2
+
+
+@pytest.fixture
+def model() -> ToyVAE:
+    return ToyVAE(trainer=Trainer(epochs=1), random_state=0).fit(X)
+
+
+@pytest.fixture
+def path(model: ToyVAE, tmp_path: Path) -> Path:
+    model.save(tmp_path / "model.genus")
+    return tmp_path / "model.genus"
+
+
+def load(path: Path) -> Any:
+    return genus.load(path, models=[ToyVAE, GAN, EBM, EM, Conditional, Stack, Toy])
+
+
+def forged(path: Path, tensors: dict[str, torch.Tensor] | None = None, change: Any = None, **replaced: Any) -> Path:
+    """The file at ``path`` rewritten with a good checksum: ``change(description)`` edits its JSON."""
+    old, meta = read(path)
+    if change is not None:
+        change(meta["model"])
+    meta |= replaced
+    meta.pop("format") if "format" not in replaced else None
+    write(path, old if tensors is None else tensors, meta)
+    return path
+
+
+# ---------------------------------------------------------------------- there and back
+
+
+@pytest.mark.parametrize("cls", [ToyVAE, GAN, EBM, Stack, Conditional, EM])
+def test_load_gives_the_same_model(cls: type, tmp_path: Path) -> None:
+    given = {"given": (X[:, 0] > 2).astype(int)} if cls is Conditional else {}
+    model = cls(random_state=0).fit(X, **given)
+    model.save(tmp_path / "m")
+    other = load(tmp_path / "m")
+    assert type(other) is cls and repr(other) == repr(model)
+    assert other.history_ == model.history_ and other.space_ == model.space_ and other.n_features_in_ == 3
+    assert other.state_dict().keys() == model.state_dict().keys()
+    assert all(torch.equal(a, b) for a, b in zip(other.state_dict().values(), model.state_dict().values(), strict=True))
+    assert all(not t.is_meta for t in [*other.buffers(), *other.parameters()])
+    if hasattr(model, "sample"):
+        one = {"given": 1} if cls is Conditional else {}
+        assert np.array_equal(model.sample(9, random_state=5, **one), other.sample(9, random_state=5, **one))
+    if hasattr(model, "log_prob"):
+        assert np.array_equal(model.log_prob(X, **given).nats, other.log_prob(X, **given).nats)
+    other.fit(X, **given)  # and it can learn again
+    assert not hasattr(other, "rng")
+
+
+def test_a_fresh_process_gives_identical_scores_and_samples(path: Path, model: ToyVAE) -> None:
+    script = f"""
+import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+import numpy as np, genus, hashlib
+from toys import ToyVAE
+m = genus.load({str(path)!r}, models=[ToyVAE])
+X = np.random.default_rng(0).normal(size=(60, 3)) + 2
+print(hashlib.sha256(m.score_samples(X).tobytes() + m.sample(7, random_state=1).tobytes()).hexdigest())
+"""
+    env = {**os.environ, "PYTHONPATH": str(Path(genus.__file__).parents[1])}
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=env, check=True).stdout
+    assert out.strip() == hashlib.sha256(model.score_samples(X).tobytes() + model.sample(7, random_state=1).tobytes()).hexdigest()
+
+
+def test_tables_keep_their_columns_and_sharing_models_their_names(tmp_path: Path) -> None:
+    table = pd.DataFrame({"a": X[:, 0], "word": np.where(X[:, 1] > 2, "yes", "no"), "n": np.arange(60)})
+    model = genus.IndependentHistogram().fit(table)
+    model.save(tmp_path / "m")
+    other = genus.load(tmp_path / "m")
+    assert other.sample(5, random_state=0).equals(model.sample(5, random_state=0))
+    assert np.array_equal(other.feature_names_in_, ["a", "word", "n"])
+
+
+def test_a_file_is_plain_safetensors(path: Path, model: ToyVAE) -> None:
+    tensors = safetensors.torch.load_file(path)
+    assert tensors.keys() == model.state_dict().keys()
+    assert all(torch.equal(tensors[k], v) for k, v in model.state_dict().items())
+
+
+def test_every_dtype_and_shape_goes_there_and_back(tmp_path: Path) -> None:
+    tensors = {str(d): torch.arange(6).reshape(2, 3).to(d) for d in store._DTYPES.values()}
+    tensors |= {"scalar": torch.tensor(3.5), "none": torch.empty(0, 4), "strided": torch.arange(12.0).reshape(3, 4).T}
+    tensors |= {"shared": tensors["strided"], "channels": torch.rand(2, 3, 4, 4).to(memory_format=torch.channels_last)}
+    write(tmp_path / "f", tensors, {"x": 1})
+    back, meta = read(tmp_path / "f")
+    assert meta == {"format": 1, "x": 1}
+    for k, v in tensors.items():
+        assert back[k].dtype == v.dtype and back[k].shape == v.shape and torch.equal(back[k], v)
+
+
+def test_arguments_go_there_and_back() -> None:
+    known = {"MLP": MLP, "Trainer": Trainer}
+    value = {"a": (1, 2.5, None, "x", True), "b": [MLP(width=3), float("inf")], 3: {"c": ()}}
+    assert from_json(json.loads(json.dumps(to_json(value, "v"))), known) == value
+    assert to_json(np.float64(1.5), "v") == 1.5 and to_json(Path("a/b"), "v") == "a/b"
+    array = from_json(to_json(np.array([[1, 2]], dtype=np.int8), "v"), known)
+    assert array.dtype == np.int8 and array.tolist() == [[1, 2]]
+
+
+def test_an_argument_that_cannot_be_stored_is_named(tmp_path: Path) -> None:
+    model = ToyVAE(encoder=lambda i, o: nn.Sequential(nn.Flatten(), nn.Linear(i[0], o[0])), random_state=0).fit(X)
+    with pytest.raises(TypeError, match=r"ToyVAE\(encoder\)=<function"):
+        model.save(tmp_path / "m")
+    assert not list(tmp_path.iterdir())
+
+
+class Wide:
+    """A blueprint of the caller's own."""
+
+    def __init__(self, width: int = 5) -> None:
+        self.width = width
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        return {"width": self.width}
+
+    def __call__(self, i: Any, o: Any) -> nn.Module:
+        return nn.Sequential(nn.Linear(i[0], self.width), nn.Tanh(), nn.Linear(self.width, o[0]))
+
+
+def test_a_callers_own_classes_are_passed_to_load(tmp_path: Path) -> None:
+    model = ToyVAE(encoder=Wide(4), random_state=0).fit(X)
+    model.save(tmp_path / "m")
+    with pytest.raises(StoreError, match=r"holds a 'ToyVAE'.*models=\["):
+        genus.load(tmp_path / "m")
+    with pytest.raises(StoreError, match=r"'Wide'.*models=\["):
+        load(tmp_path / "m")
+    other = genus.load(tmp_path / "m", models=[ToyVAE, Wide])
+    assert other.encoder.width == 4 and other.score(X) == model.score(X)
+
+
+def test_an_unfitted_model_is_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not fitted"):
+        ToyVAE().save(tmp_path / "m")
+
+
+# ---------------------------------------------------------------------- written whole or not at all
+
+
+@pytest.mark.parametrize("call", ["replace", "fsync"])
+def test_a_write_that_fails_leaves_the_old_file(call: str, path: Path, model: ToyVAE, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = path.read_bytes()
+
+    def fail(*args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(OSError, match="No space left"):
+        ToyVAE(random_state=9).fit(X).save(path)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_folders_are_made_and_modes_are_the_users(tmp_path: Path, model: ToyVAE) -> None:
+    model.save(tmp_path / "a" / "b" / "m")
+    (tmp_path / "plain").write_text("")
+    assert (tmp_path / "a" / "b" / "m").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    with pytest.raises(StoreError, match="folder"):
+        load(tmp_path / "a")
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "absent")
+
+
+# ---------------------------------------------------------------------- damage
+
+
+def test_forty_flipped_bits_are_forty_errors(path: Path) -> None:
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    header = 8 + int.from_bytes(whole[:8], "little")
+    places = [*rng.choice(len(whole), 25, replace=False), *rng.choice(header, 15, replace=False)]
+    for place in places:
+        data = bytearray(whole)
+        data[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(data)
+        with pytest.raises(StoreError):
+            load(path)
+    path.write_bytes(whole)
+    load(path)
+
+
+def test_truncated_and_lengthened_files(path: Path) -> None:
+    whole = path.read_bytes()
+    for n in [0, 1, 7, 8, 9, 100, len(whole) // 2, len(whole) - 1]:
+        path.write_bytes(whole[:n])
+        with pytest.raises(StoreError):
+            load(path)
+    path.write_bytes(whole + b"\0")
+    with pytest.raises(StoreError, match="damaged"):
+        load(path)
+
+
+def test_foreign_files(tmp_path: Path) -> None:
+    safetensors.torch.save_file({"w": torch.zeros(3)}, tmp_path / "foreign")
+    safetensors.torch.save_file({"w": torch.zeros(3)}, tmp_path / "other", metadata={"format": "pt"})
+    torch.save({"w": 1}, tmp_path / "pickle")
+    (tmp_path / "text").write_text("hello " * 100)
+    for name in ("foreign", "other"):
+        with pytest.raises(StoreError, match="not a genus file"):
+            load(tmp_path / name)
+    for name in ("pickle", "text"):
+        with pytest.raises(StoreError, match="header cannot be read"):
+            load(tmp_path / name)
+
+
+def test_a_newer_format_is_refused_clearly(path: Path) -> None:
+    with pytest.raises(StoreError, match="format 2; this genus reads up to 1: upgrade genus"):
+        load(forged(path, format=2))
+
+
+def test_a_checkpoint_is_not_a_model(tmp_path: Path) -> None:
+    ToyVAE(trainer=Trainer(epochs=1, checkpoint=tmp_path / "run")).fit(X)
+    with pytest.raises(StoreError, match="training checkpoint, not a model"):
+        load(tmp_path / "run")
+
+
+# ---------------------------------------------------------------------- malice: good checksums, bad contents
+
+
+def _mlp(**fields: Any) -> dict[str, Any]:
+    return {"!": "MLP", "params": {"width": 8, "depth": 1, **fields}}
+
+
+def _set(key: str, value: Any) -> Any:
+    return lambda said: said["params"].__setitem__(key, value)
+
+
+def _space(**fields: Any) -> Any:
+    return lambda said: said["facts"]["space_"]["json"].update(fields)
+
+
+HOSTILE: dict[str, Any] = {
+    "width": _set("encoder", _mlp(width=10**12)),
+    "wide": _set("encoder", _mlp(width=1 << 20)),
+    "depth": _set("encoder", _mlp(depth=10**9)),
+    "deep": _set("encoder", _mlp(depth=1000)),
+    "latent": _set("latent_dim", 10**15),
+    "negative": _set("latent_dim", -1),
+    "type": _set("latent_dim", "two"),
+    "argument": _set("no_such_argument", 1),
+    "nested class": _set("encoder", {"!": "system", "params": {}}),
+    "nested model": _set("encoder", {"!": "IndependentHistogram", "params": {}}),
+    "object": _set("encoder", {"!": "array", "dtype": "object", "values": ["x"]}),
+    "no params": lambda said: said.pop("params"),
+    "no facts": lambda said: said.pop("facts"),
+    "no space": lambda said: said["facts"].pop("space_"),
+    "no class": lambda said: said.pop("class"),
+    "class": lambda said: said.__setitem__("class", "os.system"),
+    "not a model": lambda said: said.__setitem__("class", "Trainer"),
+    "abstract": lambda said: said.__setitem__("class", "Model"),
+    "a list": lambda said: said.__setitem__("class", ["ToyVAE"]),
+    "huge rows": _space(shape=[10**12]),
+    "huge image": _space(shape=[10**6, 10**6]),
+    "negative rows": _space(shape=[-3]),
+    "categories": _space(kind="categorical", levels=10**12, values=None),
+    "kind": _space(kind="magic"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_descriptions_are_errors_in_no_time_and_memory(name: str, path: Path) -> None:
+    forged(path, change=HOSTILE[name])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    begun = time.process_time()
+    with pytest.raises(StoreError):
+        load(path)
+    assert time.process_time() - begun < 2
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 40_000  # KiB
+
+
+def test_many_layers_are_stopped_before_they_are_built(path: Path) -> None:
+    class Tower(Toy):
+        def build(self, space: Any) -> None:
+            self.layers = nn.ModuleList(nn.Linear(3, 3) for _ in range(10**7))
+
+    forged(path, change=lambda said: said.update({"class": "Tower", "params": {}}))
+    begun = time.process_time()
+    with pytest.raises(StoreError, match="far more tensors"):
+        genus.load(path, models=[Tower])
+    assert time.process_time() - begun < 2
+
+
+def test_unsaved_buffers_have_a_limit(path: Path) -> None:
+    class Hoard(Toy):
+        def build(self, space: Any) -> None:
+            self.register_buffer("chains", torch.ones(10**12), persistent=False)
+
+    forged(path, tensors={}, change=lambda said: said.update({"class": "Hoard", "params": {}}))
+    with pytest.raises(StoreError, match="256 MiB"):
+        genus.load(path, models=[Hoard])
+
+
+def test_no_class_outside_the_list_is_called(path: Path) -> None:
+    calls: list[Any] = []
+
+    class Trap:
+        def __init__(self, **kwargs: Any) -> None:
+            calls.append(kwargs)
+
+    forged(path, change=_set("encoder", {"!": "Trap", "params": {}}))
+    with pytest.raises(StoreError, match="'Trap', which genus does not know"):
+        load(path)
+    assert calls == []
+
+
+@pytest.mark.parametrize("change", ["missing", "extra", "shape", "transposed", "dtype"])
+def test_tensors_that_do_not_fit(change: str, path: Path) -> None:
+    tensors, _ = read(path)
+    name = "decoder_.1.weight"
+    if change == "missing":
+        del tensors[name]
+    elif change == "extra":
+        tensors["more"] = torch.zeros(3)
+    elif change == "shape":
+        tensors[name] = torch.zeros(3, 3)
+    elif change == "transposed":
+        tensors[name] = tensors[name].T.contiguous()
+    else:
+        tensors[name] = tensors[name].long()
+    with pytest.raises(StoreError, match=r"does not describe a working model|missing"):
+        load(forged(path, tensors=tensors))
+
+
+def raw(path: Path, header: Any, body: bytes = b"") -> None:
+    """A file with any header and a good checksum."""
+    text = header if isinstance(header, bytes) else json.dumps(header, separators=(",", ":")).encode()
+    data = bytearray(len(text).to_bytes(8, "little") + text + body)
+    where = data.find(BLANK.encode())
+    if where >= 0:
+        data[where : where + 64] = hashlib.sha256(data).hexdigest().encode()
+    path.write_bytes(data)
+
+
+def test_hostile_headers(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    meta = {"genus": json.dumps({"format": 1, "model": {}}), "sha256": BLANK}
+    entries: list[Any] = [
+        {"dtype": "F32", "shape": [10**15], "data_offsets": [0, 16]},
+        {"dtype": "F32", "shape": [4], "data_offsets": [0, 10**15]},
+        {"dtype": "F32", "shape": [4], "data_offsets": [-16, 0]},
+        {"dtype": "F32", "shape": [-4], "data_offsets": [0, 16]},
+        {"dtype": "F32", "shape": [-2, -2], "data_offsets": [0, 16]},
+        {"dtype": "F32", "shape": [5], "data_offsets": [0, 16]},
+        {"dtype": "F32", "shape": [4], "data_offsets": [16, 32]},
+        {"dtype": "F128", "shape": [4], "data_offsets": [0, 16]},
+        {"dtype": "F32", "shape": "four", "data_offsets": [0, 16]},
+        {"dtype": "F32", "shape": [4], "data_offsets": [0.5, 16]},
+        {"dtype": "F32", "shape": [0, 10**30], "data_offsets": [0, 0]},
+        {"shape": [4]},
+        "tensor",
+        None,
+        [],
+    ]
+    for entry in entries:
+        raw(path, {"__metadata__": meta, "w": entry}, bytes(16))
+        with pytest.raises(StoreError):
+            read(path)
+    raw(path, {"__metadata__": meta, "w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}, bytes(16))
+    assert torch.equal(read(path)[0]["w"], torch.zeros(4))
+    for said in ["[]", "{", "null", "[" * 100_000, '{"format": "x"}', '{"format": null}', "{}", "1" * 10_000]:
+        raw(path, {"__metadata__": {**meta, "genus": said}})
+        with pytest.raises(StoreError):
+            load(path)
+    deep: Any = 1
+    for _ in range(500):
+        deep = [deep]
+    for model in ({}, [], None, 3, {"class": 3, "params": {}, "facts": {}}, {"class": "ToyVAE", "params": {"latent_dim": deep}, "facts": {}}):
+        raw(path, {"__metadata__": {**meta, "genus": json.dumps({"format": 1, "model": model})}})
+        with pytest.raises(StoreError):
+            load(path)
+    for header in (b"[" * 200_000, b"{}", b"[]", b"3", b"\xff" * 20, {"__metadata__": 3}, {"__metadata__": ["genus", "sha256"]}):
+        raw(path, header)
+        with pytest.raises(StoreError):
+            load(path)
+
+
+def test_reading_costs_less_than_twice_the_file(tmp_path: Path) -> None:
+    write(tmp_path / "big", {f"w{i}": torch.rand(2_000_000) for i in range(16)}, {})  # 128 MB
+    script = f"""
+import resource, genus
+from genus import store
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+tensors, _ = store.read({str(tmp_path / "big")!r})
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 128e6)
+"""
+    env = {**os.environ, "PYTHONPATH": str(Path(genus.__file__).parents[1])}
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=env, check=True).stdout
+    assert float(out) < 1.5
