@@ -82,14 +82,13 @@ class _Page:
     def columns(self) -> list[tuple[str, str]]:
         frechet = next((r.quality.frechet for r in self.comparison.rows if r.quality), None)
         return [
-            ("log-likelihood", "nats a row, higher is better"),
+            ("log-likelihood", "nats, higher is better"),
             ("bits/dim", "lower is better"),
             ("told from real", "50 % is best"),
             ("MMD p", ""),
-            (frechet.name if frechet else "Fréchet", f"floor {number(frechet.floor)}" if frechet else ""),
+            ("Fréchet distance", f"{frechet.embedding}, floor {number(frechet.floor)}" if frechet else ""),
             ("copies", ""),
-            ("fit", ""),
-            ("sampling", f"{self.comparison.settings.get('samples', 0):,} rows"),
+            ("time to fit", f"to sample {self.comparison.settings.get('samples', 0):,}"),
             ("parameters", ""),
         ]
 
@@ -99,7 +98,9 @@ class _Page:
         if len(good) > 1:
             ls = [r.likelihood for r in good]
             names, values = [r.name for r in good], [v.bits_per_dim for v in ls]
-            figure = plots.whiskers(names, values, [v.bits_stderr for v in ls], [v.symbol for v in ls], "bits per dimension, lower is better")
+            figure = plots.whiskers(
+                names, values, [v.bits_stderr for v in ls], [v.symbol for v in ls], "bits per dimension, lower is better"
+            )
             listing = ", ".join(f"{n} {v:.3f}" for n, v in zip(names, values, strict=True))
             chart = self.svg(figure, f"Bits per dimension with errors: {listing}")
         title = {"probability": "Probabilities", "density": "Densities", "": "Not ranked: no likelihood"}.get(measure, "Mixed measure")
@@ -114,7 +115,9 @@ class _Page:
         dash = ("—", "")
         likelihood = bits = told = mmd = frechet = copies = dash
         if (v := r.likelihood) is not None:
-            detail = ", ".join(f"{k} {number(x) if isinstance(x, float) else x}" for k, x in v.detail.items() if isinstance(x, int | float | str))
+            detail = ", ".join(
+                f"{k} {number(x) if isinstance(x, float) else x}" for k, x in v.detail.items() if isinstance(x, int | float | str)
+            )
             likelihood, bits = (f"{v.symbol} {plus_minus(v.nats, v.stderr)}", detail), (plus_minus(v.bits_per_dim, v.bits_stderr), "")
         if (q := r.quality) is not None:
             told = (f"{100 * q.classifier.accuracy:.0f} ± {100 * q.classifier.stderr:.0f} %", "")
@@ -134,8 +137,7 @@ class _Page:
                 mmd,
                 frechet,
                 copies,
-                (seconds(r.fit_seconds), ""),
-                (seconds(r.sample_seconds), ""),
+                (seconds(r.fit_seconds), seconds(r.sample_seconds)),
                 (f"{r.n_parameters:,}" if r.n_parameters is not None else "—", ""),
             ],
         }
@@ -148,16 +150,26 @@ class _Page:
         if self.images:
             n = 48 if max(self.space.image_shape or (0,)) <= 40 else 16
             shown = rows_of(self.test, np.arange(min(n, len(self.test))))
-            cards.append(self.card("Real, held out", lambda: plots.image_grid(shown, self.space, scale=self.scale, columns=8 if n > 16 else 4)))
+            cards.append(
+                self.card("Real, held out", lambda: plots.image_grid(shown, self.space, scale=self.scale, columns=8 if n > 16 else 4))
+            )
             for r in with_samples:
                 some = rows_of(r.samples, np.arange(min(n, len(r.samples))))
-                cards.append(self.card(r.name, lambda some=some, n=n: plots.image_grid(some, self.space, scale=self.scale, columns=8 if n > 16 else 4)))  # type: ignore[misc]
+                cards.append(
+                    self.card(
+                        r.name, lambda some=some, n=n: plots.image_grid(some, self.space, scale=self.scale, columns=8 if n > 16 else 4)
+                    )
+                )  # type: ignore[misc]
             return self.section("samples", "Real rows beside samples", "The first rows of each, not chosen.", [("", cards)])
         cards.append(self.table_card("Real, held out", rows_of(self.test, np.arange(min(5, len(self.test))))))
         cards += [self.table_card(r.name, rows_of(r.samples, np.arange(min(5, len(r.samples))))) for r in with_samples]
         marginals = [self.card(r.name, lambda r=r: plots.marginals(self.test, r.samples, self.space)) for r in with_samples]  # type: ignore[misc]
         planes = [self.card(r.name, lambda r=r: plots.principal_plane(self.test, r.samples, self.space)) for r in with_samples]  # type: ignore[misc]
-        blocks = [("The first rows of each", cards), ("Column by column: real filled, sampled as a line", marginals), ("Together: on the principal plane of the real rows", planes)]
+        blocks = [
+            ("The first rows of each", cards),
+            ("Column by column: real filled, sampled as a line", marginals),
+            ("Together: on the principal plane of the real rows", planes),
+        ]
         return self.section("samples", "Real rows beside samples", "How single columns are spread, and how they go together.", blocks)
 
     def completions(self) -> dict[str, Any]:
@@ -189,31 +201,54 @@ class _Page:
         if len(getattr(model, "history_", [])) > 1:
             cards.append(self.card("Learning curve", lambda: plots.learning_curve(model)))
         if hasattr(model, "means_") and hasattr(model, "weights_"):
-            note = "The heaviest first." if self.images else "Rows: components by weight. Columns: orange above, violet below the mean of all."
+            note = (
+                "The heaviest first." if self.images else "Rows: components by weight. Columns: orange above, violet below the mean of all."
+            )
             cards.append(self.card("Component means", lambda: plots.component_means(model, scale=scale), note))
         if self.images and hasattr(model, "W_") and as_array(model.W_).shape[0] == space.dim:
             note = "Weights from the pixels to one hidden unit each: orange raises it, blue lowers it. The strongest units."
             cards.append(self.card("Filters", lambda: plots.filters(model), note))
         if self.images and hasattr(model, "reconstruct"):
             some = rows_of(self.test, np.arange(min(8, len(self.test))))
-            cards.append(self.card("Reconstructions", lambda: plots.reconstructions(model, some, scale=scale), "Held-out rows, encoded and decoded."))
+            cards.append(
+                self.card("Reconstructions", lambda: plots.reconstructions(model, some, scale=scale), "Held-out rows, encoded and decoded.")
+            )
         if hasattr(model, "kl_per_dimension"):
             some = rows_of(self.test, np.arange(min(500, len(self.test))))
-            cards.append(self.card("Use of the latent dimensions", lambda: plots.latent_use(model, some), "A dimension near 0 says nothing about the row."))
+            cards.append(
+                self.card(
+                    "Use of the latent dimensions", lambda: plots.latent_use(model, some), "A dimension near 0 says nothing about the row."
+                )
+            )
         if hasattr(model, "encode"):
             flat = getattr(model, "latent_dim", None) == 2
             note = "Held-out rows in latent space" + ("." if flat else ", on its first two principal components.")
             cards.append(self.card("Latent map", lambda: plots.latent_map(model, self.test, self.comparison.y_test), note))
             if flat and self.images and hasattr(model, "decode"):
-                cards.append(self.card("Manifold", lambda: plots.manifold(model, scale=scale), "Decoded on a grid of the latent plane, evenly spaced in probability."))
+                cards.append(
+                    self.card(
+                        "Manifold",
+                        lambda: plots.manifold(model, scale=scale),
+                        "Decoded on a grid of the latent plane, evenly spaced in probability.",
+                    )
+                )
         if self.images and hasattr(model, "interpolate") and len(self.test) > 11:
             some = rows_of(self.test, np.arange(12))
-            cards.append(self.card("Interpolations", lambda: plots.interpolations(model, some, scale=scale), "Straight lines in latent space between two held-out rows."))
+            cards.append(
+                self.card(
+                    "Interpolations",
+                    lambda: plots.interpolations(model, some, scale=scale),
+                    "Straight lines in latent space between two held-out rows.",
+                )
+            )
         return cards
 
     def extremes(self) -> dict[str, Any]:
         able = [r for r in self.models if r.log_prob is not None]
-        title, note = "The most and the least probable rows", "Of the held-out rows. What a model finds least probable is where to look for outliers and for errors in the data."
+        title, note = (
+            "The most and the least probable rows",
+            "Of the held-out rows. What a model finds least probable is where to look for outliers and for errors in the data.",
+        )
         if self.images:
             cards = [self.card(r.name, lambda r=r: plots.extremes(self.test, r.log_prob.nats, self.space, scale=self.scale)) for r in able]  # type: ignore[misc]
             return self.section("extremes", title, note, [("", cards)])
@@ -255,7 +290,12 @@ class _Page:
             figure = draw()
         except (ValueError, RuntimeError, ArithmeticError) as e:
             return {"above": above, "body": Markup("<p>{}</p>").format(str(e).split("\n")[0]), "below": "", "wide": False}
-        return {"above": above, "body": self.svg(figure, f"{above}. {below}".strip()), "below": below, "wide": figure.get_size_inches()[0] > 5}
+        return {
+            "above": above,
+            "body": self.svg(figure, f"{above}. {below}".strip()),
+            "below": below,
+            "wide": figure.get_size_inches()[0] > 5,
+        }
 
     def attempt(self, verb: Callable[[], Any]) -> Any:
         try:
@@ -271,7 +311,9 @@ class _Page:
         self.figures += 1
         out = io.StringIO()
         with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": f"figure {self.figures}"}):
-            figure.savefig(out, format="svg", dpi=192, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}, transparent=True)
+            figure.savefig(
+                out, format="svg", dpi=192, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}, transparent=True
+            )
         body = out.getvalue()
         body = body[body.index("<svg") :]
         body = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->", "", body, flags=re.DOTALL)

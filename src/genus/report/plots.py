@@ -71,7 +71,7 @@ def image_grid(X: Any, space: Space, *, columns: int | None = None, scale: tuple
     return _tiled([tiles[i : i + columns] for i in range(0, len(tiles), columns)])
 
 
-def _tiled(rows: Sequence[Array], labels: Sequence[str] = (), tile: int | None = None) -> Figure:
+def _tiled(rows: Sequence[Array], labels: Sequence[str] = (), width: float = 330) -> Figure:
     """Rows of (n, H, W, 4) tiles with a transparent gap between, a label before each row."""
     columns = max(len(r) for r in rows)
     _, h, w, _ = rows[0].shape
@@ -80,9 +80,8 @@ def _tiled(rows: Sequence[Array], labels: Sequence[str] = (), tile: int | None =
     for i, row in enumerate(rows):
         for j, image in enumerate(row):
             sheet[i * (h + gap) : i * (h + gap) + h, j * (w + gap) : j * (w + gap) + w] = image
-    tile = tile or (40 if max(h, w) <= 40 else min(max(h, w), 96))
-    zoom = tile / w
-    margin = 8 + 6.2 * max(map(len, labels)) if labels else 0
+    margin = 10 + 6.6 * max(map(len, labels)) if labels else 0
+    zoom = min((width - margin) / sheet.shape[1], 72 / w)
     width, height = margin + sheet.shape[1] * zoom, sheet.shape[0] * zoom
     figure = _figure(width, height)
     ax = figure.add_axes((margin / width, 0, 1 - margin / width, 1))
@@ -270,7 +269,9 @@ def latent_map(model: Any, X: Any, y: Any = None, *, most: int = 2000) -> Figure
         for i, kind in enumerate(kinds):
             p = z[labels == kind]
             ax.scatter(p[:, 0], p[:, 1], s=7, color=palette(i), lw=0, alpha=0.8, label=str(kind), rasterized=True)
-        ax.legend(frameon=False, fontsize=FONT - 1, labelcolor=INK, loc="upper left", bbox_to_anchor=(1, 1.02), handletextpad=0.1, markerscale=1.6)
+        ax.legend(
+            frameon=False, fontsize=FONT - 1, labelcolor=INK, loc="upper left", bbox_to_anchor=(1, 1.02), handletextpad=0.1, markerscale=1.6
+        )
     else:
         ax.scatter(z[:, 0], z[:, 1], s=7, c=MODEL if labels is None else labels.astype(float), lw=0, alpha=0.7, rasterized=True)
     return figure
@@ -304,6 +305,8 @@ def component_means(model: Any, *, most: int = 64, scale: tuple[float, float] | 
     order = np.argsort(-weights)[:most]
     space = model.space_
     if space.image_shape is not None:
+        if hasattr(model, "unreal"):  # means are logits of dequantised levels where cells are discrete
+            means = as_array(space.decode(model.unreal(model.means_)))
         return image_grid(means[order], space, scale=scale or limits(space, means), columns=min(10, math.ceil(math.sqrt(len(order)))))
     spread = means.std(0)
     a = ((means - (weights[:, None] * means).sum(0)) / np.where(spread > 0, spread, 1))[order[:20], :24]

@@ -82,7 +82,11 @@ def answer(comparison: Any) -> list[Markup]:
         parts = Markup("; ").join(Markup("{}: {}").format(_a(m), listed([r.name for r in rows])) for m, rows in ranked.items())
         said.append(Markup("These are not ranked together ({}), because {}.").format(parts, COMPARABLE))
     if groups.get(""):
-        said.append(Markup("{} cannot be ranked: no likelihood can be computed, so only samples speak for it.").format(listed([r.name for r in groups[""]])))
+        said.append(
+            Markup("{} cannot be ranked: no likelihood can be computed, so only samples speak for it.").format(
+                listed([r.name for r in groups[""]])
+            )
+        )
     said += [Markup("<b>{}</b> has no numbers: {}.").format(r.name, r.error.rstrip(".")) for r in comparison.rows if r.error is not None]
     return said
 
@@ -105,7 +109,9 @@ def _best(rows: Sequence[Any]) -> Markup:
             text += Markup(" {} follows, {} nats lower.").format(rest[0].name, plus_minus(d.nats, d.stderr))
         return text
     d = paired_difference(best.log_prob, rest[0].log_prob)
-    return Markup("<b>{}</b> describes these rows best: {}, {} nats above {}.").format(best.name, value, plus_minus(d.nats, d.stderr), rest[0].name)
+    return Markup("<b>{}</b> describes these rows best: {}, {} nats above {}.").format(
+        best.name, value, plus_minus(d.nats, d.stderr), rest[0].name
+    )
 
 
 def _caution(rows: Sequence[Any]) -> Markup:
@@ -129,9 +135,9 @@ def _samples(rows: Sequence[Any]) -> list[Markup]:
     if len(judged) < 2:
         return []
     best = min(judged, key=lambda r: r.quality.classifier.accuracy)
-    text = Markup("By samples, <b>{}</b> is the hardest to tell from real rows: a classifier is right {} % of the time, where 50 % is guessing.").format(
-        best.name, round(100 * best.quality.classifier.accuracy)
-    )
+    text = Markup(
+        "By samples, <b>{}</b> is the hardest to tell from real rows: a classifier is right {} % of the time, where 50 % is guessing."
+    ).format(best.name, round(100 * best.quality.classifier.accuracy))
     copying = [r.name for r in judged if r.quality.memorisation.word == "copies training rows"]
     if copying:
         text += Markup(" The samples of {} are copies of training rows.").format(listed(copying))
