@@ -8,6 +8,7 @@ for a missing one. Samples leave by the same door, in the caller's own type.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +24,12 @@ LARGEST = 1e100  # beyond this, squares leave float64
 
 @dataclass(frozen=True)
 class Column:
-    """One coordinate of a table: its name, kind, and how its codes map to the caller's values."""
+    """How one cell is coded: its name, kind, and the caller's values behind the codes.
 
-    name: str
+    ``levels``, ``low`` and ``values`` are those of :class:`Space`; ``dtype`` and ``ordered`` are pandas's.
+    """
+
+    name: str | int
     kind: str
     levels: int | None = None
     low: int = 0
@@ -66,8 +70,10 @@ class Space:
         object.__setattr__(self, "shape", tuple(int(s) for s in self.shape))
         if self.kind not in (*KINDS, "table"):
             raise ValueError(f"space kind {self.kind!r} is unknown: choose one of {', '.join(KINDS)} or table")
-        if self.kind == "binary" and self.levels is None:
+        if self.kind == "binary":
             object.__setattr__(self, "levels", 2)
+        if self.kind == "continuous" and not self.dtype.startswith("float"):
+            object.__setattr__(self, "dtype", "float64")  # its draws are not whole numbers
         if self.kind == "categorical" and self.values is None and self.levels:
             object.__setattr__(self, "values", tuple(range(self.levels)))
         if self.kind == "categorical" and self.values is not None:
@@ -126,7 +132,7 @@ class Space:
     def names(self) -> list[str]:
         """A name for every coordinate, for messages and tables."""
         if self.columns:
-            return [c.name for c in self.columns]
+            return [str(c.name) for c in self.columns]
         if len(self.shape) == 1:
             return [f"column {j}" for j in range(self.dim)]
         return [f"cell {tuple(int(i) for i in ix)}" for ix in np.ndindex(*self.shape)]
@@ -145,202 +151,97 @@ class Space:
         """Infer the space of X; ``space`` overrides it, as a whole or (a kind's name) in its kind alone.
 
         Values all in {0, 1} → binary; uint8 → ordinal with 256 levels; other integers → categorical when
-        at most 20 distinct, else ordinal; float → continuous; DataFrame → table, a kind per column.
+        at most 20 distinct, else ordinal; float → continuous; DataFrame → table, a kind per column (a kind's
+        name goes to its columns of numbers). Raises ValueError or TypeError that names the column.
         """
-        if isinstance(space, Space):
-            return dataclasses.replace(space, container=_container(X), dtype=_dtype(X, space.dtype))
-        own = getattr(X, "space", None)
-        if isinstance(own, Space) and (space is None or space == own.kind):
-            return own
-        if space is not None and space not in KINDS:
+        if isinstance(space, str) and space not in KINDS:
             raise ValueError(f"space={space!r} is unknown: pass a Space or one of {', '.join(KINDS)}")
-        X = getattr(X, "X", X) if isinstance(own, Space) else X
-        if isinstance(X, pd.Series):
-            X = X.to_frame()
-        if isinstance(X, pd.DataFrame):
-            _check_table(X)
-            columns = tuple(_column(X.iloc[:, j], str(X.columns[j]), space) for j in range(X.shape[1]))
-            return cls((X.shape[1],), "table", columns=columns, container="pandas", dtype="table")
+        own, X = own_space(X), unwrap(X)
+        if own is not None and (space is None or space == own.kind):
+            return own
+        if isinstance(X, pd.DataFrame | pd.Series):
+            if isinstance(space, Space):
+                return dataclasses.replace(space, container="pandas")
+            frame = _frame(X)
+            columns = tuple(_column(frame.iloc[:, j], name, space) for j, name in enumerate(frame.columns))
+            return cls((len(columns),), "table", columns=columns, container="pandas")
         a = as_array(head(X))
-        _check_rank(a)
-        kind, levels, low, values = _kind_of(a, space, "X")
-        layout = None
-        if a.ndim == 3:
-            layout = "HW"
-        elif a.ndim == 4:
-            first, last = a.shape[1] in (1, 3), a.shape[3] in (1, 3)
-            if first and last:
-                raise ValueError(
-                    f"X of shape {a.shape} could be (n, C, H, W) or (n, H, W, C): pass "
-                    f"space=Space({a.shape[1:]}, kind={kind!r}, layout='CHW' or 'HWC')"
-                )
-            layout = "CHW" if first else "HWC" if last else None
-        return cls(
-            a.shape[1:],
-            kind,
-            levels,
-            low,
-            values,
-            layout,
-            container=_container(X),
-            dtype=_dtype(X, str(a.dtype)),
-        )
+        container = "torch" if isinstance(X, Tensor | torch.utils.data.Dataset) else "numpy"
+        if isinstance(space, Space):
+            return dataclasses.replace(space, container=container, dtype=str(a.dtype))
+        _check_shape(a.shape)
+        c = _infer(a, space, "X")
+        layout = own.layout if own is not None else _layout(a.shape, c.kind)
+        return cls(a.shape[1:], c.kind, c.levels, c.low, c.values, layout, (), container, str(a.dtype))
 
     # ------------------------------------------------------------------ the way in
 
     def encode(self, X: Any, *, missing: bool = True, fractional: bool = False) -> Tensor:
-        """The codes of X, shape (n, *shape): uint8 where every cell is a small integer, else float.
+        """The codes of X, shape (n, *shape), copied: uint8 where every cell is a small integer, else float.
 
         ``missing=False`` refuses NaN. ``fractional=True`` lets a binary space take probabilities in [0, 1]
         (grey pixels, drawn afresh each time a batch is read in training). Raises ValueError or TypeError
-        that names the column.
+        that names the column and the row.
         """
-        X = getattr(X, "X", X) if isinstance(getattr(X, "space", None), Space) else X
-        if isinstance(X, pd.Series):
-            X = X.to_frame()
+        X = unwrap(X)
         if self.columns:
-            out = self._encode_table(X)
+            codes = self._table_codes(X)
         else:
-            if isinstance(X, pd.DataFrame):
-                X = X.to_numpy()
+            if isinstance(X, pd.DataFrame | pd.Series):
+                X = np.stack([_numbers(s, name) for name, s in _frame(X).items()], axis=1)
             a = as_array(X)
-            _check_rank(a)
+            _check_shape(a.shape)
             if a.shape[1:] != self.shape:
                 raise ValueError(f"X has rows of shape {a.shape[1:]}, but the model was fitted on rows of shape {self.shape}")
-            out = self._codes(a, self.kind, self.levels, self.low, self.values, None, fractional)
-        if out.is_floating_point():
-            if not missing and bool(torch.isnan(out).any()):
-                name, row = self._where(torch.isnan(out))
-                raise ValueError(
-                    f"X contains NaN in {name} (row {row}): this model takes no missing values; "
-                    "drop or fill those rows, or use one that does (GaussianMixture, VAE)"
-                )
-        return out
+            codes = _codes(a, self._cell, lambda j: self.names()[j], fractional)
+        if not missing and codes.dtype.kind == "f" and np.isnan(codes).any():
+            row, *_ = np.argwhere(np.isnan(codes))[0]
+            name = self.names()[int(np.isnan(codes[row].reshape(-1)).argmax())]
+            raise ValueError(
+                f"X contains NaN in {name} (row {row}): this model takes no missing values; "
+                "drop or fill those rows, or use one that does (GaussianMixture, VAE)"
+            )
+        return torch.from_numpy(codes)
 
-    def _where(self, bad: Tensor) -> tuple[str, int]:
-        row, cell = (int(i) for i in bad.flatten(1).nonzero()[0])
-        return self.names()[cell], row
+    @property
+    def _cell(self) -> Column:
+        return Column("", self.kind, self.levels, self.low, self.values)
 
-    def _encode_table(self, X: Any) -> Tensor:
-        if isinstance(X, pd.DataFrame):
-            _check_table(X)
-            absent = [c.name for c in self.columns if c.name not in map(str, X.columns)]
+    def _table_codes(self, X: Any) -> np.ndarray:
+        """Columns are found by name in a DataFrame, by place in anything else."""
+        frame = _frame(X)
+        if isinstance(X, pd.DataFrame | pd.Series):
+            names = [c.name for c in self.columns]
+            absent = [n for n in names if n not in frame.columns]
             if absent:
                 raise ValueError(f"X lacks the column {absent[0]!r} that the model was fitted on")
-            by_name = {str(n): X.iloc[:, j] for j, n in enumerate(X.columns)}
-            series = [by_name[c.name] for c in self.columns]
-        else:
-            a = as_array(X, strings=True)
-            _check_rank(a)
-            if a.shape[1:] != self.shape:
-                raise ValueError(f"X has {a.shape[1]} columns, but the model was fitted on {self.dim}")
-            series = [pd.Series(a[:, j]) for j in range(self.dim)]
-        if len(series[0]) == 0:
-            raise ValueError("X has 0 rows: at least one is needed")
+            frame = frame[names]
+        elif frame.shape[1] != self.dim:
+            raise ValueError(f"X has {frame.shape[1]} columns, but the model was fitted on {self.dim}")
         parts = []
-        for column, s in zip(self.columns, series, strict=True):
-            if column.kind == "categorical":
-                codes = pd.Index(list(column.values or ())).get_indexer(pd.Index(s.astype(object)))
-                unseen = (codes < 0) & s.notna().to_numpy()
-                if unseen.any():
-                    row = int(np.argmax(unseen))
-                    raise ValueError(
-                        f"column {column.name!r} has the value {s.iloc[row]!r} (row {row}), which was not seen in fit: "
-                        "fit on data that hold every category, or drop the row"
-                    )
-                parts.append(torch.from_numpy(np.where(codes < 0, np.nan, codes.astype(float))))
-            else:
-                a = _numbers(s, column.name)
-                parts.append(self._codes(a[:, None], column.kind, column.levels, column.low, None, column.name, False)[:, 0].double())
-        return torch.stack(parts, dim=1)
-
-    def _codes(
-        self,
-        a: np.ndarray,
-        kind: str,
-        levels: int | None,
-        low: int,
-        values: tuple[Any, ...] | None,
-        name: str | None,
-        fractional: bool,
-    ) -> Tensor:
-        def fail(bad: np.ndarray, what: str) -> ValueError:
-            row, cell = (int(i) for i in np.argwhere(bad.reshape(len(a), -1))[0])
-            where = repr(name) if name else self.names()[cell]
-            return ValueError(f"X has {a.reshape(len(a), -1)[row, cell]!r} in {where} (row {row}): {what}")
-
-        if a.dtype.kind == "f":
-            if np.isinf(a).any():
-                raise fail(np.isinf(a), "inf is not a number a model can use; drop or replace it")
-            with np.errstate(invalid="ignore"):
-                if a.dtype.itemsize > 4 and (np.abs(a) > LARGEST).any():
-                    raise fail(np.abs(a) > LARGEST, "too large for floating point; rescale the column")
-        if kind == "continuous":
-            a = a if a.dtype in (np.float32, np.float64) else a.astype(np.float32 if a.dtype == np.float16 else np.float64)
-            return torch.from_numpy(np.array(a, order="C"))
-        if values is not None and values != tuple(range(len(values))):
-            index = pd.Index(list(values)).get_indexer(pd.Index(a.reshape(-1)))
-            codes = np.where(index < 0, np.nan, index.astype(float)).reshape(a.shape)
-            bad = np.isnan(codes) & ~pd.isna(a)
-            if bad.any():
-                raise fail(bad, "a category that was not seen in fit")
-        elif low == 0 and a.dtype == np.uint8:
-            codes = a
-        else:
-            codes = a.astype(np.float64) - low
-        nan = np.isnan(codes) if codes.dtype.kind == "f" else np.zeros(1, bool)
-        top = int(levels or 1) - 1
-        with np.errstate(invalid="ignore"):
-            bad = ((codes < 0) | (codes > top)) & ~nan
-            if bad.any():
-                raise fail(bad, f"outside {low} … {low + top}; pass space=Space(..., levels=...) to fit to allow it")
-            if codes.dtype.kind == "f":
-                whole = codes == np.floor(codes)
-                if not (whole | nan).all():
-                    if kind == "binary" and fractional:
-                        return torch.from_numpy(codes.astype(np.float32))
-                    raise fail(
-                        ~(whole | nan),
-                        "a whole number is expected here; for grey values use genus.data.binarize(X), or space='continuous'",
-                    )
-        if levels and levels <= 256 and not nan.any():
-            return torch.from_numpy(np.array(codes.astype(np.uint8), order="C"))
-        return torch.from_numpy(codes.astype(np.float32 if levels and levels < 2**20 else np.float64))
+        for (_, s), c in zip(frame.items(), self.columns, strict=True):
+            words = not all(isinstance(v, int | float) for v in c.values or ())
+            cells = s.to_numpy(dtype=object) if words else _numbers(s, c.name)
+            parts.append(_codes(cells, c, lambda j, c=c: f"column {c.name!r}").astype(np.float64))  # type: ignore[misc]
+        return np.stack(parts, axis=1)
 
     # ------------------------------------------------------------------ the way out
 
     def decode(self, x: Tensor) -> Any:
-        """Codes of shape (..., *shape) back to the caller's type: ndarray, DataFrame (2-D only) or tensor."""
-        lead = x.shape[: x.dim() - len(self.shape)]
+        """Codes of shape (..., *shape) back to the caller's type: ndarray, tensor, or DataFrame (a list of them for 3-D codes)."""
         x = x.detach().cpu()
-        if self.kind == "table":
-            flat = x.double().reshape(-1, self.dim).numpy()
-            if self.container != "pandas":
-                return flat.reshape(*lead, self.dim)
-            frames = pd.DataFrame({c.name: _restore(flat[:, j], c) for j, c in enumerate(self.columns)})
-            if len(lead) == 1:
-                return frames
-            size = lead[-1]
-            return [frames.iloc[i : i + size].reset_index(drop=True) for i in range(0, len(frames), size)]
-        if self.kind == "continuous":
-            out = x.numpy()
-        else:
-            codes = x.double().numpy()
-            nan = np.isnan(codes)
-            if self.kind == "categorical" and self.values is not None:
-                out = np.asarray(self.values)[np.where(nan, 0, codes).astype(int)]
-                out = np.where(nan, np.nan, out) if nan.any() else out
-            else:
-                out = codes + self.low
-            if nan.any():
-                return self._boxed(out)
-        dtype = np.dtype(self.dtype if self.dtype not in ("table", "object") else "float64")
-        if dtype.kind in "fiub" and dtype != out.dtype:
-            out = out.astype(dtype)
-        return self._boxed(out)
-
-    def _boxed(self, a: np.ndarray) -> Any:
-        return torch.from_numpy(a) if self.container == "torch" else a
+        if not self.columns:
+            a = _values(x.numpy(), self._cell, self.dtype)
+            return torch.from_numpy(a) if self.container == "torch" else a
+        codes = x.double().reshape(-1, self.dim).numpy()
+        frame = pd.concat([_series(codes[:, j], c) for j, c in enumerate(self.columns)], axis=1)
+        frame.columns = pd.Index([c.name for c in self.columns])
+        if self.container != "pandas":
+            a = frame.to_numpy().reshape(x.shape)
+            return torch.from_numpy(a) if self.container == "torch" else a
+        size = x.shape[-2]
+        parts = [frame.iloc[i : i + size].reset_index(drop=True) for i in range(0, len(frame), size)]
+        return frame if x.dim() == 2 else parts
 
     # ------------------------------------------------------------------ JSON
 
@@ -351,30 +252,44 @@ class Space:
     @classmethod
     def from_json(cls, d: dict[str, Any]) -> Space:
         """The space of :meth:`to_json`."""
-        columns = tuple(Column(**{**c, "values": c["values"] and tuple(c["values"])}) for c in d.get("columns", ()))
-        values = d.get("values")
-        return cls(**{**d, "shape": tuple(d["shape"]), "columns": columns, "values": values and tuple(values)})
+
+        def listed(values: Any) -> Any:
+            return None if values is None else tuple(values)
+
+        columns = tuple(Column(**{**c, "values": listed(c["values"])}) for c in d["columns"])
+        return cls(**{**d, "columns": columns, "values": listed(d["values"])})
 
 
 # ---------------------------------------------------------------------- arrays of every sort
 
 
+def own_space(X: Any) -> Space | None:
+    """The space that a ``genus.data`` set carries with it."""
+    space = getattr(X, "space", None)
+    return space if isinstance(space, Space) else None
+
+
+def unwrap(X: Any) -> Any:
+    """The rows of a ``genus.data`` set; anything else as it is."""
+    return X.X if own_space(X) is not None else X
+
+
 def as_array(X: Any, *, strings: bool = False) -> np.ndarray:
-    """X as a numeric ndarray, or a ValueError/TypeError that says what is wrong with it."""
+    """X as an ndarray of numbers (or, with ``strings``, of anything), else an error that says what is wrong with it."""
     if isinstance(X, np.ndarray) and X.dtype.kind in "fiub" and X.dtype != np.longdouble:
         return X
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise TypeError("X is a sparse matrix, which is not supported: pass X.toarray()")
+    if isinstance(X, torch.utils.data.Dataset):
+        X = head(X, rows=None)
     if isinstance(X, Tensor):
         X = X.detach().cpu()
         X = (X.float() if X.dtype in (torch.bfloat16, torch.float16) else X).numpy()
-    elif isinstance(X, torch.utils.data.Dataset):
-        X = torch.stack([_first(X[i]) for i in range(len(X))]).numpy()  # type: ignore[arg-type]
     a = np.asarray(X)
     if a.dtype.kind == "c":
         raise ValueError("Complex data not supported: X has complex numbers; pass real and imaginary parts as columns")
-    if a.dtype.kind in "fiub":
-        return a.astype(np.float64) if a.dtype == np.longdouble else a
+    if a.dtype.kind in "fiub" and a.dtype != np.longdouble:
+        return a
     if strings:
         return a
     try:
@@ -384,147 +299,214 @@ def as_array(X: Any, *, strings: bool = False) -> np.ndarray:
         raise type(e)(text) from None
 
 
-def head(X: Any, rows: int = 65536) -> Any:
+def head(X: Any, rows: int | None = 65536) -> Any:
     """The rows that decide a space: all of an array in memory, the first of a dataset or memory map."""
     if isinstance(X, torch.utils.data.Dataset):
-        n = min(len(X), rows)  # type: ignore[arg-type]
-        if n == 0:
+        items = [X[i] for i in range(len(X))[:rows]]  # type: ignore[arg-type]
+        if not items:
             raise ValueError("the dataset has 0 rows: at least one is needed")
-        return torch.stack([_first(X[i]) for i in range(n)])
+        return torch.stack([torch.as_tensor(np.asarray(v[0] if isinstance(v, tuple | list) else v)) for v in items])
     return X[:rows] if isinstance(X, np.memmap) else X
 
 
-def _first(item: Any) -> Tensor:
-    return torch.as_tensor(np.asarray(item[0] if isinstance(item, tuple | list) else item))
-
-
-def _check_rank(a: np.ndarray) -> None:
-    if a.ndim < 2:
+def _check_shape(shape: tuple[int, ...]) -> None:
+    """In the words that scikit-learn's checks look for."""
+    if len(shape) < 2:
         raise ValueError(
-            f"Expected 2D array, got {a.ndim}D array instead. Reshape your data either using X.reshape(-1, 1) if it "
+            f"Expected 2D array, got {len(shape)}D array instead. Reshape your data either using X.reshape(-1, 1) if it "
             "has a single column or X.reshape(1, -1) if it is a single row."
         )
-    if a.shape[0] == 0:
-        raise ValueError(f"Found array with 0 sample(s) (shape={a.shape}) while a minimum of 1 is required.")
-    if 0 in a.shape:
-        raise ValueError(f"Found array with 0 feature(s) (shape={a.shape}) while a minimum of 1 is required.")
+    for size, what in ((shape[0], "sample"), (min(shape[1:]), "feature")):
+        if size == 0:
+            raise ValueError(f"Found array with 0 {what}(s) (shape={shape}) while a minimum of 1 is required.")
 
 
-def _check_table(X: pd.DataFrame) -> None:
-    if X.shape[1] == 0:
-        raise ValueError(f"Found array with 0 feature(s) (shape={X.shape}) while a minimum of 1 is required.")
-    if X.shape[0] == 0:
-        raise ValueError(f"Found array with 0 sample(s) (shape={X.shape}) while a minimum of 1 is required.")
-    twice = X.columns[X.columns.duplicated()]
-    if len(twice):
-        raise ValueError(f"the column name {twice[0]!r} occurs more than once: rename one of them")
+def _frame(X: Any) -> pd.DataFrame:
+    """Rows for a table: a DataFrame with columns of distinct names, numbered when X is an array."""
+    if isinstance(X, pd.Series):
+        X = X.to_frame()
+    elif not isinstance(X, pd.DataFrame):
+        words = isinstance(X, list | tuple) or (isinstance(X, np.ndarray) and X.dtype.kind in "OUS")
+        a = np.asarray(X, dtype=object) if words else as_array(X)
+        _check_shape(a.shape)
+        return pd.DataFrame(a).infer_objects()
+    _check_shape(X.shape)
+    if not X.columns.is_unique:
+        raise ValueError(f"the column name {X.columns[X.columns.duplicated()][0]!r} occurs more than once: rename one of them")
+    if not all(isinstance(n, str | int | np.integer) for n in X.columns):
+        raise ValueError(f"the column names {list(X.columns)[:3]} … must be words or whole numbers: rename them")
+    return X
 
 
-def _container(X: Any) -> str:
-    if isinstance(X, pd.DataFrame | pd.Series):
-        return "pandas"
-    return "torch" if isinstance(X, Tensor | torch.utils.data.Dataset) else "numpy"
+def _layout(shape: tuple[int, ...], kind: str) -> str | None:
+    """The layout of images (n, *shape), by where 1 or 3 channels can be."""
+    if len(shape) != 4:
+        return "HW" if len(shape) == 3 else None
+    first, last = shape[1] in (1, 3), shape[3] in (1, 3)
+    if first and last:
+        raise ValueError(
+            f"X of shape {shape} could be (n, C, H, W) or (n, H, W, C): pass space=Space({shape[1:]}, kind={kind!r}, layout='CHW' or 'HWC')"
+        )
+    return "CHW" if first else "HWC" if last else None
 
 
-def _dtype(X: Any, fallback: str) -> str:
-    if isinstance(X, np.ndarray) and X.dtype.kind in "fiub":
-        return str(X.dtype)
-    if isinstance(X, Tensor):
-        return str(X.dtype).removeprefix("torch.") if X.dtype not in (torch.bfloat16, torch.float16) else "float32"
-    return fallback
+def _ends(a: np.ndarray) -> tuple[Any, Any]:
+    """The smallest and the largest number but NaN; NaN where there is no other."""
+    low, high = a.min(), a.max()  # several times faster than fmin where nothing is missing
+    return (np.fmin.reduce(a, axis=None), np.fmax.reduce(a, axis=None)) if np.isnan(low) else (low, high)
 
 
-def _kind_of(a: np.ndarray, kind: str | None, name: str) -> tuple[str, int | None, int, tuple[Any, ...] | None]:
-    """(kind, levels, low, values) of an array of numbers."""
-    seen = a[~np.isnan(a)] if a.dtype.kind == "f" else a.reshape(-1)
-    if seen.size == 0:
-        raise ValueError(f"{name} has no observed value, only NaN: drop it")
+# ---------------------------------------------------------------------- inference
+
+
+def _infer(a: np.ndarray, kind: str | None, place: str) -> Column:
+    """How numbers are coded, NaN aside; ``kind`` where the caller decided it."""
+    low, high = _ends(a)
+    if np.isnan(low):
+        raise ValueError(f"{place} has no observed value, only NaN: drop it")
     if kind is None:
-        if a.dtype == np.uint8:
-            kind = "binary" if seen.max() <= 1 else "ordinal"
-        elif bool(((seen == 0) | (seen == 1)).all()):
+        if low >= 0 and high <= 1 and (a.dtype.kind != "f" or bool(((a == 0) | (a == 1) | np.isnan(a)).all())):
             kind = "binary"
-        elif a.dtype.kind in "iu":
-            kind = "categorical" if len(np.unique(seen)) <= FEW else "ordinal"
-        else:
+        elif a.dtype.kind == "f":
             kind = "continuous"
-    if kind == "continuous":
-        return kind, None, 0, None
+        else:
+            few = a.dtype != np.uint8 and all(len(np.unique(part)) <= FEW for part in (a.reshape(-1)[:4096], a))
+            kind = "categorical" if few else "ordinal"
     if kind == "binary":
-        return kind, 2, 0, None
-    if seen.dtype.kind == "f" and not np.isfinite(seen).all():
-        raise ValueError(f"{name} contains inf: drop or replace it")
+        return Column("", kind, 2)
+    if kind == "continuous":
+        return Column("", kind)
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ValueError(f"{place} contains inf: drop or replace it")
     if kind == "categorical":
-        distinct = np.unique(seen)
+        distinct = np.unique(a[~np.isnan(a)])
         if len(distinct) > 10_000:
-            raise ValueError(f"{name} has {len(distinct)} distinct values: too many categories; use space='continuous'")
-        return kind, len(distinct), 0, tuple(distinct.tolist())
+            raise ValueError(f"{place} has {len(distinct)} distinct values: too many categories; use space='continuous'")
+        return Column("", kind, len(distinct), values=tuple(distinct.tolist()))
     if a.dtype == np.uint8:
-        return kind, 256, 0, None
-    low = int(seen.min())
-    return kind, int(seen.max()) - low + 1, low, None
+        return Column("", kind, 256)
+    low, high = int(low), int(high)
+    if high - low >= 2**53 or high >= 2**63:
+        raise ValueError(f"{place} has whole numbers from {low} to {high}, too many to tell apart: use space='continuous'")
+    return Column("", kind, high - low + 1, low)
 
 
-def _column(s: pd.Series, name: str, kind: str | None) -> Column:
-    """How one column of a DataFrame is read."""
+def _column(s: pd.Series, name: Any, kind: str | None) -> Column:
+    """How one column of a DataFrame is coded."""
+    place = f"column {name!r}"
+    name = name if isinstance(name, str) else int(name)
+    seen = s.dropna()
+    if len(seen) == 0:
+        raise ValueError(f"{place} has no observed value: drop it")
+    if s.dtype == object and not seen.map(lambda v: isinstance(v, str)).any():
+        seen = seen.infer_objects()
     dtype = str(s.dtype)
     if isinstance(s.dtype, pd.CategoricalDtype):
-        return Column(name, "categorical", len(s.cat.categories), 0, tuple(s.cat.categories.tolist()), "category", bool(s.cat.ordered))
-    if pd.api.types.is_bool_dtype(s.dtype):
-        return Column(name, "binary", 2, 0, None, dtype)
-    if not pd.api.types.is_numeric_dtype(s.dtype):
-        if pd.api.types.is_datetime64_any_dtype(s.dtype) or pd.api.types.is_timedelta64_dtype(s.dtype):
-            raise ValueError(f"column {name!r} holds dates: turn it into numbers (year, day of year, seconds) first")
-        seen = s.dropna()
-        if len(seen) == 0:
-            raise ValueError(f"column {name!r} has no observed value: drop it")
-        numeric = pd.to_numeric(seen, errors="coerce")
-        if s.dtype == object and bool(numeric.notna().all()) and not seen.map(lambda v: isinstance(v, str)).any():
-            return dataclasses.replace(_column(pd.to_numeric(s), name, kind), dtype=dtype)
-        try:
-            values = tuple(sorted(seen.unique().tolist()))
-        except TypeError:
-            raise TypeError(f"column {name!r} mixes types ({type(seen.iloc[0]).__name__} and others): argument must be a string or a number") from None
-        if len(values) > 1000 and len(values) > len(seen) / 2:
-            raise ValueError(f"column {name!r} has {len(values)} different words in {len(seen)} rows (an identifier?): drop it")
-        return Column(name, "categorical", len(values), 0, values, dtype)
-    a = _numbers(s, name)
-    if a.dtype.kind == "f" and np.isinf(a).any():
-        raise ValueError(f"column {name!r} contains inf (row {int(np.isinf(a).argmax())}): drop or replace it")
-    if a.dtype.kind == "f" and kind is None and np.isnan(a).any():
-        seen_ = a[~np.isnan(a)]
-        if seen_.size and (seen_ == np.floor(seen_)).all() and np.abs(seen_).max() < 2**53:
-            return dataclasses.replace(Column(name, *_kind_of(seen_.astype(np.int64), None, repr(name))), dtype=dtype)
-    found, levels, low, values_ = _kind_of(a.astype(np.int64) if a.dtype == np.uint8 else a, kind, f"column {name!r}")
-    return Column(name, found, levels, low, values_, dtype)
+        values = tuple(s.cat.categories.tolist())
+        if not all(isinstance(v, str | int | float) for v in values):
+            raise ValueError(f"{place} has categories of type {type(values[0]).__name__}: turn them into words, .astype(str), first")
+        return Column(name, "categorical", len(values), 0, values, "category", bool(s.cat.ordered))
+    if pd.api.types.is_bool_dtype(seen.dtype):
+        return Column(name, "binary", 2, 0, (False, True), dtype)
+    if pd.api.types.is_numeric_dtype(seen.dtype):
+        a = _numbers(seen, name)
+        if a.dtype.kind == "f" and np.isinf(a).any():
+            raise ValueError(f"{place} contains inf (row {int(np.isinf(_numbers(s, name)).argmax())}): drop or replace it")
+        gaps = len(seen) < len(s) and a.dtype.kind == "f" and np.abs(a).max() < 2**53 and (a == np.floor(a)).all()
+        if gaps or a.dtype == np.uint8:  # whole numbers that pandas made float to hold NaN
+            a = a.astype(np.int64)
+        c = dataclasses.replace(_infer(a, kind, place), name=name, dtype=dtype)
+        real = c.kind != "continuous" or dtype == "object" or pd.api.types.is_float_dtype(s.dtype)
+        return c if real else dataclasses.replace(c, dtype="float64")
+    if pd.api.types.is_datetime64_any_dtype(seen.dtype) or pd.api.types.is_timedelta64_dtype(seen.dtype):
+        raise ValueError(f"{place} holds dates: turn it into numbers (year, day of year, seconds) first")
+    if not seen.map(lambda v: isinstance(v, str)).all():
+        other = next(v for v in seen if not isinstance(v, str))
+        raise TypeError(f"{place} mixes words with {type(other).__name__}: argument must be a string or a number")
+    values = tuple(sorted(seen.unique().tolist()))
+    if len(values) > 1000 and len(values) > len(seen) / 2:
+        raise ValueError(f"{place} has {len(values)} different words in {len(seen)} rows (an identifier?): drop it")
+    return Column(name, "categorical", len(values), 0, values, dtype)
 
 
-def _numbers(s: pd.Series, name: str) -> np.ndarray:
+def _numbers(s: pd.Series, name: Any) -> np.ndarray:
     """The numbers of a column, missing ones as NaN."""
     if isinstance(s.dtype, np.dtype) and s.dtype.kind in "fiub":
         return s.to_numpy()
     try:
-        a = pd.to_numeric(s).to_numpy(dtype=np.float64, na_value=np.nan)
+        s = pd.to_numeric(s.astype(object))
+        whole = pd.api.types.is_integer_dtype(s.dtype) and not s.hasnans
+        return s.to_numpy(dtype=np.int64) if whole else s.to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError) as e:
         raise ValueError(f"column {name!r} must hold numbers: {e}") from None
-    if isinstance(s.dtype, pd.api.extensions.ExtensionDtype) and pd.api.types.is_integer_dtype(s.dtype) and not np.isnan(a).any():
-        return a.astype(np.int64)
-    return a
 
 
-def _restore(codes: np.ndarray, c: Column) -> Any:
-    """Codes of one column in the caller's dtype."""
-    nan = np.isnan(codes)
+# ---------------------------------------------------------------------- values and codes
+
+
+def _codes(a: np.ndarray, c: Column, place: Callable[[int], str], fractional: bool = False) -> np.ndarray:
+    """A fresh array of the codes of ``a``; ``place(j)`` names cell j of a row in messages."""
+
+    def fail(bad: np.ndarray, why: str) -> ValueError:
+        row, cell = np.argwhere(bad.reshape(len(a), -1))[0].tolist()
+        return ValueError(f"X has {a.reshape(len(a), -1)[row].tolist()[cell]!r} in {place(cell)} (row {row}): {why}")
+
+    levels = c.levels or 1
+    a = a.astype(np.float32) if a.dtype == np.float16 else a
+    if c.values is not None and c.values != tuple(range(levels)):
+        nan = pd.isna(a)
+        codes = pd.Index(list(c.values)).get_indexer(pd.Index(a.reshape(-1))).reshape(a.shape)
+        if (codes < 0).any() and ((codes < 0) & ~nan).any():
+            raise fail((codes < 0) & ~nan, "a category that was not seen in fit; fit on data that hold all of them, or drop the row")
+        if nan.any():
+            codes = np.where(nan, np.nan, codes)
+    else:
+        low, high = _ends(a)
+        if np.isinf(low) or np.isinf(high):
+            raise fail(np.isinf(a), "inf is not a number a model can use; drop or replace it")
+        if a.dtype == np.float64 and max(-low, high) > LARGEST:
+            raise fail(np.abs(a) > LARGEST, "too large for floating point; rescale the column")
+        if c.kind == "continuous":
+            return a.astype(np.float32 if a.dtype == np.float32 else np.float64, order="C")
+        top = c.low + levels - 1
+        if low < c.low or high > top:
+            raise fail((a < c.low) | (a > top), f"outside {c.low} … {top}; pass space=Space(..., levels=...) to fit to allow it")
+        if a.dtype.kind == "f" and ((a != np.floor(a)) & ~np.isnan(a)).any():
+            if c.kind == "binary" and fractional:
+                return a.astype(np.float32, order="C")
+            why = "a whole number is expected here; for grey values use genus.data.binarize(X), or space='continuous'"
+            raise fail((a != np.floor(a)) & ~np.isnan(a), why)
+        codes = a if c.low == 0 else a.astype(np.float64 if a.dtype.kind == "f" else np.int64) - c.low
+    if levels <= 256 and not (codes.dtype.kind == "f" and np.isnan(codes).any()):
+        return codes.astype(np.uint8, order="C")
+    return codes.astype(np.float32 if levels <= 2**24 else np.float64, order="C")
+
+
+def _values(codes: np.ndarray, c: Column, dtype: str) -> np.ndarray:
+    """The caller's values of codes, in numpy's ``dtype``; float64 when missing cells do not fit in it."""
     if c.kind == "continuous":
-        return pd.array(codes, dtype=c.dtype) if c.dtype not in ("object",) else codes
+        return codes.astype(dtype, copy=False)
+    nan = np.isnan(codes)
     whole = np.where(nan, 0, codes).astype(np.int64)
-    if c.dtype == "category":
-        return pd.Categorical.from_codes(np.where(nan, -1, whole), categories=list(c.values or ()), ordered=c.ordered)
-    if c.values is not None:
-        out = pd.Series(list(c.values), dtype=object).to_numpy()[whole]
-        out[nan] = None
-        if nan.any() and c.dtype in ("bool",) or (nan.any() and c.dtype.startswith(("int", "uint"))):
-            return pd.Series(out, dtype="float64")
-        return pd.Series(out).astype(c.dtype)
-    numbers = pd.Series(np.where(nan, np.nan, codes + c.low))
-    return numbers if nan.any() and c.dtype.startswith(("int", "uint", "bool")) else numbers.astype(c.dtype)
+    out = whole + c.low if c.values is None else np.asarray(c.values)[whole]
+    if nan.any():
+        return np.where(nan, np.nan, out).astype(dtype if dtype.startswith("float") else "float64")
+    return out.astype(dtype)
+
+
+def _series(codes: np.ndarray, c: Column) -> pd.Series:
+    """One column of codes in the caller's dtype; float64 when missing cells do not fit in it."""
+    dtype: Any = c.dtype
+    if c.kind == "continuous":
+        return pd.Series(codes).astype(dtype)
+    nan = np.isnan(codes)
+    whole = np.where(nan, 0, codes).astype(np.int64)
+    if dtype == "category":
+        categories: Any = list(c.values or ())
+        return pd.Series(pd.Categorical.from_codes(np.where(nan, -1, whole), categories=categories, ordered=c.ordered))
+    out = (whole + c.low if c.values is None else np.asarray(c.values, dtype=object)[whole]).astype(object)
+    out[nan] = None
+    found = pd.api.types.pandas_dtype(dtype)
+    if nan.any() and isinstance(found, np.dtype) and found.kind in "iub":
+        dtype = "float64"
+    return pd.Series(out, dtype=object).astype(dtype)
