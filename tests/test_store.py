@@ -391,7 +391,14 @@ def test_hostile_headers(tmp_path: Path) -> None:
     deep: Any = 1
     for _ in range(500):
         deep = [deep]
-    for model in ({}, [], None, 3, {"class": 3, "params": {}, "facts": {}}, {"class": "ToyVAE", "params": {"latent_dim": deep}, "facts": {}}):
+    for model in (
+        {},
+        [],
+        None,
+        3,
+        {"class": 3, "params": {}, "facts": {}},
+        {"class": "ToyVAE", "params": {"latent_dim": deep}, "facts": {}},
+    ):
         raw(path, {"__metadata__": {**meta, "genus": json.dumps({"format": 1, "model": model})}})
         with pytest.raises(StoreError):
             load(path)

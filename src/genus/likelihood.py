@@ -124,9 +124,8 @@ def log_mean_exp(w: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     """
     k = w.shape[dim]
     value = torch.logsumexp(w, dim) - math.log(k)
-    squares = torch.softmax(w, dim).square().sum(dim)
-    stderr = (squares - 1 / k).clamp_min(0).sqrt() * math.sqrt(k / max(k - 1, 1))
-    return value, stderr, 1 / squares
+    spread = (torch.softmax(w, dim) - 1 / k).square().sum(dim)  # Σ w̃² − 1/k without cancellation
+    return value, (spread * k / max(k - 1, 1)).sqrt(), 1 / (spread + 1 / k)
 
 
 # ---------------------------------------------------------------------- points of a Monte Carlo likelihood

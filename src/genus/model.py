@@ -283,6 +283,8 @@ class Model(nn.Module, BaseEstimator):
             if len(g) not in (1, n):
                 raise ValueError(f"given has {len(g)} rows: pass one, or n={n}")
             more = (g.expand(n, *g.shape[1:]),)
+        elif hasattr(self, "given_space_") and inspect.signature(self._sample).parameters["given"].default is inspect.Parameter.empty:
+            raise ValueError(f"this {type(self).__name__} models p(x | given): pass given=")
         with torch.no_grad():
             return self.space_.decode(self._sample(int(n), rng, *more))
 

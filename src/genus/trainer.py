@@ -14,7 +14,7 @@ import torch
 from genus.networks import Settings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trainer(Settings):
     """How a gradient is descended. Every field is None = the model's own good value.
 
@@ -57,6 +57,10 @@ class Trainer(Settings):
     checkpoint: str | Path | None = None
     checkpoint_every: float | None = None
     progress: bool | None = None
+
+    def __repr__(self) -> str:
+        said = (f"{k}={v!r}" for k, v in self.get_params().items() if v is not None)
+        return f"Trainer({', '.join(said)})"
 
     def over(self, *others: Trainer) -> Trainer:
         """These settings, with the fields left at None taken from ``others``, first come first served."""
