@@ -108,9 +108,8 @@ def main() -> None:
         log_z, error, ess = ais(parameters, frequencies, args.temperatures)
         twice = ais(parameters, frequencies, 2 * args.temperatures)[0]
         nats = float(negative_free_energy(rows, *parameters).mean()) - log_z
-        print(
-            f"{who}: test {nats:.2f} nats (estimate); log Z ± {error:.2f}, ESS {ess:.0f} of 100, {twice - log_z:+.2f} at twice the temperatures"
-        )
+        change = f"{twice - log_z:+.2f} at twice the temperatures"
+        print(f"{who}: test ≈ {nats:.2f} nats; log Z ± {error:.2f}, ESS {ess:.0f} of 100, {change}")
         return nats
 
     print(f"after {args.epochs} epochs, {args.temperatures} temperatures:")

@@ -178,9 +178,8 @@ def main() -> None:
     print(f"genus / pythae: {best['genus'] / best['pythae']:.2f}x   (bar: 1.25x)")
     print(f"genus / by hand: {best['genus'] / best['by hand']:.3f}x   (bar: 0.95x)")
     a, b = objectives(models[-1], held[:2000])
-    print(
-        f"same objective: -ELBO {a:.4f} by genus, {b:.4f} by pythae's loss function ({'yes' if abs(a - b) < 1e-2 else 'NO'}, bar: 0.01 nats)"
-    )
+    same = "yes" if abs(a - b) < 1e-2 else "NO"
+    print(f"same objective: -ELBO {a:.4f} by genus, {b:.4f} by pythae's loss ({same}, bar: 0.01 nats)")
     print("(after equal steps genus's loss is the lower one where it starts the output biases at the data's log-odds)")
 
 
