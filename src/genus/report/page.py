@@ -191,12 +191,12 @@ class _Page:
 
     def insides(self) -> dict[str, Any]:
         blocks = [(r.name, self.inside(r.model)) for r in self.models]
-        note = "What each model has learned, and how. For its objective lower is better; each has its own, so curves of different models cannot be compared."
+        note = "What each model has learned, and how. Lower objectives are better, but each model has its own: do not compare their curves."
         return self.section("inside", "Inside each model", note, blocks)
 
     def inside(self, model: Any) -> list[Card]:
         """What can be drawn of a model, decided by what it has."""
-        scale, space = self.scale, self.space
+        scale = self.scale
         cards: list[Card] = []
         if len(getattr(model, "history_", [])) > 1:
             cards.append(self.card("Learning curve", lambda: plots.learning_curve(model)))
@@ -205,8 +205,8 @@ class _Page:
                 "The heaviest first." if self.images else "Rows: components by weight. Columns: orange above, violet below the mean of all."
             )
             cards.append(self.card("Component means", lambda: plots.component_means(model, scale=scale), note))
-        if self.images and hasattr(model, "W_") and as_array(model.W_).shape[0] == space.dim:
-            note = "Weights from the pixels to one hidden unit each: orange raises it, blue lowers it. The strongest units."
+        if self.images and hasattr(model, "W_") and hasattr(model, "lambda_"):
+            note = "One hidden unit each, the strongest first. Orange: pixels that are brighter when it is on; blue: darker."
             cards.append(self.card("Filters", lambda: plots.filters(model), note))
         if self.images and hasattr(model, "reconstruct"):
             some = rows_of(self.test, np.arange(min(8, len(self.test))))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -322,10 +323,19 @@ def component_means(model: Any, *, most: int = 64, scale: tuple[float, float] | 
 
 
 def filters(model: Any, *, most: int = 64) -> Figure:
-    """The weights from the visible units to each hidden unit, the strongest units first."""
-    W = as_array(model.W_)  # (visible, hidden)
-    order = np.argsort(-np.square(W).sum(0))[:most]
-    return signed_grid(W[:, order].T, model.space_)
+    """What each hidden unit says of the visible ones, the strongest first.
+
+    Its weights, where there is one to a cell; else how the mean of the cells moves when it is switched on while the
+    other units stay at their averages.
+    """
+    W = model.W_.detach()  # (visible statistics, hidden)
+    order = (-W.square().sum(0)).argsort()[:most]
+    if W.shape[0] == model.space_.dim:
+        return signed_grid(W[:, order].T, model.space_)
+    on, off = model.lambda_.repeat(len(order), 1), model.lambda_.repeat(len(order), 1)
+    on[range(len(order)), order], off[range(len(order)), order] = 1.0, 0.0
+    with torch.no_grad():
+        return signed_grid((model._decode(on) - model._decode(off)).flatten(1), model.space_)
 
 
 def extremes(X: Any, log_prob: Any, space: Space, *, n: int = 8, scale: tuple[float, float] | None = None) -> Figure:

@@ -26,7 +26,8 @@ MEANINGS = [
     ),
     (
         "±",
-        "One standard error: how much the number would move with other held-out rows, and with other random numbers where it was simulated. "
+        "One standard error: how much the number would move with other held-out rows, and with other random numbers where it "
+        "was simulated. "
         "Differences between models are taken row by row, because rows that are hard for one are hard for all: their error is smaller than "
         "that of either number. Two models are called level when they differ by less than two of these errors.",
     ),
@@ -46,19 +47,20 @@ MEANINGS = [
     ),
     (
         "MMD p",
-        "The chance that two sets of real rows would differ as much as samples and real rows do (maximum mean discrepancy, permuted labels). "
+        "The chance that two sets of real rows would differ as much as samples and real rows do (maximum mean discrepancy, "
+        "permuted labels). "
         "A small p says that the samples are not real rows; a large one says only that this test sees no difference.",
     ),
     (
         "Fréchet distance",
-        "The distance between Gaussians fitted to samples and to held-out rows in the embedding that the column names, a small one made from these "
-        "data. Lower is better; the floor is the same distance between real rows and real rows. It is not FID, "
+        "The distance between Gaussians fitted to samples and to held-out rows in the embedding that the column names, a small "
+        "one made from these data. Lower is better; the floor is the same distance between real rows and real rows. It is not FID, "
         "and is not comparable between data sets.",
     ),
     (
         "copies",
-        "Whether samples lie nearer to training rows than to held-out rows, beyond chance. A model that recites its training rows has nice samples "
-        "and has learned nothing.",
+        "Whether samples lie nearer to training rows than to held-out rows, beyond chance. A model that recites its training rows "
+        "has nice samples and has learned nothing.",
     ),
     (
         "baselines",
