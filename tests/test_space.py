@@ -147,7 +147,7 @@ def arrays(draw):
         cells = st.floats(-1e4, 1e4, width=dtype.itemsize * 8)
         cells = cells | st.just(NAN) | st.sampled_from([0.0, 1.0])
     else:
-        small = dtype == bool or draw(st.booleans())
+        small = dtype.kind == "b" or draw(st.booleans())
         cells = st.integers(0, 1) if small else st.integers(max(np.iinfo(dtype).min, -(2**51)), min(np.iinfo(dtype).max, 2**51))
     return draw(hnp.arrays(dtype, shape, elements=cells))
 

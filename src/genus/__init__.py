@@ -1,5 +1,6 @@
 """genus: every family of generative model behind one interface, with numbers that may be compared."""
 
+from genus import data
 from genus.learn import Trainer
 from genus.likelihood import Estimate, Exact, LogProb, LowerBound
 from genus.model import CapabilityError, DensityModel, Model
@@ -30,5 +31,6 @@ __all__ = [
     "Space",
     "Trainer",
     "VAE",
+    "data",
     "load",
 ]
