@@ -159,7 +159,7 @@ genus fit VAE digits --out run --resume    go on from run.checkpoint, after Ctrl
     params = {k: made[k] for k in _parameters(cls)}
     if "random_state" in params and params["random_state"] is None:
         params["random_state"] = 0
-    model = cls(**params)
+    model: Any = cls(**params)
     run, rows = _out(said.out), _load(said)
     checkpoint = run.with_suffix(".checkpoint")
     resume: Any = None
@@ -239,9 +239,8 @@ def evaluate(args: list[str]) -> int:
         found = likelihood_summary(model.log_prob(test))
         facts |= {"nats": found.nats, "nats_stderr": found.stderr, "kind": found.kind, "measure": found.measure}
         facts |= {"bits_per_dim": found.bits_per_dim, "bits_stderr": found.bits_stderr, "detail": found.detail}
-        lines.append(
-            f"log-likelihood  {found} nats a row ({found.kind} of a {found.measure}), {found.bits_per_dim:.4f} ± {found.bits_stderr:.4f} bits/dim"
-        )
+        lines.append(f"log-likelihood  {found} nats a row ({found.kind} of a {found.measure})")
+        lines.append(f"bits/dim        {found.bits_per_dim:.4f} ± {found.bits_stderr:.4f}")
     if hasattr(model, "sample"):
         judge = SampleTest(model.space_, train, test, _labels(rows), rows=said.samples, random_state=said.random_state)
         q = judge(model.sample(judge.n, random_state=said.random_state))
@@ -332,7 +331,7 @@ genus compare digits --models VAE --VAE.latent_dim 2 --VAE.trainer.epochs 20 --j
     said = _parse(parser, args)
     if said.data is None:
         raise UsageError("data are missing: genus compare DATA --report report.html")
-    import genus
+    from genus.compare import compare as run
     from genus.compare import resolve
 
     made = parser.instantiate(said)
@@ -348,7 +347,7 @@ genus compare digits --models VAE --VAE.latent_dim 2 --VAE.trainer.epochs 20 --j
             raise UsageError(f"--{min(absent)}... is set, but {min(absent)} is not among --models")
     if said.report:
         _writable(said.report)
-    found = genus.compare(
+    found = run(
         chosen,
         _load(said),
         space=said.space,
@@ -389,7 +388,7 @@ def _parser(name: str, about: str, examples: str) -> Any:
 
     from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-    class Formatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):  # type: ignore[misc]
+    class Formatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
         pass
 
     parser = ArgumentParser(
@@ -439,14 +438,12 @@ def _model_of(args: list[str]) -> type[Model] | None:
         if a in known:
             return known[a]
     if "--config" in args[:-1]:
-        import yaml
-
         try:
-            said = yaml.safe_load(Path(args[args.index("--config") + 1]).read_text())
-        except (OSError, yaml.YAMLError) as e:
-            raise UsageError(f"fit: --config: {' '.join(str(e).split())}") from None
-        if isinstance(said, dict) and said.get("model") in known:
-            return known[said["model"]]
+            text = Path(args[args.index("--config") + 1]).read_text(encoding="utf-8")
+        except OSError as e:
+            raise UsageError(f"fit: --config: {e}") from None
+        if (named := re.search(r'^\s*"?model"?\s*:\s*["\']?(\w+)', text, flags=re.MULTILINE)) and named[1] in known:
+            return known[named[1]]
     if args and not args[0].startswith("-"):
         near = difflib.get_close_matches(args[0].lower(), {n.lower(): n for n in known}, 1, 0.5)
         hint = f"did you mean {next(n for n in known if n.lower() == near[0])}?" if near else f"choose from {', '.join(known)}"

@@ -24,9 +24,10 @@ from genus.evaluate import hide
 from genus.output import frame, replacing
 from genus.report import plots
 from genus.report.words import MEANINGS, answer, number, plus_minus, seconds
-from genus.space import Space, as_array
+from genus.space import Space
 
 Card = dict[str, Any]
+REFUSALS = (ValueError, RuntimeError, ArithmeticError)  # CapabilityError is a RuntimeError
 
 
 def write(comparison: Any, path: str | Path) -> None:
@@ -145,120 +146,95 @@ class _Page:
     # ------------------------------------------------------------------ pictures
 
     def samples(self) -> dict[str, Any]:
-        with_samples = [r for r in self.models if r.samples is not None]
-        cards: list[Card] = []
+        drawn = {r.name: r.samples for r in self.models if r.samples is not None}
+        title = "Real rows beside samples"
         if self.images:
-            n = 48 if max(self.space.image_shape or (0,)) <= 40 else 16
-            shown = rows_of(self.test, np.arange(min(n, len(self.test))))
-            cards.append(
-                self.card("Real, held out", lambda: plots.image_grid(shown, self.space, scale=self.scale, columns=8 if n > 16 else 4))
-            )
-            for r in with_samples:
-                some = rows_of(r.samples, np.arange(min(n, len(r.samples))))
-                cards.append(
-                    self.card(
-                        r.name, lambda some=some, n=n: plots.image_grid(some, self.space, scale=self.scale, columns=8 if n > 16 else 4)
-                    )
-                )  # type: ignore[misc]
-            return self.section("samples", "Real rows beside samples", "The first rows of each, not chosen.", [("", cards)])
-        cards.append(self.table_card("Real, held out", rows_of(self.test, np.arange(min(5, len(self.test))))))
-        cards += [self.table_card(r.name, rows_of(r.samples, np.arange(min(5, len(r.samples))))) for r in with_samples]
-        marginals = [self.card(r.name, lambda r=r: plots.marginals(self.test, r.samples, self.space)) for r in with_samples]  # type: ignore[misc]
-        planes = [self.card(r.name, lambda r=r: plots.principal_plane(self.test, r.samples, self.space)) for r in with_samples]  # type: ignore[misc]
+            columns, n = (8, 48) if max(self.space.image_shape or (0,)) <= 40 else (4, 16)
+            shown = {"Real, held out": self.test, **drawn}
+            cards = [
+                self.card(name, "", plots.image_grid, first(X, n), self.space, scale=self.scale, columns=columns)
+                for name, X in shown.items()
+            ]
+            return self.section("samples", title, "The first rows of each, not chosen.", [("", cards)])
         blocks = [
-            ("The first rows of each", cards),
-            ("Column by column: real filled, sampled as a line", marginals),
-            ("Together: on the principal plane of the real rows", planes),
+            ("The first rows of each", [self.rows_card(name, first(X, 5)) for name, X in {"Real, held out": self.test, **drawn}.items()]),
+            (
+                "Column by column: real filled, sampled as a line",
+                [self.card(name, "", plots.marginals, self.test, X, self.space) for name, X in drawn.items()],
+            ),
+            (
+                "Together: on the principal plane of the real rows",
+                [self.card(name, "", plots.principal_plane, self.test, X, self.space) for name, X in drawn.items()],
+            ),
         ]
-        return self.section("samples", "Real rows beside samples", "How single columns are spread, and how they go together.", blocks)
+        return self.section("samples", title, "How single columns are spread, and how they go together.", blocks if drawn else [])
 
     def completions(self) -> dict[str, Any]:
         able = [r for r in self.models if hasattr(r.model, "complete")]
+        title = "Filling in what is hidden"
         if self.images:
-            some = rows_of(self.test, np.arange(min(8, len(self.test))))
-            cards = [self.card(r.name, lambda r=r: plots.completions(r.model, some, scale=self.scale)) for r in able]  # type: ignore[misc]
+            cards = [self.card(r.name, "", plots.completions, r.model, first(self.test, 8), scale=self.scale) for r in able]
             note = "The lower half is hidden; each model draws it three times from p(hidden | seen). Different draws show how unsure it is."
-            return self.section("completions", "Filling in what is hidden", note, [("", cards)])
-        some = rows_of(self.test, np.arange(min(4, len(self.test))))
+            return self.section("completions", title, note, [("", cards)])
+        some = first(self.test, 4)
         mask = hide(self.space, len(some), 0.35)
-        cards = [self.table_card("Real, held out", some, mask)]
+        cards = [self.rows_card("Real, held out", some, mask)]
         for r in able:
-            filled = self.attempt(lambda r=r: r.model.complete(some, mask=mask, random_state=0))  # type: ignore[misc]
-            if filled is not None:
-                cards.append(self.table_card(r.name, filled, mask))
+            try:
+                cards.append(self.rows_card(r.name, r.model.complete(some, mask=mask, random_state=0), mask))
+            except REFUSALS as e:
+                cards.append(refused(r.name, e))
         note = "The marked cells were hidden; each model drew them from p(hidden | seen)."
-        return self.section("completions", "Filling in what is hidden", note, [("", cards)] if able else [])
+        return self.section("completions", title, note, [("", cards)] if able else [])
 
     def insides(self) -> dict[str, Any]:
-        blocks = [(r.name, self.inside(r.model)) for r in self.models]
         note = "What each model has learned, and how. Lower objectives are better, but each model has its own: do not compare their curves."
-        return self.section("inside", "Inside each model", note, blocks)
+        return self.section("inside", "Inside each model", note, [(r.name, self.inside(r.model)) for r in self.models])
 
     def inside(self, model: Any) -> list[Card]:
         """What can be drawn of a model, decided by what it has."""
         scale = self.scale
         cards: list[Card] = []
         if len(getattr(model, "history_", [])) > 1:
-            cards.append(self.card("Learning curve", lambda: plots.learning_curve(model)))
+            cards.append(self.card("Learning curve", "", plots.learning_curve, model))
         if hasattr(model, "means_") and hasattr(model, "weights_"):
-            note = (
-                "The heaviest first." if self.images else "Rows: components by weight. Columns: orange above, violet below the mean of all."
-            )
-            cards.append(self.card("Component means", lambda: plots.component_means(model, scale=scale), note))
+            note = "The heaviest first." if self.images else "Components by weight; orange above, violet below the mean of all."
+            cards.append(self.card("Component means", note, plots.component_means, model, scale=scale))
         if self.images and hasattr(model, "W_") and hasattr(model, "lambda_"):
             note = "One hidden unit each, the strongest first. Orange: pixels that are brighter when it is on; blue: darker."
-            cards.append(self.card("Filters", lambda: plots.filters(model), note))
+            cards.append(self.card("Filters", note, plots.filters, model))
         if self.images and hasattr(model, "reconstruct"):
-            some = rows_of(self.test, np.arange(min(8, len(self.test))))
-            cards.append(
-                self.card("Reconstructions", lambda: plots.reconstructions(model, some, scale=scale), "Held-out rows, encoded and decoded.")
-            )
+            note = "Held-out rows, encoded and decoded."
+            cards.append(self.card("Reconstructions", note, plots.reconstructions, model, first(self.test, 8), scale=scale))
         if hasattr(model, "kl_per_dimension"):
-            some = rows_of(self.test, np.arange(min(500, len(self.test))))
-            cards.append(
-                self.card(
-                    "Use of the latent dimensions", lambda: plots.latent_use(model, some), "A dimension near 0 says nothing about the row."
-                )
-            )
+            note = "A dimension near 0 says nothing about the row."
+            cards.append(self.card("Use of the latent dimensions", note, plots.latent_use, model, first(self.test, 500)))
         if hasattr(model, "encode"):
             flat = getattr(model, "latent_dim", None) == 2
             note = "Held-out rows in latent space" + ("." if flat else ", on its first two principal components.")
-            cards.append(self.card("Latent map", lambda: plots.latent_map(model, self.test, self.comparison.y_test), note))
+            cards.append(self.card("Latent map", note, plots.latent_map, model, self.test, self.comparison.y_test))
             if flat and self.images and hasattr(model, "decode"):
-                cards.append(
-                    self.card(
-                        "Manifold",
-                        lambda: plots.manifold(model, scale=scale),
-                        "Decoded on a grid of the latent plane, evenly spaced in probability.",
-                    )
-                )
-        if self.images and hasattr(model, "interpolate") and len(self.test) > 11:
-            some = rows_of(self.test, np.arange(12))
-            cards.append(
-                self.card(
-                    "Interpolations",
-                    lambda: plots.interpolations(model, some, scale=scale),
-                    "Straight lines in latent space between two held-out rows.",
-                )
-            )
+                note = "Decoded on a grid of the latent plane, evenly spaced in probability."
+                cards.append(self.card("Manifold", note, plots.manifold, model, scale=scale))
+        if self.images and hasattr(model, "interpolate") and len(self.test) > 1:
+            note = "Straight lines in latent space between two held-out rows."
+            cards.append(self.card("Interpolations", note, plots.interpolations, model, first(self.test, 12), scale=scale))
         return cards
 
     def extremes(self) -> dict[str, Any]:
         able = [r for r in self.models if r.log_prob is not None]
-        title, note = (
-            "The most and the least probable rows",
-            "Of the held-out rows. What a model finds least probable is where to look for outliers and for errors in the data.",
-        )
+        title = "The most and the least probable rows"
+        note = "Of the held-out rows. What a model finds least probable is where to look for outliers and for errors in the data."
         if self.images:
-            cards = [self.card(r.name, lambda r=r: plots.extremes(self.test, r.log_prob.nats, self.space, scale=self.scale)) for r in able]  # type: ignore[misc]
+            cards = [self.card(r.name, "", plots.extremes, self.test, r.log_prob.nats, self.space, scale=self.scale) for r in able]
             return self.section("extremes", title, note, [("", cards)])
         cards = []
         for r in able[:3]:
-            order = np.argsort(-np.asarray(r.log_prob.nats))
-            index = np.unique(np.concatenate([order[:3], order[-3:]]))
-            index = index[np.argsort(-np.asarray(r.log_prob.nats)[index])]
-            shown = frame(rows_of(self.test, index), self.space)
-            shown.insert(0, "log p(x)", [number(float(v)) for v in np.asarray(r.log_prob.nats)[index]])
+            nats = np.asarray(r.log_prob.nats)
+            order = np.argsort(-nats)
+            index = np.concatenate([order[:3], order[3:][-3:]])
+            shown = frame(rows_of(self.test, index), self.space).reset_index(drop=True)
+            shown.insert(0, "log p(x)", [number(float(v)) for v in nats[index]])
             cards.append({"above": r.name, "body": table(shown), "below": "", "wide": True})
         return self.section("extremes", title, note, [("", cards)])
 
@@ -281,15 +257,15 @@ class _Page:
     # ------------------------------------------------------------------ pieces
 
     def section(self, ident: str, title: str, note: str, blocks: list[tuple[str, list[Card]]]) -> dict[str, Any]:
-        shown = [{"title": t, "cards": [c for c in cards if c["body"] is not None]} for t, cards in blocks]
+        shown = [{"title": t, "cards": cards} for t, cards in blocks]
         return {"id": ident, "title": title, "note": note, "blocks": [b for b in shown if b["cards"]]}
 
-    def card(self, above: str, draw: Callable[[], Figure], below: str = "") -> Card:
-        """A figure with its captions; a model that cannot answer here leaves a sentence in its place."""
+    def card(self, above: str, below: str, draw: Callable[..., Figure], *args: Any, **options: Any) -> Card:
+        """A plot with its captions; where the model cannot answer, its reason stands in its place."""
         try:
-            figure = draw()
-        except (ValueError, RuntimeError, ArithmeticError) as e:
-            return {"above": above, "body": Markup("<p>{}</p>").format(str(e).split("\n")[0]), "below": "", "wide": False}
+            figure = draw(*args, **options)
+        except REFUSALS as e:
+            return refused(above, e)
         return {
             "above": above,
             "body": self.svg(figure, f"{above}. {below}".strip()),
@@ -297,13 +273,7 @@ class _Page:
             "wide": figure.get_size_inches()[0] > 5,
         }
 
-    def attempt(self, verb: Callable[[], Any]) -> Any:
-        try:
-            return verb()
-        except (ValueError, RuntimeError, ArithmeticError):
-            return None
-
-    def table_card(self, above: str, X: Any, mask: Any = None) -> Card:
+    def rows_card(self, above: str, X: Any, mask: Any = None) -> Card:
         return {"above": above, "body": table(frame(X, self.space), mask), "below": "", "wide": True}
 
     def svg(self, figure: Figure, alt: str) -> Markup:
@@ -351,6 +321,16 @@ def table(rows: pd.DataFrame, mask: Any = None, *, most: int = 12) -> Markup:
         + Markup("</tbody></table></div>")
         + more
     )
+
+
+def refused(above: str, e: Exception) -> Card:
+    """A card with the reason why there is no plot."""
+    return {"above": above, "body": Markup("<p>{}</p>").format(str(e).split("\n")[0]), "below": "", "wide": False}
+
+
+def first(X: Any, n: int) -> Any:
+    """The first n rows."""
+    return X.iloc[:n] if hasattr(X, "iloc") else X[:n]
 
 
 def rows_of(X: Any, index: Any) -> Any:
