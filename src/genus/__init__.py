@@ -7,6 +7,7 @@ from genus.model import CapabilityError, DensityModel, Model
 from genus.models.baseline import IndependentHistogram
 from genus.models.gaussian import Gaussian
 from genus.models.mixture import GaussianMixture
+from genus.models.rbm import RBM
 from genus.models.vae import VAE
 from genus.networks import MLP, Conv, ResNet
 from genus.space import Space
@@ -27,6 +28,7 @@ __all__ = [
     "LogProb",
     "LowerBound",
     "Model",
+    "RBM",
     "ResNet",
     "Space",
     "Trainer",
