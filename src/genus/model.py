@@ -56,6 +56,7 @@ class Model(nn.Module, BaseEstimator):
 
     training = False
     allow_nan: ClassVar[bool] = False  # may X hold missing values in fit and log_prob?
+    learned_by: ClassVar[str] = ""  # what learns it, in a few words: EM, counting, contrastive divergence
     learned_shapes: ClassVar[tuple[str, ...]] = ()  # buffers whose shape is learned, not built
     frozen: ClassVar[tuple[str, ...]] = ()  # parameters that no gradient moves
     chunk = 4096  # rows a verb takes at a time
@@ -482,10 +483,10 @@ class DensityModel(Model):
         if not self.space_.discrete.any():
             return Exact(self.log_density(x.flatten(1).double()))
         parts = []
-        for rows in x.split(256):  # few at a time: each has ``points`` copies
-            u = row_uniforms(rows, self.points, self.space_.dim).double()
-            y, log_det = self.real(rows.repeat_interleave(self.points, 0), u.flatten(0, 1))
-            parts.append((self.log_density(y) + log_det).reshape(len(rows), self.points))
+        for batch in x.split(256):  # few at a time: each has ``points`` copies
+            u = row_uniforms(batch, self.points, self.space_.dim).double()
+            y, log_det = self.real(batch.repeat_interleave(self.points, 0), u.flatten(0, 1))
+            parts.append((self.log_density(y) + log_det).reshape(len(batch), self.points))
         value, stderr, ess = log_mean_exp(torch.cat(parts), 1)
         return LowerBound(value, stderr, detail={"k": self.points, "ess": float(ess.mean())})
 

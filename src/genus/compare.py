@@ -1,0 +1,673 @@
+"""Many models, one table: fitted on the same rows, judged on the same others.
+
+Test rows serve to judge alone: nothing is chosen by them. Numbers that mean different things are kept in
+different groups, and each says what kind of number it is:
+
+    =  the log-likelihood itself      ≥  a lower bound on it      ≈  an estimate, that may err on either side
+"""
+
+from __future__ import annotations
+
+import difflib
+import html
+import io
+import math
+import platform
+import re
+import shlex
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+
+from genus import learn
+from genus.evaluate.likelihood import COMPARABLE, Likelihood, likelihood_summary, paired_difference
+from genus.evaluate.samples import SampleQuality, SampleTest
+from genus.likelihood import LogProb
+from genus.model import CapabilityError, Model
+from genus.space import Space, as_array
+
+BASELINES = ("IndependentHistogram", "Gaussian")
+
+
+@dataclass
+class Row:
+    """One model of a comparison: what it is, what it cost and how it did. None where it has no such number.
+
+    name: as given. model: fitted. learned_by: what learned it, such as ``EM``. baseline: stands in every table.
+    log_prob: of the test rows; likelihood: its summary. rank: among rows of one measure, 1 the best, equal
+    where the paired difference is within 2 standard errors; see :meth:`Comparison.rank`.
+    samples: drawn rows, in the caller's type; quality: what they are like.
+    fit_seconds, sample_seconds: wall clock (nan: fitted before); n_sampled: what the latter drew.
+    n_parameters: learned values. history: of training. notes: warnings and verbs that could not answer.
+    error: why there is no fitted model.
+    """
+
+    name: str
+    model: Model | None = None
+    learned_by: str = ""
+    baseline: bool = False
+    log_prob: LogProb | None = None
+    likelihood: Likelihood | None = None
+    rank: int | None = None
+    samples: Any = None
+    quality: SampleQuality | None = None
+    fit_seconds: float = math.nan
+    sample_seconds: float = math.nan
+    n_sampled: int = 0
+    n_parameters: int | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    error: str | None = None
+
+    @property
+    def measure(self) -> str | None:
+        """``probability``, ``density`` or ``mixed``: only rows of the same measure may be ranked."""
+        return self.likelihood.measure if self.likelihood else None
+
+    def numbers(self) -> dict[str, Any]:
+        """Every number of the row under the names of :meth:`Comparison.to_frame`."""
+        l, q = self.likelihood, self.quality
+        return {
+            "model": self.name,
+            "learned_by": self.learned_by,
+            "baseline": self.baseline,
+            "rank": self.rank,
+            "measure": self.measure,
+            "kind": l.kind if l else None,
+            "symbol": l.symbol if l else "—",
+            "nats": l.nats if l else math.nan,
+            "nats_stderr": l.stderr if l else math.nan,
+            "nats_mc_stderr": l.mc_stderr if l else math.nan,
+            "bits_per_dim": l.bits_per_dim if l else math.nan,
+            "bits_stderr": l.bits_stderr if l else math.nan,
+            "c2st": q.classifier.accuracy if q else math.nan,
+            "c2st_stderr": q.classifier.stderr if q else math.nan,
+            "c2st_p": q.classifier.p_value if q else math.nan,
+            "mmd2": q.mmd.mmd2 if q else math.nan,
+            "mmd_p": q.mmd.p_value if q else math.nan,
+            "frechet": q.frechet.distance if q else math.nan,
+            "frechet_floor": q.frechet.floor if q else math.nan,
+            "frechet_embedding": q.frechet.embedding if q else None,
+            "memorisation": q.memorisation.word if q else None,
+            "memorisation_excess": q.memorisation.excess if q else math.nan,
+            "memorisation_p": q.memorisation.p_value if q else math.nan,
+            "fit_seconds": self.fit_seconds,
+            "sample_seconds": self.sample_seconds,
+            "n_sampled": self.n_sampled,
+            "n_parameters": self.n_parameters,
+            "notes": "; ".join(self.notes),
+            "error": self.error,
+        }
+
+
+@dataclass
+class Comparison:
+    """What :func:`compare` found: print it, or take ``rows``, ``to_frame()``, ``to_json()``, ``report(path)``.
+
+    rows: one a model, best first within each measure. train, test: the rows, in the caller's type; y_train, y_test:
+    labels or None. space, name: of the data. settings: seed, budget, counts, versions, command. notes: for the reader.
+    """
+
+    rows: list[Row]
+    train: Any
+    test: Any
+    space: Space
+    name: str = "data"
+    y_train: Any = None
+    y_test: Any = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def __getitem__(self, name: str) -> Row:
+        """The row of a model's name. Raises KeyError."""
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise KeyError(f"no row {name!r}: there are {', '.join(r.name for r in self.rows)}")
+
+    @property
+    def groups(self) -> dict[str, list[Row]]:
+        """Rows by measure, and under ``""`` those without a likelihood: nothing is ranked across groups."""
+        found: dict[str, list[Row]] = {}
+        for row in sorted(self.rows, key=lambda r: r.likelihood is None):
+            found.setdefault(self._group(row), []).append(row)
+        return found
+
+    def _group(self, row: Row) -> str:
+        if row.measure != "mixed" or row.model is None or bool((row.model.space_.discrete == self.space.discrete).all()):
+            return row.measure or ""
+        return f"mixed, {int(row.model.space_.discrete.sum())} discrete"  # another split of columns is another measure
+
+    def rank(self, measure: str | None = None) -> dict[str, int]:
+        """The rank of each model by held-out log-likelihood, 1 the best.
+
+        Models whose paired difference from the best of their rank is within 2 standard errors share it. Bounds and
+        estimates are ranked by their value; a bound may be lower than the truth.
+        measure: the group to rank; it may be left out where there is one only.
+        Raises ValueError when the rows hold several measures: a probability is never ranked with a density.
+        """
+        groups = {k: v for k, v in self.groups.items() if k}
+        if measure is None and len(groups) > 1:
+            raise ValueError(f"this table holds {' and '.join(map(repr, groups))} values, which cannot be ranked together: {COMPARABLE}")
+        if measure is not None and measure not in groups:
+            raise ValueError(f"measure={measure!r}: the rows have {', '.join(groups) or 'no likelihood'}")
+        chosen = groups[measure] if measure is not None else [r for rows in groups.values() for r in rows]
+        return _ranks(chosen)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a model, one column a number (nats, bits_per_dim, c2st, mmd_p, frechet, …); NaN where there is none."""
+        return pd.DataFrame([r.numbers() for r in self.rows])
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict of everything but the rows of data and the models; numbers that are not finite become None."""
+        said = {
+            "name": self.name,
+            "space": str(self.space),
+            "train_rows": len(self.train),
+            "test_rows": len(self.test),
+            "settings": self.settings,
+            "notes": self.footnotes(),
+            "rows": [{**r.numbers(), "notes": r.notes, "history": r.history} for r in self.rows],
+        }
+        plain: dict[str, Any] = _plain(said)
+        return plain
+
+    def report(self, path: str | Path) -> Path:
+        """Write the HTML report to ``path``."""
+        from genus import report
+
+        report.write(self, path)
+        return Path(path)
+
+    # ------------------------------------------------------------------ for people
+
+    def table(self, rows: Iterable[Row] | None = None) -> list[dict[str, str]]:
+        """The printed cells of each row, under the headings of the table."""
+        return [self._cells(r) for r in (self.rows if rows is None else rows)]
+
+    def _cells(self, r: Row) -> dict[str, str]:
+        l, q = r.likelihood, r.quality
+        frechet = next((s.quality.frechet for s in self.rows if s.quality), None)
+        heading = f"{frechet.name}, floor {frechet.floor:.3f}" if frechet else "Fréchet"
+        return {
+            "rank": "" if r.rank is None else str(r.rank),
+            "model": r.name,
+            "learned by": r.learned_by,
+            "nats": str(l) if l else "—",
+            "bits/dim": f"{l.bits_per_dim:.3f}" if l else "—",
+            "fit s": _seconds(r.fit_seconds),
+            "parameters": f"{r.n_parameters:,}" if r.n_parameters is not None else "—",
+            "C2ST": f"{q.classifier.accuracy:.3f} ± {q.classifier.stderr:.3f}" if q else "—",
+            "MMD p": f"{q.mmd.p_value:.3f}" if q else "—",
+            heading: f"{q.frechet.distance:.3f}" if q else "—",
+            "memorisation": q.memorisation.word if q else "—",
+            f"sample s (n={self.settings.get('samples', 0)})": _seconds(r.sample_seconds),
+        }
+
+    def footnotes(self) -> list[str]:
+        """What a reader of the table must know, one sentence or two each."""
+        present = {r.likelihood.symbol for r in self.rows if r.likelihood}
+        lines = []
+        if present:
+            meaning = {"=": "= is the log-likelihood itself", "≥": "≥ is a lower bound on it", "≈": "≈ is a Monte Carlo estimate"}
+            lines.append(
+                "Log-likelihood: mean nats a test row ± standard error, higher is better. "
+                + "; ".join(text for symbol, text in meaning.items() if symbol in present)
+                + (". A bound may lie below the truth, so its model may be better than its rank" if "≥" in present else "")
+                + ". Models within 2 standard errors (paired by row) share a rank."
+            )
+        groups = [g for g in self.groups if g]
+        if len(groups) > 1:
+            lines.append(f"Groups of different measure are not ranked with each other, nor by bits/dim: {COMPARABLE}.")
+        if any(r.quality for r in self.rows):
+            n = next(r.quality.n for r in self.rows if r.quality)
+            lines.append(
+                f"Samples: {n} samples against {n} test rows. C2ST: accuracy of a classifier between them, 0.5 when it cannot tell. "
+                "MMD p: small when the two differ. Fréchet: lower is better; its floor is training against test rows "
+                "in the same counts. Compare none of them with a table of other counts."
+            )
+        baselines = [r.name for r in self.rows if r.baseline]
+        if baselines:
+            lines.append(f"Baselines: {' and '.join(baselines)}. A model that does not beat them has learned little.")
+        return [*lines, *self.notes]
+
+    def __rich__(self) -> Any:
+        from rich.console import Group
+        from rich.text import Text
+
+        parts: list[Any] = [Text(f"{self.name}: {self.space}; {len(self.train)} training rows, {len(self.test)} test rows", style="bold")]
+        fitted = {g: [r for r in rows if not r.error] for g, rows in self.groups.items()}
+        titles = {
+            "probability": "Log-likelihood: probabilities of discrete rows",
+            "density": "Log-likelihood: densities per unit of the data",
+        }
+        for measure, rows in fitted.items():
+            if rows:
+                title = titles.get(measure) or (f"Log-likelihood: {measure}" if measure else "No likelihood")
+                parts.append(_rich_table(title, self.table(rows), slice(0, 7)))
+        drawn = [r for rows in fitted.values() for r in rows if r.n_sampled]
+        if drawn:
+            parts.append(_rich_table("Samples", self.table(drawn), slice(7, None), first=["model"]))
+        parts += [Text(f"{r.name} failed: {r.error}", style="red") for r in self.rows if r.error]
+        parts += [Text(f"{r.name}: {note}", style="dim") for r in self.rows for note in r.notes]
+        parts += [Text(line, style="dim") for line in self.footnotes()]
+        return Group(*parts)
+
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        out = io.StringIO()
+        Console(file=out, width=max(100, shutil.get_terminal_size().columns)).print(self)
+        return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        parts = [f"<p><b>{html.escape(self.name)}</b>: {html.escape(str(self.space))}</p>"]
+        for measure, rows in self.groups.items():
+            cells = self.table([r for r in rows if not r.error])
+            if cells:
+                head = "".join(f"<th>{html.escape(h)}</th>" for h in cells[0])
+                body = "".join("<tr>" + "".join(f"<td>{html.escape(v)}</td>" for v in c.values()) + "</tr>" for c in cells)
+                caption = html.escape(measure or "no likelihood")
+                parts.append(f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+        parts += [f"<p>{html.escape(r.name)} failed: {html.escape(r.error)}</p>" for r in self.rows if r.error]
+        return "".join([*parts, *(f"<p><small>{html.escape(line)}</small></p>" for line in self.footnotes())])
+
+
+# ---------------------------------------------------------------------- compare
+
+
+def compare(
+    models: Any = None,
+    X: Any = None,
+    *,
+    test: Any = None,
+    y: Any = None,
+    space: Space | str | None = None,
+    budget: float | str | None = None,
+    samples: int = 1000,
+    max_test: int = 2000,
+    random_state: int = 0,
+    jobs: int = 1,
+    progress: bool | Callable[[str], None] | None = None,
+) -> Comparison:
+    """Fit models on the same rows and judge them on others that none of them has seen.
+
+    models: a name, class or instance, a list of them or of (name, model) pairs, or a dict; None: every family that
+        suits the data. The baselines, an independent histogram and one Gaussian, are always added.
+        A fitted instance is used as it is (it must not have seen the test rows); others are cloned.
+    X: a name, file or folder that ``genus.data.load`` takes, a ``genus.data`` set, an array, tensor or DataFrame.
+    test: rows, or the share of X set aside by the seed; None: the set's own test rows, else 0.2.
+    y: labels of X, used only for the embedding of the Fréchet distance and for pictures.
+    space: a Space or a kind's name, for all models. ``"continuous"`` makes every likelihood a density.
+    budget: time for each fit, in seconds or as ``"60s"``, ``"2m"``; None: as long as each model wants.
+    samples: samples and held-out rows in the two-sample measures, at most; 0: draw none. max_test: test rows used, at most; a
+        fixed random part where there are more.
+    random_state: seed of the split, of every model that has none, and of every measure.
+    jobs: models fitted at once, in processes. progress: True, False, None (where stderr is a terminal), or a
+        function that is called with a line for each step.
+
+    A model that fails keeps its row, with the error. Ctrl-C keeps what is done.
+    Raises ValueError or TypeError for data or names that cannot be used, before anything is fitted.
+    """
+    started = time.perf_counter()
+    if X is None:
+        raise ValueError("X is missing: compare(models, X), where X is a name such as 'digits', a file, an array or a DataFrame")
+    seconds = parse_seconds(budget)
+    if isinstance(X, str | Path):
+        import genus.data
+
+        X = genus.data.load(X)
+    name, note = str(getattr(X, "name", None) or "data"), getattr(X, "note", "")
+    x, held, y_x, y_held, space_ = _take(X, test, y, space, random_state)
+    held, y_held, notes = _cap(held, y_held, max_test, random_state)
+    notes += [f"{name}: {note}"] if note else []
+    codes, held_codes = space_.encode(x), space_.encode(held)
+    missing = any(c.is_floating_point() and bool(c.isnan().any()) for c in (codes, held_codes))
+    entries = resolve(models, missing=missing)
+    judge: SampleTest | None = None
+    if samples:
+        try:
+            judge = SampleTest(space_, x, held, y_x, rows=samples, random_state=random_state)
+        except ValueError as e:
+            notes.append(f"Sample quality was not measured: {e}.")
+    count = judge.n if judge else min(samples, len(held))
+
+    task = _Task(space_, x, held, seconds, random_state, judge, count)
+    rows = _run(task, entries, jobs, _announcer(progress))
+    comparison = Comparison(rows, x, held, space_, name, y_x, y_held, notes=notes)
+    for measure in comparison.groups:
+        if measure:
+            for key, rank in comparison.rank(measure).items():
+                comparison[key].rank = rank
+    order = list(comparison.groups)
+    comparison.rows.sort(
+        key=lambda r: (r.error is not None, order.index(comparison._group(r)), r.rank or 0, -(r.likelihood.nats if r.likelihood else 0))
+    )
+    comparison.settings = {
+        "random_state": random_state,
+        "budget": seconds,
+        "samples": count,
+        "test_rows": len(held),
+        "jobs": jobs,
+        "seconds": time.perf_counter() - started,
+        "date": time.strftime("%Y-%m-%d"),
+        "versions": _versions(),
+        "machine": f"{platform.machine()} {platform.system()}",
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
+    return comparison
+
+
+def parse_seconds(budget: float | str | None) -> float | None:
+    """Seconds of ``60``, ``"60s"``, ``"2m"`` or ``"1.5h"``. Raises ValueError."""
+    if budget is None:
+        return None
+    found = re.fullmatch(r"\s*([0-9.]+)\s*(s|m|h|)\s*", str(budget))
+    try:
+        value = float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]] if found else math.nan
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ValueError(f"budget={budget!r}: seconds such as 60, '60s', '2m' or '1h' are needed")
+    return value
+
+
+# ---------------------------------------------------------------------- which models
+
+
+def families() -> dict[str, type[Model]]:
+    """The public model classes, by name."""
+    import genus
+
+    found = {n: getattr(genus, n) for n in genus.__all__}
+    return {n: c for n, c in found.items() if isinstance(c, type) and issubclass(c, Model) and c.build is not Model.build}
+
+
+def resolve(models: Any, *, missing: bool = False) -> list[tuple[str, Model]]:
+    """(name, model) pairs of whatever :func:`compare` was given, baselines added, names made distinct.
+
+    models: see :func:`compare`. missing: the data have missing cells, so that None leaves out families that take none.
+    Raises ValueError with the nearest name for one that is unknown, TypeError for what is no model.
+    """
+    known = families()
+    if models is None:
+        given: list[Any] = [n for n, c in known.items() if n not in BASELINES and hasattr(c, "_sample") and (c.allow_nan or not missing)]
+    elif isinstance(models, Mapping):
+        given = list(models.items())
+    elif isinstance(models, str | type | Model):
+        given = [models]
+    else:
+        given = list(models)
+    pairs = [_one(m, known) for m in given]
+    present = {type(m).__name__ for _, m in pairs}
+    pairs += [(b, known[b]()) for b in BASELINES if b in known and b not in present]
+    out: list[tuple[str, Model]] = []
+    for name, model in pairs:
+        taken = {n for n, _ in out}
+        fresh = next(n for n in (name, *(f"{name} ({i})" for i in range(2, len(pairs) + 2))) if n not in taken)
+        out.append((fresh, model))
+    return out
+
+
+def _one(entry: Any, known: dict[str, type[Model]]) -> tuple[str, Model]:
+    if isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[0], str):
+        return entry[0], _one(entry[1], known)[1]
+    if isinstance(entry, str):
+        plain = {_squash(n): n for n in known}
+        key = _squash(entry)
+        if key not in plain:
+            near = difflib.get_close_matches(key, plain, n=1, cutoff=0.5)
+            hint = f"did you mean {plain[near[0]]}?" if near else f"choose from {', '.join(known)}"
+            raise ValueError(f"there is no model {entry!r}: {hint}")
+        return plain[key], known[plain[key]]()
+    if isinstance(entry, type) and issubclass(entry, Model):
+        return entry.__name__, entry()
+    if isinstance(entry, Model):
+        return type(entry).__name__, entry
+    raise TypeError(f"{entry!r} is no model: pass a name, a genus Model class or instance, or a (name, model) pair")
+
+
+def _squash(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+# ---------------------------------------------------------------------- which rows
+
+
+def _take(X: Any, test: Any, y: Any, space: Space | str | None, seed: int) -> tuple[Any, Any, Any, Any, Space]:
+    """(train, test, y of train, y of test, space)."""
+    own = getattr(X, "space", None)
+    whole = space if space is not None else own if isinstance(own, Space) else None
+    labels = y
+    if isinstance(own, Space) or (hasattr(X, "train") and hasattr(X, "X")):  # a genus.data set
+        labels = getattr(X, "y", None) if y is None else y
+        own_train, own_test = getattr(X, "train", None), getattr(X, "test", None)
+        if test is None and own_test is not None:
+            y_test = getattr(own_test, "y", None)
+            x, held = _rows_of(own_train), _rows_of(own_test)
+            y_train = getattr(own_train, "y", None)
+            if y is not None:
+                if len(y) != len(x):
+                    raise ValueError(f"y has {len(y)} labels, the training part {len(x)} rows")
+                y_train, y_test = y, None
+            return x, held, y_train, y_test, Space.of(x, whole)
+        X = _rows_of(X)
+    elif not hasattr(X, "shape") and not isinstance(X, pd.DataFrame):
+        X = as_array(X)
+    if labels is not None and len(labels) != len(X):
+        raise ValueError(f"y has {len(labels)} labels, X has {len(X)} rows")
+    if test is not None and not isinstance(test, int | float):
+        held = _rows_of(test)
+        return X, held, labels, getattr(test, "y", None), Space.of(X, whole)
+    share = 0.2 if test is None else float(test)
+    n = round(share * len(X))
+    if not 0 < share < 1 or not 0 < n < len(X):
+        raise ValueError(f"test={test!r}: rows, or a share between 0 and 1 that leaves rows on both sides, is needed (X has {len(X)})")
+    order = np.random.RandomState(seed).permutation(len(X))
+    held_at, train_at = np.sort(order[:n]), np.sort(order[n:])
+    return _pick(X, train_at), _pick(X, held_at), _pick(labels, train_at), _pick(labels, held_at), Space.of(X, whole)
+
+
+def _rows_of(part: Any) -> Any:
+    return getattr(part, "X", part)
+
+
+def _pick(a: Any, index: np.ndarray) -> Any:
+    if a is None:
+        return None
+    if hasattr(a, "iloc"):
+        return a.iloc[index].reset_index(drop=True)
+    return a[index] if hasattr(a, "shape") else np.asarray(a)[index]
+
+
+def _cap(held: Any, y: Any, most: int, seed: int) -> tuple[Any, Any, list[str]]:
+    if len(held) <= most:
+        return held, y, []
+    chosen = np.sort(np.random.RandomState(seed).permutation(len(held))[:most])
+    return _pick(held, chosen), _pick(y, chosen), [f"{most} of the {len(held)} test rows were used, drawn by the seed."]
+
+
+# ---------------------------------------------------------------------- one model
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What every model is given; a model adds a Row."""
+
+    space: Space
+    train: Any
+    test: Any
+    budget: float | None
+    seed: int
+    judge: SampleTest | None
+    samples: int
+
+    def __call__(self, name: str, model: Model) -> Row:
+        """Fit and judge. Errors become text in the row; only KeyboardInterrupt leaves."""
+        row = Row(name, learned_by=getattr(type(model), "learned_by", ""), baseline=type(model).__name__ in BASELINES)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                row.model = self.fitted(model, row)
+            except Exception as e:
+                row.error = _say(e)
+            if row.model is not None:
+                self.judged(row.model, row)
+        said = dict.fromkeys(str(w.message).split("\n")[0] for w in caught if issubclass(w.category, UserWarning | RuntimeWarning))
+        row.notes += list(said)
+        return row
+
+    def fitted(self, model: Model, row: Row) -> Model:
+        if model.__sklearn_is_fitted__():
+            row.notes.append("fitted before")
+            return model
+        model = clone(model)
+        if model.get_params(deep=False).get("random_state", 0) is None:
+            model.set_params(random_state=self.seed)
+        begun = time.perf_counter()
+        with learn.time_limit(self.budget):
+            model.fit(self.train, space=self.space)
+        row.fit_seconds = time.perf_counter() - begun
+        return model
+
+    def judged(self, model: Model, row: Row) -> None:
+        row.history = list(getattr(model, "history_", []))
+        row.n_parameters = int(model.n_parameters())
+        if hasattr(model, "log_prob"):
+            try:
+                row.log_prob = model.log_prob(self.test)
+                row.likelihood = likelihood_summary(row.log_prob)
+                if math.isnan(row.likelihood.nats):
+                    row.log_prob = row.likelihood = None
+                    row.notes.append("the log-likelihood is NaN: the model did not fit")
+            except Exception as e:
+                row.notes.append(f"no log-likelihood: {_say(e)}")
+        if self.samples and hasattr(model, "sample"):
+            try:
+                begun = time.perf_counter()
+                row.samples = model.sample(self.samples, random_state=self.seed)
+                row.sample_seconds, row.n_sampled = time.perf_counter() - begun, self.samples
+                row.quality = self.judge(row.samples) if self.judge else None
+            except Exception as e:
+                row.notes.append(f"no sample quality: {_say(e)}")
+
+
+def _say(e: Exception) -> str:
+    text = str(e).strip().split("\n")[0]
+    return text if isinstance(e, ValueError | CapabilityError) and text else f"{type(e).__name__}: {text}"
+
+
+def _run(task: _Task, entries: list[tuple[str, Model]], jobs: int, say: Callable[[str], None]) -> list[Row]:
+    """A row for every entry, in order; after Ctrl-C the rest are marked as not run."""
+    rows: list[Row] = []
+    try:
+        for row in _rows(task, entries, jobs, say):
+            rows.append(row)
+            value = str(row.likelihood) if row.likelihood else "—"
+            say(f"{row.name} failed: {row.error}" if row.error else f"{row.name}: {value} nats, fitted in {_seconds(row.fit_seconds)} s")
+            if getattr(row.model, "interrupted_", False) and "fitted before" not in row.notes:
+                raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        say("interrupted: what is done is kept")
+    return rows + [
+        Row(name, learned_by=getattr(type(m), "learned_by", ""), baseline=type(m).__name__ in BASELINES, error="not run: interrupted")
+        for name, m in entries[len(rows) :]
+    ]
+
+
+def _rows(task: _Task, entries: list[tuple[str, Model]], jobs: int, say: Callable[[str], None]) -> Iterator[Row]:
+    if jobs == 1:
+        for i, (name, model) in enumerate(entries):
+            say(f"{name} ({i + 1} of {len(entries)}) …")
+            yield task(name, model)
+        return
+    import joblib
+
+    say(f"{len(entries)} models, {jobs} at once …")
+    yield from joblib.Parallel(n_jobs=jobs, return_as="generator")(joblib.delayed(task)(n, m) for n, m in entries)
+
+
+def _announcer(progress: bool | Callable[[str], None] | None) -> Callable[[str], None]:
+    if callable(progress):
+        return progress
+    if progress if progress is not None else sys.stderr.isatty():
+        return lambda line: print(line, file=sys.stderr, flush=True)
+    return lambda line: None
+
+
+# ---------------------------------------------------------------------- small things
+
+
+def _ranks(rows: list[Row]) -> dict[str, int]:
+    """1 for the best and for all within 2 paired standard errors of it; the next starts a rank of its own."""
+    ordered = sorted(rows, key=lambda r: -r.likelihood.nats)  # type: ignore[union-attr]
+    ranks: dict[str, int] = {}
+    best: Row | None = None
+    for place, row in enumerate(ordered, start=1):
+        if best is None or not _tied(best, row):
+            best, rank = row, place
+        ranks[row.name] = rank
+    return ranks
+
+
+def _tied(a: Row, b: Row) -> bool:
+    assert a.log_prob is not None and b.log_prob is not None
+    d = paired_difference(a.log_prob, b.log_prob)
+    return bool(abs(d.nats) <= 2 * d.stderr)
+
+
+def _seconds(s: float) -> str:
+    return "—" if math.isnan(s) else f"{s:.2f}" if s < 10 else f"{s:.0f}"
+
+
+def _rich_table(title: str, rows: list[dict[str, str]], part: slice, first: list[str] | None = None) -> Any:
+    """Some of the cells, narrow enough for a terminal."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    headings = (first or []) + list(rows[0])[part]
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    for heading in headings:
+        words = heading in ("model", "learned by", "memorisation")
+        table.add_column(
+            heading.replace(" (", "\n(").replace(", ", "\n"), justify="left" if words else "right", no_wrap=heading in ("model", "nats")
+        )
+    for row in rows:
+        table.add_row(*(Text(row[h]) for h in headings))
+    return table
+
+
+def _versions() -> dict[str, str]:
+    import scipy
+    import sklearn
+    import torch
+
+    import genus
+
+    modules = {"genus": genus, "torch": torch, "numpy": np, "scipy": scipy, "scikit-learn": sklearn, "pandas": pd}
+    return {"python": platform.python_version(), **{n: str(m.__version__) for n, m in modules.items()}}
+
+
+def _plain(value: Any) -> Any:
+    """Value as JSON holds it."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,123 @@
+"""How well a model fills in what is hidden, beside what the marginals alone would do."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genus.learn import generator
+from genus.space import Space
+
+
+@dataclass(frozen=True)
+class Completion:
+    """Errors over the hidden cells; nan where the space has no cell of that sort.
+
+    rmse: of the mean of the draws, over ordinal and continuous cells, in the units of the data (for a table:
+    in standard deviations of each column). accuracy: of the most frequent draw, over binary and categorical
+    cells. baseline_…: the same of each coordinate's mean and most frequent value. cells: how many were hidden.
+    """
+
+    rmse: float
+    baseline_rmse: float
+    accuracy: float
+    baseline_accuracy: float
+    cells: int
+
+    def __str__(self) -> str:
+        parts = []
+        if not math.isnan(self.rmse):
+            parts.append(f"RMSE {self.rmse:.3f} (marginals {self.baseline_rmse:.3f})")
+        if not math.isnan(self.accuracy):
+            parts.append(f"accuracy {self.accuracy:.3f} (marginals {self.baseline_accuracy:.3f})")
+        return ", ".join(parts) + f" over {self.cells} cells"
+
+
+def hide(space: Space, n: int, what: float | str = 0.3, random_state: int = 0) -> np.ndarray:
+    """A boolean mask of shape (n, *space.shape), True where hidden.
+
+    what: the share of cells hidden at random (0 to 1), or ``"lower"``, the lower half of an image.
+    Raises ValueError for another value, or ``"lower"`` where the rows are no images.
+    """
+    if what == "lower":
+        if space.image_shape is None:
+            raise ValueError(f"'lower' hides half of an image, and rows of shape {space.shape} are none: pass a share such as 0.3")
+        mask = np.zeros(space.image_shape, dtype=bool)
+        mask[:, space.image_shape[1] // 2 :] = True
+        if space.layout == "HWC":
+            mask = mask.transpose(1, 2, 0)
+        return np.array(np.broadcast_to(mask.reshape(space.shape), (n, *space.shape)))
+    if isinstance(what, str) or not 0 < what < 1:
+        raise ValueError(f"hide={what!r}: a share of the cells between 0 and 1, or 'lower'")
+    return np.asarray(torch.rand(n, *space.shape, generator=generator(random_state)) < what)
+
+
+def completion_score(model: Any, X: Any, *, hidden: Any = 0.3, train: Any = None, draws: int = 8, random_state: int = 0) -> Completion:
+    """Hide cells of X, let the model draw them, and compare with the truth and with the marginals.
+
+    X: held-out rows. hidden: a share or ``"lower"`` (see :func:`hide`), or a boolean mask of X's shape.
+    train: rows whose marginals are the baseline; None: the cells of X that stay visible, or where a
+    coordinate is never visible, the middle of its range. draws: completions a row, averaged or put to the vote.
+    Cells already missing in X are not scored. Raises ValueError when nothing is left to score.
+    """
+    space: Space = model.space_
+    truth = space.encode(X).double()
+    if isinstance(hidden, float | int | str):
+        mask = hide(space, len(truth), hidden, random_state)
+    else:
+        mask = np.asarray(hidden, dtype=bool)
+    if mask.shape != tuple(truth.shape):
+        raise ValueError(f"the mask has shape {mask.shape}, X has {tuple(truth.shape)}")
+    completed = model.complete(X, n=draws, mask=mask, random_state=random_state)
+    codes = torch.stack([space.encode(c).double().flatten(1) for c in completed])  # (draws, n, d)
+    truth = truth.flatten(1)
+    scored = torch.from_numpy(mask).flatten(1) & ~torch.isnan(truth)
+    if not scored.any():
+        raise ValueError("no observed cell of X is hidden: nothing to score")
+    seen = torch.where(scored, math.nan, truth) if train is None else space.encode(train).double().flatten(1)
+
+    numeric = torch.tensor([k in ("ordinal", "continuous") for k in space.kinds])
+    unit = torch.ones(space.dim, dtype=torch.float64)
+    if space.kind == "table":
+        everything = torch.where(torch.isnan(truth), torch.nanmean(truth, 0), truth)
+        unit = everything.std(0, correction=0).nan_to_num(1.0)
+        unit = torch.where(unit > 0, unit, 1.0)
+    cells = scored & numeric
+    mean = torch.nanmean(seen, 0)
+    middle = (torch.tensor(space.cardinality, dtype=torch.float64) - 1).clamp_min(0) / 2
+    mean = torch.where(torch.isnan(mean), middle, mean)
+
+    labels = scored & ~numeric
+    mode = _mode(seen[None], space)[0] if labels.any() else mean
+    return Completion(
+        rmse=_rms(((codes.mean(0) - truth) / unit)[cells]),
+        baseline_rmse=_rms(((mean - truth) / unit)[cells]),
+        accuracy=_share((_mode(codes.transpose(0, 1), space) == truth)[labels]) if labels.any() else math.nan,
+        baseline_accuracy=_share((mode == truth)[labels]) if labels.any() else math.nan,
+        cells=int(scored.sum()),
+    )
+
+
+def _mode(codes: Tensor, space: Space) -> Tensor:
+    """Most frequent code over the middle axis of (n, draws, d), the smallest of equals; NaN does not vote."""
+    levels = torch.arange(max(max(space.cardinality), 1), dtype=codes.dtype)
+    best = torch.zeros(codes.shape[0], codes.shape[2], dtype=codes.dtype)
+    most = torch.zeros_like(best)
+    for v in levels:
+        votes = (codes == v).sum(1).to(codes.dtype)
+        best = torch.where(votes > most, v, best)
+        most = torch.maximum(most, votes)
+    return best
+
+
+def _rms(error: Tensor) -> float:
+    return float(error.square().mean().sqrt()) if error.numel() else math.nan
+
+
+def _share(right: Tensor) -> float:
+    return float(right.double().mean()) if right.numel() else math.nan
