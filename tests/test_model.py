@@ -15,10 +15,10 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
-from toys import EBM, EM, GAN, Conditional, Stack, Toy, ToyVAE
 from torch import nn
 
 from genus import MLP, CapabilityError, DensityModel, LogProb, LowerBound, Space, Trainer
+from toys import EBM, EM, GAN, Conditional, Stack, Toy, ToyVAE
 
 X = np.random.default_rng(0).normal(size=(60, 3)) + 2
 QUICK = Trainer(epochs=2, batch_size=32)

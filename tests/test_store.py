@@ -18,11 +18,11 @@ import pytest
 import safetensors.torch
 import torch
 from torch import nn
-from toys import EBM, EM, GAN, Conditional, Stack, Toy, ToyVAE
 
 import genus
 from genus import MLP, Trainer, store
 from genus.store import BLANK, StoreError, from_json, read, to_json, write
+from toys import EBM, EM, GAN, Conditional, Stack, Toy, ToyVAE
 
 X = np.random.default_rng(0).normal(size=(60, 3)) + 2
 
