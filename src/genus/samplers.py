@@ -6,6 +6,7 @@ explicit generator; states are tensors (n, …), one chain a row.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -121,7 +122,7 @@ def anneal(step: Callable[[Any, float, float], tuple[Any, Tensor]], state: Any, 
     a transition that leaves f_next alone. E exp(log-weight) = Z_last / Z_first; upside down for falling ones.
     """
     total: Tensor | float = 0.0
-    for now, then in zip(temperatures, temperatures[1:], strict=False):
+    for now, then in itertools.pairwise(temperatures):
         state, gain = step(state, now, then)
         total = total + gain
     return state, torch.as_tensor(total)

@@ -71,11 +71,13 @@ class IndependentHistogram(Model):
             high = torch.maximum(high, torch.where(torch.isnan(x), -math.inf, x).amax(0))
             first += x.nan_to_num().sum(0)
             seen += (~torch.isnan(x)).sum(0)
-        mean = first / seen.clamp_min(1)
+        if not seen.all():
+            raise ValueError(f"{self.space_.names()[int(seen.argmin())]} has no observed value, only NaN: drop it")
+        mean = first / seen
         width = torch.where(continuous, (high - low) / bins, torch.ones_like(low))
         flat = width <= 1e-12 * high.abs().clamp_min(1e-200)
-        width = torch.where(flat, 1e-6 * high.abs().clamp_min(1.0) , width)
-        low = torch.where(continuous, torch.where(flat, low - bins * width / 2, low), torch.zeros_like(low) - 0.5)
+        width = torch.where(flat, 1e-6 * high.abs().clamp_min(1.0), width)
+        low = torch.where(continuous, torch.where(flat, low - bins * width / 2, low), torch.full_like(low, -0.5))
         counts = torch.zeros(d, int(size.max()), dtype=torch.float64)
         spread = torch.zeros(d, dtype=torch.float64)
         for (x,) in data.rows.chunks(8192):
@@ -84,7 +86,7 @@ class IndependentHistogram(Model):
             cell = ((x.nan_to_num() - low) / width).floor().clamp_min(0).minimum(size - 1.0).long()
             counts.scatter_add_(1, cell.T, ok.T.double())
             spread += ((x - mean) / width).square().nan_to_num().sum(0)
-        std = (spread / seen.clamp_min(1)).sqrt().clamp_min(1e-3) * width
+        std = (spread / seen).sqrt().clamp_min(1e-3) * width
         used = torch.arange(counts.shape[1]) < size[:, None]
         a = self.pseudo_count
         log_p = torch.log((counts + a) / (seen + a * size)[:, None])

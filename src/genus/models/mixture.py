@@ -98,7 +98,6 @@ class GaussianMixture(DensityModel):
 
     def maximise(self, sums: dict[str, Tensor]) -> None:
         """The M step from those sums."""
-        K, d = self.means_.shape
         N = sums["count"]
         safe = N.clamp_min(1e-200)
         first = sums["first"] / safe[:, None]
@@ -118,9 +117,9 @@ class GaussianMixture(DensityModel):
             scatter = (sums["second"] - safe[:, None] * means.square()).clamp_min(0)
             cov = (scatter + nu * S0.diagonal()) / (safe + nu)[:, None] + self._floor
             cov = cov.mean(1) if self.covariance == "spherical" else cov
-        empty = N < 1e-8 * N.sum()  # a component nobody wants keeps its place
-        means = torch.where(empty[:, None], old, means)
         self.weights_ = N / N.sum()
+        empty = self.weights_ < 1e-8  # a component nobody wants keeps its place
+        means = torch.where(empty[:, None], old, means)
         self.means_ = means + self._shift
         self.covariances_ = cov
         self._plan = None
@@ -242,8 +241,8 @@ class GaussianMixture(DensityModel):
             now = self.statistics(self._with_ones(self.real(x, rng)[0]))
         gamma = (self.n_batches_ + 2) ** -0.6
         self.n_seen_ += float(now["weight"])
-        share = self.n_seen_ / now["weight"]
-        self.maximise({k: (1 - gamma) * before[k] + gamma * now[k] * share for k in before})
+        old, new = (1 - gamma) / before["weight"], gamma / now["weight"]  # s is a mean a row
+        self.maximise({k: self.n_seen_ * (old * before[k] + new * now[k]) for k in before})
         self.n_batches_ += 1
         return self
 
@@ -338,7 +337,8 @@ class GaussianMixture(DensityModel):
         vars(self).update(best[2])
         self._plan = None
         if not self.converged_ and self.tol > 0 and self.n_iter_ >= self.max_iter and self.max_iter > 1:
-            warnings.warn(f"EM stopped after max_iter={self.max_iter} iterations before tol={self.tol} was met", ConvergenceWarning, stacklevel=4)
+            text = f"EM stopped after max_iter={self.max_iter} iterations before tol={self.tol} was met"
+            warnings.warn(text, ConvergenceWarning, stacklevel=4)
 
     def _needs_double(self, variance: Tensor) -> bool:
         """float32 holds about 7 digits: not enough where scales differ that much between columns."""
@@ -373,7 +373,8 @@ class GaussianMixture(DensityModel):
             self.means_ = centres * scale.sqrt() + self._shift
             shared = self._S0 * K ** (2 / len(scale)) + torch.diag(self._floor)
             v = shared.diagonal()
-            self.covariances_ = {"full": shared.repeat(K, 1, 1), "tied": shared, "diag": v.repeat(K, 1), "spherical": v.mean().repeat(K)}[self.covariance]
+            start = {"full": shared.repeat(K, 1, 1), "tied": shared, "diag": v.repeat(K, 1), "spherical": v.mean().repeat(K)}
+            self.covariances_ = start[self.covariance]
             self._plan = None
             return
         y = centred[order]

@@ -127,7 +127,10 @@ class Logistic(Observation):
         return torch.where(x < 0.5, F.logsigmoid(above), torch.where(x > self.levels - 1.5, F.logsigmoid(-below), inside))
 
     def mean(self, p: Tensor) -> Tensor:
-        return ((self.cells(p)[..., 0] + 1) / 2 * (self.levels - 1)).clamp(0, self.levels - 1)
+        mu, log_s = self.cells(p).unbind(-1)
+        s = torch.exp(log_s.clamp_min(self.floor))  # E[clamp(c)] = −1 + ∫ σ((μ − c)/s) dc over [−1, 1]
+        c = s * (F.softplus((mu + 1) / s) - F.softplus((mu - 1) / s)) - 1
+        return ((c + 1) / 2 * (self.levels - 1)).clamp(0, self.levels - 1)
 
     def sample(self, p: Tensor, rng: torch.Generator) -> Tensor:
         mu, log_s = self.cells(p).unbind(-1)
@@ -241,9 +244,11 @@ def observe(space: Space, likelihood: str = "auto", variance: float | None = Non
     for j, (kind, levels) in enumerate(zip(space.kinds, space.cardinality, strict=True)):
         name = auto[kind] if likelihood == "auto" else likelihood
         if kind not in suits[name]:
-            raise ValueError(f"likelihood={likelihood!r} does not suit {space.names()[j]}, which is {kind}: use likelihood='auto' or {auto[kind]!r}")
+            what = f"likelihood={likelihood!r} does not suit {space.names()[j]}, which is {kind}"
+            raise ValueError(f"{what}: use likelihood='auto' or {auto[kind]!r}")
         if name == "categorical" and levels > 4096:
-            raise ValueError(f"{space.names()[j]} has {levels} levels, too many for a categorical likelihood: use likelihood='gaussian' or 'logistic'")
+            what = f"{space.names()[j]} has {levels} levels, too many for a categorical likelihood"
+            raise ValueError(f"{what}: use likelihood='gaussian' or 'logistic'")
         groups.setdefault((name, levels if name in ("categorical", "logistic") else 0), []).append(j)
 
     def part(name: str, levels: int, d: int) -> Observation:

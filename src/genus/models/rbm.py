@@ -118,8 +118,8 @@ class RBM(Model):
                 self.units_.absorb_(self.b_, self.W_ @ move)
 
     def free_energy(self, x: Tensor) -> Tensor:
-        """F of rows of codes x, (n, *shape) → (n,), with Σ_v e^{−F(v)} = Z."""
-        return self._free_energy(self.units_.enter(x, generator(0, x.device))[0])
+        """F of rows of codes x, (n, *shape) → (n,), with Σ_v e^{−F(v)} = Z; dequantised cells at their centre."""
+        return self._free_energy(self.units_.enter(x, x.new_full((1, 1), 0.5))[0])
 
     def _free_energy(self, v: Tensor) -> Tensor:
         inputs = self._inputs(v)
@@ -202,7 +202,8 @@ class RBM(Model):
         method: ``exact`` sums over every state of a layer of at most 20 units; ``ais`` anneals ``n_chains`` runs
         from the model without hidden units through ``n_annealing`` temperatures (Salakhutdinov & Murray,
         2008), says how the value moved when their number was doubled to that, and (``reverse``) anneals back
-        from where the runs ended, a diagnostic; ``auto`` takes the first where it can. Raises ValueError for a layer too large to enumerate.
+        from where the runs ended, a diagnostic; ``auto`` takes the first where it can. Raises ValueError for a
+        layer too large to enumerate.
         """
         self._check_fitted()
         if method not in ("auto", "exact", "ais"):
@@ -308,7 +309,7 @@ class RBM(Model):
             if z.exact:
                 return LowerBound(value, stderr, detail={"k": k})
             return Estimate(value, stderr, shared_stderr=z.stderr, detail={"k": k, "ess": z.ess, "moved": z.moved})
-        v, log_det = self.units_.enter(x, generator(0, x.device))
+        v, log_det = self.units_.enter(x, x.new_zeros(1, 1))  # nothing to dequantise
         value = -self._free_energy(v).double() + log_det - z.value
         if z.exact:
             return Exact(value)
@@ -316,7 +317,8 @@ class RBM(Model):
 
     def _sample(self, n: int, rng: torch.Generator) -> Tensor:
         """Chains annealed from the base-rate model, then swept by Gibbs."""
-        parts = [self._swept(self._ais(len(c), int(self.burn_in), rng)[1], int(self.burn_in) // 10 + 1, rng) for c in torch.arange(n).split(1024)]
+        steps = int(self.burn_in)
+        parts = [self._swept(self._ais(len(c), steps, rng)[1], steps // 10 + 1, rng) for c in torch.arange(n).split(1024)]
         return self.units_.leave(torch.cat(parts))
 
     def gibbs(self, n: int, steps: int, random_state: Any = None) -> Any:
@@ -349,7 +351,7 @@ class RBM(Model):
         return torch.where(torch.isnan(x), self.units_.leave(v).to(x.dtype), x)
 
     def _encode(self, x: Tensor) -> Tensor:
-        return torch.sigmoid(self._inputs(self.units_.enter(x, generator(0, x.device))[0]))
+        return torch.sigmoid(self._inputs(self.units_.enter(x, x.new_full((1, 1), 0.5))[0]))
 
     def _decode(self, z: Tensor) -> Tensor:
         return self.units_.leave(self.units_.mean(self.b_, (z - self.lambda_) @ self.W_.T), whole=False)
@@ -375,7 +377,7 @@ class Units(nn.Module):
             if visible == "auto":
                 sort = {"binary": "bernoulli", "continuous": "gaussian"}.get(kind, kind)
                 sort = "gaussian" if sort == "ordinal" and levels > MANY else sort
-            elif visible == "bernoulli" and kind != "binary" or visible == "categorical" and kind == "continuous":
+            elif (visible == "bernoulli" and kind != "binary") or (visible == "categorical" and kind == "continuous"):
                 raise ValueError(f"visible={visible!r} does not suit {space.names()[j]}, which is {kind}: use visible='auto'")
             groups.setdefault((sort, levels if sort in ("categorical", "ordinal") else 0), []).append(j)
         self.groups = [(sort, levels, columns) for (sort, levels), columns in groups.items()]
