@@ -16,6 +16,7 @@ import time
 import traceback
 import typing
 import warnings
+from argparse import SUPPRESS, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,8 +137,8 @@ genus fit VAE digits --out run --resume    go on from run.checkpoint, after Ctrl
     about = "Learn a model from the training rows of DATA and save it. Ctrl-C keeps what is learned (exit code 130)."
     about += " `genus fit MODEL --help` lists the arguments of that model." if cls is None else ""
     parser = _parser("fit", about, examples)
-    parser.add_argument("model", nargs="?", help="a family of `genus models`")
-    parser.add_argument("data", nargs="?", help="a name, a file or a folder")
+    parser.add_argument("model", nargs="?", default=SUPPRESS, help="a family of `genus models`")
+    parser.add_argument("data", nargs="?", default=SUPPRESS, help="a name, a file or a folder")
     parser.add_argument("--out", metavar="RUN", help="the file to write")
     parser.add_argument("--budget", help="time to learn: 60s, 2m, 1h")
     parser.add_argument("--all_rows", action="store_true", help="learn from the test rows too (nothing is left to evaluate on)")
@@ -149,7 +150,7 @@ genus fit VAE digits --out run --resume    go on from run.checkpoint, after Ctrl
     if cls is None:
         raise UsageError("a model is missing: genus fit MODEL DATA --out RUN (`genus models` lists them)")
     for name in ("data", "out"):
-        if getattr(said, name) is None:
+        if said.get(name) is None:
             raise UsageError(f"{name if name == 'data' else '--out'} is missing: genus fit MODEL DATA --out RUN")
 
     from genus.compare import parse_seconds
@@ -221,7 +222,7 @@ def sample(args: list[str]) -> int:
 def evaluate(args: list[str]) -> int:
     """judge a model on held-out rows"""
     examples = "genus evaluate run digits\ngenus evaluate run table.csv --json"
-    about = "Judge a saved model on the test rows of DATA: held-out likelihood, and whether its samples can be told from real rows."
+    about = "Judge a saved model on the test rows of DATA: held-out likelihood, and whether its samples look real."
     parser = _parser("evaluate", about, examples)
     parser.add_argument("run", help="a saved model")
     parser.add_argument("data", help="the data that it was learned from")
@@ -248,7 +249,7 @@ def evaluate(args: list[str]) -> int:
         facts |= {"frechet": q.frechet.distance, "frechet_floor": q.frechet.floor, "frechet_embedding": q.frechet.embedding}
         facts |= {"memorisation": q.memorisation.word}
         lines += [
-            f"C2ST            {q.classifier.accuracy:.3f} ± {q.classifier.stderr:.3f} right between {q.n} samples and real rows (0.5: cannot tell)",
+            f"C2ST            {q.classifier.accuracy:.3f} ± {q.classifier.stderr:.3f} of {q.n} samples and {q.n} rows told apart (0.5: guessing)",
             f"MMD             p = {q.mmd.p_value:.3f}",
             f"Fréchet         {q.frechet.distance:.4g} in {q.frechet.embedding} (real against real {q.frechet.floor:.4g})",
             f"memorisation    {q.memorisation.word}",
@@ -312,7 +313,7 @@ genus compare table.csv --models GaussianMixture VAE --budget 60s --report repor
 genus compare digits --models VAE --VAE.latent_dim 2 --VAE.trainer.epochs 20 --json"""
     about = "Fit models on the same rows, judge them on the same others, and say which describes the data best. Baselines are always added."
     parser = _parser("compare", about, examples)
-    parser.add_argument("data", nargs="?", help="a name, a file or a folder")
+    parser.add_argument("data", nargs="?", default=SUPPRESS, help="a name, a file or a folder")
     parser.add_argument("--models", nargs="+", help="families of `genus models`; all that suit the data when left out")
     parser.add_argument("--report", metavar="FILE", help="write the page to this .html file")
     parser.add_argument("--budget", help="time for each fit: 60s, 2m, 1h; without it as long as each model wants")
@@ -329,7 +330,7 @@ genus compare digits --models VAE --VAE.latent_dim 2 --VAE.trainer.epochs 20 --j
         for cls in classes.values():
             _model_arguments(parser, cls, prefix=f"{cls.__name__}.", shown=False)
     said = _parse(parser, args)
-    if said.data is None:
+    if said.get("data") is None:
         raise UsageError("data are missing: genus compare DATA --report report.html")
     from genus.compare import compare as run
     from genus.compare import resolve
@@ -384,11 +385,9 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
 
 
 def _parser(name: str, about: str, examples: str) -> Any:
-    import argparse
-
     from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-    class Formatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    class Formatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
         pass
 
     parser = ArgumentParser(
@@ -460,11 +459,12 @@ def _parameters(cls: type[Model]) -> dict[str, Any]:
 
 def _model_arguments(parser: Any, cls: type[Model], prefix: str = "", shown: bool = True) -> None:
     """An option for each argument of a model: dotted for settings objects, such as --trainer.epochs."""
-    import argparse
+    from jsonargparse import set_parsing_settings
 
     from genus.networks import MLP, Conv, ResNet
     from genus.trainer import Trainer
 
+    set_parsing_settings(subclasses_disabled=[Trainer])  # so that YAML says trainer: {epochs: 5}
     hints = typing.get_type_hints(cls.__init__)
     about = _argument_docs(cls)
     for name, default in _parameters(cls).items():
@@ -474,7 +474,7 @@ def _model_arguments(parser: Any, cls: type[Model], prefix: str = "", shown: boo
         elif "Callable" in str(kind):
             kind = MLP | Conv | ResNet | None
         text = about.get(name, "how the gradient is descended" if name == "trainer" else "seed" if name == "random_state" else name)
-        parser.add_argument(f"--{prefix}{name}", type=kind, default=default, help=text if shown else argparse.SUPPRESS)
+        parser.add_argument(f"--{prefix}{name}", type=kind, default=default, help=text if shown else SUPPRESS)
 
 
 def _argument_docs(cls: type) -> dict[str, str]:

@@ -66,7 +66,7 @@ class _Page:
             title=f"Which model describes {c.name} best?",
             style=Markup(style),
             answer=answer(c),
-            facts=f"{len(self.train):,} training rows and {len(self.test):,} held-out rows of {self.space} · {c.settings.get('date', '')}",
+            facts=f"{len(self.train):,} training rows, {len(self.test):,} held out · {self.space} · {c.settings.get('date', '')}",
             columns=self.columns(),
             groups=[self.group(measure, rows) for measure, rows in c.groups.items()],
             notes=[*c.notes, *(f"{r.name}: {note}" for r in c.rows for note in r.notes)],

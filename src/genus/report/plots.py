@@ -81,7 +81,7 @@ def _tiled(rows: Sequence[Array], labels: Sequence[str] = (), width: float = 330
     for i, row in enumerate(rows):
         for j, image in enumerate(row):
             sheet[i * (h + gap) : i * (h + gap) + h, j * (w + gap) : j * (w + gap) + w] = image
-    margin = 10 + 6.6 * max(map(len, labels)) if labels else 0
+    margin = 10 + 7.4 * max(map(len, labels)) if labels else 0
     zoom = min((width - margin) / sheet.shape[1], 72 / w)
     width, height = margin + sheet.shape[1] * zoom, sheet.shape[0] * zoom
     figure = _figure(width, height)
@@ -121,8 +121,10 @@ def whiskers(names: Sequence[str], values: Sequence[float], errors: Sequence[flo
     figure = _figure(460, 52 + 26 * len(names))
     ax = _axes(figure, left=8 + 6.4 * max(map(len, names)), right=64, bottom=38, top=6)
     y = np.arange(len(names))[::-1]
-    span = max(values) - min(values) or abs(values[0]) or 1.0
-    ax.set_xlim(min(values) - 0.10 * span, max(values) + 0.06 * span)
+    low = min(v - 2 * e for v, e in zip(values, errors, strict=True))
+    high = max(v + 2 * e for v, e in zip(values, errors, strict=True))
+    span = high - low or abs(low) or 1.0
+    ax.set_xlim(low - 0.06 * span, high + 0.04 * span)
     for i, value, error, symbol in zip(y, values, errors, symbols, strict=True):
         ax.plot([value - 2 * error, value + 2 * error], [i, i], color=MODEL, lw=2, solid_capstyle="round")
         if symbol == "≥":
@@ -182,14 +184,18 @@ def marginals(real: Any, sampled: Any, space: Space, *, most: int = 12) -> Figur
             edges = np.arange(levels[j] + 1) - 0.5
         else:
             low, high = np.percentile(x, [0.2, 99.8])
-            edges = np.linspace(low, high if high > low else low + 1, 26)
+            edges = np.linspace(low, high if high > low else low + 1, int(np.clip(2 * len(x) ** 0.4, 7, 25)) + 1)
         ax.hist(x, edges, color=REAL, alpha=0.45, weights=np.full(len(x), 1 / max(len(x), 1)))
         ax.hist(np.clip(s, edges[0], edges[-1]), edges, color=MODEL, histtype="step", lw=1.3, weights=np.full(len(s), 1 / max(len(s), 1)))
         ax.set_title(name if len(name) <= 20 else name[:19] + "…", fontsize=FONT - 1, color=INK, pad=3)
         ax.set_yticks([])
         ax.spines["left"].set_visible(False)
         ax.tick_params(labelsize=FONT - 2)
-        ax.locator_params(axis="x", nbins=3, integer=bool(levels[j]))
+        values = space.columns[j].values if space.columns else None
+        if values is not None:
+            ax.set_xticks(range(len(values)), [str(v)[:8] for v in values] if len(values) <= 3 else [""] * len(values))
+        else:
+            ax.locator_params(axis="x", nbins=3, integer=bool(levels[j]))
     return figure
 
 
@@ -200,17 +206,18 @@ def principal_plane(real: Any, sampled: Any, space: Space, *, most: int = 600) -
     a, b = (np.nan_to_num((v - mean) / np.where(std > 0, std, 1)) for v in (a, b))
     _, _, axes = np.linalg.svd(a, full_matrices=False)
     figure = _figure(300, 260)
-    ax = _axes(figure, left=30, right=8, bottom=34, top=8)
-    for v, colour, name in ((a, REAL, "held-out"), (b, MODEL, "sampled")):
+    ax = _axes(figure, left=42, right=8, bottom=34, top=8)
+    for v, colour, name in ((a, REAL, "real"), (b, MODEL, "sampled")):
         p = v @ axes[:2].T if len(axes) > 1 else np.stack([v[:, 0], np.zeros(len(v))], 1)
-        ax.scatter(p[:, 0], p[:, 1], s=5, color=colour, alpha=0.55, lw=0, label=name, rasterized=True)
+        ax.scatter(p[:, 0], p[:, 1], s=16 if len(p) < 200 else 6, color=colour, alpha=0.65, lw=0, label=name, rasterized=True)
     centre = a @ axes[:2].T
     reach = 1.25 * np.percentile(np.abs(centre), 99.5, axis=0) + 1e-9
     ax.set_xlim(-reach[0], reach[0])
     if len(reach) > 1:
         ax.set_ylim(-reach[1], reach[1])
-    ax.legend(frameon=False, fontsize=FONT - 1, labelcolor=INK, markerscale=2)
+    ax.legend(frameon=False, fontsize=FONT - 1, labelcolor=INK, markerscale=1.5)
     ax.set_xlabel("first principal component", fontsize=FONT - 1, color=INK)
+    ax.set_ylabel("second", fontsize=FONT - 1, color=INK)
     return figure
 
 

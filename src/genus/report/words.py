@@ -83,12 +83,14 @@ def answer(comparison: Any) -> list[Markup]:
     if len(ranked) > 1:
         parts = Markup("; ").join(Markup("{}: {}").format(_a(m), listed([r.name for r in rows])) for m, rows in ranked.items())
         said.append(Markup("These are not ranked together ({}), because {}.").format(parts, COMPARABLE))
-    if groups.get(""):
-        said.append(
-            Markup("{} cannot be ranked: no likelihood can be computed, so only samples speak for it.").format(
-                listed([r.name for r in groups[""]])
-            )
+    for r in groups.get("", []):
+        reason = next((n.partition(": ")[2] for n in r.notes if n.startswith("no log-likelihood: ")), "")
+        why = (
+            f"its likelihood could not be computed ({reason.rstrip('.')})"
+            if reason
+            else "it has no likelihood, and only its samples speak for it"
         )
+        said.append(Markup("<b>{}</b> is not ranked: {}.").format(r.name, why))
     said += [Markup("<b>{}</b> has no numbers: {}.").format(r.name, r.error.rstrip(".")) for r in comparison.rows if r.error is not None]
     return said
 
@@ -117,11 +119,16 @@ def _best(rows: Sequence[Any]) -> Markup:
 
 
 def _caution(rows: Sequence[Any]) -> Markup:
+    text = Markup("")
+    if rows[0].likelihood.symbol == "≈":
+        text += Markup(" The number of {} is an estimate and may err on either side.").format(rows[0].name)
     loose = [r.name for r in rows[1:] if r.likelihood.symbol == "≥"]
     if not loose:
-        return Markup("")
+        return text
     one = "is a lower bound, and that model" if len(loose) == 1 else "are lower bounds, and those models"
-    return Markup(" The {} of {} {} may be better than shown.").format("number" if len(loose) == 1 else "numbers", listed(loose), one)
+    return text + Markup(" The {} of {} {} may be better than shown.").format(
+        "number" if len(loose) == 1 else "numbers", listed(loose), one
+    )
 
 
 def _baselines(rows: Sequence[Any]) -> list[Markup]:
@@ -136,10 +143,15 @@ def _samples(rows: Sequence[Any]) -> list[Markup]:
     judged = [r for r in rows if r.quality is not None]
     if len(judged) < 2:
         return []
-    best = min(judged, key=lambda r: r.quality.classifier.accuracy)
-    text = Markup(
-        "By samples, <b>{}</b> is the hardest to tell from real rows: a classifier is right {} % of the time, where 50 % is guessing."
-    ).format(best.name, round(100 * best.quality.classifier.accuracy))
+    fooled = [r.name for r in judged if r.quality.classifier.p_value >= 0.05]
+    if fooled:
+        text = Markup("A classifier cannot tell samples of {} from real rows.").format(listed(fooled))
+    else:
+        best = min(judged, key=lambda r: r.quality.classifier.accuracy)
+        share = round(100 * best.quality.classifier.accuracy)
+        text = Markup("By samples, <b>{}</b> is the hardest to tell from real rows: a classifier is right {} % of the time.").format(
+            best.name, share
+        )
     copying = [r.name for r in judged if r.quality.memorisation.word == "copies training rows"]
     if copying:
         text += Markup(" The samples of {} are copies of training rows.").format(listed(copying))
