@@ -454,6 +454,7 @@ class DensityModel(Model):
         discrete = self.space_.discrete.to(y.device)
         if discrete.any():
             u = torch.rand(y.shape, generator=u, dtype=y.dtype, device=y.device) if isinstance(u, torch.Generator) else u
+            y = y.clone()  # x may be the caller's own rows
             y[:, discrete], log_det = self._unfold(y.device)((y + u)[:, discrete])
         return y, log_det
 

@@ -487,7 +487,7 @@ def _values(codes: np.ndarray, c: Column, dtype: str) -> np.ndarray:
     if c.kind == "continuous":
         return codes.astype(dtype, copy=False)
     nan = np.isnan(codes)
-    whole = np.where(nan, 0, codes).astype(np.int64)
+    whole = np.rint(np.where(nan, 0, codes)).astype(np.int64)
     out = whole + c.low if c.values is None else np.asarray(c.values)[whole]
     if nan.any():
         return np.where(nan, np.nan, out).astype(dtype if dtype.startswith("float") else "float64")
@@ -500,7 +500,7 @@ def _series(codes: np.ndarray, c: Column) -> pd.Series:
     if c.kind == "continuous":
         return pd.Series(codes).astype(dtype)
     nan = np.isnan(codes)
-    whole = np.where(nan, 0, codes).astype(np.int64)
+    whole = np.rint(np.where(nan, 0, codes)).astype(np.int64)
     if dtype == "category":
         categories: Any = list(c.values or ())
         return pd.Series(pd.Categorical.from_codes(np.where(nan, -1, whole), categories=categories, ordered=c.ordered))
