@@ -58,6 +58,11 @@ class GaussianMixture(DensityModel):
     weights_: Tensor
     means_: Tensor
     covariances_: Tensor
+    _shift: Tensor  # the data's mean: everything is computed about it
+    _floor: Tensor
+    _S0: Tensor
+    _nu: Tensor
+    _plan: _LogJoint | None
 
     def __init__(
         self,
@@ -273,7 +278,7 @@ class GaussianMixture(DensityModel):
                 raise ValueError(f"{name}={getattr(self, name)!r}: a number of at least {least} is needed")
         self._allocate(int(K), d)
         kw: dict[str, Any] = {"dtype": torch.float64}
-        self.register_buffer("_shift", torch.zeros(d, **kw))  # the data's mean: everything is computed about it
+        self.register_buffer("_shift", torch.zeros(d, **kw))
         self.register_buffer("_floor", torch.zeros(d, **kw))
         self.register_buffer("_S0", torch.zeros(d, d, **kw))
         self.register_buffer("_nu", torch.zeros((), **kw))
@@ -334,7 +339,8 @@ class GaussianMixture(DensityModel):
                 break
         assert best is not None
         self.load_state_dict(best[1])
-        vars(self).update(best[2])
+        for name, value in best[2].items():
+            setattr(self, name, value)
         self._plan = None
         if not self.converged_ and self.tol > 0 and self.n_iter_ >= self.max_iter and self.max_iter > 1:
             text = f"EM stopped after max_iter={self.max_iter} iterations before tol={self.tol} was met"
