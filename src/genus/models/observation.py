@@ -62,7 +62,7 @@ class Bernoulli(Observation):
 
     def log_prob(self, p: Tensor, x: Tensor) -> Tensor:
         logit = self.cells(p)[..., 0]
-        return x * logit - F.softplus(logit)
+        return -F.binary_cross_entropy_with_logits(logit, x.to(logit.dtype).expand_as(logit), reduction="none")
 
     def mean(self, p: Tensor) -> Tensor:
         return torch.sigmoid(self.cells(p)[..., 0])
@@ -140,20 +140,25 @@ class Logistic(Observation):
 
 
 class Normal(Observation):
-    r"""x real: log p = −½ [(x − μ)²/v + log 2πv], v learned (floored at ``floor``²) or fixed.
+    r"""x real: log p = −½ [(x − μ)²/v + log 2πv], v fixed or learned (floored at ``floor``²), one a cell.
 
     Works on standardised cells: y = (x − m)/s, with −log s added, so that nats are those of the data.
-    ``variance``: v in the units of the data, or None to let the decoder put out log v.
+    ``variance``: v in the units of the data; None: learned, one a cell. ``levels``: (d,) of discrete
+    cells, 0 elsewhere; a level's probability is the mass on [x − ½, x + ½), the end levels taking the tails.
     """
 
-    floor = 0.01  # of the standard deviation, as a share of the column's own
+    floor = 0.1  # of the standard deviation, as a share of the column's own: less, and a near-constant column rules all
     shift: Tensor
     scale: Tensor
+    levels: Tensor
 
-    def __init__(self, d: int, variance: float | None = None) -> None:
+    def __init__(self, d: int, variance: float | None = None, levels: list[int] | None = None) -> None:
         super().__init__(d)
         self.variance = variance
-        self.per_cell = 2 if variance is None else 1
+        self.register_buffer("levels", torch.tensor(levels or [0] * d), persistent=False)
+        self.whole = any(levels or [])
+        if variance is None:
+            self.log_v_ = nn.Parameter(torch.zeros(d))
         self.register_buffer("shift", torch.zeros(d, dtype=torch.float64))
         self.register_buffer("scale", torch.ones(d, dtype=torch.float64))
 
@@ -171,22 +176,48 @@ class Normal(Observation):
 
     def log_prob(self, p: Tensor, x: Tensor) -> Tensor:
         cells = self.cells(p)
-        v = self._variance(cells)
-        y = self.standardised(x)
-        return -0.5 * ((y - cells[..., 0]).square() / v + torch.log(2 * math.pi * v)) - torch.log(self.scale).float()
+        v = self._variance()
+        r = self.standardised(x) - cells[..., 0]
+        density = -0.5 * (r.square() / v + torch.log(2 * math.pi * v)) - torch.log(self.scale).float()
+        if not self.whole:
+            return density
+        half, s = (0.5 / self.scale).float(), v.sqrt()
+        above = torch.where(x > self.levels - 1.5, _FAR, (r + half) / s)
+        below = torch.where(x < 0.5, -_FAR, (r - half) / s)
+        return torch.where(self.levels > 0, _log_mass(below, above), density)
 
-    def _variance(self, cells: Tensor) -> Tensor:
+    def _variance(self) -> Tensor:
+        """v of each cell, (d,), in standardised units."""
         if self.variance is not None:
-            return (self.variance / self.scale.square()).to(cells.dtype).expand(cells.shape[:-1])
-        return self.floor**2 + torch.exp(cells[..., 1].clamp(-20, 20))
+            return (self.variance / self.scale.square()).float()
+        return self.floor**2 + torch.exp(self.log_v_.clamp(-20, 20))
 
     def mean(self, p: Tensor) -> Tensor:
-        return self.cells(p)[..., 0].double() * self.scale + self.shift
+        return self._onto_levels(self.cells(p)[..., 0].double() * self.scale + self.shift)
 
     def sample(self, p: Tensor, rng: torch.Generator) -> Tensor:
         cells = self.cells(p)
         e = torch.randn(cells.shape[:-1], generator=rng, device=cells.device, dtype=cells.dtype)
-        return (cells[..., 0] + self._variance(cells).sqrt() * e).double() * self.scale + self.shift
+        x = (cells[..., 0] + self._variance().sqrt() * e).double() * self.scale + self.shift
+        return self._onto_levels(x, whole=True)
+
+    def _onto_levels(self, x: Tensor, whole: bool = False) -> Tensor:
+        """Discrete cells brought between their end levels, and to the nearest one."""
+        if not self.whole:
+            return x
+        inside = (x.round() if whole else x).clamp_min(0).minimum(self.levels - 1.0)
+        return torch.where(self.levels > 0, inside, x)
+
+
+_FAR = 1e4  # standard deviations
+
+
+def _log_mass(a: Tensor, b: Tensor) -> Tensor:
+    """log(Φ(b) − Φ(a)) for a < b, by the lower tail, where it does not cancel."""
+    flip = a > 0
+    a, b = torch.where(flip, -b, a), torch.where(flip, -a, b)
+    low, high = torch.special.log_ndtr(a), torch.special.log_ndtr(b)
+    return high + torch.log(-torch.expm1((low - high).clamp_max(-1e-12)))
 
 
 class Mixed(Observation):
@@ -206,7 +237,7 @@ class Mixed(Observation):
         return list(zip(self.columns, self.parts, p.split(self.sizes, -1), strict=True))  # type: ignore[arg-type]
 
     def offset(self, x: Tensor) -> Tensor:
-        return torch.cat([o.offset(x[:, c]) for c, o in zip(self.columns, self.parts, strict=True)])  # type: ignore[operator, misc]
+        return torch.cat([o.offset(x[:, c]) for c, o in zip(self.columns, self.parts, strict=True)])  # type: ignore[operator]
 
     def _gather(self, pieces: list[Tensor]) -> Tensor:
         order = torch.cat(self.columns).argsort()
@@ -251,12 +282,13 @@ def observe(space: Space, likelihood: str = "auto", variance: float | None = Non
             raise ValueError(f"{what}: use likelihood='gaussian' or 'logistic'")
         groups.setdefault((name, levels if name in ("categorical", "logistic") else 0), []).append(j)
 
-    def part(name: str, levels: int, d: int) -> Observation:
+    def part(name: str, levels: int, columns: list[int]) -> Observation:
+        d = len(columns)
         if name == "bernoulli":
             return Bernoulli(d)
         if name == "categorical":
             return Categorical(d, levels)
-        return Logistic(d, levels) if name == "logistic" else Normal(d, variance)
+        return Logistic(d, levels) if name == "logistic" else Normal(d, variance, [space.cardinality[j] for j in columns])
 
-    parts = [(columns, part(name, levels, len(columns))) for (name, levels), columns in groups.items()]
+    parts = [(columns, part(name, levels, columns)) for (name, levels), columns in groups.items()]
     return parts[0][1] if len(parts) == 1 else Mixed(parts)

@@ -19,10 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genus.learn import Rows, Trainer
-from genus.likelihood import LogProb, LowerBound, log_mean_exp, row_normals, row_uniforms
+from genus.likelihood import LogProb, LowerBound, log_mean_exp, row_normals
 from genus.model import Model
-from genus.models.observation import Mixed, Normal, observe
+from genus.models.observation import Normal, Observation, observe
 from genus.networks import MLP, Network
+from genus.rows import generator
 from genus.space import Space
 
 
@@ -32,10 +33,11 @@ class VAE(Model):
     Arguments
     ---------
     latent_dim: size of z.
-    encoder, decoder: blueprints or callables (in_shape, out_shape) -> nn.Module; None: MLP(512, 2, "silu").
+    encoder, decoder: blueprints or callables (in_shape, out_shape) -> nn.Module; None: an MLP of 2 × 256 units,
+        2 × 512 where rows have more than 256 cells.
     likelihood: ``bernoulli``, ``categorical``, ``logistic`` (ordered levels), ``gaussian``, or ``auto``: by the
-        kind of each cell. Gaussian on discrete cells dequantises them, x + u with u ~ U[−½, ½).
-    variance: η > 0, of the Gaussian in squared units of the data; None: learned, an output of the decoder.
+        kind of each cell. A Gaussian gives a discrete cell its mass within ½ of the level.
+    variance: η > 0, of the Gaussian in squared units of the data; None: learned, one a cell.
     beta: weight of the KL term in training (Higgins et al., 2017); the likelihood reported is unaffected.
     bound: ``elbo`` or ``iwae``, what training climbs; k_train: importance samples of the latter.
     k: importance samples of ``log_prob``, a ``LowerBound`` in nats.
@@ -46,6 +48,12 @@ class VAE(Model):
     learned_by = "gradient of a bound"
 
     offset_: Tensor
+    shift_: Tensor
+    scale_: Tensor
+    discrete_: Tensor
+    observation_: Observation
+    encoder_: nn.Module
+    decoder_: nn.Module
 
     def __init__(
         self,
@@ -105,10 +113,7 @@ class VAE(Model):
 
     def log_likelihood(self, z: Tensor, x: Tensor) -> Tensor:
         """log p(x | z) summed over the observed cells; z (..., n, latent_dim), x (n, *shape) → (..., n) nats."""
-        x = self._cells(x)
-        if self.dequantises:
-            x = torch.where(self.discrete_, x + torch.rand(x.shape, generator=self.rng, device=x.device) - 0.5, x)
-        return self._log_likelihood(z, x)
+        return self._log_likelihood(z, self._cells(x))
 
     def parameters_of(self, z: Tensor) -> Tensor:
         """The observation's parameters, (..., n_out), cell after cell."""
@@ -118,8 +123,7 @@ class VAE(Model):
             out = out.reshape(len(out), -1, c, h, w).permute(0, 2, 3, 4, 1)
         p = out.reshape(*z.shape[:-1], -1) + self.offset_
         if self._linear:
-            mean = self.expand_(z)
-            p = p + F.pad(mean[..., None], (0, self.observation_.per_cell - 1)).flatten(-2)
+            p = p + self.expand_(z)
         return p
 
     # ------------------------------------------------------------------ construction
@@ -138,47 +142,40 @@ class VAE(Model):
         shape_in = self._image or (d,)
         per_cell = self.observation_.per_cell
         shape_out = (per_cell * self._image[0], *self._image[1:]) if self._image else (self.observation_.n_out,)
-        default = MLP(512, 2, "silu")
+        default = MLP(512 if d > 256 else 256, 2, "silu")
         self.encoder_ = self.network(self.encoder, shape_in, (2 * self.latent_dim,), default)
         self.decoder_ = self.network(self.decoder, (self.latent_dim,), shape_out, default)
         self.offset_ = nn.Parameter(torch.zeros(self.observation_.n_out))
         self.register_buffer("shift_", torch.zeros(d))
         self.register_buffer("scale_", torch.ones(d))
-        self.register_buffer("discrete_", self._to_cells(space.discrete[None].reshape(1, *space.shape))[0], persistent=False)
         # real-valued cells get a linear path beside the networks, which starts at probabilistic PCA
         self._linear = isinstance(self.observation_, Normal) and d <= 1024
         if self._linear:
             self.project_ = nn.Linear(d, self.latent_dim, bias=False)
             self.expand_ = nn.Linear(self.latent_dim, d, bias=False)
 
-    @property
-    def dequantises(self) -> bool:
-        """Does a Gaussian stand on discrete cells?"""
-        return self.likelihood == "gaussian" and self.space_.measure != "density"
-
     def defaults(self, n: int) -> Trainer:
-        epochs = int(min(300, max(20, 170_000 // max(n, 1))))
-        batch = 64 if n < 10_000 else 256
-        return Trainer(epochs=epochs, batch_size=batch, lr=1e-3, optimizer="adamw", weight_decay=1e-3, validation=0.1 if n >= 50 else 0.0)
+        batch = 2 ** round(math.log2(min(256, max(16, n / 20))))
+        epochs = min(300, max(40, 2500 * batch // max(n, 1)))  # about 2,500 steps
+        share = 0.1 if n >= 50 else 0.0
+        return Trainer(epochs=epochs, batch_size=batch, lr=1e-3, optimizer="adamw", weight_decay=0.01, validation=share)
 
     @torch.no_grad()
     def start(self, rows: Rows) -> None:
+        self._no_gaps = not any(bool(torch.isnan(x).any()) for x, *_ in rows.chunks(65536, generator(0)))
         x = self._cells(rows.take(slice(0, 65536), self.rng)[0])
         mean = torch.nanmean(x.double(), 0).nan_to_num()
         std = torch.nanmean((x.double() - mean).square(), 0).nan_to_num().sqrt()
         self.offset_.copy_(self.observation_.offset(x))  # standardises real cells as well
-        for o in self.observation_.modules():
-            if isinstance(o, Normal) and not isinstance(self.observation_, Mixed):
-                mean, std = o.shift, o.scale
+        if isinstance(self.observation_, Normal):
+            mean, std = self.observation_.shift, self.observation_.scale
         self.shift_.copy_(mean)
         overall = torch.sqrt(std.square().mean()) if self.space_.kind != "table" else torch.zeros((), device=std.device)
         self.scale_.copy_(torch.maximum(std, 0.1 * overall).where(std > 0, torch.ones_like(std)))
-        for network, gain in ((self.encoder_, 0.1), (self.decoder_, 0.3)):
+        for network in (self.encoder_, self.decoder_):  # start near the model without a latent variable
             last = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
             if last:
-                last[-1].weight.mul_(0.0 if self._linear else gain)
-                if last[-1].bias is not None:
-                    last[-1].bias.zero_()
+                last[-1].weight.mul_(0.0 if self._linear else 0.3)
         if self._linear:
             self._start_at_pca(self.observation_.standardised(x))  # type: ignore[operator]
 
@@ -188,9 +185,9 @@ class VAE(Model):
         d, q = y.shape[1], min(self.latent_dim, y.shape[1] - 1, len(y) - 1)
         values, vectors = torch.linalg.eigh(torch.cov(y.T, correction=0).reshape(d, d))
         values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
-        noise = values[max(q, 0) :].mean().clamp_min(1e-2)
-        kept = values[: max(q, 0)].clamp_min(1e-12)
-        share = (1 - noise / kept).clamp_min(0)  # of an axis that is signal
+        noise = values[max(q, 0) :].mean().clamp_min(2 * Normal.floor**2)
+        kept = values[: max(q, 0)].clamp_min(noise)
+        share = 1 - noise / kept  # of an axis that is signal
         self.expand_.weight.zero_()
         self.project_.weight.zero_()
         self.expand_.weight[:, : len(kept)] = (vectors[:, : len(kept)] * (share * kept).sqrt()).float()
@@ -201,8 +198,7 @@ class VAE(Model):
         if last and last[-1].bias is not None and last[-1].bias.shape == (2 * self.latent_dim,):
             last[-1].bias[self.latent_dim :] = torch.log(torch.expm1(spread - 1e-4)).float() - _ONE
         if self.variance is None:
-            log_v = torch.log((noise - Normal.floor**2).clamp_min(1e-6)).float()
-            self.offset_.view(d, 2)[:, 1] = log_v
+            self.observation_.log_v_.fill_(torch.log(noise - Normal.floor**2))  # type: ignore[operator, union-attr]
 
     # ------------------------------------------------------------------ likelihood and draws
 
@@ -222,23 +218,24 @@ class VAE(Model):
 
     def features(self, x: Tensor) -> Tensor:
         """What the encoder sees: cells to mean 0 and unit spread, missing ones at their mean."""
-        h = ((self._cells(x) - self.shift_) / self.scale_).nan_to_num().float()
+        h = ((self._cells(x) - self.shift_) / self.scale_).float()
+        h = h if self._whole(x) else h.nan_to_num()
         return h.reshape(len(h), *self._image) if self._image else h
 
     def _log_likelihood(self, z: Tensor, cells: Tensor) -> Tensor:
-        seen = ~torch.isnan(cells)
+        if self._whole(cells):
+            return self.observation_.log_prob(self.parameters_of(z), cells).sum(-1)
         each = self.observation_.log_prob(self.parameters_of(z), cells.nan_to_num())
-        return each.sum(-1) if bool(seen.all()) else torch.where(seen, each, 0.0).sum(-1)
+        return torch.where(torch.isnan(cells), 0.0, each).sum(-1)
 
-    def _log_weights(self, x: Tensor, m: Tensor, s: Tensor, e: Tensor, u: Tensor | None = None, beta: float = 1.0) -> Tensor:
+    def _whole(self, x: Tensor) -> bool:
+        """Is nothing missing? In training it was seen once for all."""
+        return self._no_gaps if self.training else not bool(torch.isnan(x).any())
+
+    def _log_weights(self, x: Tensor, m: Tensor, s: Tensor, e: Tensor, beta: float = 1.0) -> Tensor:
         """log p(x, z)/q(z | x) at z = m + s e; (k, n)."""
         z = m + s * e
-        if u is not None:
-            cells = self._cells(x)
-            like = self._log_likelihood(z, torch.where(self.discrete_, cells + u - 0.5, cells))
-        else:
-            like = self.log_likelihood(z, x)
-        return like + beta * (0.5 * (e.square() - z.square()) + torch.log(s)).sum(-1)
+        return self.log_likelihood(z, x) + beta * (0.5 * (e.square() - z.square()) + torch.log(s)).sum(-1)
 
     def validate(self, x: Tensor) -> Tensor:
         """−ELBO of held-out rows."""
@@ -249,8 +246,7 @@ class VAE(Model):
         for c in x.split(max(1, 8192 // self.k)):
             m, s = self.posterior(c)
             e = row_normals(c, self.k, self.latent_dim).transpose(0, 1)
-            u = row_uniforms(c, self.k, self.space_.dim).transpose(0, 1) if self.dequantises else None
-            values.append(log_mean_exp(self._log_weights(c, m, s, e, u), 0))
+            values.append(log_mean_exp(self._log_weights(c, m, s, e), 0))
         value, stderr, ess = (torch.cat(v) for v in zip(*values, strict=True))
         return LowerBound(value, stderr, detail={"k": self.k, "ess": float(ess.mean())})
 
