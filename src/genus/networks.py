@@ -212,18 +212,17 @@ class Dropout(nn.Module):
 
 
 def initialise(network: nn.Module, rng: torch.Generator) -> nn.Module:
-    """Draw the weights of genus's own layers: uniform with variance 1/(3 fan-in) (He et al., 2015, gain as in torch)."""
+    """Draw the weights of genus's own layers from N(0, 2/fan-in), biases 0 (He et al., 2015)."""
     for layer in network.modules():
         if isinstance(layer, Dropout):
             layer.rng = rng
         if not isinstance(layer, Linear | Conv2d | ConvTranspose2d) or layer.weight.is_meta:
             continue
         fan_in = layer.weight[0].numel() if not isinstance(layer, ConvTranspose2d) else layer.weight[:, 0].numel()
-        bound = 0.0 if getattr(layer, "zero", False) else 1 / math.sqrt(max(fan_in, 1))
         with torch.no_grad():
-            layer.weight.uniform_(-bound, bound, generator=rng)
+            layer.weight.normal_(0, 0.0 if getattr(layer, "zero", False) else math.sqrt(2 / max(fan_in, 1)), generator=rng)
             if layer.bias is not None:
-                layer.bias.uniform_(-bound, bound, generator=rng)
+                layer.bias.zero_()
     return network
 
 

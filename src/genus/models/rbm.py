@@ -103,13 +103,11 @@ class RBM(Model):
                 self._chain = torch.sigmoid(self.c_).repeat(self.n_chains or self._batch, 1)
             fantasy = self._sweep(self._chain, self.k)
         both = torch.cat([v, fantasy])
-        phi = self.units_.phi(both) - self.mu_
-        inputs = torch.addmm(self.c_, phi, self.W_)
-        # −F = log base + bᵀt + Σ softplus(c + Wᵀ(φ − μ)) − λᵀWᵀ(φ − μ)
-        minus_f = self.units_.bias(both, self.b_) + F.softplus(inputs).sum(1) - (inputs - self.c_) @ self.lambda_
+        inputs = torch.addmm(self.c_, self.units_.phi(both) - self.mu_, self.W_)
+        minus_f = self.units_.bias(both, self.b_) + _HiddenTerm.apply(inputs, self.lambda_) + self.c_ @ self.lambda_
         yield self, minus_f[len(v) :].mean() - minus_f[: len(v)].mean()
         with torch.no_grad():
-            h = torch.sigmoid(inputs.detach())
+            h = inputs.detach().sigmoid_()
             if self.method == "pcd":
                 self._chain = h[len(v) :]
             if self.centred and self.tracking:
@@ -295,7 +293,7 @@ class RBM(Model):
         """log Z, computed once and kept with the model."""
         if not hasattr(self, "log_partition_"):
             z = self.log_partition(reverse=False)
-            self.log_partition_ = {"value": z.value, "stderr": z.stderr, "ess": z.ess, "chains": z.chains, "moved": z.moved}
+            self.log_partition_: dict[str, Any] = {n: getattr(z, n) for n in ("value", "stderr", "ess", "chains", "moved")}
         return LogPartition(**self.log_partition_)
 
     def _log_prob(self, x: Tensor) -> LogProb:
@@ -355,6 +353,20 @@ class RBM(Model):
 
     def _decode(self, z: Tensor) -> Tensor:
         return self.units_.leave(self.units_.mean(self.b_, (z - self.lambda_) @ self.W_.T), whole=False)
+
+
+class _HiddenTerm(torch.autograd.Function):
+    """Σ_j softplus(a_j) − λ_j a_j of each row, whose gradient is σ(a) − λ: one pass forward, one back."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, lam: Tensor) -> Tensor:
+        ctx.save_for_backward(a, lam)
+        return F.softplus(a).sum(1) - a @ lam
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:  # type: ignore[override]
+        a, lam = ctx.saved_tensors
+        return torch.sigmoid(a).sub_(lam).mul_(g[:, None]), None
 
 
 class Units(nn.Module):
