@@ -2,7 +2,7 @@
 
 import sys
 
-from genus.cli import main
+from genus_command import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,7 +1,6 @@
 """The command ``genus``: results on stdout, progress and complaints on stderr.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Torch is imported by the commands that need it,
-so that help is there at once.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. :mod:`genus_command` stands before it: help at once, without torch.
 """
 
 from __future__ import annotations
@@ -24,43 +23,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from genus.model import Model
 
-HELP = """\
-usage: genus COMMAND ...
-
-Every family of generative model behind one interface, with numbers that may be compared.
-
-commands:
-{commands}
-
-examples:
-  genus compare digits --report report.html     which model describes these data? A page with the answer
-  genus fit VAE digits --out run                learn a model and save it
-  genus sample run -n 64 --out samples.png      draw from it
-  genus score run rows.csv --lowest 10          find the rows that do not belong
-  genus COMMAND --help                          more examples, and every option
-
-options:
-  -h, --help     this help
-  --version      the version
-  --debug        with any command: show the whole traceback of an error
-
-DATA is a name that `genus data` lists, a file (.csv, .parquet, .npy, .npz) or a folder of images. RUN is the file of
-a saved model, with or without its ending .genus. Every command takes --config FILE.yaml, and --print_config shows one.
-"""
-
 
 class UsageError(Exception):
     """The command line says something that cannot be meant."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line and return its exit code."""
+    """Run a command line that begins with one of COMMANDS and return its exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args
     args = [a for a in args if a != "--debug"]
-    warnings.showwarning = _warn
     try:
-        return _run(args)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            return COMMANDS[args[0]](args[1:])
     except KeyboardInterrupt:
         print("genus: interrupted", file=sys.stderr)
         return 130
@@ -80,23 +56,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             plain = isinstance(e, ValueError | OSError | RuntimeError) and type(e).__name__ not in ("RuntimeError", "UnicodeDecodeError")
             print(f"genus: {text}" if plain else f"genus: {type(e).__name__}: {text} (--debug shows where)", file=sys.stderr)
         return 1
-
-
-def _run(args: list[str]) -> int:
-    if not args or args[0] in ("-h", "--help", "help"):
-        listing = "\n".join(f"  {name:<10}{(f.__doc__ or '').splitlines()[0]}" for name, f in COMMANDS.items())
-        print(HELP.format(commands=listing), file=sys.stdout if args else sys.stderr)
-        return 0 if args else 2
-    if args[0] == "--version":
-        from genus import __version__
-
-        print(f"genus {__version__}")
-        return 0
-    if args[0] not in COMMANDS:
-        near = difflib.get_close_matches(args[0], COMMANDS, 1)
-        hint = f"did you mean {near[0]}?" if near else "the commands are " + ", ".join(COMMANDS)
-        raise UsageError(f"there is no command {args[0]!r}: {hint}")
-    return COMMANDS[args[0]](args[1:])
 
 
 # ---------------------------------------------------------------------- the commands
@@ -249,7 +208,7 @@ def evaluate(args: list[str]) -> int:
         facts |= {"frechet": q.frechet.distance, "frechet_floor": q.frechet.floor, "frechet_embedding": q.frechet.embedding}
         facts |= {"memorisation": q.memorisation.word}
         lines += [
-            f"C2ST            {q.classifier.accuracy:.3f} ± {q.classifier.stderr:.3f} of {q.n} samples and {q.n} rows told apart (0.5: guessing)",
+            f"C2ST            {q.classifier.accuracy:.3f} ± {q.classifier.stderr:.3f} told apart ({q.n} of each; 0.5: guessing)",
             f"MMD             p = {q.mmd.p_value:.3f}",
             f"Fréchet         {q.frechet.distance:.4g} in {q.frechet.embedding} (real against real {q.frechet.floor:.4g})",
             f"memorisation    {q.memorisation.word}",

@@ -290,8 +290,8 @@ class _Page:
         width = float(re.search(r'width="([\d.]+)pt"', body)[1]) * 4 / 3  # type: ignore[index]
         box = re.search(r'viewBox="[^"]*"', body)[0]  # type: ignore[index]
         body = body[body.index(">") + 1 :].replace(plots.INK, "currentColor").replace(plots.PAPER, "var(--paper)")
-        body = re.sub(r'\bid="(\w+)"', rf'id="f{self.figures}-\1"', body)
-        body = re.sub(r'(href="|url\()#(\w+)', rf"\1#f{self.figures}-\2", body)
+        body = re.sub(r'\bid="([^"]+)"', rf'id="f{self.figures}-\1"', body)
+        body = re.sub(r'(href="|url\()#([^")]+)', rf"\1#f{self.figures}-\2", body)
         body = re.sub(r">\s+<", "><", body)
         label = escape(alt)
         return Markup(
