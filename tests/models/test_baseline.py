@@ -83,7 +83,9 @@ def test_draws_have_the_frequencies() -> None:
     frame = pd.DataFrame({"a": rng.exponential(size=2000), "b": rng.choice(list("xyz"), 2000, p=[0.6, 0.3, 0.1])})
     m = IndependentHistogram(random_state=0).fit(frame)
     draws = m.sample(20_000)
-    np.testing.assert_allclose(draws["b"].value_counts(normalize=True).loc[list("xyz")], frame["b"].value_counts(normalize=True).loc[list("xyz")], atol=0.02)
+    np.testing.assert_allclose(
+        draws["b"].value_counts(normalize=True).loc[list("xyz")], frame["b"].value_counts(normalize=True).loc[list("xyz")], atol=0.02
+    )
     assert stats.ks_2samp(draws["a"], frame["a"]).statistic < 0.05
     assert m.log_prob(frame).measure == "mixed"
     done = m.complete(frame.assign(a=np.nan).head(2000))
