@@ -132,11 +132,11 @@ def _caution(rows: Sequence[Any]) -> Markup:
 
 
 def _baselines(rows: Sequence[Any]) -> list[Markup]:
-    base = next((i for i, r in enumerate(rows) if r.baseline), len(rows))
-    beaten = [r.name for r in rows[base:] if not r.baseline]
-    if not beaten:
+    base = next((r for r in rows if r.baseline), None)
+    if base is None or not (beaten := [r.name for r in rows if not r.baseline and r.rank >= base.rank]):
         return []
-    return [Markup("{} {} not beat the baseline {}.").format(listed(beaten), "does" if len(beaten) == 1 else "do", rows[base].name)]
+    verb = "does" if len(beaten) == 1 else "do"
+    return [Markup("{} {} not beat the baseline {} by more than the error.").format(listed(beaten), verb, base.name)]
 
 
 def _samples(rows: Sequence[Any]) -> list[Markup]:
@@ -145,7 +145,8 @@ def _samples(rows: Sequence[Any]) -> list[Markup]:
         return []
     fooled = [r.name for r in judged if r.quality.classifier.p_value >= 0.05]
     if fooled:
-        text = Markup("A classifier cannot tell samples of {} from real rows.").format(listed(fooled))
+        count = judged[0].quality.n
+        text = Markup("A classifier cannot tell samples of {} from real rows ({:,} of each).").format(listed(fooled), count)
     else:
         best = min(judged, key=lambda r: r.quality.classifier.accuracy)
         share = round(100 * best.quality.classifier.accuracy)
