@@ -90,7 +90,7 @@ def test_the_callers_own_networks_are_made_one_at_a_time() -> None:
 
 def test_the_scale_of_the_weights() -> None:
     layer = initialise(Linear(1000, 500), generator(0)).requires_grad_(False)
-    assert abs(float(layer.weight.var()) * 3 * 1000 - 1) < 0.02 and abs(float(layer.weight.mean())) < 1e-3
+    assert abs(float(layer.weight.var()) * 1000 / 2 - 1) < 0.02 and abs(float(layer.weight.mean())) < 1e-3
     assert not initialise(Linear(5, 5, zero=True), generator(0)).weight.any()
 
 

@@ -1,6 +1,7 @@
 """genus: every family of generative model behind one interface, with numbers that may be compared."""
 
 from genus import data
+from genus.compare import compare
 from genus.learn import Trainer
 from genus.likelihood import Estimate, Exact, LogProb, LowerBound
 from genus.model import CapabilityError, DensityModel, Model
@@ -33,6 +34,7 @@ __all__ = [
     "Space",
     "Trainer",
     "VAE",
+    "compare",
     "data",
     "load",
 ]

@@ -325,17 +325,17 @@ class Model(nn.Module, BaseEstimator):
 
     @available_if(_has("_decode"))
     def decode(self, Z: Any) -> Any:
-        """The observation of each latent row, in the caller's type."""
+        """The expected observation of each latent row: like the data, but between levels where a mean falls there."""
         self._check_fitted()
         z = torch.as_tensor(np.asarray(Z), dtype=torch.get_default_dtype(), device=self._device())
         with torch.no_grad():
-            return self.space_.decode(self._chunked(self._decode, z))
+            return self.space_.means(self._chunked(self._decode, z))
 
     @available_if(_has("_encode", "_decode"))
     def reconstruct(self, X: Any) -> Any:
         """decode(encode(X))."""
         x, _ = self._enter(X, None, "_encode")
-        return self.space_.decode(self._chunked(lambda c: self._decode(self._encode(c)), x))
+        return self.space_.means(self._chunked(lambda c: self._decode(self._encode(c)), x))
 
     @available_if(_has("_encode", "_decode"))
     def interpolate(self, a: Any, b: Any, steps: int = 8) -> Any:
@@ -346,7 +346,7 @@ class Model(nn.Module, BaseEstimator):
         with torch.no_grad():
             za, zb = self._encode(x)
             t = torch.linspace(0, 1, steps, dtype=za.dtype, device=za.device).reshape(-1, *[1] * za.dim())
-            return self.space_.decode(self._decode((1 - t) * za + t * zb))
+            return self.space_.means(self._decode((1 - t) * za + t * zb))
 
     def save(self, path: str | Path) -> None:
         """Write the fitted model to one file (safetensors with JSON, no pickle), atomically."""

@@ -243,6 +243,13 @@ class Space:
         parts = [frame.iloc[i : i + size].reset_index(drop=True) for i in range(0, len(frame), size)]
         return frame if x.dim() == 2 else parts
 
+    def means(self, x: Tensor) -> Any:
+        """Expected codes in the caller's units: arrays of binary or ordinal cells may lie between levels; else as :meth:`decode`."""
+        if self.columns or self.kind not in ("binary", "ordinal"):
+            return self.decode(x)
+        a = x.detach().cpu().float().numpy() + np.float32(self.low)
+        return torch.from_numpy(a) if self.container == "torch" else a
+
     # ------------------------------------------------------------------ JSON
 
     def to_json(self) -> dict[str, Any]:

@@ -13,18 +13,15 @@ Four questions, all asked of a numeric view of the rows (:class:`Features`) that
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from scipy import stats
-from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import StratifiedKFold
-from sklearn.neural_network import MLPClassifier
 from sklearn.utils import check_random_state
-from sklearn.utils._testing import ignore_warnings
 from torch import Tensor
 
 from genus.space import Space, as_array
@@ -108,6 +105,9 @@ def classifier_test(real: Array, fake: Array, *, folds: int = 5, random_state: i
     _same_count(real, fake)
     x = np.concatenate([real, fake])
     y = np.repeat([1, 0], len(real))
+    from sklearn.ensemble import HistGradientBoostingClassifier  # slow to import
+    from sklearn.model_selection import StratifiedKFold
+
     right = 0
     some = min(1.0, 256 / x.shape[1])  # columns a split looks at: all of a table, a part of an image
     for train, test in StratifiedKFold(folds, shuffle=True, random_state=random_state).split(x, y):
@@ -206,8 +206,12 @@ class Embedding:
         self.scale = 1.0
         self.layers: list[tuple[Array, Array]] = []
         if labels is not None:
+            from sklearn.neural_network import MLPClassifier
+
             net = MLPClassifier((128, size), max_iter=30, early_stopping=len(x) >= 200, random_state=random_state)
-            ignore_warnings(category=ConvergenceWarning)(net.fit)(x, labels)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                net.fit(x, labels)
             self.layers = list(zip(net.coefs_[:-1], net.intercepts_[:-1], strict=True))
             self.name = f"classifier-{size}"
         else:

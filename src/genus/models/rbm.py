@@ -75,7 +75,7 @@ class RBM(Model):
         centred: bool = True,
         tracking: float = 0.01,
         n_annealing: int = 2000,
-        burn_in: int = 500,
+        burn_in: int = 200,
         trainer: Trainer | None = None,
         random_state: Any = None,
     ) -> None:
@@ -104,10 +104,10 @@ class RBM(Model):
             fantasy = self._sweep(self._chain, self.k)
         both = torch.cat([v, fantasy])
         inputs = torch.addmm(self.c_, self.units_.phi(both) - self.mu_, self.W_)
-        minus_f = self.units_.bias(both, self.b_) + _HiddenTerm.apply(inputs, self.lambda_) + self.c_ @ self.lambda_
+        minus_f = self.units_.bias(both, self.b_) + _hidden_term(inputs, self.lambda_) + self.c_ @ self.lambda_
         yield self, minus_f[len(v) :].mean() - minus_f[: len(v)].mean()
         with torch.no_grad():
-            h = inputs.detach().sigmoid_()
+            h = torch.sigmoid(inputs.detach())
             if self.method == "pcd":
                 self._chain = h[len(v) :]
             if self.centred and self.tracking:
@@ -173,7 +173,7 @@ class RBM(Model):
             optimizer="sgd",
             lr=0.1,
             schedule="linear",
-            weight_decay=1e-3,
+            weight_decay=min(0.01, 15 / max(n, 1)),  # a prior that many rows outweigh
             validation=0.0,
         )
 
@@ -364,9 +364,12 @@ class _HiddenTerm(torch.autograd.Function):
         return F.softplus(a).sum(1) - a @ lam
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> Any:
         a, lam = ctx.saved_tensors
         return torch.sigmoid(a).sub_(lam).mul_(g[:, None]), None
+
+
+_hidden_term: Any = _HiddenTerm.apply
 
 
 class Units(nn.Module):

@@ -50,7 +50,6 @@ class VAE(Model):
     offset_: Tensor
     shift_: Tensor
     scale_: Tensor
-    discrete_: Tensor
     observation_: Observation
     encoder_: nn.Module
     decoder_: nn.Module
@@ -198,7 +197,7 @@ class VAE(Model):
         if last and last[-1].bias is not None and last[-1].bias.shape == (2 * self.latent_dim,):
             last[-1].bias[self.latent_dim :] = torch.log(torch.expm1(spread - 1e-4)).float() - _ONE
         if self.variance is None:
-            self.observation_.log_v_.fill_(torch.log(noise - Normal.floor**2))  # type: ignore[operator, union-attr]
+            self.observation_.log_v_.fill_(torch.log(noise - Normal.floor**2))  # type: ignore[operator]
 
     # ------------------------------------------------------------------ likelihood and draws
 
