@@ -2,9 +2,10 @@
 
 from genus import data
 from genus.compare import compare
+from genus.density import DensityModel
 from genus.learn import Trainer
 from genus.likelihood import Estimate, Exact, LogProb, LowerBound
-from genus.model import CapabilityError, DensityModel, Model
+from genus.model import CapabilityError, Model
 from genus.models.baseline import IndependentHistogram
 from genus.models.gaussian import Gaussian
 from genus.models.mixture import GaussianMixture
@@ -18,6 +19,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "MLP",
+    "RBM",
+    "VAE",
     "CapabilityError",
     "Conv",
     "DensityModel",
@@ -29,11 +32,9 @@ __all__ = [
     "LogProb",
     "LowerBound",
     "Model",
-    "RBM",
     "ResNet",
     "Space",
     "Trainer",
-    "VAE",
     "compare",
     "data",
     "load",

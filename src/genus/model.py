@@ -31,9 +31,8 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor, nn
 
 from genus import checkpoint, rows, store
-from genus.bijections import Logit
 from genus.learn import Data, descend
-from genus.likelihood import Exact, LogProb, LowerBound, concatenate, log_mean_exp, row_uniforms
+from genus.likelihood import LogProb, concatenate
 from genus.networks import MLP, Dropout, Network, Settings, Shape, construct
 from genus.rows import Rows, Stream, generator
 from genus.space import Space
@@ -415,111 +414,6 @@ class Model(nn.Module, BaseEstimator):
     def _chunked(self, f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         with torch.no_grad():
             return torch.cat([f(c).cpu() for c in x.split(self.chunk)])
-
-
-class DensityModel(Model):
-    """A model of real vectors, p(y) on R^d, made to serve every space.
-
-    Continuous cells are themselves. Discrete cells are dequantised and unfolded from their box of levels,
-    y = logit(α + (1 − 2α)(x + u)/L) with u ~ U[0, 1), so that P(x) = ∫ p(y(x + u)) |∂y/∂u| du; the value
-    reported is log (1/k) Σ over k points u, a ``LowerBound`` on a probability. Purely continuous rows get
-    ``Exact`` densities. (Uria et al., 2013; Dinh et al., 2017.)
-
-    A family writes ``log_density(y)``, ``draw(n, rng)`` and, to complete, ``log_density_observed(y)`` and
-    ``draw_given(y, rng)`` with NaN where y is missing, all on float64 (n, d).
-    """
-
-    points = 16  # dequantisation points a row
-
-    def log_density(self, y: Tensor) -> Tensor:
-        """log p(y), (n, d) → (n,); missing entries are integrated out where the family can."""
-        raise NotImplementedError
-
-    def draw(self, n: int, rng: torch.Generator) -> Tensor:
-        """n draws of y, (n, d)."""
-        raise NotImplementedError
-
-    def draw_given(self, y: Tensor, rng: torch.Generator) -> Tensor:
-        """y with its NaN entries drawn from p(missing | observed)."""
-        raise NotImplementedError
-
-    def log_density_observed(self, y: Tensor) -> Tensor:
-        """log p of the entries of y that are not NaN, (n,)."""
-        raise NotImplementedError
-
-    def real(self, x: Tensor, u: Tensor | torch.Generator) -> tuple[Tensor, Tensor]:
-        """Codes (n, *shape) as real vectors y (n, d), and log |∂y/∂x| (n,). u: noise (n, d) in [0, 1), or where to draw it."""
-        y = x.flatten(1).double()
-        log_det = y.new_zeros(len(y))
-        discrete = self.space_.discrete.to(y.device)
-        if discrete.any():
-            u = torch.rand(y.shape, generator=u, dtype=y.dtype, device=y.device) if isinstance(u, torch.Generator) else u
-            y = y.clone()  # x may be the caller's own rows
-            y[:, discrete], log_det = self._unfold(y.device)((y + u)[:, discrete])
-        return y, log_det
-
-    def unreal(self, y: Tensor) -> Tensor:
-        """Real vectors back to codes (n, *shape), a whole number where discrete."""
-        y = y.clone()
-        discrete = self.space_.discrete.to(y.device)
-        if discrete.any():
-            unfold = self._unfold(y.device)
-            y[:, discrete] = unfold.inverse(y[:, discrete]).floor().clamp_min(0).minimum(unfold.high - 1)
-        return y.reshape(-1, *self.space_.shape)
-
-    def _unfold(self, device: torch.device) -> Logit:
-        levels = torch.tensor([c for c in self.space_.cardinality if c], dtype=torch.float64, device=device)
-        return Logit(torch.zeros_like(levels), levels, alpha=0.01)
-
-    def _inside(self, y: Tensor) -> Tensor:
-        """Which rows y are images of some code, (n,): with α > 0 a little of R^d is not."""
-        discrete = self.space_.discrete.to(y.device)
-        if not discrete.any():
-            return torch.ones(len(y), dtype=torch.bool, device=y.device)
-        unfold = self._unfold(y.device)
-        x = unfold.inverse(y[:, discrete])
-        return ((x >= 0) & (x < unfold.high)).all(1)
-
-    def _log_prob(self, x: Tensor) -> LogProb:
-        if not self.space_.discrete.any():
-            return Exact(self.log_density(x.flatten(1).double()))
-        parts = []
-        for batch in x.split(256):  # few at a time: each has ``points`` copies
-            u = row_uniforms(batch, self.points, self.space_.dim).double()
-            y, log_det = self.real(batch.repeat_interleave(self.points, 0), u.flatten(0, 1))
-            parts.append((self.log_density(y) + log_det).reshape(len(batch), self.points))
-        value, stderr, ess = log_mean_exp(torch.cat(parts), 1)
-        return LowerBound(value, stderr, detail={"k": self.points, "ess": float(ess.mean())})
-
-    def _sample(self, n: int, rng: torch.Generator) -> Tensor:
-        y = self.draw(n, rng)
-        for _ in range(TRIES):
-            out = ~self._inside(y)
-            if not out.any():
-                break
-            y[out] = self.draw(int(out.sum()), rng)
-        return self.unreal(y)
-
-    def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:
-        filled = self.draw_given(self._settled(x, rng), rng)
-        for _ in range(TRIES):
-            out = ~self._inside(filled)
-            if not out.any():
-                break
-            filled[out] = self.draw_given(self._settled(x[out], rng), rng)
-        return torch.where(torch.isnan(x), self.unreal(filled).to(x.dtype), x)
-
-    def _settled(self, x: Tensor, rng: torch.Generator) -> Tensor:
-        """y(x + u) with u drawn from p(u | observed x) by importance resampling."""
-        if not (self.space_.discrete.to(x.device) & ~torch.isnan(x.flatten(1))).any():
-            return self.real(x, rng)[0]
-        y, log_det = self.real(x.repeat_interleave(self.points, 0), rng)
-        weights = (self.log_density_observed(y) + log_det).reshape(len(x), self.points)
-        pick = torch.multinomial(torch.softmax(weights, 1), 1, generator=rng)[:, 0]
-        return y.reshape(len(x), self.points, -1)[torch.arange(len(x), device=x.device), pick]
-
-
-TRIES = 50  # times a draw outside the box of the codes is repeated
 
 
 def seed_of(random_state: Any) -> int:

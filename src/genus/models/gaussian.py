@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from genus.density import DensityModel
 from genus.learn import Data, accumulate
-from genus.model import DensityModel
 from genus.space import Space
 
 LOG_2PI = math.log(2 * math.pi)

@@ -21,9 +21,10 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
+from genus.density import DensityModel
 from genus.learn import Data, solve
 from genus.likelihood import row_hash
-from genus.model import DensityModel, seed_of
+from genus.model import seed_of
 from genus.models.gaussian import LOG_2PI, by_pattern, conditional, factor, variance_floor
 from genus.rows import Rows, generator
 from genus.space import Space
