@@ -264,7 +264,7 @@ def test_convolutions_on_images_of_every_layout(layout: str, case: str) -> None:
     space = Space(shape, kind, levels=levels, layout=layout, dtype=str(X.dtype))
     likelihood = "auto" if case == "continuous" else case
     m = VAE(2, Conv(4, 2), Conv(4, 2), likelihood, trainer=Trainer(epochs=2), random_state=0, k=4).fit(X, space=space)
-    assert m.sample(3).shape == (3, *shape) and m.reconstruct(X[:2]).dtype == X.dtype
+    assert m.sample(3).shape == (3, *shape) and m.sample(1).dtype == X.dtype and m.reconstruct(X[:2]).shape == (2, *shape)
     assert m.encode(X).shape == (80, 2) and np.isfinite(m.score_samples(X)).all()
     x = m.space_.encode(X).float()
     assert torch.equal(m._from_cells(m._to_cells(x)), x)
