@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from genus import DensityModel, LowerBound, Space
+from toys import EM
 
 X = np.random.default_rng(0).normal(size=(60, 3)) + 2
 

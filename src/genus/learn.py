@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Data", "DivergenceError", "Rows", "Trainer", "accumulate", "descend", "generator", "solve", "time_limit"]
 
-SMALL_STEP = 10_000_000  # rows × parameters
+SMALL_STEP = 20_000_000  # rows × parameters
 
 Objective = Callable[..., "Tensor | float | None"]
 
