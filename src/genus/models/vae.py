@@ -22,7 +22,7 @@ from genus.learn import Rows, Trainer
 from genus.likelihood import LogProb, LowerBound, log_mean_exp, row_normals
 from genus.model import Model
 from genus.models.observation import Normal, Observation, observe
-from genus.networks import MLP, Network
+from genus.networks import MLP, Linear, Network, initialise
 from genus.rows import generator
 from genus.space import Space
 
@@ -150,8 +150,10 @@ class VAE(Model):
         # real-valued cells get a linear path beside the networks, which starts at probabilistic PCA
         self._linear = isinstance(self.observation_, Normal) and d <= 1024
         if self._linear:
-            self.project_ = nn.Linear(d, self.latent_dim, bias=False)
-            self.expand_ = nn.Linear(self.latent_dim, d, bias=False)
+            self.project_ = Linear(d, self.latent_dim, bias=False, zero=True)
+            self.expand_ = Linear(self.latent_dim, d, bias=False, zero=True)
+            for path in (self.project_, self.expand_):
+                initialise(path, self.rng)
 
     def defaults(self, n: int) -> Trainer:
         batch = 2 ** round(math.log2(min(256, max(16, n / 20))))
@@ -262,33 +264,30 @@ class VAE(Model):
     def _complete(self, x: Tensor, rng: torch.Generator, proposals: int = 256, steps: int = 20) -> Tensor:
         """z ~ p(z | observed) by importance resampling from ½ q + ½ prior, refined by Metropolis within Gibbs
         (Mattei & Frellsen, 2018), then x_missing ~ p(x | z)."""
-        return torch.cat([self._complete_some(c, rng, proposals, steps) for c in x.split(32)])
-
-    def _complete_some(self, x: Tensor, rng: torch.Generator, proposals: int, steps: int) -> Tensor:
         cells = self._cells(x)
         gap = torch.isnan(cells)
-        m, s = self.posterior(x)
-
-        def normal(*shape: int) -> Tensor:
-            return torch.randn(*shape, generator=rng, device=m.device)
-
-        half = proposals // 2
-        z = torch.cat([m + s * normal(half, *m.shape), normal(proposals - half, *m.shape)])
-        log_q = -0.5 * (((z - m) / s).square() + 2 * torch.log(s)).sum(-1)
-        log_p = -0.5 * z.square().sum(-1)
-        weights = torch.softmax(self._log_likelihood(z, cells) + log_p - torch.logaddexp(log_q, log_p), 0)
-        pick = torch.multinomial(weights.T, 1, generator=rng)[:, 0]
-        z = z[pick, torch.arange(len(x), device=m.device)]
+        z = torch.cat([self._resampled(c, rng, proposals) for c in x.split(32)])
         filled = torch.where(gap, self.observation_.sample(self.parameters_of(z), rng).to(cells.dtype), cells)
         for _ in range(steps):  # z' ~ q(z | x filled), accepted with the ratio of p(filled, z)/q(z | filled)
             m, s = self.posterior(self._from_cells(filled))
-            e = normal(*m.shape)
-            new = m + s * e
+            new = m + s * torch.randn(m.shape, generator=rng, device=m.device)
             gain = self._log_weights_at(new, filled, m, s) - self._log_weights_at(z, filled, m, s)
             accept = torch.log(torch.rand(len(z), generator=rng, device=z.device)) < gain
             z = torch.where(accept[:, None], new, z)
             filled = torch.where(gap, self.observation_.sample(self.parameters_of(z), rng).to(cells.dtype), cells)
         return self._from_cells(filled)
+
+    def _resampled(self, x: Tensor, rng: torch.Generator, proposals: int) -> Tensor:
+        """One z a row, drawn from ``proposals`` by their weights p(observed, z)/(½ q + ½ prior)."""
+        m, s = self.posterior(x)
+        half = proposals // 2
+        e = torch.randn(proposals, *m.shape, generator=rng, device=m.device)
+        z = torch.cat([m + s * e[:half], e[half:]])
+        log_q = -0.5 * (((z - m) / s).square() + 2 * torch.log(s)).sum(-1)
+        log_p = -0.5 * z.square().sum(-1)
+        weights = torch.softmax(self._log_likelihood(z, self._cells(x)) + log_p - torch.logaddexp(log_q, log_p), 0)
+        pick = torch.multinomial(weights.T, 1, generator=rng)[:, 0]
+        return z[pick, torch.arange(len(x), device=m.device)]
 
     def _log_weights_at(self, z: Tensor, cells: Tensor, m: Tensor, s: Tensor) -> Tensor:
         log_q = -(0.5 * ((z - m) / s).square() + torch.log(s)).sum(-1)
