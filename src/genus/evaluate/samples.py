@@ -290,7 +290,7 @@ def memorisation(train: Array, held: Array, samples: Array, *, held_distance: fl
     with weight w = 1 − d₁/d₂, near 1 for a copy (the next row is much further) and small for a fresh draw.
     With c_i the votes of row i, T = Σ_{i in train} c_i has under permuted labels the mean n_t C̄ and the variance
     n_t n_h / (N(N−1)) Σ (c_i − c̄)², which allows for rows that are near to many samples.
-    ``p_value``: normal tail of T. Below 0.001 the word is ``copies training rows`` when ``excess`` ≥ ½,
+    ``p_value``: normal tail of T. Below 0.001 the word is ``copies training rows`` when ``excess`` ≥ 0.8,
     else ``near training rows``. Unlike a comparison of distances (data-copying test, Meehan et al., 2020), it is
     not misled by samples that are smoother than real rows.
 
@@ -317,7 +317,7 @@ def memorisation(train: Array, held: Array, samples: Array, *, held_distance: fl
         own[away] = _two_nearest(samples[away], train)[0][:, 0]
     mine = float(np.median(own))
     ratio = mine / held_distance if held_distance > 0 else (1.0 if mine == 0 else math.inf)
-    word = "no copying" if p >= 1e-3 else "copies training rows" if excess >= 0.5 else "near training rows"
+    word = "no copying" if p >= 1e-3 else "copies training rows" if excess >= 0.8 else "near training rows"
     return Memorisation(share, expected, p, excess, ratio, word, len(samples))
 
 

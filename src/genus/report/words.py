@@ -155,7 +155,7 @@ def _samples(rows: Sequence[Any]) -> list[Markup]:
         )
     copying = [r.name for r in judged if r.quality.memorisation.word == "copies training rows"]
     if copying:
-        text += Markup(" The samples of {} are copies of training rows.").format(listed(copying))
+        text += Markup(" The samples of {} look like copies of training rows.").format(listed(copying))
     return [text]
 
 
