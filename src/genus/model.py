@@ -258,7 +258,21 @@ class Model(nn.Module, BaseEstimator):
                 part = self._log_prob(x[i : i + self.chunk], *(g[i : i + self.chunk] for g in given))
                 seen = (~torch.isnan(x[i : i + self.chunk])).flatten(1).sum(1)
                 parts.append(concatenate([part.with_rows(dims=seen, measure=self.space_.measure)]))
-        return concatenate(parts)
+        out = concatenate(parts)
+        self._check_scores(x, out)
+        return out
+
+    def _check_scores(self, x: Tensor, p: LogProb) -> None:
+        """No silent NaN, and inf only for what a discrete model holds impossible."""
+        bad = np.isnan(p.nats) | (np.isinf(p.nats) & (p.measure != "probability"))
+        if bad.any():
+            row = int(bad.argmax())
+            cells = x[row].flatten().cpu()
+            j = int(cells.nan_to_num().abs().argmax())
+            raise ValueError(
+                f"X has {float(cells[j])!r} in {self.space_.names()[j]} (row {row}), so far from what was fitted that the "
+                "log-probability is not a finite number: drop the row or rescale the column"
+            )
 
     @available_if(_has("_log_prob"))
     def score_samples(self, X: Any) -> np.ndarray:

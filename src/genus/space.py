@@ -292,7 +292,10 @@ def as_array(X: Any, *, strings: bool = False) -> np.ndarray:
     if isinstance(X, Tensor):
         X = X.detach().cpu()
         X = (X.float() if X.dtype in (torch.bfloat16, torch.float16) else X).numpy()
-    a = np.asarray(X)
+    try:
+        a = np.asarray(X)
+    except ValueError:
+        raise ValueError("X must be an array: its rows are of different lengths; pass rows of one length") from None
     if a.dtype.kind == "c":
         raise ValueError("Complex data not supported: X has complex numbers; pass real and imaginary parts as columns")
     if a.dtype.kind in "fiub" and a.dtype != np.longdouble:

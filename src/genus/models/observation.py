@@ -172,6 +172,11 @@ class Normal(Observation):
         f = Standardise(self.d).fit(x)
         self.shift.copy_(f.mean_)
         self.scale.copy_(f.std_)
+        if self.variance is not None:
+            ratio = self.variance / self.scale.square()
+            if not bool(((ratio > 1e-30) & (ratio < 1e30)).all()):
+                size = f"its columns' standard deviations go from {float(self.scale.min()):.3g} to {float(self.scale.max()):.3g}"
+                raise ValueError(f"variance={self.variance!r} is lost beside X, {size}: pass variance=None to learn it, or rescale")
         return torch.zeros(self.n_out)
 
     def log_prob(self, p: Tensor, x: Tensor) -> Tensor:

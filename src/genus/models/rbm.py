@@ -117,6 +117,7 @@ class RBM(Model):
 
     def free_energy(self, x: Tensor) -> Tensor:
         """F of rows of codes x, (n, *shape) → (n,), with Σ_v e^{−F(v)} = Z; dequantised cells at their centre."""
+        self._check_fitted()
         return self._free_energy(self.units_.enter(x, x.new_full((1, 1), 0.5))[0])
 
     def _free_energy(self, v: Tensor) -> Tensor:
@@ -125,6 +126,7 @@ class RBM(Model):
 
     def energy(self, v: Tensor, h: Tensor) -> Tensor:
         """E(v, h) of visible units v (n, d) and hidden ones h (n, H), (n,)."""
+        self._check_fitted()
         phi = self.units_.phi(v) - self.mu_
         return -self.units_.bias(v, self.b_) - ((phi @ self.W_) * (h - self.lambda_)).sum(1) - h @ self.c_
 
