@@ -120,7 +120,9 @@ class VAE(Model):
         if self._image is not None:  # (n, P·C, H, W) → cell after cell
             c, h, w = self._image
             out = out.reshape(len(out), -1, c, h, w).permute(0, 2, 3, 4, 1)
-        p = out.reshape(*z.shape[:-1], -1) + self.offset_
+        p = out.reshape(*z.shape[:-1], -1)
+        if not self._biased:
+            p = p + self.offset_
         if self._linear:
             p = p + self.expand_(z)
         return p
@@ -144,7 +146,11 @@ class VAE(Model):
         default = MLP(512 if d > 256 else 256, 2, "silu")
         self.encoder_ = self.network(self.encoder, shape_in, (2 * self.latent_dim,), default)
         self.decoder_ = self.network(self.decoder, (self.latent_dim,), shape_out, default)
-        self.offset_ = nn.Parameter(torch.zeros(self.observation_.n_out))
+        last = output_layer(self.decoder_)
+        # the best parameters without a latent variable: where the decoder's own bias can, it holds them
+        self._biased = isinstance(last, Linear) and last.bias is not None and len(last.bias) == self.observation_.n_out
+        if not self._biased:
+            self.offset_ = nn.Parameter(torch.zeros(self.observation_.n_out))
         self.register_buffer("shift_", torch.zeros(d))
         self.register_buffer("scale_", torch.ones(d))
         # real-valued cells get a linear path beside the networks, which starts at probabilistic PCA
@@ -167,16 +173,20 @@ class VAE(Model):
         x = self._cells(rows.take(slice(0, 65536), self.rng)[0])
         mean = torch.nanmean(x.double(), 0).nan_to_num()
         std = torch.nanmean((x.double() - mean).square(), 0).nan_to_num().sqrt()
-        self.offset_.copy_(self.observation_.offset(x))  # standardises real cells as well
+        offset = self.observation_.offset(x)  # standardises real cells as well
         if isinstance(self.observation_, Normal):
             mean, std = self.observation_.shift, self.observation_.scale
         self.shift_.copy_(mean)
         overall = torch.sqrt(std.square().mean()) if self.space_.kind != "table" else torch.zeros((), device=std.device)
         self.scale_.copy_(torch.maximum(std, 0.1 * overall).where(std > 0, torch.ones_like(std)))
         for network in (self.encoder_, self.decoder_):  # start near the model without a latent variable
-            last = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
-            if last:
-                last[-1].weight.mul_(0.0 if self._linear else 0.3)
+            if (last := output_layer(network)) is not None:
+                last.weight.mul_(0.0 if self._linear else 0.3)
+        if self._biased:  # the layer's outputs stand parameter after parameter on images, cell after cell elsewhere
+            cells = offset.reshape(-1, self.observation_.per_cell).T.flatten() if self._image else offset
+            output_layer(self.decoder_).bias.copy_(cells)  # type: ignore[union-attr]
+        else:
+            self.offset_.copy_(offset)
         if self._linear:
             self._start_at_pca(self.observation_.standardised(x))  # type: ignore[operator]
 
@@ -195,9 +205,9 @@ class VAE(Model):
         self.project_.weight[: len(kept)] = ((share / kept).sqrt() * vectors[:, : len(kept)]).T.float()
         spread = torch.ones(self.latent_dim, dtype=torch.float64)
         spread[: len(kept)] = (1 - share).clamp_min(1e-4).sqrt()
-        last = [m for m in self.encoder_.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
-        if last and last[-1].bias is not None and last[-1].bias.shape == (2 * self.latent_dim,):
-            last[-1].bias[self.latent_dim :] = torch.log(torch.expm1(spread - 1e-4)).float() - _ONE
+        last = output_layer(self.encoder_)
+        if last is not None and last.bias is not None and last.bias.shape == (2 * self.latent_dim,):
+            last.bias[self.latent_dim :] = torch.log(torch.expm1(spread - 1e-4)).float() - _ONE
         if self.variance is None:
             self.observation_.log_v_.fill_(torch.log(noise - Normal.floor**2))  # type: ignore[operator]
 
@@ -218,9 +228,12 @@ class VAE(Model):
         return x.reshape(*x.shape[:-1], *self.space_.shape)
 
     def features(self, x: Tensor) -> Tensor:
-        """What the encoder sees: cells to mean 0 and unit spread, missing ones at their mean."""
-        h = ((self._cells(x) - self.shift_) / self.scale_).float()
-        h = h if self._whole(x) else h.nan_to_num()
+        """What the encoder sees: bits as they are, other cells to mean 0 and unit spread; missing ones at their mean."""
+        h = self._cells(x)
+        h = h if self._whole(x) else torch.where(torch.isnan(h), self.shift_, h)
+        if self.space_.kind != "binary":
+            h = (h - self.shift_) / self.scale_
+        h = h.float()
         return h.reshape(len(h), *self._image) if self._image else h
 
     def _log_likelihood(self, z: Tensor, cells: Tensor) -> Tensor:
@@ -252,7 +265,7 @@ class VAE(Model):
         return LowerBound(value, stderr, detail={"k": self.k, "ess": float(ess.mean())})
 
     def _sample(self, n: int, rng: torch.Generator) -> Tensor:
-        z = torch.randn(n, self.latent_dim, generator=rng, device=self.offset_.device)
+        z = torch.randn(n, self.latent_dim, generator=rng, device=self.shift_.device)
         return self._from_cells(torch.cat([self.observation_.sample(self.parameters_of(c), rng) for c in z.split(1024)]))
 
     def _encode(self, x: Tensor) -> Tensor:
@@ -303,6 +316,12 @@ class VAE(Model):
     def active_units(self, X: Any, threshold: float = 0.01) -> int:
         """Number of latent dimensions whose posterior mean varies over X by more than ``threshold`` (Burda et al., 2016)."""
         return int((np.var(self.encode(X), axis=0) > threshold).sum())
+
+
+def output_layer(network: nn.Module) -> nn.Linear | nn.Conv2d | None:
+    """The last layer with weights, which puts out what the network is for."""
+    layers = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    return layers[-1] if layers else None
 
 
 _ONE = math.log(math.e - 1)  # softplus(_ONE) = 1
