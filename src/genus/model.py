@@ -312,7 +312,7 @@ class Model(nn.Module, BaseEstimator):
         x = self._encode_rows(X, missing=True)
         x = x.to(torch.get_default_dtype()) if not x.is_floating_point() else x.clone()
         if mask is not None:
-            m = torch.as_tensor(np.asarray(mask), dtype=torch.bool)
+            m = torch.from_numpy(np.array(mask, dtype=bool))
             if m.shape != x.shape:
                 try:
                     m = m.expand(x.shape)

@@ -89,7 +89,7 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:  # the file is whole, but anyone can write a checksum
         facts = json.loads(meta["genus"])
         newer = facts["format"] > FORMAT
-        tensors = {} if newer else {name: _tensor(data, 8 + size, entry) for name, entry in header.items()}
+        tensors = {} if newer else _tensors(data, 8 + size, header)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, RuntimeError) as e:
         raise StoreError(f"{path} is not a genus file: its tensors or its JSON cannot be read ({type(e).__name__}: {e})") from None
     if newer:
@@ -111,16 +111,31 @@ _DTYPES = {
 }
 
 
-def _tensor(data: bytearray, start: int, entry: dict[str, Any]) -> Tensor:
-    """The tensor of one entry of a safetensors header, as a view of ``data``, whose tensors begin at ``start``."""
-    dtype, shape = _DTYPES[entry["dtype"]], [int(s) for s in entry["shape"]]
-    first, last = entry["data_offsets"]
-    count = math.prod(shape)
-    if min(shape, default=0) < 0 or not 0 <= first <= last <= len(data) - start or count * dtype.itemsize != last - first:
-        raise ValueError(f"a tensor of shape {shape} does not fit its place")
-    if count == 0:
-        return torch.empty(shape, dtype=dtype)
-    return torch.frombuffer(data, dtype=dtype, count=count, offset=start + first).reshape(shape)
+def _tensors(data: bytearray, start: int, header: dict[str, dict[str, Any]]) -> dict[str, Tensor]:
+    """The tensors of a safetensors header, as views of ``data``, where they begin at ``start``.
+
+    They are moved, last first, to multiples of 64 bytes, where torch puts its own: kernels sum in an order that
+    depends on it, and a model must give the same bits before and after.
+    """
+    limit = len(data) - start
+    data.extend(bytes(64 * (len(header) + 1)))
+    memory, base, end = memoryview(data), torch.frombuffer(data, dtype=torch.uint8).data_ptr(), len(data)
+    tensors = {}
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"], reverse=True):
+        dtype, shape = _DTYPES[entry["dtype"]], [int(s) for s in entry["shape"]]
+        first, last = entry["data_offsets"]
+        count = math.prod(shape)
+        if min(shape, default=0) < 0 or not 0 <= first <= last <= limit or count * dtype.itemsize != last - first:
+            raise ValueError(f"a tensor of shape {shape} does not fit its place")
+        limit = first
+        if count == 0:
+            tensors[name] = torch.empty(shape, dtype=dtype)
+            continue
+        end -= last - first
+        end -= (base + end) % 64
+        memory[end : end + last - first] = memory[start + first : start + last]
+        tensors[name] = torch.frombuffer(data, dtype=dtype, count=count, offset=end).reshape(shape)
+    return {name: tensors[name] for name in header}
 
 
 def _digest_at(body: bytearray) -> int:

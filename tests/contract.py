@@ -1,0 +1,383 @@
+"""What the laws of test_contract.py need: the table of models, small spaces that can be enumerated, and bad input.
+
+A new family costs one line of ``ROWS``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.sparse import csr_matrix
+from scipy.special import logsumexp
+from sklearn.base import clone
+
+from genus import MLP, RBM, VAE, Conv, DensityModel, Gaussian, GaussianMixture, IndependentHistogram, LowerBound, Trainer
+
+KINDS = ("binary", "ordinal", "categorical", "continuous", "mixed")
+
+
+# ---------------------------------------------------------------------- small spaces
+
+
+@dataclass(frozen=True, eq=False)
+class Toy:
+    """A few hundred rows, and every state that a row can be in, so that p(x) can be summed.
+
+    axes: the values of each cell, midpoints of a fine grid where it is continuous. coarse: how many neighbours on
+    an axis count as one outcome when draws are counted.
+    """
+
+    X: Any
+    axes: tuple[np.ndarray, ...]
+    coarse: tuple[int, ...]
+    space: str | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(len(a) for a in self.axes)
+
+    @property
+    def cell(self) -> float:
+        """log of the volume of a state; 0 where all is discrete."""
+        return sum(math.log(a[1] - a[0]) for a, c in zip(self.axes, self.coarse, strict=True) if c > 1)
+
+    def states(self, **fixed: int) -> Any:
+        """Every state in the caller's type."""
+        grid = np.meshgrid(*self.axes, indexing="ij")
+        if isinstance(self.X, pd.DataFrame):
+            return pd.DataFrame({n: pd.Series(g.reshape(-1)).astype(self.X[n].dtype) for n, g in zip(self.X, grid, strict=True)})
+        return np.stack([g.reshape(-1) for g in grid], 1).astype(self.X.dtype).reshape(-1, *self.X.shape[1:])
+
+    def counted(self, p: np.ndarray) -> np.ndarray:
+        """Probabilities of states as those of outcomes."""
+        for j, c in enumerate(self.coarse):
+            p = p.reshape(*p.shape[:j], p.shape[j] // c, c, *p.shape[j + 1 :]).sum(j + 1)
+        return p
+
+    def places(self, X: Any) -> np.ndarray:
+        """The outcome of each cell of X, (n, d); −1 off the grid."""
+        cells = X.to_numpy(dtype=object) if isinstance(X, pd.DataFrame) else np.asarray(X).reshape(len(X), -1)
+        out = np.full(cells.shape, -1)
+        for j, (a, c) in enumerate(zip(self.axes, self.coarse, strict=True)):
+            if c > 1:
+                step = a[1] - a[0]
+                place = np.floor((cells[:, j].astype(float) - a[0]) / step + 0.5).astype(int)
+                out[:, j] = np.where((place >= 0) & (place < len(a)), place // c, -1)
+            else:
+                for i, v in enumerate(a):
+                    out[cells[:, j] == v, j] = i
+        return out
+
+    def shares(self, X: Any) -> np.ndarray:
+        """The empirical distribution of X over the outcomes; what is off the grid is lost."""
+        places = self.places(X)
+        shape = tuple(n // c for n, c in zip(self.shape, self.coarse, strict=True))
+        out = np.zeros(shape)
+        np.add.at(out, tuple(places[(places >= 0).all(1)].T), 1 / len(places))
+        return out
+
+
+@cache
+def toy(kind: str) -> Toy:
+    """Dependent cells of a kind, 240 rows."""
+    r = np.random.default_rng(7)
+    n = 240
+    a = r.random(n) < 0.6
+    flip = r.random((n, 4)) < 0.12
+    if kind in ("binary", "image"):
+        bits = (a[:, None] ^ flip).astype(np.uint8)
+        X = bits.reshape(n, 2, 2) if kind == "image" else bits.astype(np.float64)
+        return Toy(X, (np.arange(2),) * 4, (1,) * 4)
+    if kind in ("ordinal", "categorical"):
+        level = (2 * a + r.integers(0, 2, (3, n))).clip(0, 2).T
+        if kind == "ordinal":
+            return Toy(level + 3, (np.arange(3, 6),) * 3, (1,) * 3, "ordinal")
+        values = np.array([-5, 2, 40])
+        return Toy(values[level[:, :2]], (values,) * 2, (1,) * 2, "categorical")
+    real = np.where(a, 1.0, -1.0) + 0.7 * r.normal(size=n)
+    if kind == "continuous":
+        X = 20 + 3 * np.stack([real, real + 0.6 * r.normal(size=n)], 1)
+        axis = 20 + 3 * (np.arange(128) + 0.5 - 64) / 8
+        return Toy(X, (axis, axis), (16, 16))
+    X = pd.DataFrame({"colour": np.where(a ^ flip[:, 0], "red", "blue"), "old": a ^ flip[:, 1], "size": 5 * real})
+    return Toy(X, (np.array(["blue", "red"], dtype=object), np.array([False, True]), 5 * (np.arange(128) + 0.5 - 64) / 10), (1, 1, 16))
+
+
+# ---------------------------------------------------------------------- the table
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model under the laws.
+
+    make: a fresh one with settings that take a moment, ``random_state=0``. fits: the kinds of data it suits.
+    truth: log p(x) of every state of a toy by brute force, where ``log_prob`` is a bound; a DensityModel needs none.
+    chain: its losses compare data with a chain. independent: it models no dependence, and so cannot learn any.
+    refuses: what it says of data that an argument does not suit.
+    digits: settings that beat the independent histogram on the digits within seconds, or None where another row does.
+    """
+
+    name: str
+    make: Callable[[], Any]
+    fits: tuple[str, ...] = KINDS
+    truth: Callable[[Any, Toy], np.ndarray] | None = None
+    chain: bool = False
+    independent: bool = False
+    refuses: str = ""
+    digits: Callable[[], Any] | None = None
+
+    def fit(self, kind: str, **more: Any) -> Any:
+        t = toy(kind)
+        return self.make().fit(t.X, space=t.space, **more)
+
+    @property
+    def hasty(self) -> Any:
+        """The model with one pass over the rows, for tests that fit a hundred times."""
+        model = self.make()
+        return model.set_params(trainer=model.trainer.replace(epochs=1)) if hasattr(model, "trainer") else model
+
+
+def over_latent(model: Any, t: Toy) -> np.ndarray:
+    """log ∫ p(x | z) N(z | 0, I) dz of every state, on a grid of z in two dimensions."""
+    assert model.latent_dim == 2
+    step = 0.05
+    axis = torch.arange(-5.5, 5.5, step) + step / 2
+    z = torch.cartesian_prod(axis, axis)
+    prior = torch.exp(-0.5 * z.double().square().sum(1)) / (2 * math.pi) * step**2
+    codes = model._to_cells(model.space_.encode(t.states()).double())
+    tables = []  # p(x_j | z) of the values of each cell; given z the cells are independent
+    with torch.no_grad():
+        p = model.parameters_of(z)
+        for j, (values, name) in enumerate(zip((c.unique() for c in codes.T), "abcd", strict=False)):
+            rows = torch.zeros(len(values), 1, codes.shape[1], dtype=torch.float64)
+            rows[:, 0, j] = values
+            log_p = torch.cat([model.observation_.log_prob(p, r)[:, j][None].double() for r in rows])
+            tables.append((name, log_p.exp()))
+    names = "".join(n for n, _ in tables)
+    total = torch.einsum(",".join(f"{n}z" for n in names) + f",z->{names}", *(table for _, table in tables), prior)
+    return np.log(total.numpy())
+
+
+def over_noise(model: DensityModel, t: Toy) -> np.ndarray:
+    """log ∫ p(y(x + u)) |∂y/∂x| du of every state over the unit cube, on a grid of u.
+
+    Written out: y = log(s/(1 − s)), s = α + (1 − 2α)(x + u)/L, α = 0.01.
+    """
+    x = model.space_.encode(t.states()).double().flatten(1).numpy()
+    levels = np.array(model.space_.cardinality)
+    m = {1: 32, 2: 24, 3: 20, 4: 12}[int((levels > 0).sum())]
+    axes = [(np.arange(m) + 0.5) / m if l else np.zeros(1) for l in levels]
+    u = np.stack([g.reshape(-1) for g in np.meshgrid(*axes, indexing="ij")], 1)
+    v = x[:, None] + u
+    log_det = np.zeros(v.shape[:2])
+    for j, l in enumerate(levels):
+        if l:
+            s = 0.01 + 0.98 * v[..., j] / l
+            v[..., j] = np.log(s / (1 - s))
+            log_det += np.log(0.98 / l) - np.log(s * (1 - s))
+    with torch.no_grad():
+        log_p = model.log_density(torch.from_numpy(v.reshape(-1, x.shape[1]))).numpy().reshape(log_det.shape)
+    return logsumexp(log_p + log_det, axis=1) - math.log(len(u))
+
+
+def truth(row: Row, model: Any, t: Toy) -> np.ndarray | None:
+    """log p of every state, normalised by what it sums to, in the shape of the axes; None where nobody knows."""
+    p = model.log_prob(t.states())
+    if not isinstance(p, LowerBound):
+        value = p.nats
+    elif row.truth is not None:
+        value = row.truth(model, t)
+    elif isinstance(model, DensityModel):
+        value = over_noise(model, t)
+    else:
+        return None
+    return np.asarray(value, dtype=np.float64).reshape(t.shape) + t.cell
+
+
+QUICK = Trainer(epochs=30, batch_size=40, lr=1e-2, validation=0.0, progress=False)
+NET = MLP(8, 1, "tanh")
+IMAGES = Conv(channels=8, depth=1)
+DIGITS = Trainer(epochs=12, batch_size=64, progress=False)
+
+
+def vae(network: Any = NET, lr: float = 1e-2, **args: Any) -> Callable[[], VAE]:
+    return lambda: VAE(2, network, network, k=32, trainer=QUICK.replace(lr=lr), random_state=0, **args)
+
+
+def rbm(**args: Any) -> Callable[[], RBM]:
+    settings: dict[str, Any] = {"n_hidden": 4, "burn_in": 400, "n_annealing": 200, "trainer": QUICK.replace(lr=1.0), "random_state": 0}
+    return lambda: RBM(**(settings | args))
+
+
+def mixture(covariance: str) -> Callable[[], GaussianMixture]:
+    return lambda: GaussianMixture(3, covariance, random_state=0)
+
+
+ROWS = [
+    Row("histogram", lambda: IndependentHistogram(random_state=0), independent=True),
+    Row("gaussian", lambda: Gaussian(random_state=0), digits=Gaussian),
+    Row("mixture-full", mixture("full"), digits=lambda: GaussianMixture(5, max_iter=20)),
+    Row("mixture-tied", mixture("tied")),
+    Row("mixture-diag", mixture("diag")),
+    Row("mixture-spherical", mixture("spherical")),
+    Row("rbm", rbm(), chain=True, digits=lambda: RBM(20, trainer=DIGITS.replace(epochs=8))),
+    Row("rbm-cd", rbm(method="cd", k=2, centred=False), chain=True),
+    Row("rbm-ais", rbm(n_hidden=24), ("ordinal", "categorical", "continuous", "mixed"), chain=True),  # too many units to enumerate
+    Row("rbm-bernoulli", rbm(visible="bernoulli"), ("binary", "image"), chain=True, refuses="does not suit"),
+    Row("rbm-categorical", rbm(visible="categorical"), ("binary", "ordinal", "categorical"), chain=True, refuses="does not suit"),
+    Row("rbm-gaussian", rbm(visible="gaussian"), ("continuous",), chain=True, refuses="does not suit"),
+    Row("vae", vae(), truth=over_latent, digits=lambda: VAE(8, MLP(64, 1), MLP(64, 1), k=32, trainer=DIGITS.replace(epochs=20, lr=3e-3))),
+    Row("vae-iwae", vae(bound="iwae", k_train=4), truth=over_latent),
+    Row("vae-bernoulli", vae(likelihood="bernoulli"), ("binary",), over_latent, refuses="does not suit"),
+    Row("vae-categorical", vae(likelihood="categorical"), ("binary", "ordinal", "categorical"), over_latent, refuses="does not suit"),
+    Row("vae-logistic", vae(likelihood="logistic"), ("binary", "ordinal"), over_latent, refuses="does not suit"),
+    Row("vae-gaussian", vae(likelihood="gaussian"), ("binary", "ordinal", "continuous"), over_latent, refuses="does not suit"),
+    Row(
+        "vae-gaussian-fixed",
+        vae(likelihood="gaussian", variance=2.0),
+        ("continuous",),
+        over_latent,
+        refuses="does not suit|variance=2.0 is lost beside X",
+    ),
+    Row("vae-conv", vae(IMAGES, lr=2e-2), ("image",), over_latent),
+]
+PAIRS = [(row, kind) for row in ROWS for kind in row.fits]
+
+
+@cache
+def fitted(row: Row, kind: str) -> Any:
+    """The fitted model, shared by tests that only look at it."""
+    return row.fit(kind)
+
+
+def fresh(model: Any) -> Any:
+    return clone(model)
+
+
+# ---------------------------------------------------------------------- bad input
+
+
+@dataclass(frozen=True)
+class Bad:
+    """An input that something is wrong with. spoil(X): from good rows (n, d) of numbers.
+
+    must: ``answer``, ``error`` or ``either``; says: what an error's message must hold; scored: it comes after a good fit.
+    """
+
+    name: str
+    spoil: Callable[[np.ndarray], Any]
+    must: str = "either"
+    says: str = ""
+    scored: bool = False
+
+
+def _set(X: np.ndarray, value: Any, rows: Any = 3, column: Any = 1) -> np.ndarray:
+    X = X.astype(np.float64)
+    X[rows, column] = value
+    return X
+
+
+def _read_only(X: np.ndarray) -> np.ndarray:
+    X = X.copy()
+    X.setflags(write=False)
+    return X
+
+
+def _with_none(X: np.ndarray) -> np.ndarray:
+    X = X.astype(object)
+    X[3, 1] = None
+    return X
+
+
+ALL = slice(None)
+HUGE = "column 1 .row 3.*(rescale|outside .*pass space=)"
+NAN = "NaN in column 1 .*drop or fill"
+BAD = [
+    Bad("constant column", lambda X: _set(X, X[0, 1], ALL), "answer"),
+    Bad("all columns constant", lambda X: np.repeat(X[:1], len(X), 0), "answer"),
+    Bad("duplicated columns", lambda X: np.hstack([X, X]), "answer"),
+    Bad("one row", lambda X: X[:1], "answer"),
+    Bad("fewer rows than columns", lambda X: X[: max(2, X.shape[1] - 1)], "answer"),
+    Bad("no rows", lambda X: X[:0], "error", "0 sample"),
+    Bad("no columns", lambda X: X[:, :0], "error", "0 feature"),
+    Bad("one dimension", lambda X: X[:, 0], "error", "Reshape your data"),
+    Bad("NaN", lambda X: _set(X, np.nan), "either", NAN),
+    Bad("a column of NaN", lambda X: _set(X, np.nan, ALL), "either", NAN + "|column 1 .*drop it"),
+    Bad("a row of NaN", lambda X: _set(X, np.nan, 3, ALL), "either", "NaN in column 0 .*row 3.*drop or fill"),
+    Bad("all NaN", lambda X: X * np.nan, "error", "only NaN: drop it"),
+    Bad("inf", lambda X: _set(X, np.inf), "error", "inf in column 1 .row 3.*drop or replace"),
+    Bad("-inf", lambda X: _set(X, -np.inf), "error", "inf in column 1 .row 3.*drop or replace"),
+    Bad("1e300", lambda X: X * 1e300, "error", "column 0 .row 0.*rescale"),
+    Bad("1e30", lambda X: X * 1e30, "answer"),
+    Bad("1e20", lambda X: X * 1e20, "answer"),
+    Bad("1e-300", lambda X: X * 1e-300, "answer"),
+    Bad("1e-30", lambda X: X * 1e-30, "answer"),
+    Bad("scales far apart", lambda X: X * np.logspace(-12, 12, X.shape[1]), "answer"),
+    Bad("offset 1e9", lambda X: X + 1e9, "answer"),
+    Bad("one cell of 1e20", lambda X: _set(X, 1e20), "answer"),
+    Bad("one cell of 1e30", lambda X: _set(X, 1e30), "answer"),
+    Bad("float16", lambda X: X.astype(np.float16), "answer"),
+    Bad("float32", lambda X: X.astype(np.float32), "answer"),
+    Bad("longdouble", lambda X: X.astype(np.longdouble), "answer"),
+    Bad("int8", lambda X: X.astype(np.int8), "answer"),
+    Bad("uint64", lambda X: np.abs(X).astype(np.uint64) + 2**60, "either", "too many|rescale|outside"),
+    Bad("bool", lambda X: X > X.mean(), "answer"),
+    Bad("object", lambda X: X.astype(object), "answer"),
+    Bad("object with None", _with_none, "either", "NaN in column 1 .row 3"),
+    Bad("words", lambda X: np.where(X > X.mean(), "a", "b"), "error", "must hold numbers.*DataFrame"),
+    Bad("read-only", _read_only, "answer"),
+    Bad("not contiguous", lambda X: np.repeat(X, 2, 1)[:, ::2], "answer"),
+    Bad("columns first", lambda X: np.asfortranarray(X), "answer"),
+    Bad("backwards", lambda X: X[::-1, ::-1], "answer"),
+    Bad("big-endian", lambda X: X.astype(">f8"), "answer"),
+    Bad("sparse", lambda X: csr_matrix(X), "error", "sparse.*toarray"),
+    Bad("complex", lambda X: X + 1j, "error", "Complex data not supported.*pass real and imaginary"),
+    Bad("lists", lambda X: X.tolist(), "answer"),
+    Bad("ragged lists", lambda X: [*X.tolist(), [1.0]], "error", "different lengths.*pass rows of one length"),
+    Bad("tensor", lambda X: torch.from_numpy(X.astype(np.float64)), "answer"),
+    Bad("nothing", lambda X: None, "error", ""),
+    Bad("a number", lambda X: 3.0, "error", "Expected 2D array"),
+    Bad("wrong width", lambda X: X[:, :-1], "error", "features|shape|columns", scored=True),
+    Bad("no rows, scored", lambda X: X[:0], "error", "0 sample", scored=True),
+    Bad("NaN, scored", lambda X: _set(X, np.nan), "either", NAN, scored=True),
+    Bad("a row of NaN, scored", lambda X: _set(X, np.nan, 3, ALL), "either", "NaN in column 0 .*drop or fill", scored=True),
+    Bad("inf, scored", lambda X: _set(X, np.inf), "error", "inf in column 1 .row 3.*drop or replace", scored=True),
+    Bad("words, scored", lambda X: np.where(X > X.mean(), "a", "b"), "error", "must hold numbers", scored=True),
+    Bad("sparse, scored", lambda X: csr_matrix(X), "error", "sparse.*toarray", scored=True),
+    Bad("complex, scored", lambda X: X + 1j, "error", "Complex data not supported", scored=True),
+    Bad("float16, scored", lambda X: X.astype(np.float16), "either", "", scored=True),
+    Bad("far, scored", lambda X: _set(X, 1e6), "either", HUGE, scored=True),
+    Bad("1e20, scored", lambda X: _set(X, 1e20), "either", HUGE, scored=True),
+    Bad("1e30, scored", lambda X: _set(X, 1e30), "either", HUGE, scored=True),
+    Bad("1e300, scored", lambda X: _set(X, 1e300), "error", HUGE, scored=True),
+    Bad("1e-300, scored", lambda X: _set(X, 1e-300), "either", "whole number", scored=True),
+]
+
+
+def bad_frames() -> dict[str, tuple[pd.DataFrame, str, str]]:
+    """Tables with something wrong: (frame, must, says)."""
+    t = toy("mixed").X[:40].reset_index(drop=True)
+    nullable = pd.DataFrame({"a": t["size"].astype("Float64"), "b": t["old"].astype("boolean"), "c": t.index.astype("Int64")})
+    return {
+        "nullable": (nullable, "answer", ""),
+        "nullable with NA": (nullable.where(np.arange(40)[:, None] + np.zeros(3) != 3), "either", "NaN in a .row 3.*drop"),
+        "no columns": (pd.DataFrame(index=range(5)), "error", "0 feature"),
+        "no rows": (t[:0], "error", "0 sample"),
+        "empty": (pd.DataFrame(), "error", "0 (feature|sample)"),
+        "one word": (t.assign(colour="red"), "answer", ""),
+        "one row": (t[:1], "answer", ""),
+        "missing word": (t.assign(colour=t["colour"].where(t.index != 3)), "either", "NaN in colour .row 3"),
+        "column of NaN": (t.assign(size=np.nan), "error", "column 'size' has no observed value: drop it"),
+        "inf": (t.assign(size=t["size"].where(t.index != 3, np.inf)), "error", "column 'size'.*inf.*row 3"),
+        "dates": (t.assign(day=pd.Timestamp("2020-01-01")), "error", "column 'day' holds dates: turn it into numbers"),
+        "words and numbers": (t.assign(colour=t["colour"].where(t.index != 3, 7)), "error", "column 'colour' mixes"),
+        "lists": (t.assign(colour=[[1]] * 40), "error", "column 'colour'"),
+        "two of a name": (pd.concat([t, t], axis=1), "error", "'colour' occurs more than once: rename"),
+    }
