@@ -98,7 +98,7 @@ def run_genus(x: np.ndarray, epochs: int, seed: int, threads: int) -> tuple[floa
 
 
 def main() -> None:
-    args = common.options(__doc__, epochs=8, temperatures=5000)
+    args = common.options(__doc__, epochs=8, temperatures=1500)
     train, test, name = common.mnist(args.rows)
     x, held = common.binarised(train, 0), common.binarised(test, 1)
     print(f"data: {name}, {len(x)} rows, pixels binarised by sampling once (not thresholded: never compare the two)")

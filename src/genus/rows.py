@@ -47,7 +47,10 @@ class Rows:
 
     def take(self, index: Tensor | slice, rng: torch.Generator | None = None) -> tuple[Tensor, ...]:
         """(x,) or (x, given) of some rows, as floating-point codes."""
-        x = self.x[index].to(self.device)
+        if isinstance(index, Tensor) and isinstance(self.x, Tensor):
+            x = self.x.index_select(0, index).to(self.device)  # several times faster than x[index]
+        else:
+            x = self.x[index].to(self.device)
         if not x.is_floating_point():
             x = x.to(torch.get_default_dtype())
         if self.draw:

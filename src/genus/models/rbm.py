@@ -103,11 +103,10 @@ class RBM(Model):
                 self._chain = torch.sigmoid(self.c_).repeat(self.n_chains or self._batch, 1)
             fantasy = self._sweep(self._chain, self.k)
         both = torch.cat([v, fantasy])
-        inputs = torch.addmm(self.c_, self.units_.phi(both) - self.mu_, self.W_)
-        minus_f = self.units_.bias(both, self.b_) + _hidden_term(inputs, self.lambda_) + self.c_ @ self.lambda_
+        hidden, h = _hidden_term(torch.addmm(self.c_, self.units_.phi(both) - self.mu_, self.W_), self.lambda_)
+        minus_f = self.units_.bias(both, self.b_) + hidden + self.c_ @ self.lambda_
         yield self, minus_f[len(v) :].mean() - minus_f[: len(v)].mean()
         with torch.no_grad():
-            h = torch.sigmoid(inputs.detach())
             if self.method == "pcd":
                 self._chain = h[len(v) :]
             if self.centred and self.tracking:
@@ -138,7 +137,7 @@ class RBM(Model):
         """Visible draws after some sweeps from hidden probabilities p."""
 
         def hidden(p: Tensor) -> Tensor:
-            return (torch.rand(p.shape, generator=self.rng, device=p.device) < p).to(p.dtype)
+            return flip(p, self.rng)
 
         v = self.units_.draw(self.b_, (hidden(p) - self.lambda_) @ self.W_.T, self.rng)
         for _ in range(sweeps - 1):
@@ -282,7 +281,7 @@ class RBM(Model):
             new = torch.add(c0, y, alpha=then)
             gain = (F.softplus(new) - F.softplus(torch.add(c0, y, alpha=now))).sum(1, dtype=torch.float64)
             gain += (then - now) * self.units_.linear(v, db).double()
-            h = (torch.rand(new.shape, generator=rng, device=v.device) < torch.sigmoid(new)).to(v.dtype)
+            h = flip(torch.sigmoid(new), rng)
             v = self.units_.draw(torch.add(b0, db, alpha=then), (h @ WT).mul_(then), rng)
             return v, gain
 
@@ -334,7 +333,7 @@ class RBM(Model):
 
         def hidden(v: Tensor) -> tuple[Tensor, Tensor]:
             p = torch.sigmoid(torch.addmm(c, self.units_.phi(v), self.W_))
-            return v, (torch.rand(p.shape, generator=rng, device=p.device) < p).to(p.dtype)
+            return v, flip(p, rng)
 
         def visible(state: tuple[Tensor, Tensor]) -> Tensor:
             new = self.units_.draw(b, state[1] @ self.W_.T, rng)
@@ -357,18 +356,26 @@ class RBM(Model):
         return self.units_.leave(self.units_.mean(self.b_, (z - self.lambda_) @ self.W_.T), whole=False)
 
 
+def flip(p: Tensor, rng: torch.Generator) -> Tensor:
+    """Coins that fall on 1 with probability p, as numbers."""
+    u = torch.rand(p.shape, generator=rng, dtype=p.dtype, device=p.device)
+    return torch.lt(u, p, out=u)
+
+
 class _HiddenTerm(torch.autograd.Function):
-    """Σ_j softplus(a_j) − λ_j a_j of each row, whose gradient is σ(a) − λ: one pass forward, one back."""
+    """Σ_j softplus(a_j) − λ_j a_j of each row, whose gradient is σ(a) − λ, and σ(a): one pass forward, one back."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, lam: Tensor) -> Tensor:
-        ctx.save_for_backward(a, lam)
-        return F.softplus(a).sum(1) - a @ lam
+    def forward(ctx: Any, a: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
+        p = torch.sigmoid(a)
+        ctx.save_for_backward(p, lam)
+        ctx.mark_non_differentiable(p)
+        return F.softplus(a).sum(1) - a @ lam, p
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Any:
-        a, lam = ctx.saved_tensors
-        return torch.sigmoid(a).sub_(lam).mul_(g[:, None]), None
+    def backward(ctx: Any, g: Tensor, _: Any) -> Any:
+        p, lam = ctx.saved_tensors
+        return (p - lam).mul_(g[:, None]), None
 
 
 _hidden_term: Any = _HiddenTerm.apply
@@ -535,8 +542,7 @@ class Units(nn.Module):
     def draw(self, b: Tensor, a: Tensor, rng: torch.Generator) -> Tensor:
         """v ~ p(v | natural parameters b, a)."""
         if self.plain:
-            p = torch.sigmoid(a + b)
-            return (torch.rand(p.shape, generator=rng, device=p.device) < p).to(p.dtype)
+            return flip(torch.sigmoid(a + b), rng)
         out = a.new_empty(len(a), self.space.dim)
         for i, ((sort, levels, columns), (s, t)) in enumerate(zip(self.groups, self.slices, strict=True)):
             if levels:  # by the inverse of the distribution function: one uniform a cell
@@ -547,7 +553,7 @@ class Units(nn.Module):
                 out[:, columns] = (cdf <= u).sum(-1).clamp_max(levels - 1).to(a.dtype)
             elif sort == "bernoulli":
                 p = torch.sigmoid(a[:, s] + b[..., t])
-                out[:, columns] = (torch.rand(p.shape, generator=rng, device=p.device) < p).to(p.dtype)
+                out[:, columns] = flip(p, rng)
             else:
                 e = torch.randn(len(a), len(columns), generator=rng, dtype=a.dtype, device=a.device)
                 out[:, columns] = (a[:, s] + b[..., t]) / self.tau() + e / self.tau().sqrt()
