@@ -227,7 +227,7 @@ ROWS = [
     Row("mixture-tied", mixture("tied")),
     Row("mixture-diag", mixture("diag")),
     Row("mixture-spherical", mixture("spherical")),
-    Row("rbm", rbm(), chain=True, digits=lambda: RBM(20, trainer=DIGITS.replace(epochs=8))),
+    Row("rbm", rbm(), chain=True, digits=lambda: RBM(12, trainer=DIGITS.replace(epochs=8))),
     Row("rbm-cd", rbm(method="cd", k=2, centred=False), chain=True),
     Row("rbm-ais", rbm(n_hidden=24), ("ordinal", "categorical", "continuous", "mixed"), chain=True),  # too many units to enumerate
     Row("rbm-bernoulli", rbm(visible="bernoulli"), ("binary", "image"), chain=True, refuses="does not suit"),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from sklearn.utils.metaestimators import available_if
 from torch import Tensor
 
 from genus.bijections import Logit
@@ -94,6 +97,11 @@ class DensityModel(Model):
                 break
             y[out] = self.draw(int(out.sum()), rng)
         return self.unreal(y)
+
+    @available_if(lambda self: type(self).draw_given is not DensityModel.draw_given)
+    def complete(self, X: Any, n: int | None = None, *, mask: Any = None, random_state: Any = None) -> Any:
+        """``Model.complete``, for families that write ``draw_given``."""
+        return super().complete(X, n, mask=mask, random_state=random_state)
 
     def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:
         filled = self.draw_given(self._settled(x, rng), rng)
