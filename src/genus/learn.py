@@ -278,7 +278,8 @@ class Descent:
             now = loss.item() if on_cpu else loss.detach()
             if on_cpu and not self.healthy(now):
                 return None
-            player.optimizer.zero_grad(set_to_none=True)
+            for p in player.parameters:  # what zero_grad does, without its bookkeeping
+                p.grad = None
             (self.scaler.scale(loss) if self.scaler else loss).backward(inputs=player.parameters)
             player.set_rate(rate)
             if self.scaler:

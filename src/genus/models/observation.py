@@ -54,7 +54,7 @@ class Observation(nn.Module):
 
 
 class Bernoulli(Observation):
-    r"""x ∈ {0, 1}: log p = x ℓ − log(1 + e^ℓ), ℓ the log-odds."""
+    r"""x ∈ {0, 1}: log p = log σ((2x − 1) ℓ), ℓ the log-odds."""
 
     def offset(self, x: Tensor) -> Tensor:
         seen = (~torch.isnan(x)).sum(0)
@@ -62,7 +62,7 @@ class Bernoulli(Observation):
 
     def log_prob(self, p: Tensor, x: Tensor) -> Tensor:
         logit = self.cells(p)[..., 0]
-        return -F.binary_cross_entropy_with_logits(logit, x.to(logit.dtype).expand_as(logit), reduction="none")
+        return F.logsigmoid((2 * x.to(logit.dtype) - 1) * logit)
 
     def mean(self, p: Tensor) -> Tensor:
         return torch.sigmoid(self.cells(p)[..., 0])

@@ -90,7 +90,8 @@ class VAE(Model):
         """E_q[log p(x | z)] − β KL[q ‖ p] with one draw of z; (n,) nats."""
         m, s = self.posterior(x)
         z = m + s * torch.randn(m.shape, generator=self.rng, device=m.device)
-        return self.log_likelihood(z, x) - self.beta * self.kl(m, s).sum(1)
+        kl = self.kl(m, s).sum(1)
+        return self.log_likelihood(z, x) - (kl if self.beta == 1 else self.beta * kl)
 
     def kl(self, m: Tensor, s: Tensor) -> Tensor:
         """KL[N(m, s²) ‖ N(0, 1)] = ½ (m² + s² − 1) − log s of each latent dimension; (n, latent_dim) nats."""
