@@ -6,8 +6,7 @@
         Σ_k = [Σ_n w_n r_nk (y_n − μ_k)(y_n − μ_k)ᵀ + ν S_0] / (N_k + ν)
 
 ν S_0 is a weak prior towards a share of the data's own covariance (Fraley & Raftery, 2007). Missing
-entries enter by their conditional moments (Ghahramani & Jordan, 1994). Rows are centred on their mean
-and carry a leading 1, so that counts, sums and scatter come out of one matrix product.
+entries enter by their conditional moments (Ghahramani & Jordan, 1994). The sums are in ``components.py``.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ from genus.density import DensityModel
 from genus.learn import Data, solve
 from genus.likelihood import row_hash
 from genus.model import seed_of
-from genus.models.gaussian import LOG_2PI, by_pattern, conditional, factor, variance_floor
+from genus.models.components import LogJoint, full_covariances, k_means, patterns_at_once, statistics
+from genus.models.gaussian import by_pattern, conditional, factor, variance_floor
 from genus.rows import Rows, generator
 from genus.space import Space
 
 COVARIANCES = ("full", "tied", "diag", "spherical")
-HELD = 1 << 20  # responsibilities kept at a time: about 4 MB
 
 
 class GaussianMixture(DensityModel):
@@ -63,7 +62,7 @@ class GaussianMixture(DensityModel):
     _floor: Tensor
     _S0: Tensor
     _nu: Tensor
-    _plan: _LogJoint | None
+    _plan: LogJoint | None
 
     def __init__(
         self,
@@ -94,13 +93,7 @@ class GaussianMixture(DensityModel):
 
         ``second`` is (K, d, d) about the current means for full, (d, d) of all rows for tied, (K, d) otherwise.
         """
-        missing = torch.isnan(x1).any(1)
-        if not missing.any():
-            return self._sums(x1, weight)
-        parts = [self._sums_missing(x1[missing][:, 1:].double(), None if weight is None else weight[missing])]
-        if not missing.all():
-            parts.append(self._sums(x1[~missing], None if weight is None else weight[~missing]))
-        return {k: sum(p[k] for p in parts) for k in parts[0]}  # type: ignore[misc]
+        return statistics(self._log_joint_of(x1.dtype), x1, weight)
 
     def maximise(self, sums: dict[str, Tensor]) -> None:
         """The M step from those sums."""
@@ -129,78 +122,6 @@ class GaussianMixture(DensityModel):
         self.means_ = means + self._shift
         self.covariances_ = cov
         self._plan = None
-
-    def _sums(self, x1: Tensor, weight: Tensor | None) -> dict[str, Tensor]:
-        K, d = self.means_.shape
-        plan = self._log_joint_of(x1.dtype)
-        kind, means = self.covariance, self.means_ - self._shift
-        kw: dict[str, Any] = {"dtype": torch.float64, "device": x1.device}
-        sums = {"log_likelihood": torch.zeros((), **kw), "weight": torch.zeros((), **kw), "count": torch.zeros(K, **kw)}
-        sums["first"] = torch.zeros(K, d, **kw)
-        sums["second"] = torch.zeros({"full": (K, d, d), "tied": (d, d)}.get(kind, (K, d)), **kw)
-        centre = torch.cat([means.new_zeros(K, 1), means], 1).to(x1.dtype)
-        # rows whose share of a component is below the rounding of its sums are left out: most of them
-        least = (torch.finfo(x1.dtype).eps * self.weights_).clamp_min(1e-30).tolist()
-        size = max(4096, min(65536, HELD // K))
-        for i in range(0, len(x1), size):
-            x = x1[i : i + size]
-            w = None if weight is None else weight[i : i + size].to(x.dtype)
-            r, log_p = responsibilities_(plan.log_joint(x))
-            r = r.to(x.dtype)
-            if w is not None:
-                r *= w
-                log_p = log_p * w
-            sums["log_likelihood"] += log_p.sum(dtype=torch.float64)
-            sums["weight"] += len(x) if w is None else w.sum(dtype=torch.float64)
-            if kind == "full":
-                for k in range(K):
-                    rows = (r[k] > least[k]).nonzero().squeeze(1)
-                    if len(rows) == 0:
-                        continue
-                    z = x.index_select(0, rows).sub_(centre[k])
-                    z.mul_(r[k].index_select(0, rows).sqrt_()[:, None])
-                    G = (z.T @ z).double()  # [[N, first], [firstᵀ, second]]
-                    sums["count"][k] += G[0, 0]
-                    sums["first"][k] += G[0, 1:]
-                    sums["second"][k] += G[1:, 1:]
-            else:  # thin products: in float64 they cost less than moving the rows
-                f = x.double()
-                G = r.double() @ (f if kind == "tied" else torch.cat([f, f[:, 1:].square()], 1))
-                sums["count"] += G[:, 0]
-                sums["first"] += G[:, 1 : 1 + d]
-                if kind == "tied":
-                    y = f[:, 1:]
-                    sums["second"] += y.T @ (y if w is None else y * w.double()[:, None])
-                else:
-                    sums["second"] += G[:, 1 + d :]
-        return sums
-
-    def _sums_missing(self, y: Tensor, weight: Tensor | None) -> dict[str, Tensor]:
-        """The same sums where entries are missing: E[y] and E[y yᵀ] given what is observed."""
-        K, d = self.means_.shape
-        means, cov, log_w = self.means_ - self._shift, self._full_covariances(), torch.log(self.weights_)
-        kind = self.covariance
-        kw: dict[str, Any] = {"dtype": torch.float64, "device": y.device}
-        about = means if kind == "full" else torch.zeros_like(means)
-        log_likelihood, total, count = torch.zeros((), **kw), torch.zeros((), **kw), torch.zeros(K, **kw)
-        first, second = torch.zeros(K, d, **kw), torch.zeros(K, d, d, **kw)
-        for index, real, o in by_pattern(y, self._patterns_at_once()):
-            log_p, filled, C = conditional(y[index], o, means, cov)
-            log_joint = log_p + log_w[:, None]
-            log_x = torch.logsumexp(log_joint, 1)
-            w = real.double() if weight is None else real * weight[index].double()
-            r = torch.exp(log_joint - log_x[:, None]) * w[:, None]
-            log_likelihood += (log_x * w).sum()
-            total += w.sum()
-            count += r.sum((0, 2))
-            z = filled - about[:, None]
-            first += torch.einsum("pkr,pkrd->kd", r, z)
-            second += torch.einsum("pkrd,pkre->kde", r[..., None] * z, z) + torch.einsum("pkr,pkde->kde", r, C)
-        if kind == "tied":
-            second = second.sum(0)
-        elif kind != "full":
-            second = second.diagonal(dim1=1, dim2=2).clone()
-        return {"log_likelihood": log_likelihood, "weight": total, "count": count, "first": first, "second": second}
 
     # ------------------------------------------------------------------ fit
 
@@ -367,14 +288,8 @@ class GaussianMixture(DensityModel):
         z = centred / scale.sqrt().clamp_min(1e-150)
         order = torch.argsort(key, stable=True)  # equal rows stand together
         z, w = z[order], w[order]
-        centres = _seeds(z, w, K, self.rng, spread=self.init == "k-means++")
-        steps = 10 if self.init == "k-means++" else 0
-        label = torch.cdist(z, centres, compute_mode="use_mm_for_euclid_dist").argmin(1)
-        for _ in range(steps):  # Lloyd
-            mass = torch.zeros(K, dtype=z.dtype).index_add_(0, label, w)
-            total = torch.zeros_like(centres).index_add_(0, label, z * w[:, None])
-            centres = torch.where(mass[:, None] > 0, total / mass.clamp_min(1e-200)[:, None], centres)
-            label = torch.cdist(z, centres, compute_mode="use_mm_for_euclid_dist").argmin(1)
+        clever = self.init == "k-means++"
+        label, centres = k_means(z, w, K, self.rng, steps=10 if clever else 0, spread=clever)
         if self.init == "random":
             self.weights_ = torch.full_like(self.weights_, 1 / K)
             self.means_ = centres * scale.sqrt() + self._shift
@@ -409,38 +324,31 @@ class GaussianMixture(DensityModel):
     # ------------------------------------------------------------------ densities
 
     def _full_covariances(self) -> Tensor:
-        K, d = self.means_.shape
-        cov = self.covariances_
-        if self.covariance == "tied":
-            return cov.expand(K, d, d)
-        if self.covariance == "spherical":
-            cov = cov[:, None].expand(K, d)
-        return torch.diag_embed(cov) if self.covariance != "full" else cov
+        return full_covariances(self.covariances_, self.covariance, *self.means_.shape)
 
-    def _log_joint_of(self, dtype: torch.dtype) -> _LogJoint:
+    def _log_joint_of(self, dtype: torch.dtype) -> LogJoint:
         if self._plan is None or self._plan.dtype != dtype:
-            self._plan = _LogJoint(self.weights_, self.means_ - self._shift, self.covariances_, self.covariance, dtype)
+            self._plan = self._new_plan(dtype)
         return self._plan
+
+    def _new_plan(self, dtype: torch.dtype) -> LogJoint:
+        log_w = torch.log(self.weights_.clamp_min(1e-300))
+        return LogJoint(log_w, self.means_ - self._shift, self.covariances_, self.covariance, dtype)
 
     def _joint(self, y: Tensor) -> Tensor:
         """log π_k + log N(y | k), (K, n); NaN entries integrated out."""
         missing = torch.isnan(y).any(1)
         out = y.new_empty(len(self.means_), len(y))
         if not missing.all():
-            plan = _LogJoint(self.weights_, self.means_ - self._shift, self.covariances_, self.covariance, torch.float64)
-            out[:, ~missing] = plan.log_joint(self._with_ones(y[~missing]))
+            out[:, ~missing] = self._new_plan(torch.float64).log_joint(self._with_ones(y[~missing]))
         if missing.any():
             part = y[missing]
             values = part.new_empty(len(self.means_), len(part))
-            for index, real, o in by_pattern(part, self._patterns_at_once()):
+            for index, real, o in by_pattern(part, patterns_at_once(*self.means_.shape)):
                 log_p, _, _ = conditional(part[index], o, self.means_, self._full_covariances())
                 values[:, index[real]] = (log_p + torch.log(self.weights_)[:, None]).permute(1, 0, 2)[:, real]
             out[:, missing] = values
         return out
-
-    def _patterns_at_once(self) -> int:
-        K, d = self.means_.shape
-        return 1 + 4_000_000 // (K * d * d)
 
     def log_density(self, y: Tensor) -> Tensor:
         """log Σ_k π_k N(y | μ_k, Σ_k)."""
@@ -461,7 +369,7 @@ class GaussianMixture(DensityModel):
     def draw_given(self, y: Tensor, rng: torch.Generator) -> Tensor:
         """k ~ p(k | observed), then the missing entries from N(· | observed, k)."""
         out = y.clone()
-        for index, real, o in by_pattern(y, self._patterns_at_once()):
+        for index, real, o in by_pattern(y, patterns_at_once(*self.means_.shape)):
             log_p, filled, C = conditional(y[index], o, self.means_, self._full_covariances())
             p = torch.softmax(log_p + torch.log(self.weights_)[:, None], 1).transpose(1, 2)
             k = torch.multinomial(p.reshape(-1, p.shape[-1]), 1, generator=rng).reshape(p.shape[:2])
@@ -499,99 +407,3 @@ class GaussianMixture(DensityModel):
     def aic(self, X: Any) -> float:
         """Akaike information criterion, −2 log L + 2p (Akaike, 1974); lower is better."""
         return -2 * float(np.sum(self.log_prob(X).nats)) + 2 * self.n_parameters()
-
-
-class _LogJoint:
-    """log π_k + log N(y | μ_k, Σ_k) of every row and component by wide matrix products.
-
-    Full: with Σ_k⁻¹ = U_k U_kᵀ, U_k upper triangular, the form is |(y − μ_k) U_k|². Column j reads the first
-    j entries only, so the columns go in three blocks, each one product for all components: ⅔ of the work.
-    """
-
-    def __init__(self, weights: Tensor, means: Tensor, cov: Tensor, kind: str, dtype: torch.dtype) -> None:
-        K, d = means.shape
-        self.dtype, self.kind = dtype, kind
-        log_w = torch.log(weights.clamp_min(1e-300)) - 0.5 * d * LOG_2PI
-        if kind == "full":
-            U = _precision_factor(cov)
-            self.constant = (log_w + U.diagonal(dim1=1, dim2=2).log().sum(1))[:, None]
-            whole = torch.cat([-(means[:, None] @ U), U], 1)  # (K, 1 + d, d)
-            # rounding grows with the distance of the means in standard deviations: where it would show, use float64
-            reach = float(whole[:, 0].norm(dim=1).max())
-            self.work = dtype if torch.finfo(dtype).eps * reach * math.sqrt(d) < 1e-4 else torch.float64
-            width = max(4, -(-d // 3))
-            self.blocks = []
-            for s in range(0, d, width):
-                e = min(d, s + width)
-                W = whole[:, : 1 + e, s:e].permute(0, 2, 1).reshape(K * (e - s), 1 + e)
-                self.blocks.append((e - s, W.to(self.work).contiguous()))
-            self.constant = self.constant.to(self.work)
-            self.rows = max(64, min(4096, (1 << 19) // (K * min(width, d))))
-            return
-        self.work = torch.float64  # |y|² − 2 y·m + |m|² cancels
-        if kind == "tied":  # z = y U: |z − mU|²
-            U = _precision_factor(cov)
-            self.U, self.mU = U, means @ U
-            self.constant = (log_w + U.diagonal().log().sum())[:, None]
-            return
-        P = 1 / (cov[:, None].expand(K, d) if kind == "spherical" else cov)
-        constant = log_w - 0.5 * (means.square() * P).sum(1) + 0.5 * P.log().sum(1)
-        self.A = torch.cat([constant[:, None], means * P, -0.5 * P], 1)
-
-    def log_joint(self, x1: Tensor) -> Tensor:
-        """(n, 1 + d) rows → (K, n)."""
-        if self.kind == "full":
-            out = x1.new_empty(len(self.constant), len(x1), dtype=self.work)
-            for i in range(0, len(x1), self.rows):
-                x = x1[i : i + self.rows].to(self.work).T
-                q = out[:, i : i + self.rows]
-                for j, (w, W) in enumerate(self.blocks):
-                    y = torch.mm(W, x[: W.shape[1]]).square_().view(-1, w, x.shape[1])
-                    if j:
-                        q += y.sum(1)
-                    else:
-                        torch.sum(y, 1, out=q)
-            return torch.add(self.constant, out, alpha=-0.5, out=out)
-        f = x1.double()
-        if self.kind == "tied":
-            z = f[:, 1:] @ self.U
-            return self.constant - 0.5 * torch.stack([(z - m).square().sum(1) for m in self.mU])
-        return self.A @ torch.cat([f, f[:, 1:].square()], 1).T
-
-
-def responsibilities_(log_joint: Tensor) -> tuple[Tensor, Tensor]:
-    """(K, n) log π_k N → (r, log p(y)), in place; exp is kept from underflow, where it is ten times slower."""
-    top = log_joint.amax(0)
-    r = log_joint.sub_(top).clamp_(min=-80.0 if log_joint.dtype == torch.float32 else -700.0).exp_()
-    total = r.sum(0)
-    r.mul_(total.reciprocal())
-    return r, top + total.log()
-
-
-def _precision_factor(cov: Tensor) -> Tensor:
-    """Upper triangular U with Σ⁻¹ = U Uᵀ."""
-    L, failed = torch.linalg.cholesky_ex(cov)
-    jitter = 1e-10
-    while bool(failed.any()) and jitter < 1:  # rounding took it below zero: raise its own diagonal until it stands
-        cov = cov + jitter * torch.diag_embed(cov.diagonal(dim1=-2, dim2=-1)) * (failed > 0)[..., None, None]
-        L, failed = torch.linalg.cholesky_ex(cov)
-        jitter *= 10
-    eye = torch.eye(cov.shape[-1], dtype=cov.dtype, device=cov.device).expand_as(cov)
-    return torch.linalg.solve_triangular(L, eye, upper=False).mT
-
-
-def _seeds(z: Tensor, w: Tensor, K: int, rng: torch.Generator, spread: bool) -> Tensor:
-    """K rows drawn by weight, and (spread) by squared distance to the nearest row already drawn."""
-    u = torch.rand(K, generator=rng, dtype=z.dtype)
-    chosen = []
-    distance = torch.ones(len(z), dtype=z.dtype)
-    for k in range(K):
-        mass = (w * distance).cumsum(0)
-        if not mass[-1] > 0:  # fewer distinct rows than components
-            mass = w.cumsum(0)
-        i = int(torch.searchsorted(mass, u[k] * mass[-1]).clamp_max(len(z) - 1))
-        chosen.append(z[i])
-        if spread:
-            d = (z - z[i]).square().sum(1)
-            distance = d if k == 0 else torch.minimum(distance, d)
-    return torch.stack(chosen)
