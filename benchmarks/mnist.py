@@ -34,7 +34,7 @@ def vae(seconds: float) -> None:
 def rbm(epochs: int) -> None:
     """Estimate by annealed importance sampling for 500 hidden units, with the temperatures doubled, forward and back."""
     data = genus.data.load("mnist", binarize="sample")
-    model = RBM(500, n_annealing=10000, trainer=Trainer(epochs=epochs, batch_size=100), random_state=0)
+    model = RBM(500, k=(1, 5), n_annealing=10000, trainer=Trainer(epochs=epochs, batch_size=100), random_state=0)
     begun = time.perf_counter()
     model.fit(data.train)
     print(f"RBM 784-500: {epochs} epochs in {time.perf_counter() - begun:.0f} s")

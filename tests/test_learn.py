@@ -22,7 +22,7 @@ from torch import nn
 
 import genus
 import genus.trainer
-from genus import MLP, Trainer, rows
+from genus import MLP, Trainer, learn, rows
 from genus.checkpoint import everything
 from genus.learn import Data, Descent, DivergenceError, Rows, descend, time_limit
 from genus.trainer import BASE
@@ -669,6 +669,20 @@ def test_time_limit_stops_em() -> None:
     with time_limit(0.2):
         model = Slow(max_iter=10_000, random_state=0).fit(X)
     assert 2 < model.n_iter_ < 20 and not model.converged_
+
+
+def test_bfloat16_is_chosen_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wide(Slope):
+        network_bound = True
+
+    def dtype(native: bool, large: int, kind: type[Slope] = Wide, **settings: Any) -> torch.dtype:
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
+        monkeypatch.setattr(learn, "LARGE_STEP", large)
+        return kind(trainer=Trainer(epochs=1, **settings), random_state=0).fit(X).log[0]["dtype"]
+
+    assert dtype(True, 150) is torch.bfloat16  # 25 rows x 6 parameters
+    assert dtype(True, 151) is dtype(False, 150) is dtype(True, 150, Slope) is torch.float32
+    assert dtype(True, 150, precision="float32") is torch.float32
 
 
 def test_precision() -> None:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Data", "DivergenceError", "Rows", "Trainer", "accumulate", "descend", "generator", "solve", "time_limit"]
 
-SMALL_STEP = 20_000_000  # rows × parameters
+SMALL_STEP = 20_000_000  # rows × parameters: below it, one thread
+LARGE_STEP = 200_000_000  # above it, bfloat16 where the processor has it
 
 Objective = Callable[..., "Tensor | float | None"]
 
@@ -183,13 +184,22 @@ class Descent:
         steps = int(self.t.epochs or 1) * self.batches
         self.total_steps = min(steps, self.t.max_steps or steps)
         self.device = next(iter(self.weights.values())).device
-        self.dtype = PRECISIONS[self.t.precision or "float32"]
+        self.dtype = PRECISIONS[self.t.precision or self.precision()]
         self.scaler = torch.amp.GradScaler(self.device.type) if self.dtype is torch.float16 else None
 
     def threads(self) -> int | None:
         """One thread where a step is too small to share (the others would only wait), else torch's own number."""
-        work = self.batch_size * sum(p.numel() for p in self.weights.values())
-        return self.t.threads or (1 if work < SMALL_STEP else None)
+        return self.t.threads or (1 if self.work() < SMALL_STEP else None)
+
+    def work(self) -> int:
+        """Rows × parameters of a step."""
+        return self.batch_size * sum(p.numel() for p in self.weights.values())
+
+    def precision(self) -> str:
+        """bfloat16 for networks large enough to gain by it, on devices that compute in it natively; else float32."""
+        native = torch.cpu._is_avx512_bf16_supported if self.device.type == "cpu" else torch.cuda.is_bf16_supported
+        pays = self.model.network_bound and self.work() >= LARGE_STEP
+        return "bfloat16" if pays and self.device.type in ("cpu", "cuda") and native() else "float32"
 
     # -------------------------------------------------------------- the loop
 
@@ -263,6 +273,7 @@ class Descent:
     def one_step(self, batch: tuple[Tensor, ...]) -> float | Tensor | None:
         """Every player's step on one batch; the sum of the losses, or None when they have left the finite numbers."""
         rate, on_cpu = self.rate(), self.device.type == "cpu"
+        self.model.spent = self.fraction()
         game = iter(self.losses(*batch))
         value: float | Tensor = 0.0
         while True:
@@ -311,11 +322,13 @@ class Descent:
 
     def rate(self) -> float:
         """The learning rate of this step: warm-up, schedule and the halvings after a divergence."""
-        fraction = self.step / self.total_steps
-        if self.max_time < math.inf:
-            fraction = min(1.0, max(fraction, self.clock() / self.max_time))
         warm = min(1.0, (self.step + 1) / self.t.warmup) if self.t.warmup else 1.0
-        return float(self.t.lr or 0) * self.lr_scale * warm * SCHEDULES[self.t.schedule or "constant"](fraction)
+        return float(self.t.lr or 0) * self.lr_scale * warm * SCHEDULES[self.t.schedule or "constant"](self.fraction())
+
+    def fraction(self) -> float:
+        """The share of the budget that is spent."""
+        fraction = self.step / self.total_steps
+        return min(1.0, max(fraction, self.clock() / self.max_time)) if self.max_time < math.inf else fraction
 
     def clock(self) -> float:
         """Seconds spent in this descent, earlier sessions included."""

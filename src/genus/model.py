@@ -59,10 +59,12 @@ class Model(nn.Module, BaseEstimator):
     learned_shapes: ClassVar[tuple[str, ...]] = ()  # buffers whose shape is learned, not built
     frozen: ClassVar[tuple[str, ...]] = ()  # parameters that no gradient moves
     chunk = 4096  # rows a verb takes at a time
+    network_bound: ClassVar[bool] = False  # do networks take most of a step, so that bfloat16 may pay?
 
     random_state: Any
     space_: Space
     rng: torch.Generator  # while it learns
+    spent: float  # share of the budget behind it, while it descends
     history_: list[dict[str, Any]]
     n_steps_: int
     n_iter_: int
@@ -179,7 +181,8 @@ class Model(nn.Module, BaseEstimator):
         self.eval()
         self._lend(None)
         del self.rng
-        self.__dict__.pop("training", None)
+        for name in ("spent", "training"):
+            self.__dict__.pop(name, None)
 
     def _lend(self, rng: torch.Generator | None) -> None:
         """Give the model, and layers that draw while training, a random stream."""

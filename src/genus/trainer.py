@@ -28,7 +28,8 @@ class Trainer(Settings):
         which is what is validated and kept.
     validation: share of the rows held out, 0 to 1 (0.1 where ``patience`` is set). patience: epochs without
         progress on them before stopping.
-    device: ``cpu``, ``cuda``, …; precision: ``float32``, ``bfloat16`` or ``float16`` autocast;
+    device: ``cpu``, ``cuda``, …; precision: ``float32``, ``bfloat16`` or ``float16`` autocast (None: bfloat16 for
+        large networks on a device that computes in it natively);
         compile: pass the networks through torch.compile; threads: of the processor, while training.
     checkpoint: file that holds the whole state of training, rewritten every ``checkpoint_every`` seconds
         and at the end; ``fit(X, resume=True)`` goes on from it bit for bit.
@@ -128,7 +129,6 @@ BASE = Trainer(
     weight_decay=0.0,
     schedule="cosine",
     warmup=0,
-    precision="float32",
     compile=False,
     checkpoint_every=30.0,
 )

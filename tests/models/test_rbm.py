@@ -223,6 +223,16 @@ def test_encoding_does_not_depend_on_the_neighbours() -> None:
 # ---------------------------------------------------------------------- learning
 
 
+def test_a_pair_of_k_grows_from_the_first_to_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep, taken = RBM._sweep, []
+    monkeypatch.setattr(RBM, "_sweep", lambda self, p, k: taken.append(k) or sweep(self, p, k))
+    m = RBM(3, k=(1, 5), trainer=Trainer(epochs=4, batch_size=50), random_state=0).fit(patterns(100))
+    assert taken == [1, 2, 2, 2, 3, 4, 4, 4]  # round(1 + 4 i/8)
+    assert not hasattr(m, "spent")
+    twice = RBM(3, k=(3, 3), trainer=Trainer(epochs=2), random_state=0).fit(patterns(100))
+    assert torch.equal(twice.W_, RBM(3, k=3, trainer=Trainer(epochs=2), random_state=0).fit(patterns(100)).W_)
+
+
 @pytest.mark.parametrize("method", ["pcd", "cd"])
 @pytest.mark.parametrize("centred", [True, False])
 @pytest.mark.parametrize("kind", SPACES)
@@ -346,7 +356,17 @@ def test_a_persistent_chain_goes_on_after_a_break(tmp_path: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "argument", [{"n_hidden": 0}, {"k": 0}, {"method": "sm"}, {"tracking": 2.0}, {"visible": "poisson"}, {"burn_in": 0}]
+    "argument",
+    [
+        {"n_hidden": 0},
+        {"k": 0},
+        {"k": (1, 0)},
+        {"k": (1, 2, 3)},
+        {"method": "sm"},
+        {"tracking": 2.0},
+        {"visible": "poisson"},
+        {"burn_in": 0},
+    ],
 )
 def test_arguments_that_make_no_sense(argument: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(argument))):

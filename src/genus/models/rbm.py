@@ -46,7 +46,8 @@ class RBM(Model):
     n_hidden: H ≥ 1.
     visible: ``bernoulli``, ``categorical``, ``gaussian``, or ``auto``: by the kind of each cell (ordered levels
         up to 64 by their own softmax; more are dequantised and take Gaussian units).
-    method: ``pcd`` (persistent chain) or ``cd`` (chain started at the data); k: Gibbs steps a gradient.
+    method: ``pcd`` (persistent chain) or ``cd`` (chain started at the data); k: Gibbs steps a gradient; a pair:
+        at the beginning and at the end, growing evenly, for chains that mix ever more slowly.
     n_chains: persistent chains; None: the batch size.
     centred: subtract μ and λ (False: the plain parametrisation).
     tracking: share by which λ follows the batch's mean hidden activity.
@@ -70,7 +71,7 @@ class RBM(Model):
         n_hidden: int = 128,
         visible: str = "auto",
         method: str = "pcd",
-        k: int = 1,
+        k: int | tuple[int, int] = 1,
         n_chains: int | None = None,
         centred: bool = True,
         tracking: float = 0.01,
@@ -101,7 +102,7 @@ class RBM(Model):
                 self._chain = torch.sigmoid(self._inputs(v))
             elif len(self._chain) != (self.n_chains or self._batch):
                 self._chain = torch.sigmoid(self.c_).repeat(self.n_chains or self._batch, 1)
-            fantasy = self._sweep(self._chain, self.k)
+            fantasy = self._sweep(self._chain, self._steps())
         both = torch.cat([v, fantasy])
         hidden, h = _hidden_term(torch.addmm(self.c_, self.units_.phi(both) - self.mu_, self.W_), self.lambda_)
         minus_f = self.units_.bias(both, self.b_) + hidden + self.c_ @ self.lambda_
@@ -113,6 +114,13 @@ class RBM(Model):
                 move = self.tracking * (h[: len(v)].mean(0) - self.lambda_)
                 self.lambda_ += move
                 self.units_.absorb_(self.b_, self.W_ @ move)
+
+    def _steps(self) -> int:
+        """Gibbs steps of this gradient."""
+        if isinstance(self.k, int | np.integer):
+            return int(self.k)
+        first, last = self.k
+        return round(first + (last - first) * self.spent)
 
     def free_energy(self, x: Tensor) -> Tensor:
         """F of rows of codes x, (n, *shape) → (n,), with Σ_v e^{−F(v)} = Z; dequantised cells at their centre."""
@@ -148,10 +156,12 @@ class RBM(Model):
     # ------------------------------------------------------------------ construction
 
     def build(self, space: Space) -> None:
-        for name in ("n_hidden", "k", "n_annealing", "burn_in"):
-            value = getattr(self, name)
-            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name}={value!r}: a positive whole number is needed")
+        for name in ("n_hidden", "n_annealing", "burn_in"):
+            if not _positive(getattr(self, name)):
+                raise ValueError(f"{name}={getattr(self, name)!r}: a positive whole number is needed")
+        pair = isinstance(self.k, tuple | list) and len(self.k) == 2 and all(map(_positive, self.k))
+        if not pair and not _positive(self.k):
+            raise ValueError(f"k={self.k!r}: a positive whole number of Gibbs steps is needed, or a pair of them")
         if self.method not in ("pcd", "cd"):
             raise ValueError(f"method={self.method!r} is unknown: choose pcd or cd")
         if not 0 <= self.tracking <= 1:
@@ -354,6 +364,10 @@ class RBM(Model):
 
     def _decode(self, z: Tensor) -> Tensor:
         return self.units_.leave(self.units_.mean(self.b_, (z - self.lambda_) @ self.W_.T), whole=False)
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 1)
 
 
 def flip(p: Tensor, rng: torch.Generator) -> Tensor:

@@ -46,6 +46,7 @@ class VAE(Model):
 
     allow_nan = True
     learned_by = "gradient of a bound"
+    network_bound = True
 
     offset_: Tensor
     shift_: Tensor
