@@ -18,7 +18,7 @@ from scipy.sparse import csr_matrix
 from scipy.special import logsumexp
 from sklearn.base import clone
 
-from genus import MLP, RBM, VAE, Conv, DensityModel, Gaussian, GaussianMixture, IndependentHistogram, LowerBound, Trainer
+from genus import MLP, RBM, VAE, BayesianGaussianMixture, Conv, DensityModel, Gaussian, GaussianMixture, IndependentHistogram, LowerBound, Trainer
 
 KINDS = ("binary", "ordinal", "categorical", "continuous", "mixed")
 
@@ -220,6 +220,10 @@ def mixture(covariance: str) -> Callable[[], GaussianMixture]:
     return lambda: GaussianMixture(3, covariance, random_state=0)
 
 
+def bayesian(**args: Any) -> Callable[[], BayesianGaussianMixture]:
+    return lambda: BayesianGaussianMixture(3, random_state=0, **args)
+
+
 ROWS = [
     Row("histogram", lambda: IndependentHistogram(random_state=0), independent=True),
     Row("gaussian", lambda: Gaussian(random_state=0), digits=Gaussian),
@@ -227,6 +231,9 @@ ROWS = [
     Row("mixture-tied", mixture("tied")),
     Row("mixture-diag", mixture("diag")),
     Row("mixture-spherical", mixture("spherical")),
+    Row("bayesian-mixture", bayesian(), digits=lambda: BayesianGaussianMixture(5, max_iter=20)),
+    Row("bayesian-mixture-diag", bayesian(covariance="diag", weights="dirichlet-process")),
+    Row("bayesian-mixture-svi", bayesian(inference="svi", batch_size=40)),
     Row("rbm", rbm(), chain=True, digits=lambda: RBM(12, trainer=DIGITS.replace(epochs=8))),
     Row("rbm-cd", rbm(method="cd", k=2, centred=False), chain=True),
     Row("rbm-ais", rbm(n_hidden=24), ("ordinal", "categorical", "continuous", "mixed"), chain=True),  # too many units to enumerate

@@ -7,11 +7,14 @@ from genus.learn import Trainer
 from genus.likelihood import Estimate, Exact, LogProb, LowerBound
 from genus.model import CapabilityError, Model
 from genus.models.baseline import IndependentHistogram
+from genus.models.bayesian_mixture import BayesianGaussianMixture
 from genus.models.gaussian import Gaussian
+from genus.models.linear import BayesianLinearRegression, GaussianBasis, Identity, Polynomial
 from genus.models.mixture import GaussianMixture
 from genus.models.rbm import RBM
 from genus.models.vae import VAE
 from genus.networks import MLP, Conv, ResNet
+from genus.predictor import Predictor
 from genus.space import Space
 from genus.store import load
 
@@ -21,17 +24,23 @@ __all__ = [
     "MLP",
     "RBM",
     "VAE",
+    "BayesianGaussianMixture",
+    "BayesianLinearRegression",
     "CapabilityError",
     "Conv",
     "DensityModel",
     "Estimate",
     "Exact",
     "Gaussian",
+    "GaussianBasis",
     "GaussianMixture",
+    "Identity",
     "IndependentHistogram",
     "LogProb",
     "LowerBound",
     "Model",
+    "Polynomial",
+    "Predictor",
     "ResNet",
     "Space",
     "Trainer",

@@ -93,6 +93,32 @@ def full_covariances(cov: Tensor, kind: str, K: int, d: int) -> Tensor:
     return torch.diag_embed(cov) if kind != "full" else cov
 
 
+def log_joint(plan: LogJoint, x1: Tensor) -> Tensor:
+    """log ρ of every row x1 = (1, y − shift) and component, (K, n); NaN entries integrated out."""
+    missing = torch.isnan(x1).any(1)
+    if not missing.any():
+        return plan.log_joint(x1)
+    K, d = plan.means.shape
+    part, cov = x1[missing][:, 1:].double(), full_covariances(plan.cov, plan.kind, K, d)
+    values = part.new_empty(K, len(part))
+    for index, real, o in by_pattern(part, patterns_at_once(K, d)):
+        log_p, _, _ = conditional(part[index], o, plan.means, cov)
+        values[:, index[real]] = (log_p + plan.log_weights[:, None]).permute(1, 0, 2)[:, real]
+    out = part.new_empty(K, len(x1))
+    out[:, missing] = values
+    if not missing.all():
+        out[:, ~missing] = plan.log_joint(x1[~missing]).double()
+    return out
+
+
+def log_student(q: Tensor, half_log_det: Tensor, f: Tensor | None, d: Tensor | int) -> Tensor:
+    """log of Student's t in d dimensions at squared distance q, f degrees of freedom; None: the Gaussian."""
+    if f is None:
+        return -0.5 * (q + d * LOG_2PI) - half_log_det
+    log_norm = torch.lgamma((f + d) / 2) - torch.lgamma(f / 2) - 0.5 * d * torch.log(f * math.pi) - half_log_det
+    return log_norm - 0.5 * (f + d) * torch.log1p(q / f)
+
+
 def responsibilities_(log_joint: Tensor) -> tuple[Tensor, Tensor]:
     """(K, n) log ρ → (r, log Σ_k ρ), in place; exp is kept from underflow, where it is ten times slower."""
     top = log_joint.amax(0)

@@ -47,6 +47,13 @@ def conditional(y: Tensor, o: Tensor, mean: Tensor, cov: Tensor) -> tuple[Tensor
     y (P, R, d) rows of P patterns o (P, d); mean (K, d), cov (K, d, d). Returns (P, K, R), (P, K, R, d) and
     (P, K, d, d); rows and columns of C at observed entries are 0.
     """
+    q, half_log_det, filled, C = observed_part(y, o, mean, cov)
+    log_p = -0.5 * (q + o.sum(1)[:, None, None] * LOG_2PI) - half_log_det[..., None]
+    return log_p, filled, C
+
+
+def observed_part(y: Tensor, o: Tensor, mean: Tensor, cov: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(x_o − μ_o)ᵀ Σ_oo⁻¹ (x_o − μ_o) (P, K, R), ½ log |Σ_oo| (P, K), and the last two of :func:`conditional`."""
     f = o.to(y.dtype)
     both = f[:, None, :, None] * f[:, None, None, :]
     eye = torch.diag_embed(1 - f)[:, None]
@@ -54,12 +61,11 @@ def conditional(y: Tensor, o: Tensor, mean: Tensor, cov: Tensor) -> tuple[Tensor
     y = torch.nan_to_num(y)  # padding too
     r = (y[:, None] - mean[:, None]) * f[:, None, None]
     t = torch.linalg.solve_triangular(L, r.mT, upper=False)
-    log_p = -0.5 * (t.square().sum(2) + f.sum(1)[:, None, None] * LOG_2PI) - L.diagonal(dim1=2, dim2=3).log().sum(2)[..., None]
     across = cov * (1 - f)[:, None, :, None] * f[:, None, None, :]  # Σ_mo in place
     s = torch.linalg.solve_triangular(L, across.mT, upper=False)
     filled = torch.where(o[:, None, None], y[:, None], mean[:, None] + t.mT @ s)
     C = cov * (1 - f)[:, None, :, None] * (1 - f)[:, None, None, :] - s.mT @ s
-    return log_p, filled, C
+    return t.square().sum(2), L.diagonal(dim1=2, dim2=3).log().sum(2), filled, C
 
 
 def factor(C: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from genus.density import DensityModel
 from genus.learn import Data, solve
 from genus.likelihood import row_hash
 from genus.model import seed_of
-from genus.models.components import LogJoint, full_covariances, k_means, patterns_at_once, statistics
+from genus.models.components import LogJoint, full_covariances, k_means, log_joint, patterns_at_once, statistics
 from genus.models.gaussian import by_pattern, conditional, factor, variance_floor
 from genus.rows import Rows, generator
 from genus.space import Space
@@ -337,18 +337,7 @@ class GaussianMixture(DensityModel):
 
     def _joint(self, y: Tensor) -> Tensor:
         """log π_k + log N(y | k), (K, n); NaN entries integrated out."""
-        missing = torch.isnan(y).any(1)
-        out = y.new_empty(len(self.means_), len(y))
-        if not missing.all():
-            out[:, ~missing] = self._new_plan(torch.float64).log_joint(self._with_ones(y[~missing]))
-        if missing.any():
-            part = y[missing]
-            values = part.new_empty(len(self.means_), len(part))
-            for index, real, o in by_pattern(part, patterns_at_once(*self.means_.shape)):
-                log_p, _, _ = conditional(part[index], o, self.means_, self._full_covariances())
-                values[:, index[real]] = (log_p + torch.log(self.weights_)[:, None]).permute(1, 0, 2)[:, real]
-            out[:, missing] = values
-        return out
+        return log_joint(self._new_plan(torch.float64), self._with_ones(y))
 
     def log_density(self, y: Tensor) -> Tensor:
         """log Σ_k π_k N(y | μ_k, Σ_k)."""
