@@ -18,7 +18,19 @@ from scipy.sparse import csr_matrix
 from scipy.special import logsumexp
 from sklearn.base import clone
 
-from genus import MLP, RBM, VAE, BayesianGaussianMixture, Conv, DensityModel, Gaussian, GaussianMixture, IndependentHistogram, LowerBound, Trainer
+from genus import (
+    MLP,
+    RBM,
+    VAE,
+    BayesianGaussianMixture,
+    Conv,
+    DensityModel,
+    Gaussian,
+    GaussianMixture,
+    IndependentHistogram,
+    LowerBound,
+    Trainer,
+)
 
 KINDS = ("binary", "ordinal", "categorical", "continuous", "mixed")
 
