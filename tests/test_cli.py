@@ -259,10 +259,14 @@ def test_score_every_row_and_the_lowest(here: Path, run):
 
 def test_complete_fills_what_is_missing_and_nothing_else(here: Path, run):
     frame = pd.read_csv(here / "holes.csv")
-    frame.loc[0, "b"] = 0.5  # a column that holds no value at all is dropped by the reader
-    frame.to_csv(here / "some.csv", index=False)
+    assert frame["b"].isna().all()
+    whole, _ = run("complete", "wine", "holes.csv")
+    assert not pd.read_csv(io.StringIO(whole)).isna().any().any()
+    frame.loc[0, "b"] = 0.5
+    frame.assign(note="kept", nothing=np.nan).to_csv(here / "some.csv", index=False)
     out, _ = run("complete", "wine", "some.csv")
     filled = pd.read_csv(io.StringIO(out))
+    assert (filled.pop("note") == "kept").all() and filled.pop("nothing").isna().all()  # what the model does not know
     assert not filled.isna().any().any() and filled["b"][0] == 0.5
     assert np.allclose(filled["a"], frame["a"]) and (filled["colour"] == frame["colour"]).all()
     assert np.abs(filled["b"] - filled["a"])[1:].max() < 1  # b is a, nearly

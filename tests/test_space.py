@@ -410,10 +410,24 @@ def test_grey_is_binary_only_where_it_is_asked_for():
         space.encode(X * 3, fractional=True)
 
 
+@pytest.mark.parametrize("zone", [None, "Europe/Paris"])
+@pytest.mark.parametrize(("unit", "kind"), [("D", "ordinal"), ("7h", "continuous"), ("400D", "categorical")])
+def test_dates_are_days(zone: str | None, unit: str, kind: str) -> None:
+    n = 15 if kind == "categorical" else 40
+    X = pd.DataFrame({"when": pd.date_range("1969-12-20", periods=n, freq=unit, tz=zone), "a": np.arange(n) / 2})
+    X.loc[3, "when"] = pd.NaT
+    space = Space.of(X)
+    assert space.kinds[0] == kind and Space.from_json(json.loads(json.dumps(space.to_json()))) == space
+    codes = space.encode(X)
+    pd.testing.assert_frame_equal(space.decode(codes), X)
+    if kind == "ordinal":
+        assert codes[4, 0] == 4
+
+
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        (pd.DataFrame({"d": pd.to_datetime(["2020-01-01"])}), "column 'd' holds dates"),
+        (pd.DataFrame({"d": pd.to_timedelta(["1D"])}), "column 'd' holds durations"),
         (pd.DataFrame({"c": [None, None]}), "column 'c' has no observed value"),
         (pd.DataFrame({"c": pd.Categorical([None], categories=["a"])}), "column 'c' has no observed value"),
         (pd.DataFrame({"c": [1.0, np.inf]}), r"column 'c' contains inf \(row 1\)"),

@@ -230,7 +230,7 @@ def score(args: list[str]) -> int:
 
     model = _open(said.run)
     _needs(model, "log_prob")
-    found = model.log_prob(_load(said).X)
+    found = model.log_prob(_rows_for(model, said)[0])
     stderr = np.broadcast_to(found.stderr, (len(found),))
     order = range(len(found)) if said.lowest is None else np.argsort(found.nats, kind="stable")[: said.lowest].tolist()
     values = [(i, float(found.nats[i]), float(stderr[i]), float(found.bits_per_dim[i])) for i in order]
@@ -260,7 +260,13 @@ def complete(args: list[str]) -> int:
     if said.out:
         check_ending(said.out, model.space_)
     _needs(model, "complete")
-    _hand_over(model.complete(_load(said).X, random_state=said.random_state), model, said)
+    rows, whole = _rows_for(model, said)
+    filled = model.complete(rows, random_state=said.random_state)
+    if whole is not None:  # columns that the model was not fitted on go through as they are
+        for name in filled.columns:
+            whole[name] = filled[name].to_numpy()
+        filled = whole
+    _hand_over(filled, model, said)
     return 0
 
 
@@ -477,6 +483,20 @@ def _load(said: Any) -> Any:
     import genus.data
 
     return genus.data.load(said.data if "data" in said else said.file, binarize=said.binarize)
+
+
+def _rows_for(model: Model, said: Any) -> tuple[Any, Any]:
+    """The rows of a file; and, of a table, all that stands in it: columns the model does not know, and empty ones."""
+    from genus import data
+
+    path, names = Path(said.file), [c.name for c in model.space_.columns]
+    if not names or not path.is_file() or path.suffix.lower() not in (".csv", ".tsv", ".txt"):
+        return _load(said).X, None
+    whole = data.read_csv(path)
+    absent = [n for n in names if n not in whole.columns]
+    if absent:
+        raise ValueError(f"{path} lacks the column {absent[0]!r} that the model was fitted on")
+    return whole[names], whole
 
 
 def _part(rows: Any, name: str) -> Any:

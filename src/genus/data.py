@@ -449,10 +449,35 @@ def _image_folder(folder: Path) -> Data:
 MISSING = ("?", "-", "--", ".")  # beside pandas's own: empty, NA, NaN, null, None …
 THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?|[+-]?\d+(\.\d+)?")
 DECIMAL_COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?")
+ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?)?")
 
 
 def _csv(path: Path) -> Data:
-    """A table of text: separator, header, decimal comma and missing cells are guessed; what was dropped is said in a warning."""
+    """The table of a text file, without the columns that say nothing of the others, which a warning names."""
+    df = read_csv(path)
+    dropped = {c: why for c in df if (why := _useless(df[c], c))} if df.columns.is_unique else {}
+    if dropped:
+        warnings.warn(f"{path}: left out {', '.join(f'{c!r} ({why})' for c, why in dropped.items())}", stacklevel=2)
+        df = df.drop(columns=list(dropped))
+    if not len(df.columns):
+        raise ValueError(f"{path} has no column to learn from: {', '.join(f'{c!r} is {why}' for c, why in dropped.items())}")
+    return _named(path, df)
+
+
+def _useless(s: pd.Series, name: Any) -> str:
+    """Why a column of a file cannot be learned from: it is empty, counts the rows, or names them."""
+    if s.isna().all():
+        return "empty"
+    if str(name).casefold() in ("unnamed: 0", "id", "index", "row") and _counts(s):
+        return "a mere row number"
+    seen = s.dropna()
+    if s.dtype in (object, "str", "string") and len(seen) > 50 and (n := seen.nunique()) > len(seen) / 2:
+        return f"{n} different words in {len(seen)} rows, an identifier or free text"
+    return ""
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """All columns of a table of text: separator, header, decimal comma, dates and missing cells are guessed."""
     whole = _text(path)
     text = whole.lstrip("\r\n")
     lines = [line for line in text.splitlines()[:50] if line.strip()]
@@ -483,17 +508,9 @@ def _csv(path: Path) -> Data:
     if len(df) == 0:
         raise ValueError(f"{path} has a header but no rows")
     df.columns = pd.Index([c.strip() if isinstance(c, str) else c for c in df.columns])
-    dropped = [c for c in df.columns if df[c].isna().all()] if df.columns.is_unique else []
-    counted = df.columns[0]
-    if str(counted) == "Unnamed: 0" and counted not in dropped and _counts(df[counted]):
-        dropped.append(counted)
-    if dropped:
-        warnings.warn(f"{path}: dropped {', '.join(map(repr, dropped))}, empty or a mere row number", stacklevel=2)
-        df = df.drop(columns=dropped)
     line = whole.count("\n", 0, len(whole) - len(text)) + (2 if header else 1)
     columns = [_words(c, line, sep, path) if c.dtype in (object, "str", "string") else c for _, c in df.items()]
-    df = pd.concat(columns, axis=1)
-    return _named(path, df.reset_index(drop=True))
+    return pd.concat(columns, axis=1).reset_index(drop=True)
 
 
 def _text(path: Path) -> str:
@@ -530,7 +547,7 @@ def _counts(s: pd.Series) -> bool:
 
 
 def _words(s: pd.Series, first_line: int, sep: str, path: Path) -> pd.Series:
-    """A column of text: numbers with commas become numbers; a typing error among numbers is refused; words stay."""
+    """A column of text: numbers with commas and dates are read; a typing error among numbers is refused; words stay."""
     s = s.map(lambda v: v.strip() if isinstance(v, str) else v)
     seen = s.dropna()
     if not seen.map(lambda v: isinstance(v, str)).all():
@@ -539,6 +556,9 @@ def _words(s: pd.Series, first_line: int, sep: str, path: Path) -> pd.Series:
     fine = seen.map(lambda v: whole.fullmatch(v) is not None)
     if fine.all():
         return pd.to_numeric(s.map(lambda v: v.replace(strip, "").replace(",", ".") if isinstance(v, str) else v))
+    if len(seen) and seen.map(lambda v: ISO_DATE.fullmatch(v) is not None).all():
+        with contextlib.suppress(ValueError):
+            return pd.to_datetime(s, format="ISO8601")
     fine |= pd.to_numeric(seen, errors="coerce").notna()
     if fine.mean() > 0.9 and seen[fine].nunique() > 20:
         row = seen.index[~fine][0]

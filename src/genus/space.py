@@ -428,8 +428,12 @@ def _column(s: pd.Series, name: Any, kind: str | None) -> Column:
         c = dataclasses.replace(_infer(a, kind, place), name=name, dtype=dtype)
         real = c.kind != "continuous" or dtype == "object" or pd.api.types.is_float_dtype(s.dtype)
         return c if real else dataclasses.replace(c, dtype="float64")
-    if pd.api.types.is_datetime64_any_dtype(seen.dtype) or pd.api.types.is_timedelta64_dtype(seen.dtype):
-        raise ValueError(f"{place} holds dates: turn it into numbers (year, day of year, seconds) first")
+    if pd.api.types.is_datetime64_any_dtype(seen.dtype):
+        days = _numbers(seen, name)
+        whole = bool((days == np.floor(days)).all())
+        return dataclasses.replace(_infer(days.astype(np.int64) if whole else days, kind, place), name=name, dtype=dtype)
+    if pd.api.types.is_timedelta64_dtype(seen.dtype):
+        raise ValueError(f"{place} holds durations: turn it into numbers first, .dt.total_seconds()")
     if not seen.map(lambda v: isinstance(v, str)).all():
         other = next(v for v in seen if not isinstance(v, str))
         raise TypeError(f"{place} mixes words with {type(other).__name__}: argument must be a string or a number")
@@ -440,7 +444,10 @@ def _column(s: pd.Series, name: Any, kind: str | None) -> Column:
 
 
 def _numbers(s: pd.Series, name: Any) -> np.ndarray:
-    """The numbers of a column, missing ones as NaN."""
+    """The numbers of a column, missing ones as NaN; dates as days since 1970."""
+    if pd.api.types.is_datetime64_any_dtype(s.dtype):
+        days: np.ndarray = ((s.dt.tz_localize(None) - pd.Timestamp(0)) / pd.Timedelta(days=1)).to_numpy(dtype=np.float64)
+        return days
     if isinstance(s.dtype, np.dtype) and s.dtype.kind in "fiub":
         return s.to_numpy()
     try:
@@ -507,6 +514,13 @@ def _values(codes: np.ndarray, c: Column, dtype: str) -> np.ndarray:
 def _series(codes: np.ndarray, c: Column) -> pd.Series:
     """One column of codes in the caller's dtype; float64 when missing cells do not fit in it."""
     dtype: Any = c.dtype
+    if dtype.startswith("datetime64"):
+        days = _values(codes, dataclasses.replace(c, dtype="float64"), "float64")
+        found = pd.api.types.pandas_dtype(dtype)
+        dates = (pd.Timestamp(0) + pd.Series(pd.to_timedelta((days * 86400e6).round(), unit="us"))).dt.tz_localize(
+            getattr(found, "tz", None)
+        )
+        return dates.astype(dtype)
     if c.kind == "continuous":
         return pd.Series(codes).astype(dtype)
     nan = np.isnan(codes)
