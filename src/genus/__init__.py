@@ -8,6 +8,7 @@ from genus.likelihood import Estimate, Exact, LogProb, LowerBound
 from genus.model import CapabilityError, Model
 from genus.models.baseline import IndependentHistogram
 from genus.models.bayesian_mixture import BayesianGaussianMixture
+from genus.models.bayesnet import BayesNet
 from genus.models.gaussian import Gaussian
 from genus.models.linear import BayesianLinearRegression, GaussianBasis, Identity, Polynomial
 from genus.models.mixture import GaussianMixture
@@ -24,6 +25,7 @@ __all__ = [
     "MLP",
     "RBM",
     "VAE",
+    "BayesNet",
     "BayesianGaussianMixture",
     "BayesianLinearRegression",
     "CapabilityError",

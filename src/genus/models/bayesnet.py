@@ -1,0 +1,614 @@
+"""Bayesian networks of discrete variables (Pearl, 1988; Koller & Friedman, 2009).
+
+    p(x) = Π_j p(x_j | x_Pa(j)),  Pa(j) the parents of j in a graph without cycles, each factor a table
+    θ_j(v | pa) = (N_j(pa, v) + α) / (N_j(pa) + α r_j)          counts, and a Dirichlet(α) prior's mean
+
+Missing cells enter by expected counts (EM; Lauritzen, 1995). They are dealt with set by set: two missing cells of a row
+belong together when a table holds both, and sets that no table joins are independent given what is observed. So one small
+elimination serves all rows in which the same set is missing, and nothing larger is ever summed. A missing cell with no
+observed descendant (barren) sums to one and is left out. Columns cut into bins have p(x | bin) spread evenly over it.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.metaestimators import available_if
+from torch import Tensor
+
+from genus import elimination
+from genus.bins import Bins, cut
+from genus.learn import Data, accumulate, solve
+from genus.likelihood import Exact, LogProb
+from genus.model import Model
+from genus.progress import CtrlC
+from genus.rows import Rows, generator
+from genus.space import Space
+from genus.structure import SCORES, Counts, hill_climb, spanning_tree
+
+STRUCTURES = ("chow-liu", "hill-climb", "naive")
+ROUNDS = 3  # times a structure is learned from rows whose missing cells were drawn
+LARGEST = 1 << 27  # table entries in all: 1 GB
+
+has_target = available_if(lambda self: self.target is not None)
+
+
+@dataclass(frozen=True)
+class Net:
+    """A graph and where its tables lie: entry (pa, v) of node j is at offset_j + Σ_k pa_k stride_jk + v of one long vector."""
+
+    cards: tuple[int, ...]
+    parents: tuple[tuple[int, ...], ...]
+    order: tuple[int, ...]  # parents before children
+    children: tuple[tuple[int, ...], ...]
+    slots: Tensor  # (d, most parents), padded with strides of 0
+    strides: Tensor
+    offsets: Tensor
+    group: Tensor  # of every entry: which (j, pa) it belongs to
+
+    @classmethod
+    def of(cls, adjacency: Tensor, cards: tuple[int, ...]) -> Net:
+        d = len(cards)
+        a = adjacency.cpu().numpy()
+        parents = tuple(tuple(np.flatnonzero(a[:, j]).tolist()) for j in range(d))
+        width = max((len(p) for p in parents), default=0)
+        slots, strides = np.zeros((d, width), dtype=np.int64), np.zeros((d, width), dtype=np.int64)
+        sizes = []
+        for j, pa in enumerate(parents):
+            size = cards[j]
+            for k in reversed(range(len(pa))):
+                slots[j, k], strides[j, k] = pa[k], min(size, 2**62)
+                size *= cards[pa[k]]
+            sizes.append(size)
+        if sum(sizes) > LARGEST:
+            raise ValueError(
+                f"the tables of this structure have {sum(sizes):,} entries, more than {LARGEST:,}: pass bins=8 to join levels, "
+                "a smaller max_parents=, or a structure= with fewer edges"
+            )
+        starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
+        groups = np.repeat(cards, [s // r for s, r in zip(sizes, cards, strict=True)])
+        group = torch.repeat_interleave(torch.arange(len(groups)), torch.from_numpy(groups))
+        children = tuple(tuple(np.flatnonzero(a[j]).tolist()) for j in range(d))
+        order = tuple(ordered(parents) or ())
+        return cls(cards, parents, order, children, torch.from_numpy(slots), torch.from_numpy(strides), torch.from_numpy(starts), group)
+
+    def cells(self, codes: Tensor) -> Tensor:
+        """The entry of every node's table that a row (n, d) falls in, (n, d)."""
+        out = codes + self.offsets
+        for k in range(self.slots.shape[1]):
+            out += codes[:, self.slots[:, k]] * self.strides[:, k]
+        return out
+
+    def scope(self, j: int) -> tuple[int, ...]:
+        """The variables of node j's table, j last."""
+        return (*self.parents[j], j)
+
+    def tables(self, flat: Tensor) -> list[Tensor]:
+        """Views of the long vector: a table a node, an axis a variable."""
+        shapes = [[self.cards[v] for v in self.scope(j)] for j in range(len(self.cards))]
+        parts = flat.split([math.prod(s) for s in shapes])
+        return [t.view(s) for t, s in zip(parts, shapes, strict=True)]
+
+
+def ordered(parents: Any) -> list[int] | None:
+    """The nodes, parents before children; None where there is a cycle."""
+    waiting = [len(p) for p in parents]
+    children: list[list[int]] = [[] for _ in parents]
+    for j, pa in enumerate(parents):
+        for p in pa:
+            children[p].append(j)
+    out = [j for j, w in enumerate(waiting) if w == 0]
+    for j in out:
+        for c in children[j]:
+            waiting[c] -= 1
+            if waiting[c] == 0:
+                out.append(c)
+    return out if len(out) == len(waiting) else None
+
+
+class BayesNet(Model):
+    r"""A Bayesian network over binary, ordinal and categorical columns, p(x) = Π_j p(x_j | x_Pa(j)); everything it says is exact.
+
+    Arguments
+    ---------
+    structure: a list of edges (parent, child), by column name or number: expert knowledge; ``chow-liu``, the most likely tree;
+        ``hill-climb``, the best graph that single changes of an edge find; ``naive``, the target as the parent of all.
+    target: the column that ``predict`` tells from the others; with ``naive``, their parent.
+    pseudo_count: α ≥ 0, added to every entry of every table. 0: maximum likelihood, under which what was never seen
+        has probability 0.
+    bins: continuous columns, and ordinal ones of more levels, are cut at their quantiles into at most so many bins;
+        ``log_prob`` then is the density of the values as they were given. None: such columns are refused, or left as they are.
+    max_parents, criterion, equivalent_sample_size: of ``hill-climb``: the most parents of a node; ``bic`` or ``bdeu``, and
+        the latter's α.
+    em_iterations, tol: with missing cells, EM stops after so many iterations or when one gains less than tol nats a row.
+
+    Learned: ``edges_``, the tables (:meth:`cpt`); ``adjacency_`` (d, d), [i, j] True where i → j; ``counts_``, all N_j(pa, v),
+    one table after another. Queries: :meth:`query`, :meth:`explain`. NaN marks missing cells in fit and in every verb.
+
+    The tables of a graph that an expert drew, and those that the chain rule alone needs:
+
+    >>> import itertools, pandas as pd
+    >>> states = {"age": 3, "gender": 2, "marital": 2, "salary": 3, "label": 2}
+    >>> X = pd.DataFrame(itertools.product(*map(range, states.values())), columns=list(states)).astype("category")
+    >>> chain = BayesNet(list(itertools.combinations(states, 2))).fit(X)
+    >>> expert = BayesNet([("age", "salary"), ("marital", "salary"), ("salary", "label"), ("gender", "label")]).fit(X)
+    >>> chain.n_parameters(), expert.n_parameters()
+    (138, 37)
+    >>> chain.n_parameters(free=True), expert.n_parameters(free=True)
+    (71, 22)
+    """
+
+    allow_nan = True
+    learned_by = "counting; EM where cells are missing"
+    learned_shapes = ("counts_", "cuts_")
+
+    adjacency_: Tensor
+    counts_: Tensor
+    cuts_: Tensor
+    tails_: Tensor
+    _net: Net | None
+    _log_theta: Tensor | None
+
+    def __init__(
+        self,
+        structure: Any = "hill-climb",
+        target: str | int | None = None,
+        pseudo_count: float = 1.0,
+        bins: int | None = None,
+        max_parents: int = 4,
+        criterion: str = "bic",
+        equivalent_sample_size: float = 10.0,
+        em_iterations: int = 100,
+        tol: float = 1e-4,
+        random_state: Any = None,
+    ) -> None:
+        self.structure = structure
+        self.target = target
+        self.pseudo_count = pseudo_count
+        self.bins = bins
+        self.max_parents = max_parents
+        self.criterion = criterion
+        self.equivalent_sample_size = equivalent_sample_size
+        self.em_iterations = em_iterations
+        self.tol = tol
+        self.random_state = random_state
+
+    # ------------------------------------------------------------------ what it is made of
+
+    def build(self, space: Space) -> None:
+        if not self.pseudo_count >= 0:
+            raise ValueError(f"pseudo_count={self.pseudo_count!r}: a number of at least 0 is needed")
+        for name, least in (("max_parents", 0), ("em_iterations", 1), ("tol", 0), ("equivalent_sample_size", 1e-300)):
+            if not getattr(self, name) >= least:
+                raise ValueError(f"{name}={getattr(self, name)!r}: a number of at least {least:g} is needed")
+        if self.criterion not in SCORES:
+            raise ValueError(f"criterion={self.criterion!r} is unknown: choose from {', '.join(SCORES)}")
+        if isinstance(self.structure, str) and self.structure not in STRUCTURES:
+            raise ValueError(f"structure={self.structure!r} is unknown: choose from {', '.join(STRUCTURES)}, or pass a list of edges")
+        if isinstance(self.structure, str) and self.structure == "naive" and self.target is None:
+            raise ValueError("structure='naive' needs target=, the column that is the parent of all others")
+        kw: dict[str, Any] = {"dtype": torch.float64}
+        self.register_buffer("adjacency_", torch.zeros(space.dim, space.dim, dtype=torch.bool))
+        self.register_buffer("counts_", torch.zeros(0, **kw))
+        self.register_buffer("cuts_", torch.zeros(space.dim, 0, **kw))
+        self.register_buffer("tails_", torch.zeros(space.dim, **kw))
+        self._net = self._log_theta = None
+
+    def _bins(self) -> Bins:
+        return Bins(self.cuts_, self.tails_, self.space_.cardinality)
+
+    def net(self) -> Net:
+        """The graph, in the form that the computations want."""
+        if self._net is None:
+            self._net = Net.of(self.adjacency_, self._bins().cards)
+        return self._net
+
+    def log_theta(self) -> Tensor:
+        """log θ of every entry of every table, one after another, as ``counts_``."""
+        if self._log_theta is None:
+            group = self.net().group
+            n = self.counts_ + self.pseudo_count
+            total = torch.zeros(int(group[-1]) + 1, dtype=n.dtype).index_add_(0, group, n)[group]
+            size = torch.bincount(group)[group]
+            self._log_theta = torch.where(total > 0, n / total, 1.0 / size).log()
+        return self._log_theta
+
+    def _factors(self, which: Any = None) -> list[elimination.Factor]:
+        net = self.net()
+        tables = net.tables(self.log_theta().exp())
+        return [(net.scope(j), tables[j]) for j in (range(len(tables)) if which is None else which)]
+
+    def _place(self, name: Any) -> int:
+        """The number of a column given by name or number."""
+        names = [c.name for c in self.space_.columns]
+        if name in names:
+            return names.index(name)
+        if isinstance(name, int | np.integer) and not isinstance(name, bool) and 0 <= name < self.space_.dim:
+            return int(name)
+        known = ", ".join(map(repr, names[:10])) + (" …" if len(names) > 10 else "") if names else f"0 … {self.space_.dim - 1}"
+        raise ValueError(f"there is no column {name!r}: choose from {known}")
+
+    def _name(self, j: int) -> Any:
+        return self.space_.columns[j].name if self.space_.columns else j
+
+    @property
+    def edges_(self) -> list[tuple[Any, Any]]:
+        """(parent, child) of every edge, by column name, or number where columns have none."""
+        self._check_fitted()
+        return [(self._name(p), self._name(c)) for p, c in self.adjacency_.nonzero().tolist()]
+
+    # ------------------------------------------------------------------ structure
+
+    def _connect(self, edges: Any) -> None:
+        """Take a structure, with counts of 0. Raises ValueError where it has a cycle."""
+        adjacency = torch.zeros_like(self.adjacency_)
+        for p, c in edges:
+            adjacency[p, c] = True
+        if ordered([pa.nonzero()[:, 0].tolist() for pa in adjacency.T]) is None:
+            raise ValueError("structure= has a cycle: the edges must lead from causes to effects and never back; drop or turn one of them")
+        self.adjacency_, self._net, self._log_theta = adjacency, None, None
+        self.counts_ = torch.zeros(len(self.net().group), dtype=torch.float64)
+
+    def _search(self, codes: Tensor, data: Data) -> list[tuple[int, int]]:
+        """The edges of a structure that is learned from whole rows."""
+        root = 0 if self.target is None else self._place(self.target)
+        cards = self._bins().cards
+        if self.structure == "chow-liu":
+            return spanning_tree(Counts(codes, cards, merge=False).mutual_information().numpy(), root)
+        with CtrlC() as ctrl_c:
+            go_on = lambda: not ctrl_c.hit and data.time_left() > 0  # noqa: E731
+            edges = hill_climb(Counts(codes, cards), self.criterion, self.equivalent_sample_size, self.max_parents, go_on=go_on)
+            if ctrl_c.hit:
+                self.interrupted_ = True
+        return edges
+
+    def _given_edges(self) -> list[tuple[int, int]]:
+        try:
+            pairs = [(p, c) for p, c in self.structure]
+        except (TypeError, ValueError):
+            raise ValueError(f"structure={self.structure!r}: pass {', '.join(STRUCTURES)} or a list of edges (parent, child)") from None
+        return [(self._place(p), self._place(c)) for p, c in pairs]
+
+    def _learn_structure(self, codes: Tensor, data: Data) -> None:
+        """A structure that is learned; from rows whose missing cells were drawn, a few times, where there are any."""
+        missing = bool((codes < 0).any())
+        if missing:
+            self._connect([])
+            self.maximise(accumulate(self, data.rows))
+        for _ in range(ROUNDS if missing else 1):
+            filled = self._filled(codes.clone(), self.rng) if missing else codes
+            self._connect(self._search(filled, data))
+            if missing:
+                self.maximise({"counts": self._count(filled)})
+
+    @torch.no_grad()
+    def learn(self, data: Data) -> None:
+        x = data.rows.take(slice(None), self.rng)[0].flatten(1)
+        resumed = len(self.counts_) > 0
+        if not resumed:
+            self.cuts_, self.tails_ = cut(x, self.space_, self.bins)
+        codes = self._bins().encode(x)
+        inner = dataclasses.replace(data, rows=Rows(codes))
+        if not resumed:
+            if not isinstance(self.structure, str):
+                self._connect(self._given_edges())
+            elif self.structure == "naive":
+                t = self._place(self.target)
+                self._connect((t, j) for j in range(codes.shape[1]) if j != t)
+            else:
+                self._learn_structure(codes, inner)
+        if not bool((codes < 0).any()):
+            self.maximise({"counts": self._count(codes)})
+            return
+        done = solve(self, inner, max_iter=self.em_iterations, tol=self.tol, start=getattr(self, "n_iter_", 0))
+        if not done and not hasattr(self, "interrupted_"):
+            text = f"EM stopped after em_iterations={self.em_iterations} without converging to tol={self.tol}: allow more"
+            warnings.warn(text, ConvergenceWarning, stacklevel=4)
+
+    def _go_on_from(self, source: Model) -> None:
+        for name in self.learned_shapes:  # of another shape than build's
+            setattr(self, name, getattr(source, name).clone())
+        super()._go_on_from(source)
+
+    def _count(self, codes: Tensor) -> Tensor:
+        """N of whole rows, an entry for each of every table."""
+        n = len(self.net().group)
+        return sum((torch.bincount(self.net().cells(c).reshape(-1), minlength=n) for c in codes.split(8192)), torch.zeros(n)).double()
+
+    def statistics(self, x: Tensor) -> dict[str, Tensor]:
+        """Sums over rows of codes (−1 where missing): the expected counts of every table, the log-likelihood and the rows."""
+        codes, net = x.long(), self.net()
+        some = (codes < 0).any(1)
+        counts, rows = self._count(codes[~some]), codes[some]
+        if len(rows):
+            whole, groups = self._gaps(rows)
+            counts += torch.bincount(net.cells(rows.clamp_min(0))[whole], minlength=len(counts))
+            tables = net.tables(counts)
+            for index, _, families, evidence in groups:
+                weight = None if evidence else torch.tensor([float(len(index))])
+                scopes = [net.scope(j) for j in families]
+                expected = elimination.expected_counts(self._factors(families), net.cards, scopes, evidence, weight)
+                for j, e in zip(families, expected, strict=True):
+                    tables[j] += e
+        return {
+            "counts": counts,
+            "log_likelihood": self._log_joint(codes).sum(),
+            "weight": torch.tensor(float(len(codes)), dtype=torch.float64),
+        }
+
+    def maximise(self, sums: dict[str, Tensor]) -> None:
+        """The tables of these counts."""
+        self.counts_, self._log_theta = sums["counts"], None
+
+    def partial_fit(self, X: Any, y: Any = None) -> Any:
+        """Add the counts of more rows; structure and bins stay as the first call, which is ``fit``, found them.
+
+        Missing cells count as the present network expects them.
+        """
+        if not self.__sklearn_is_fitted__():
+            return self.fit(X)
+        with torch.no_grad():
+            codes = self._bins().encode(self._encode_rows(X, missing=True).flatten(1))
+            sums = [self.statistics(c)["counts"] for c in codes.split(8192)]
+            self.maximise({"counts": torch.stack([self.counts_, *sums]).sum(0)})
+        return self
+
+    # ------------------------------------------------------------------ rows with missing cells
+
+    def _gaps(self, codes: Tensor, barren_too: bool = False) -> tuple[Tensor, list[tuple[Tensor, tuple[int, ...], list[int], dict]]]:
+        """The sets of missing cells that tables join, each with the rows in which it is missing.
+
+        Returns ``whole`` (n, d), the nodes whose table's cells are all observed, and for each set: the rows' numbers, its
+        variables, the nodes whose tables hold one of them, and what those tables hold besides, as evidence. Barren cells
+        (no observed descendant) are in no set, unless ``barren_too``.
+        """
+        net, gap = self.net(), (codes < 0).T.contiguous()  # (d, n)
+        d, n = gap.shape
+        barren = torch.zeros_like(gap)
+        for j in reversed(net.order if not barren_too else ()):
+            barren[j] = gap[j] & barren[list(net.children[j])].all(0)
+        nobody = torch.full((n,), d)
+        label = torch.where(gap & ~barren, torch.arange(d)[:, None], d)  # the smallest number of a cell's set
+        home = torch.empty_like(label)  # the set that a node's table belongs to
+        scopes = [list(net.scope(j)) for j in range(d)]
+        while True:
+            before = label.clone()
+            for j, scope in enumerate(scopes):
+                some = label[scope]
+                home[j] = torch.where(barren[j], nobody, some.amin(0))
+                label[scope] = torch.where((some < d) & ~barren[j], home[j], some)
+            if torch.equal(before, label):
+                break
+        keys = torch.randint(-(2**62), 2**62, (2, d, 1), generator=generator(0))  # a set is known by a hash, the sum of its keys
+        name = torch.zeros(d + 1, n, dtype=torch.long)
+        name.scatter_add_(0, label, keys[0].expand(d, n)).scatter_add_(0, home, keys[1].expand(d, n))
+        first, row = (label == torch.arange(d)[:, None]).nonzero(as_tuple=True)
+        _, which, times = torch.unique(name[first, row], return_inverse=True, return_counts=True)
+        groups = []
+        for pairs in torch.argsort(which, stable=True).split(times.tolist()):
+            l, r = first[pairs[0]], row[pairs[0]]
+            variables = tuple((label[:, r] == l).nonzero()[:, 0].tolist())
+            families = (home[:, r] == l).nonzero()[:, 0].tolist()
+            rest = sorted({v for j in families for v in scopes[j]} - set(variables))
+            index = row[pairs]
+            groups.append((index, variables, families, {v: codes[index, v] for v in rest}))
+        return ((home == d) & ~barren).T, groups
+
+    def _log_joint(self, codes: Tensor) -> Tensor:
+        """log p of the codes that are not −1, (n,)."""
+        some = (codes < 0).any(1)
+        each = self.log_theta()[self.net().cells(codes.clamp_min(0))]
+        if some.any():
+            whole, groups = self._gaps(codes[some])
+            each[some] = torch.where(whole, each[some], 0.0)
+        out = each.sum(1)
+        if some.any():
+            extra = torch.zeros(int(some.sum()), dtype=out.dtype)
+            for index, _, families, evidence in groups:
+                value = elimination.log_marginal(self._factors(families), self.net().cards, (), evidence)
+                extra.index_add_(0, index, value.expand(len(index)))
+            out[some] += extra
+        return out
+
+    def _filled(self, codes: Tensor, rng: torch.Generator) -> Tensor:
+        """The codes with −1 replaced, in place, by a draw from p(missing | observed)."""
+        net = self.net()
+        some = (codes < 0).any(1).nonzero().squeeze(1)
+        for index, variables, families, evidence in self._gaps(codes[some])[1] if len(some) else ():
+            evidence = evidence or {variables[0]: torch.full((len(index),), -1)}
+            drawn = elimination.draw(self._factors(families), net.cards, variables, evidence, rng)
+            codes[some[index][:, None], torch.tensor(variables)] = drawn
+        theta = self.log_theta().exp()
+        for j in net.order:  # the barren rest, parents first
+            rows = (codes[:, j] < 0).nonzero().squeeze(1)
+            if len(rows):
+                start = net.offsets[j] + (codes[rows][:, net.slots[j]] * net.strides[j]).sum(1)
+                total = theta[start[:, None] + torch.arange(net.cards[j])].cumsum(1)
+                u = torch.rand(len(rows), 1, generator=rng, dtype=total.dtype) * total[:, -1:]
+                codes[rows, j] = torch.searchsorted(total, u, right=True)[:, 0].clamp_max(net.cards[j] - 1)
+        return codes
+
+    # ------------------------------------------------------------------ verbs
+
+    def _log_prob(self, x: Tensor) -> LogProb:
+        x, bins = x.flatten(1), self._bins()
+        codes = bins.encode(x)
+        return Exact(self._log_joint(codes) + bins.log_density(x, codes))
+
+    def _sample(self, n: int, rng: torch.Generator) -> Tensor:
+        codes = self._filled(torch.full((n, self.space_.dim), -1), rng)
+        return self._bins().decode(codes, self._uniform(rng)).reshape(n, *self.space_.shape)
+
+    def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        codes = self._possible(self._bins().encode(x.flatten(1)))
+        filled = self._bins().decode(self._filled(codes, rng), self._uniform(rng)).reshape(x.shape)
+        return torch.where(torch.isnan(x), filled.to(x.dtype), x)
+
+    @staticmethod
+    def _uniform(rng: torch.Generator) -> Any:
+        return lambda *shape: torch.rand(shape, generator=rng, dtype=torch.float64)
+
+    def _possible(self, codes: Tensor) -> Tensor:
+        """The codes, or a ValueError that names a row of probability 0."""
+        if self.pseudo_count == 0 and bool((bad := self._log_joint(codes) == -math.inf).any()):
+            row = int(bad.nonzero()[0])
+            raise ValueError(
+                f"X has probability 0 under the model in row {row}: drop it or use pseudo_count=1"
+            )
+        return codes
+
+    def explain(self, X: Any) -> Any:
+        """X with its missing cells at their most probable explanation, argmax p(missing, observed) over all of them together.
+
+        Cells of a column that was cut into bins get the middle of the bin. Raises ValueError for a row of probability 0.
+        """
+        self._check_fitted()
+        x = self._encode_rows(X, missing=True)
+        x = x if x.is_floating_point() else x.double()
+        with torch.no_grad():
+            codes = self._possible(self._bins().encode(x.flatten(1)))
+            for index, variables, families, evidence in self._gaps(codes, barren_too=True)[1]:
+                best, _ = elimination.explain(self._factors(families), self.net().cards, evidence)
+                v = torch.tensor(variables)
+                codes[index[:, None], v] = best[:, v].expand(len(index), -1)
+            middle = self._bins().decode(codes, lambda *shape: torch.full(shape, 0.5, dtype=torch.float64))
+        return self.space_.decode(torch.where(torch.isnan(x), middle.reshape(x.shape).to(x.dtype), x))
+
+    # ------------------------------------------------------------------ queries
+
+    def query(self, targets: Any, evidence: Any = None) -> pd.DataFrame:
+        """p(targets | evidence), exactly: a row for each row of evidence, a column for each value of the target.
+
+        targets: a column, by name or number, or a list of them, whose joint distribution is given (columns of two or more levels).
+        evidence: a dict from columns to a value, or to as many values as there are rows; or rows like those of fit, of which
+        a DataFrame may hold some columns only. What is NaN or absent is not known, and in rows the targets' cells are not read.
+        Raises ValueError for values that were not seen in fit and for evidence that has probability 0.
+        """
+        self._check_fitted()
+        names = list(targets) if isinstance(targets, list | tuple) else [targets]
+        places = tuple(self._place(t) for t in names)
+        if len(set(places)) < len(places) or not places:
+            raise ValueError(f"targets={targets!r}: a column, or a list of different columns, is needed")
+        codes, index = self._evidence(evidence, places)
+        values = [self._labels(t) for t in places]
+        columns = pd.MultiIndex.from_product(values, names=names) if len(places) > 1 else pd.Index(values[0], name=names[0])
+        p = self._posterior(places, codes)
+        return pd.DataFrame(p.reshape(len(p), -1).numpy(), index=index, columns=columns)
+
+    def _evidence(self, evidence: Any, targets: tuple[int, ...]) -> tuple[Tensor, Any]:
+        """Codes (n, d) of what is known, −1 where nothing is, and the rows' labels."""
+        if evidence is None:
+            return torch.full((1, self.space_.dim), -1), pd.RangeIndex(1)
+        if isinstance(evidence, dict):
+            known = {self._place(k): v for k, v in evidence.items()}
+            both = [t for t in targets if t in known]
+            if both:
+                raise ValueError(f"evidence holds {self._name(both[0])!r}, which is asked for: drop it from one of the two")
+            scalar = all(np.ndim(v) == 0 for v in known.values())
+            frame = pd.DataFrame({k: [v] if scalar else v for k, v in known.items()}, index=[0] if scalar and not known else None)
+        elif isinstance(evidence, pd.DataFrame):
+            frame = evidence.rename(columns={c: self._place(c) for c in evidence.columns})
+        else:
+            codes = self._bins().encode(self.space_.encode(evidence, missing=True).flatten(1))
+            frame = None
+        if frame is not None:
+            full = pd.DataFrame(math.nan, index=frame.index, columns=range(self.space_.dim), dtype=object)
+            for k in frame.columns:
+                full[k] = frame[k].astype(object)
+            if self.space_.columns:
+                full.columns = pd.Index([c.name for c in self.space_.columns])
+                x = self.space_.encode(full, missing=True)
+            else:
+                x = self.space_.encode(full.to_numpy(dtype=np.float64).reshape(-1, *self.space_.shape), missing=True)
+            codes = self._bins().encode(x.flatten(1))
+        codes[:, list(targets)] = -1
+        return codes, pd.RangeIndex(len(codes)) if frame is None else frame.index
+
+    @torch.no_grad()
+    def _posterior(self, targets: tuple[int, ...], codes: Tensor) -> Tensor:
+        """p(targets | codes that are not −1), (n, *cards of targets)."""
+        cards, factors = self.net().cards, self._factors()
+        out = torch.empty(len(codes), *(cards[t] for t in targets), dtype=torch.float64)
+        patterns, which = torch.unique(codes >= 0, dim=0, return_inverse=True)
+        for k, pattern in enumerate(patterns):
+            rows = (which == k).nonzero().squeeze(1)
+            known = {v: codes[rows, v] for v in pattern.nonzero()[:, 0].tolist()}
+            out[rows] = elimination.log_marginal(factors, cards, targets, known).expand(len(rows), *out.shape[1:])
+        total = out.flatten(1).logsumexp(1)
+        if bool((total == -math.inf).any()):
+            row = int((total == -math.inf).nonzero()[0])
+            raise ValueError(f"the evidence of row {row} has probability 0 under the model: nothing can be said given it")
+        return (out - total.reshape(-1, *[1] * len(targets))).exp()
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The target's values, in the order of ``predict_proba``'s columns."""
+        self._check_fitted()
+        return np.asarray(self._labels(self._place(self.target)))
+
+    @has_target
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """p(target | the other columns) of each row, (n, classes). X may lack the target; where it holds it, it is not read."""
+        self._check_fitted()
+        t = self._place(self.target)
+        if not isinstance(X, pd.DataFrame) and np.ndim(X) == 2 and np.shape(X)[1] == self.space_.dim - 1:
+            X = np.insert(np.asarray(X, dtype=np.float64), t, math.nan, axis=1)
+        return self._posterior((t,), self._evidence(X, (t,))[0]).numpy()
+
+    @has_target
+    def predict(self, X: Any) -> np.ndarray:
+        """The target's most probable value in each row, (n,)."""
+        return self.classes_[self.predict_proba(X).argmax(1)]
+
+    # ------------------------------------------------------------------ tables
+
+    def _labels(self, j: int) -> list[Any]:
+        """The values behind the codes of column j: the caller's, or bins in words."""
+        if bool(torch.isfinite(self.cuts_[j]).any()):
+            return self._bins().labels(j)
+        c = self.space_.columns[j] if self.space_.columns else self.space_
+        return list(c.values) if c.values is not None else list(range(c.low, c.low + int(c.levels or 0)))
+
+    def cpt(self, node: Any) -> pd.DataFrame:
+        """p(node | parents) as a table: a row for each value of the parents, a column for each value of the node."""
+        self._check_fitted()
+        j, net = self._place(node), self.net()
+        theta = net.tables(self.log_theta().exp())[j].reshape(-1, net.cards[j])
+        columns = pd.Index(self._labels(j), name=self._name(j))
+        if not net.parents[j]:
+            return pd.DataFrame(theta.numpy(), index=["p"], columns=columns)
+        levels, names = [self._labels(p) for p in net.parents[j]], [self._name(p) for p in net.parents[j]]
+        index = pd.MultiIndex.from_product(levels, names=names) if len(names) > 1 else pd.Index(levels[0], name=names[0])
+        return pd.DataFrame(theta.numpy(), index=index, columns=columns)
+
+    def n_parameters(self, free: bool = False) -> int:
+        """Entries of all tables, Σ_j q_j r_j; ``free``: those that the others do not determine, Σ_j q_j (r_j − 1)."""
+        self._check_fitted()
+        group = self.net().group
+        return len(group) - (int(group[-1]) + 1 if free else 0)
+
+    def sample_parameters(self, random_state: Any = None) -> BayesNet:
+        """A copy whose tables are drawn from their posterior, θ_j(· | pa) ~ Dirichlet(α + N_j(pa, ·)); needs α > 0."""
+        self._check_fitted()
+        if not self.pseudo_count > 0:
+            raise ValueError("pseudo_count=0 has no posterior to draw from: fit with pseudo_count=1")
+        rng = self._stream(random_state)
+        gamma = torch._standard_gamma(self.counts_ + self.pseudo_count, generator=rng).clamp_min(1e-300)
+        group = self.net().group
+        return self._with_tables(gamma / torch.zeros(int(group[-1]) + 1, dtype=gamma.dtype).index_add_(0, group, gamma)[group])
+
+    def _with_tables(self, theta: Tensor) -> BayesNet:
+        """A copy with these tables as they are: a count of one a row of a table, and no pseudo-counts."""
+        other = copy.deepcopy(self)
+        other.pseudo_count = 0.0
+        other.maximise({"counts": theta})
+        return other
