@@ -141,11 +141,7 @@ class Model(nn.Module, BaseEstimator):
         return self
 
     def _learn(self, old: Model, X: Any, given: Any, space: Any, validation: Any, resume: Any, weight: Any) -> None:
-        self.space_ = Space.of(X, space)
-        _note_features(self, X)
-        if given is not None:
-            self._takes_given(*(h for h in ("losses", "statistics", "_sample", "_log_prob") if hasattr(self, h)))
-            self.given_space_ = Space.of(_column_vector(given))
+        self._look(X, given, space)
         sums = hasattr(self, "maximise")  # EM needs no checkpoint file
         state = checkpoint.read(resume, self, self._trainer().checkpoint) if resume and not sums else None
         seed = state[1]["seed"] if state else seed_of(self.random_state)
@@ -183,6 +179,14 @@ class Model(nn.Module, BaseEstimator):
         del self.rng
         for name in ("spent", "training"):
             self.__dict__.pop(name, None)
+
+    def _look(self, X: Any, given: Any, space: Any) -> None:
+        """Note the spaces of the rows and of their conditions, and the names of the features."""
+        self.space_ = Space.of(X, space)
+        _note_features(self, X)
+        if given is not None:
+            self._takes_given(*(h for h in ("losses", "statistics", "_sample", "_log_prob") if hasattr(self, h)))
+            self.given_space_ = Space.of(_column_vector(given))
 
     def _lend(self, rng: torch.Generator | None) -> None:
         """Give the model, and layers that draw while training, a random stream."""

@@ -1,0 +1,185 @@
+"""Models of p(y | X): the same base class, seen from scikit-learn's side.
+
+The observation is y and the condition is X, so that ``fit(X, y)`` is ``Model.fit(y, given=X)``, and ``log_prob(y, given=X)`` and
+``sample(given=X)`` are those of every model of p(x | given). ``space_`` is the space of y, ``given_space_`` that of X.
+
+A family writes ``_log_prob(y, given)``, ``_sample(n, rng, given)`` and ``_predict(given)``; targets are real numbers (n, 1), or the
+codes 0 … K − 1 of classes where ``task_`` is ``"classification"``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils import ClassifierTags, RegressorTags, column_or_1d
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import validate_data
+from torch import Tensor
+
+from genus.likelihood import LogProb
+from genus.model import Model
+from genus.rows import Rows
+from genus.space import LARGEST, Space, unwrap
+
+TASKS = ("auto", "regression", "classification")
+
+
+class Predictor(Model):
+    """A model of p(y | X): a regressor, or (where its constructor has ``task``) a classifier."""
+
+    given_space_: Space
+    task_: str  # regression or classification
+    classes_: np.ndarray  # of a classifier, sorted
+
+    # ------------------------------------------------------------------ fit
+
+    def fit(self, X: Any, y: Any = None, *, validation: Any = None, resume: Any = None) -> Any:  # type: ignore[override]
+        """Learn p(y | X).
+
+        X: array, DataFrame or tensor of numbers, (n, d). y: (n,) numbers, or labels for a classifier.
+        validation: the share of the rows held out, or a pair (X, y). resume: True, or the checkpoint file to go on from.
+        A failed fit leaves the old model whole. Returns self.
+        """
+        if isinstance(validation, tuple):
+            validation = validation[::-1]
+        return self._fit(y, X, None, validation, resume, None)
+
+    def _look(self, y: Any, X: Any, space: Any) -> None:  # type: ignore[override]
+        self.given_space_ = Space.of(X, "continuous")
+        words = [c.name for c in self.given_space_.columns if c.kind == "categorical"]
+        if words:
+            raise ValueError(f"column {words[0]!r} holds categories: turn it into numbers, with pandas.get_dummies(X), or drop it")
+        self._note(X, reset=True)
+        self.n_features_in_ = self.given_space_.dim
+        a = self._vector(y)
+        self.task_ = self._task_of(a)
+        if self.task_ == "classification":
+            self.classes_ = np.unique(a)
+            self.space_ = Space((1,), "categorical", levels=len(self.classes_))
+        else:
+            self.space_ = Space((1,))
+
+    def _task_of(self, y: np.ndarray) -> str:
+        """What is asked: bits, words and few whole numbers are classes, and all else is numbers."""
+        task = getattr(self, "task", "regression")
+        if task not in TASKS:
+            raise ValueError(f"task={task!r} is unknown: choose one of {', '.join(TASKS)}")
+        if task != "auto":
+            return str(task)
+        return "regression" if y.dtype.kind in "iuf" and Space.of(y[:, None]).kind in ("continuous", "ordinal") else "classification"
+
+    def _vector(self, y: Any) -> np.ndarray:
+        """y as a vector without gaps; ValueError that names the row."""
+        if y is None:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+        y = y.detach().cpu().numpy() if isinstance(y, Tensor) else y
+        a = column_or_1d(y, warn=True)
+        missing = pd.isna(a)
+        if missing.any():
+            raise ValueError(f"y contains NaN (row {int(missing.argmax())}): drop those rows")
+        if len(a) == 0:
+            raise ValueError("Found array with 0 sample(s) in y while a minimum of 1 is required.")
+        return np.asarray(pd.Series(a).infer_objects()) if a.dtype.kind == "O" else a
+
+    def _rows(self, y: Any, given: Any = None, weight: Any = None) -> Rows:
+        if given is None:
+            raise ValueError("validation needs X and y: pass validation=(X, y)")
+        out = Rows(self._encode_rows(y, missing=False), self._numbers(given), weight)
+        if len(out) != len(out.given):  # type: ignore[arg-type]
+            raise ValueError(f"y has {len(out)} rows, X has {len(out.given)}: one y a row is needed")  # type: ignore[arg-type]
+        return out
+
+    # ------------------------------------------------------------------ verbs
+
+    def log_prob(self, y: Any, *, given: Any = None) -> LogProb:
+        """log p(y | X) of each row, in nats of y's own units. y: (n,); given: X, (n, d)."""
+        return super().log_prob(y, given=given)
+
+    @available_if(lambda self: False)
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Not here: without y there is nothing to score. ``log_prob(y, given=X)`` has the nats of each row."""
+        raise NotImplementedError
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """R² of a regressor, accuracy of a classifier, as in scikit-learn."""
+        measure = accuracy_score if self._kind() == "classification" else r2_score
+        return float(measure(self._vector(y), self.predict(X)))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """E[y | x] of each row, or its likeliest class; (n,)."""
+        raise NotImplementedError(f"{type(self).__name__} does not define predict(X)")
+
+    def sample(self, n: int | None = None, *, given: Any = None, random_state: Any = None) -> np.ndarray:
+        """Draws from p(y | X): one a row of ``given`` (n = None), or n of them for a single row. Every draw is independent."""
+        self._check_fitted()
+        if given is None:
+            raise ValueError(f"{type(self).__name__} models p(y | X): pass given=X")
+        rows = len(given) if n is None and hasattr(given, "__len__") else n
+        code = np.asarray(super().sample(rows, given=given, random_state=random_state))[:, 0]
+        return np.asarray(self.classes_[code.astype(int)]) if self.task_ == "classification" else code
+
+    # ------------------------------------------------------------------ between the caller and the tensors
+
+    def _kind(self) -> str | None:
+        """The task as far as it is known: ``auto`` learns it from y."""
+        task = getattr(self, "task_", getattr(self, "task", "regression"))
+        return task if task in TASKS[1:] else None
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        if self._kind() == "regression":
+            tags.estimator_type, tags.regressor_tags = "regressor", RegressorTags()
+        elif self._kind() == "classification":
+            tags.estimator_type, tags.classifier_tags = "classifier", ClassifierTags()
+        return tags
+
+    def _note(self, X: Any, reset: bool) -> None:
+        X = unwrap(X)
+        if len(self.given_space_.shape) == 1 and getattr(X, "ndim", 2) == 2:
+            validate_data(self, X, skip_check_array=True, reset=reset)
+
+    def _numbers(self, X: Any) -> Tensor:
+        return self.given_space_.encode(X, missing=False).double()
+
+    def _encode_given(self, X: Any, hook: str) -> Tensor:
+        self._note(X, reset=False)
+        return self._numbers(X).to(self._device())
+
+    def _given(self, X: Any) -> Tensor:
+        """X of a fitted model as float64."""
+        self._check_fitted()
+        return self._encode_given(X, "_predict")
+
+    def _encode_rows(self, y: Any, *, missing: bool) -> Tensor:
+        a = self._vector(y)
+        if self.task_ == "classification":
+            code = pd.Index(self.classes_).get_indexer(pd.Index(a))
+            if (code < 0).any():
+                row = int((code < 0).argmax())
+                raise ValueError(f"y has {a[row]!r} (row {row}), a class that was not seen in fit: drop the row")
+            return torch.from_numpy(code.astype(np.float64))[:, None]
+        if a.dtype.kind in "OUSb":
+            try:
+                a = a.astype(np.float64)
+            except (TypeError, ValueError) as e:
+                raise type(e)(f"y must hold numbers: {e}") from None
+        if a.dtype.kind == "c":
+            raise ValueError("Complex data not supported: y has complex numbers; pass real numbers")
+        a = a.astype(np.float64)
+        bad = ~(np.abs(a) <= LARGEST)
+        if bad.any():
+            row = int(bad.argmax())
+            why = "rescale y" if np.isfinite(a[row]) else "inf is not a number a model can use; drop the row"
+            raise ValueError(f"y has {float(a[row])!r} (row {row}): {why}")
+        return torch.from_numpy(a)[:, None]
+
+    def _check_scores(self, x: Tensor, p: LogProb) -> None:
+        bad = ~np.isfinite(p.nats)
+        if bad.any():
+            row = int(bad.argmax())
+            raise ValueError(f"log p(y | X) of row {row} is not a finite number, so far is it from what was fitted: drop or rescale it")
