@@ -63,11 +63,24 @@ class LogJoint:
         if self.kind == "full":
             out = self.squares(x1)
             return torch.add(self.constant, out, alpha=-0.5, out=out)
-        f = x1.double()
+        return self.of_features(self.features(x1))
+
+    def features(self, x1: Tensor, out: Tensor | None = None) -> Tensor:
+        """(1, y) in double precision for tied, (1, y, y²) for diag and spherical; ``out``: where to write them."""
+        d1 = x1.shape[1]
+        if out is None:
+            out = x1.new_empty(len(x1), d1 if self.kind == "tied" else 2 * d1 - 1, dtype=torch.float64)
+        out[:, :d1] = x1
+        if self.kind != "tied":
+            torch.square(out[:, 1:d1], out=out[:, d1:])
+        return out
+
+    def of_features(self, f: Tensor) -> Tensor:
+        """log ρ (K, n) of those features."""
         if self.kind == "tied":
             z = f[:, 1:] @ self.U
             return self.constant - 0.5 * torch.stack([(z - m).square().sum(1) for m in self.mU])
-        return self.A @ torch.cat([f, f[:, 1:].square()], 1).T
+        return self.A @ f.T
 
     def squares(self, x1: Tensor) -> Tensor:
         """(y − μ_k)ᵀ Σ_k⁻¹ (y − μ_k) of every row, (K, n), for full covariances."""
@@ -153,18 +166,21 @@ def _complete(plan: LogJoint, x1: Tensor, weight: Tensor | None) -> dict[str, Te
     centre = torch.cat([means.new_zeros(K, 1), means], 1).to(x1.dtype)
     # rows whose share of a component is below the rounding of its sums are left out: most of them
     least = (torch.finfo(x1.dtype).eps * plan.log_weights.exp()).clamp_min(1e-30).tolist()
-    size = max(4096, min(65536, HELD // K))
+    full = kind == "full"
+    size = max(4096, min(65536, HELD // K)) if full else 2048
+    held = plan.features(x1[:size]) if not full else x1
     for i in range(0, len(x1), size):
         x = x1[i : i + size]
-        w = None if weight is None else weight[i : i + size].to(x.dtype)
-        r, log_p = responsibilities_(plan.log_joint(x))
-        r = r.to(x.dtype)
+        f = x if full else plan.features(x, held[: len(x)])
+        r, log_p = responsibilities_(plan.log_joint(x) if full else plan.of_features(f))
+        r = r.to(f.dtype)
+        w = None if weight is None else weight[i : i + size].to(f.dtype)
         if w is not None:
             r *= w
             log_p = log_p * w
         sums["log_likelihood"] += log_p.sum(dtype=torch.float64)
         sums["weight"] += len(x) if w is None else w.sum(dtype=torch.float64)
-        if kind == "full":
+        if full:
             for k in range(K):
                 rows = (r[k] > least[k]).nonzero().squeeze(1)
                 if len(rows) == 0:
@@ -176,13 +192,12 @@ def _complete(plan: LogJoint, x1: Tensor, weight: Tensor | None) -> dict[str, Te
                 sums["first"][k] += G[0, 1:]
                 sums["second"][k] += G[1:, 1:]
         else:  # thin products: in float64 they cost less than moving the rows
-            f = x.double()
-            G = r.double() @ (f if kind == "tied" else torch.cat([f, f[:, 1:].square()], 1))
+            G = r @ f
             sums["count"] += G[:, 0]
             sums["first"] += G[:, 1 : 1 + d]
             if kind == "tied":
                 y = f[:, 1:]
-                sums["second"] += y.T @ (y if w is None else y * w.double()[:, None])
+                sums["second"] += y.T @ (y if w is None else y * w[:, None])
             else:
                 sums["second"] += G[:, 1 + d :]
     return sums
