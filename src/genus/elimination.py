@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
+from opt_einsum import get_symbol
 from opt_einsum.paths import ssa_greedy_optimize
 from torch import Tensor
 
@@ -35,7 +36,7 @@ Scope = tuple[int, ...]
 
 IMPOSSIBLE = 1 << 28  # elements of one row's largest table: 2 GB
 HELD = 1 << 23  # elements of the rows' tables at a time: 64 MB
-LEAST = -345.0  # log of the least entry beside 1: the product of two such is still a normal float64
+LIMIT = 345.0  # logs of entries within ± this: the product of two is a normal float64
 
 
 # ---------------------------------------------------------------------- the queries
@@ -55,14 +56,9 @@ def log_marginal(factors: Sequence[Factor], cards: Scope, targets: Scope, eviden
         raise ValueError(f"targets {targets} name a variable twice")
     rows = _Rows(factors, cards, evidence)
     factors = _relevant(factors, targets, evidence)
-    plan = _plan(tuple(s for s, _ in factors) + rows.soft_scopes, tuple(cards), targets, rows.observed)
-    parts = []
-    for codes in rows.chunks(plan):
-        tables = _tables(factors, cards, codes, rows)
-        value = _forward(plan, tables)[0] or _forward(plan, _logs(tables), log=True)[0]
-        assert value is not None
-        parts.append(value.log_values(len(codes)).reshape(len(codes), *(cards[t] for t in targets)))
-    return rows.spread(torch.cat(parts))
+    plan = _plan(tuple(s for s, _ in factors), rows.soft, cards, targets, rows.observed)
+    parts = [done[-1].log_values(len(codes)) for codes, done in _eliminated(plan, factors, cards, rows)]
+    return rows.spread(torch.cat(parts).reshape(-1, *(cards[t] for t in targets)))
 
 
 def explain(factors: Sequence[Factor], cards: Scope, evidence: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
@@ -71,13 +67,12 @@ def explain(factors: Sequence[Factor], cards: Scope, evidence: dict[int, Tensor]
     Evidence as in :func:`log_marginal`. A row with impossible evidence gets −inf and any codes.
     """
     rows = _Rows(factors, cards, evidence)
-    plan = _plan(tuple(s for s, _ in factors) + rows.soft_scopes, tuple(cards), (), rows.observed)
+    plan = _plan(tuple(s for s, _ in factors), rows.soft, cards, (), rows.observed)
     best, value = [], []
-    for codes in rows.chunks(plan, union=True):
-        last, kept = _forward(plan, _logs(_tables(factors, cards, codes, rows)), log=True, reduce=torch.amax)
-        assert last is not None
-        value.append(last.log_values(len(codes)))
-        best.append(_backward(plan, kept, rows, codes, torch.arange(len(codes), device=codes.device), cards, lambda w: w.argmax(1)))
+    for codes in rows.chunks(plan.union):
+        done = _forward(plan, _tables(plan, factors, cards, codes, rows, log=True), torch.amax)
+        value.append(done[-1].log_values(len(codes)))
+        best.append(_backward(plan, done, rows, codes, torch.arange(len(codes), device=codes.device), cards, lambda w: w.argmax(1)))
     return rows.spread(torch.cat(best)), rows.spread(torch.cat(value))
 
 
@@ -89,31 +84,24 @@ def draw(factors: Sequence[Factor], cards: Scope, targets: Scope, evidence: dict
     """
     rows = _Rows(factors, cards, evidence)
     factors = _relevant(factors, targets, evidence)
-    plan = _plan(tuple(s for s, _ in factors) + rows.soft_scopes, tuple(cards), (), rows.observed)
-    n = len(rows.inverse)
-    out = torch.zeros(n, len(cards), dtype=torch.long, device=rows.codes.device)
+    plan = _plan(tuple(s for s, _ in factors), rows.soft, cards, (), rows.observed)
+    out = rows.codes.new_zeros(len(rows.inverse), len(cards))
 
     def choose(log_w: Tensor) -> Tensor:
         total = (log_w - log_w.amax(1, keepdim=True)).exp().cumsum(1)
         u = torch.rand(len(log_w), 1, generator=rng, dtype=torch.float64, device=log_w.device)
-        return torch.searchsorted(total, u * total[:, -1:], right=True)[:, 0].clamp_max(log_w.shape[1] - 1)
+        return (total <= u * total[:, -1:]).sum(1).clamp_max(log_w.shape[1] - 1)
 
     first = 0
-    for codes in rows.chunks(plan, union=True):
-        last, kept = _forward(plan, _tables(factors, cards, codes, rows))
-        if last is None:
-            last, kept = _forward(plan, _logs(_tables(factors, cards, codes, rows)), log=True)
-        assert last is not None
+    for codes, done in _eliminated(plan, factors, cards, rows):
         members = torch.nonzero((rows.inverse >= first) & (rows.inverse < first + len(codes)))[:, 0]
         which = rows.inverse[members] - first
-        possible = last.log_values(len(codes)) > -math.inf
+        possible = done[-1].log_values(len(codes)) > -math.inf
         if not bool(possible.all()):
             row = int(members[~possible[which]][0])
             raise ValueError(f"row {row} of the evidence has probability 0 under the model: nothing can be drawn given it")
-        size = max(1, HELD // max(s.union for s in plan.steps)) if plan.steps else max(1, len(members))
-        for i in range(0, len(members), size):
-            m = slice(i, i + size)
-            out[members[m]] = _backward(plan, kept, rows, codes, which[m], cards, choose)
+        for m in torch.split(torch.arange(len(members), device=codes.device), max(1, HELD // plan.union)):
+            out[members[m]] = _backward(plan, done, rows, codes, which[m], cards, choose)
         first += len(codes)
     return out[:, list(targets)]
 
@@ -124,39 +112,30 @@ def expected_counts(
     """Σ_n w_n p(x_family | evidence row n): a tensor with an axis for each variable of the family, for every family.
 
     weight: (n,) ≥ 0, by default ones. Evidence as in :func:`log_marginal`. Rows with impossible evidence count nothing.
-    A family need not be a factor, but one that is in none makes the computation as large as if it were.
+    A family that is in no factor makes the computation as large as if it were one.
     """
-    factors = list(factors)
+    factors = [(s, t.detach().double()) for s, t in factors]
     homes = []
     for family in families:
-        home = next((k for k, (s, _) in enumerate(factors) if set(family) <= set(s)), None)
-        if home is None:  # a table of ones changes nothing and has the derivative
-            home = len(factors)
-            factors.append((tuple(family), torch.ones([cards[v] for v in family], dtype=torch.float64, device=factors[0][1].device)))
+        home = next((k for k, (s, _) in enumerate(factors) if set(family) <= set(s)), len(factors))
+        if home == len(factors):  # a table of ones changes nothing and has the derivative
+            factors.append((tuple(family), factors[0][1].new_ones([cards[v] for v in family])))
         homes.append(home)
     rows = _Rows(factors, cards, evidence)
     w = rows.total(weight)
-    plan = _plan(tuple(s for s, _ in factors) + rows.soft_scopes, tuple(cards), (), rows.observed)
-    counts = [torch.zeros_like(t, dtype=torch.float64) for _, t in factors]
+    plan = _plan(tuple(s for s, _ in factors), rows.soft, cards, (), rows.observed)
+    counts = [torch.zeros_like(t) for _, t in factors]
     first = 0
+    leaves = [t.requires_grad_() for _, t in factors]
     with torch.enable_grad():
-        for codes in rows.chunks(plan, total=True):
-            for log in (False, True):
-                leaves = [(s, (t.detach().double().log() if log else t.detach().double()).requires_grad_()) for s, t in factors]
-                last, _ = _forward(plan, _tables(leaves, cards, codes, rows, log), log=log)
-                if last is not None:
-                    break
-            assert last is not None
-            value = last.log_values(len(codes))
+        for codes, done in _eliminated(plan, factors, cards, rows, plan.total):
+            value = done[-1].log_values(len(codes))
             here = (value > -math.inf) & (w[first : first + len(codes)] > 0)
+            goal = (value[here] * w[first : first + len(codes)][here]).sum()
             first += len(codes)
-            if not bool(here.any()):
-                continue
-            goal = (value[here] * w[first - len(codes) : first][here]).sum()
-            grads = torch.autograd.grad(goal, [t for _, t in leaves], allow_unused=True)
-            for count, (_, t), g in zip(counts, leaves, grads, strict=True):
+            for count, t, g in zip(counts, leaves, torch.autograd.grad(goal, leaves, allow_unused=True), strict=True):
                 if g is not None:
-                    count += torch.where(t.detach() > (-math.inf if log else 0), g if log else g * t.detach(), 0)
+                    count += g * t.detach()
     out = []
     for family, home in zip(families, homes, strict=True):
         scope = factors[home][0]
@@ -172,61 +151,75 @@ def expected_counts(
 
 @dataclass(frozen=True)
 class Step:
-    """Tables a and b become one over ``kept``; ``summed`` are eliminated; ``union``: elements of the product."""
+    """Tables a and b become one over ``kept``; ``summed`` are eliminated, which adds up ``terms`` products."""
 
     a: int
     b: int
     kept: Scope
     summed: Scope
-    union: int
+    terms: int
+    equation: str
+    batched: bool
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The scopes of the tables once observed axes are gone, the steps, and elements a row: largest, product, sum."""
+    """The scopes of the tables once observed axes are gone, the steps, and elements a row: largest table, product, all tables."""
 
     scopes: tuple[Scope, ...]
     steps: tuple[Step, ...]
-    targets: Scope
     largest: int
     union: int
     total: int
 
 
 @lru_cache(maxsize=4096)
-def _plan(scopes: tuple[Scope, ...], cards: Scope, targets: Scope, observed: frozenset[int]) -> Plan:
-    """The order of elimination for tables of these scopes."""
+def _plan(scopes: tuple[Scope, ...], soft: Scope, cards: Scope, targets: Scope, observed: frozenset[int]) -> Plan:
+    """The order of elimination for tables of these scopes, and one more for each half-observed variable of ``soft``."""
     gone = observed | {v for v, c in enumerate(cards) if c == 1}  # axes of one state are taken off as well
     out = tuple(v for v in targets if cards[v] > 1)
-    live = [tuple(v for v in s if v not in gone) for s in scopes]
-    absent = [(v,) for v in out if not any(v in s for s in live)]
-    if absent:
-        raise ValueError(f"no factor holds the target {absent[0][0]}")
+    live = [tuple(v for v in s if v not in gone) for s in (*scopes, *((v,) for v in soft))]
+    batched = [any(v in observed for v in s) for s in scopes] + [True] * len(soft)
+    if len(live) < 2:  # a table of one entry, so that there is a last step
+        live, batched = [*live, ()], [*batched, False]
+    if absent := set(out).difference(*live):
+        raise ValueError(f"no factor holds the target {min(absent)}")
     sets: list[frozenset[int]] = [frozenset(s) for s in live]
-    path = ssa_greedy_optimize(sets, frozenset(out), dict(enumerate(cards))) if len(sets) > 1 else [(0, 0)] * len(sets)
-    size: Callable[[Sequence[int]], int] = lambda s: math.prod(cards[v] for v in s)  # noqa: E731
-    holders: dict[int, int] = {}
-    for s in sets:
+    path = ssa_greedy_optimize(sets, frozenset(out), dict(enumerate(cards))) if len(sets) > 1 else []
+    held: dict[int, int] = {}
+    for s in live:
         for v in s:
-            holders[v] = holders.get(v, 0) + 1
-    steps, all_scopes = [], list(live)
-    for a, b in path:
-        A, B = all_scopes[a], all_scopes[b] if b != a else ()
-        union = tuple(dict.fromkeys(A + B))
-        inside = {v: (v in A) + (v in B) for v in union}
-        summed = tuple(v for v in union if v not in out and holders[v] == inside[v])
-        kept = tuple(v for v in union if v not in summed)
-        for v in union:
-            holders[v] -= inside[v] - (v in kept)
-        steps.append(Step(a, b, kept, summed, size(union)))
+            held[v] = held.get(v, 0) + 1
+    steps, sizes, union = [], [math.prod(cards[v] for v in s) for s in live], 1
+    all_scopes = list(live)
+    for i, (a, b) in enumerate(path):
+        A, B = all_scopes[a], all_scopes[b]
+        axes = tuple(dict.fromkeys(A + B))
+        number = {v: k + 1 for k, v in enumerate(axes)}
+        for v in axes:
+            held[v] -= (v in A) + (v in B)
+        kept = out if i == len(path) - 1 else tuple(v for v in axes if held[v] or v in out)
+        for v in kept:
+            held[v] += 1
+        summed = tuple(v for v in axes if v not in kept)
+        letters = [(get_symbol(0) if r else "") + "".join(get_symbol(number[v]) for v in s) for s, r in ((A, batched[a]), (B, batched[b]))]
+        both = batched[a] or batched[b]
+        equation = f"{letters[0]},{letters[1]}->{get_symbol(0) if both else ''}{''.join(get_symbol(number[v]) for v in kept)}"
+        steps.append(Step(a, b, kept, summed, math.prod(cards[v] for v in summed), equation, both))
         all_scopes.append(kept)
-    sizes = [size(s) for s in all_scopes] or [1]
-    if max(sizes) > IMPOSSIBLE:
+        batched.append(both)
+        sizes.append(math.prod(cards[v] for v in kept))
+        union = max(union, sizes[-1] * steps[-1].terms)
+    _possible(max(sizes))
+    return Plan(tuple(live), tuple(steps), max(sizes), union, sum(sizes))
+
+
+def _possible(size: int) -> None:
+    if size > IMPOSSIBLE:
         raise MemoryError(
-            f"exact inference needs a table of {max(sizes):.1e} entries for this query, more than {IMPOSSIBLE:.1e}: the variables are "
+            f"exact inference needs a table of {size:.1e} entries for this query, more than {IMPOSSIBLE:.1e}: the variables are "
             "too entangled. Ask for fewer targets at once, give more evidence, or use a network with fewer parents"
         )
-    return Plan(tuple(live), tuple(steps), out, max(sizes), max([s.union for s in steps] + [1]), sum(sizes))
 
 
 @lru_cache(maxsize=4096)
@@ -280,7 +273,7 @@ class _Rows:
         else:
             codes = torch.stack([torch.as_tensor(evidence[v], dtype=torch.long, device=device) for v in self.names], 1)
             self.codes, self.inverse = _distinct(codes, [cards[v] for v in self.names])
-        self.soft: list[int] = []
+        soft = []
         if len(self.codes) and self.names:
             low, high = self.codes.amin(0).tolist(), self.codes.amax(0).tolist()
             for v, l, h in zip(self.names, low, high, strict=True):
@@ -289,13 +282,14 @@ class _Rows:
                         f"evidence of variable {v} has the code {l if l < -1 else h}; it has codes 0 … {cards[v] - 1}, or −1 for missing"
                     )
                 if l < 0:
-                    self.soft.append(v)
-        self.soft_scopes = tuple((v,) for v in self.soft)
+                    soft.append(v)
+        self.soft = tuple(soft)
         self.observed = frozenset(v for v in self.names if v not in self.soft)
 
-    def chunks(self, plan: Plan, union: bool = False, total: bool = False) -> Iterator[Tensor]:
-        size = plan.total if total else plan.union if union else plan.largest
-        yield from torch.split(self.codes, max(1, HELD // size))
+    def chunks(self, size: int) -> tuple[Tensor, ...]:
+        """The distinct rows, as many at a time as can be held when each takes ``size`` elements."""
+        _possible(size)
+        return torch.split(self.codes, max(1, HELD // size))
 
     def spread(self, values: Tensor) -> Tensor:
         """From distinct rows to all rows."""
@@ -325,124 +319,117 @@ def _distinct(codes: Tensor, cards: Sequence[int]) -> tuple[Tensor, Tensor]:
 
 @dataclass
 class Table:
-    """exp(scale) · values, or values are logs themselves; axes: rows (where ``batched``), then the scope.
+    """exp(scale) · values, or values are logarithms; axes: rows (where the step is ``batched``), then the scope.
 
-    least: a lower bound of the log of the smallest entry that is not 0.
+    Entries other than 0 lie in exp(least) … exp(most).
     """
 
     scope: Scope
     values: Tensor
     batched: bool
-    scale: Tensor
-    least: float
+    least: float = 0.0
+    most: float = 0.0
+    scale: Tensor | float = 0.0
     log: bool = False
 
     def log_values(self, n: int) -> Tensor:
         v = self.values if self.log else _log(self.values)
-        v = v + self.scale.reshape(-1, *[1] * len(self.scope))
-        return v if self.batched else v.expand(n, *v.shape[1:])
+        v = v if self.batched else v[None].expand(n, *v.shape)
+        return v + self.scale.reshape(-1, *[1] * len(self.scope)) if isinstance(self.scale, Tensor) else v
 
 
-def _tables(factors: Sequence[Factor], cards: Scope, codes: Tensor, rows: _Rows, log: bool = False) -> list[Table]:
+def _tables(plan: Plan, factors: Sequence[Factor], cards: Scope, codes: Tensor, rows: _Rows, log: bool) -> list[Table]:
     """The factors with their observed axes at the rows' codes, and a table of zeros and ones for each half-observed variable."""
     column = {v: codes[:, k] for k, v in enumerate(rows.names) if v in rows.observed}
-    zero = codes.new_zeros((), dtype=torch.float64)
     out = []
-    for scope, t in factors:
+    for (scope, t), live in zip(factors, plan.scopes, strict=False):
         t = t.double()
         seen = [v for v in scope if v in column]
-        free = [v for v in scope if v not in column]
         if seen:
-            t = t.permute([scope.index(v) for v in seen + free])[tuple(column[v] for v in seen)]
-        kept = tuple(v for v in free if cards[v] > 1)
-        shape = [cards[v] for v in kept]
-        out.append(Table(kept, t.reshape(len(codes), *shape) if seen else t.reshape(1, *shape), bool(seen), zero, -math.inf, log))
-    for v in rows.soft:
+            t = t.permute([scope.index(v) for v in seen] + [a for a, v in enumerate(scope) if v not in column])
+            t = t[tuple(column[v] for v in seen)]
+        if t.ndim > len(live) + bool(seen):  # axes of one state
+            t = t.reshape(([len(codes)] if seen else []) + [cards[v] for v in live])
+        out.append(Table(live, _log(t) if log else t, bool(seen), log=log))
+    for v, live in zip(rows.soft, plan.scopes[len(out) :], strict=False):
         c = codes[:, rows.names.index(v), None]
-        one = (c < 0) | (c == torch.arange(cards[v], device=codes.device))
-        values = one.double() if not log else torch.where(one, 0.0, -math.inf).double()
-        kept = (v,) if cards[v] > 1 else ()
-        out.append(Table(kept, values if kept else values[:, 0], True, zero, 0.0, log))
+        one = ((c < 0) | (c == torch.arange(cards[v], device=codes.device))).double()
+        one = one if live else one[:, 0]
+        out.append(Table(live, one.log() if log else one, True, log=log))
+    if len(out) < len(plan.scopes):
+        out.append(Table((), codes.new_full((), 0.0 if log else 1.0, dtype=torch.float64), False, log=log))
     return out
+
+
+def _eliminated(
+    plan: Plan, factors: Sequence[Factor], cards: Scope, rows: _Rows, size: int | None = None
+) -> Iterator[tuple[Tensor, list[Table]]]:
+    """(codes, all tables) for as many rows at a time as can be held; with logarithms where float64 would not suffice."""
+    flat = torch.cat([t.detach().reshape(-1) for _, t in factors] or [torch.ones(1)])
+    least, most = (float(b) for b in torch.aminmax(torch.where(flat > 0, flat, flat.amax())))
+    bounds = (math.log(least), math.log(most)) if most > 0 else (0.0, 0.0)
+    for codes in rows.chunks(size or plan.largest):
+        try:
+            if bounds[0] < -LIMIT or bounds[1] > LIMIT:
+                raise _TooSmall
+            tables = _tables(plan, factors, cards, codes, rows, log=False)
+            for t in tables:
+                t.least, t.most = bounds
+            yield codes, _forward(plan, tables)
+        except _TooSmall:
+            _possible(plan.union)
+            for part in torch.split(codes, max(1, HELD // max(plan.union, size or 1))):
+                yield part, _forward(plan, _tables(plan, factors, cards, part, rows, log=True))
+
+
+class _TooSmall(ArithmeticError):
+    """An entry beside which another is lost in float64."""
+
+
+def _forward(plan: Plan, tables: list[Table], log_reduce: Callable[..., Tensor] | None = None) -> list[Table]:
+    """All steps: the tables, and those that come of them; the last has its axes as in the targets."""
+    done = list(tables)
+    for s in plan.steps:
+        A, B = done[s.a], done[s.b]
+        scale = A.scale + B.scale
+        if A.log:
+            axes = s.kept + s.summed
+            values = _aligned(A, axes, s.batched) + _aligned(B, axes, s.batched)
+            if s.summed:
+                values = (log_reduce or _log_sum)(values, list(range(-len(s.summed), 0)))
+            done.append(Table(s.kept, values, s.batched, log=True))
+        else:
+            values = torch.einsum(s.equation, A.values, B.values)
+            done.append(_rescaled(Table(s.kept, values, s.batched, A.least + B.least, A.most + B.most + math.log(s.terms), scale)))
+    return done
+
+
+def _rescaled(t: Table) -> Table:
+    """Divided by every row's largest entry, where the entries may have come near the ends of float64."""
+    if t.least >= -LIMIT and t.most <= LIMIT:
+        return t
+    v = t.values.detach()
+    over = list(range(int(t.batched), v.ndim))
+    top = v.amax(over, keepdim=True) if over else v
+    top = torch.where(top > 0, top, 1.0)
+    v = v / top
+    least = math.log(float(torch.where(v > 0, v, 1.0).min())) if v.numel() else 0.0
+    if least < -LIMIT:
+        raise _TooSmall
+    return Table(t.scope, t.values / top, t.batched, least, 0.0, t.scale + top.log().reshape(-1))
+
+
+def _aligned(t: Table, axes: Scope, batched: bool) -> Tensor:
+    """The values with an axis of each of ``axes``, of length 1 where it has none, and one of rows where ``batched``."""
+    values = t.values.permute([0] * t.batched + [t.batched + t.scope.index(v) for v in axes if v in t.scope])
+    shape = iter(values.shape)
+    rows = [next(shape) if t.batched else 1] if batched else []
+    return values.reshape(rows + [next(shape) if v in t.scope else 1 for v in axes])
 
 
 def _log(t: Tensor) -> Tensor:
     """Logarithm whose gradient is 0 where t is."""
     return torch.where(t > 0, torch.where(t > 0, t, 1.0).log(), -math.inf)
-
-
-def _logs(tables: list[Table]) -> list[Table]:
-    return [Table(t.scope, t.values.log(), t.batched, t.scale, t.least, True) for t in tables]
-
-
-def _rescaled(t: Table) -> Table | None:
-    """Divided by the largest entry of every row; None where an entry is too small for float64."""
-    top = t.values.detach()
-    top = top.amax(list(range(1, top.ndim)), keepdim=True) if top.ndim > 1 else top
-    top = torch.where(top > 0, top, 1.0)
-    values = t.values / top
-    least = t.least
-    if least < LEAST:
-        v = values.detach()
-        least = math.log(float(torch.where(v > 0, v, 1.0).min())) if v.numel() else 0.0
-        if least < LEAST:
-            return None
-    return Table(t.scope, values, t.batched, t.scale + top.log().reshape(-1), least)
-
-
-def _aligned(t: Table, axes: Scope) -> Tensor:
-    """The values with an axis of each of ``axes``, of length 1 where it has none."""
-    order = [0] + [1 + t.scope.index(v) for v in axes if v in t.scope]
-    values = t.values.permute(order)
-    shape = iter(values.shape)
-    return values.reshape(next(shape), *[next(shape) if v in t.scope else 1 for v in axes])
-
-
-def _forward(
-    plan: Plan, tables: list[Table], log: bool = False, reduce: Callable[..., Tensor] | None = None
-) -> tuple[Table | None, list[Table]]:
-    """All steps: the last table with its axes as in the targets, and every table; None where float64 does not suffice."""
-    zero = tables[0].scale if tables else torch.zeros((), dtype=torch.float64)
-    done: list[Table] = []
-    for t in tables:
-        r = t if log else _rescaled(t)
-        if r is None:
-            return None, []
-        done.append(r)
-    for s in plan.steps:
-        A = done[s.a]
-        B = (
-            done[s.b]
-            if s.a != s.b
-            else Table((), torch.full((1,), 0.0 if log else 1.0, dtype=torch.float64, device=zero.device), False, zero, 0.0)
-        )
-        scale, batched = A.scale + B.scale, A.batched or B.batched
-        if log:
-            axes = s.kept + s.summed
-            product = _aligned(A, axes) + _aligned(B, axes)
-            over = list(range(1 + len(s.kept), 1 + len(axes)))
-            values = (reduce or _log_sum)(product, over) if over else product
-            done.append(Table(s.kept, values, batched, scale, 0.0, True))
-            continue
-        number = {v: 1 + k for k, v in enumerate(dict.fromkeys(A.scope + B.scope))}
-        a, b = ([0 if t.batched else 51, *(number[v] for v in t.scope)] for t in (A, B))
-        values = torch.einsum(A.values, a, B.values, b, [0 if batched else 51, *(number[v] for v in s.kept)])
-        summed = math.prod(_card(v, A, B) for v in s.summed)
-        r = _rescaled(Table(s.kept, values, batched, scale, A.least + B.least - math.log(summed)))
-        if r is None:
-            return None, []
-        done.append(r)
-    last = done[-1] if done else Table((), torch.full((1,), 0.0 if log else 1.0, dtype=torch.float64), False, zero, 0.0, log)
-    if last.scope != plan.targets:
-        last = Table(
-            plan.targets, last.values.permute([0] + [1 + last.scope.index(v) for v in plan.targets]), last.batched, last.scale, 0.0, log
-        )
-    return last, done
-
-
-def _card(v: int, A: Table, B: Table) -> int:
-    t = A if v in A.scope else B
-    return t.values.shape[1 + t.scope.index(v)]
 
 
 def _log_sum(x: Tensor, over: list[int]) -> Tensor:
@@ -468,17 +455,18 @@ def _backward(
         if not s.summed:
             continue
         log_w: Tensor | None = None
-        for t in (kept[s.a], kept[s.b])[: 1 if s.a == s.b else 2]:
+        for t in (kept[s.a], kept[s.b]):
             known = [v for v in t.scope if v not in s.summed]
             free = [v for v in s.summed if v in t.scope]
-            values = t.values.permute([0] + [1 + t.scope.index(v) for v in known + free])
-            values = values[(which if t.batched else torch.zeros_like(which), *(out[:, v] for v in known))]
-            values = values.reshape(len(which), *[cards[v] if v in free else 1 for v in s.summed])
+            values = t.values.permute([0] * t.batched + [t.batched + t.scope.index(v) for v in known + free])
+            if t.batched or known:
+                values = values[(*[which] * t.batched, *(out[:, v] for v in known))]
+            values = values.reshape(len(which) if t.batched or known else 1, *[cards[v] if v in free else 1 for v in s.summed])
             values = values if t.log else values.log()
             log_w = values if log_w is None else log_w + values
         assert log_w is not None
         shape = [cards[v] for v in s.summed]
-        pick = choose(log_w.expand(len(which), *shape).reshape(len(which), -1))
+        pick = choose(log_w.expand(len(which), *shape).reshape(len(which), s.terms))
         for v, c in zip(s.summed, torch.unravel_index(pick, shape), strict=True):
             out[:, v] = c
     return out
