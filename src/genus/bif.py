@@ -29,7 +29,9 @@ __all__ = ["Network", "read_bif", "write_bif"]
 ROUNDING = 1e-12  # a row this close to 1 is left as it is, so that a written file is read back bit for bit
 FAR = 1e-3  # a row further from 1 is worth a warning
 
-TOKEN = re.compile(r'\s+|//[^\n]*|/\*.*?\*/|(?P<quoted>"(?:[^"\\]|\\.)*")|(?P<mark>[{}()\[\]|,;])|(?P<word>(?!")[^\s{}()\[\]|,;]+)', re.DOTALL)
+TOKEN = re.compile(
+    r'\s+|//[^\n]*|/\*.*?\*/|(?P<quoted>"(?:[^"\\]|\\.)*")|(?P<mark>[{}()\[\]|,;])|(?P<word>(?!")[^\s{}()\[\]|,;]+)', re.DOTALL
+)
 WORD = re.compile(r'(?!//|/\*)[^\s{}()\[\]|,;"\\]+')
 
 
@@ -175,6 +177,8 @@ class _Reader:
                 self.i += 1
         for self.i in late:
             self.probability(net)
+        if not net.states:
+            raise ValueError(f"{self.file}: no network is in this file")
         if missing := [v for v in net.states if v not in net.tables]:
             raise ValueError(f"{self.file}: no probability block for {', '.join(map(repr, missing[:5]))}")
         net.parents = {v: net.parents[v] for v in net.states}
@@ -197,7 +201,7 @@ class _Reader:
             self.take("]")
             self.take("{")
             states = self.labels("}")
-            if len(states) == 1 and count != "1" and len(states[0].split()) == int(count):
+            if len(states) == 1 and str(len(states[0].split())) == count:
                 states = states[0].split()  # spaces between instead of commas
             self.take(";")
             if str(len(states)) != count or len(set(states)) < len(states):

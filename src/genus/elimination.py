@@ -29,7 +29,7 @@ from opt_einsum import get_symbol
 from opt_einsum.paths import ssa_greedy_optimize
 from torch import Tensor
 
-__all__ = ["Factor", "draw", "expected_counts", "explain", "log_marginal"]
+__all__ = ["Factor", "draw", "expected_counts", "explain", "log_marginal", "size"]
 
 Factor = tuple[tuple[int, ...], Tensor]
 Scope = tuple[int, ...]
@@ -144,6 +144,14 @@ def expected_counts(
         kept = [v for v in scope if v in family]
         out.append(table.permute([kept.index(v) for v in family]))
     return out
+
+
+def size(scopes: Sequence[Scope], cards: Scope) -> float:
+    """Entries of all tables that a row needs when any of its variables may be missing; inf where there are too many."""
+    try:
+        return _plan(tuple(scopes), tuple(range(len(cards))), tuple(cards), (), frozenset()).total
+    except MemoryError:
+        return math.inf
 
 
 # ---------------------------------------------------------------------- which tables meet, and when
@@ -273,7 +281,8 @@ class _Rows:
         else:
             codes = torch.stack([torch.as_tensor(evidence[v], dtype=torch.long, device=device) for v in self.names], 1)
             self.codes, self.inverse = _distinct(codes, [cards[v] for v in self.names])
-        soft = []
+        soft: list[int] = []
+        never: list[int] = []
         if len(self.codes) and self.names:
             low, high = self.codes.amin(0).tolist(), self.codes.amax(0).tolist()
             for v, l, h in zip(self.names, low, high, strict=True):
@@ -282,9 +291,9 @@ class _Rows:
                         f"evidence of variable {v} has the code {l if l < -1 else h}; it has codes 0 … {cards[v] - 1}, or −1 for missing"
                     )
                 if l < 0:
-                    soft.append(v)
+                    (soft if h >= 0 else never).append(v)
         self.soft = tuple(soft)
-        self.observed = frozenset(v for v in self.names if v not in self.soft)
+        self.observed = frozenset(self.names).difference(soft, never)
 
     def chunks(self, size: int) -> tuple[Tensor, ...]:
         """The distinct rows, as many at a time as can be held when each takes ``size`` elements."""
