@@ -201,7 +201,7 @@ class _Reader:
             self.take("]")
             self.take("{")
             states = self.labels("}")
-            if len(states) == 1 and str(len(states[0].split())) == count:
+            if len(states) == 1 and count != "1" and str(len(states[0].split())) == count:
                 states = states[0].split()  # spaces between instead of commas
             self.take(";")
             if str(len(states)) != count or len(set(states)) < len(states):
