@@ -23,12 +23,15 @@ from genus import (
     RBM,
     VAE,
     BayesianGaussianMixture,
+    BayesNet,
     Conv,
     DensityModel,
+    FactorAnalysis,
     Gaussian,
     GaussianMixture,
     IndependentHistogram,
     LowerBound,
+    ProbabilisticPCA,
     Trainer,
 )
 
@@ -238,6 +241,8 @@ def bayesian(**args: Any) -> Callable[[], BayesianGaussianMixture]:
 
 ROWS = [
     Row("histogram", lambda: IndependentHistogram(random_state=0), independent=True),
+    Row("bayesnet", lambda: BayesNet(random_state=0), ("binary", "ordinal", "categorical"), refuses="pass bins=8", digits=BayesNet),
+    Row("bayesnet-bins", lambda: BayesNet("chow-liu", bins=6, random_state=0)),
     Row("gaussian", lambda: Gaussian(random_state=0), digits=Gaussian),
     Row("mixture-full", mixture("full"), digits=lambda: GaussianMixture(5, max_iter=20)),
     Row("mixture-tied", mixture("tied")),
@@ -246,6 +251,8 @@ ROWS = [
     Row("bayesian-mixture", bayesian(), digits=lambda: BayesianGaussianMixture(5, max_iter=20)),
     Row("bayesian-mixture-diag", bayesian(covariance="diag", weights="dirichlet-process")),
     Row("bayesian-mixture-svi", bayesian(inference="svi", batch_size=40)),
+    Row("ppca", lambda: ProbabilisticPCA(1, random_state=0), digits=ProbabilisticPCA),
+    Row("factor-analysis", lambda: FactorAnalysis(1, random_state=0), digits=FactorAnalysis),
     Row("rbm", rbm(), chain=True, digits=lambda: RBM(12, trainer=DIGITS.replace(epochs=8))),
     Row("rbm-cd", rbm(method="cd", k=2, centred=False), chain=True),
     Row("rbm-ais", rbm(n_hidden=24), ("ordinal", "categorical", "continuous", "mixed"), chain=True),  # too many units to enumerate

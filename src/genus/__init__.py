@@ -9,9 +9,11 @@ from genus.model import CapabilityError, Model
 from genus.models.baseline import IndependentHistogram
 from genus.models.bayesian_mixture import BayesianGaussianMixture
 from genus.models.bayesnet import BayesNet
+from genus.models.bayesian_mlp import BayesianMLP
 from genus.models.gaussian import Gaussian
 from genus.models.linear import BayesianLinearRegression, GaussianBasis, Identity, Polynomial
 from genus.models.mixture import GaussianMixture
+from genus.models.ppca import FactorAnalysis, ProbabilisticPCA
 from genus.models.rbm import RBM
 from genus.models.vae import VAE
 from genus.networks import MLP, Conv, ResNet
@@ -28,11 +30,13 @@ __all__ = [
     "BayesNet",
     "BayesianGaussianMixture",
     "BayesianLinearRegression",
+    "BayesianMLP",
     "CapabilityError",
     "Conv",
     "DensityModel",
     "Estimate",
     "Exact",
+    "FactorAnalysis",
     "Gaussian",
     "GaussianBasis",
     "GaussianMixture",
@@ -41,6 +45,7 @@ __all__ = [
     "LogProb",
     "LowerBound",
     "Model",
+    "ProbabilisticPCA",
     "Polynomial",
     "Predictor",
     "ResNet",
