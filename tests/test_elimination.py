@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from genus import elimination
-from genus.elimination import Factor, draw, expected_counts, explain, log_marginal
+from genus.elimination import Factor, draw, expected_counts, explain, log_marginal, posteriors
 
 Net = tuple[list[Factor], tuple[int, ...]]
 SEEDS = st.integers(0, 2**32 - 1)
@@ -69,7 +69,7 @@ def problem(seed: int, missing: bool = False, zeros: float = 0.0) -> tuple[Net, 
 
 
 def close(a: Tensor, b: Tensor) -> None:
-    torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
+    torch.testing.assert_close(a, b, rtol=0, atol=1e-10, equal_nan=True)
 
 
 # ---------------------------------------------------------------------- every query is what enumeration says
@@ -84,6 +84,19 @@ def test_marginals_are_enumerations(seed: int, missing: bool, zeros: float) -> N
     assert got.shape == (len(rows), *(cards[t] for t in targets))
     for value, row in zip(got, rows, strict=True):
         close(value, summed(restricted(joint, row), targets))
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(seed=SEEDS, missing=st.booleans(), zeros=st.sampled_from([0.0, 0.4]))
+def test_posteriors_of_all_variables_at_once(seed: int, missing: bool, zeros: float) -> None:
+    (factors, cards), targets, evidence, rows = problem(seed, missing, zeros)
+    targets = (*targets, *list(evidence)[:1])  # observed ones too
+    joint = log_joint(factors, cards)
+    for t, p in zip(targets, posteriors(factors, cards, targets, evidence), strict=True):
+        assert p.shape == (len(rows), cards[t])
+        for value, row in zip(p, rows, strict=True):
+            log_p = summed(restricted(joint, row), (t,))
+            close(value, (log_p - torch.logsumexp(log_p, 0)).exp())  # NaN where the evidence is impossible
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -197,6 +210,7 @@ def test_rare_evidence_does_not_underflow(p: float) -> None:
     assert float(log_marginal(factors, cards, (), evidence)) == pytest.approx(truth, rel=1e-12)
     codes, best = explain(factors, cards, evidence)
     assert float(best) <= truth and torch.equal(codes[0, n:], y)
+    assert float(posteriors(factors, cards, (7,), evidence)[0].sum()) == pytest.approx(1, abs=1e-9)
     counts = expected_counts(factors, cards, [(0,), (5, 6)], evidence)
     assert all(float(c.sum()) == pytest.approx(1, abs=1e-9) for c in counts)
 
@@ -239,6 +253,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         rng = torch.Generator().manual_seed(0)
         families = [s for s, _ in factors]
         queries = [log_marginal(factors, cards, (1, 4), evidence), *explain(factors, cards, evidence)]
+        queries += posteriors(factors, cards, (1, 4, 7), evidence)
         return [*queries, *expected_counts(factors, cards, families, evidence, weight), draw(factors, cards, (0, 3), evidence, rng)[:, :0]]
 
     whole = answers()

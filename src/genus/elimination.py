@@ -61,6 +61,27 @@ def log_marginal(factors: Sequence[Factor], cards: Scope, targets: Scope, eviden
     return rows.spread(torch.cat(parts).reshape(-1, *(cards[t] for t in targets)))
 
 
+def posteriors(factors: Sequence[Factor], cards: Scope, targets: Scope, evidence: dict[int, Tensor]) -> list[Tensor]:
+    """p(x_t | evidence row) of each target by itself, (n, states) each: all of them from one backward pass.
+
+    Evidence as in :func:`log_marginal`; a target may be observed. Rows with impossible evidence get NaN. For a
+    single target :func:`log_marginal` is quicker, and tells probabilities below 1e-300 apart.
+    """
+    rows = _Rows(factors, cards, evidence)
+    factors = _relevant([(s, t.detach()) for s, t in factors], targets, evidence)
+    soft = tuple(sorted({*rows.soft, *targets}))
+    plan = _plan(tuple(s for s, _ in factors), soft, cards, (), rows.observed.difference(targets))
+    parts: list[list[Tensor]] = []
+    with torch.enable_grad():
+        for codes, done in _eliminated(plan, factors, cards, rows, plan.total):
+            value = done[-1].log_values(len(codes))
+            open_ = [done[len(factors) + soft.index(t)] for t in targets]
+            grads = torch.autograd.grad(value.sum(), [t.values for t in open_]) if targets else ()
+            p = [g if t.log else g * t.values.detach() for t, g in zip(open_, grads, strict=True)]
+            parts.append([q.reshape(len(codes), -1).masked_fill((value == -math.inf)[:, None], math.nan) for q in p])
+    return [rows.spread(torch.cat(p)) for p in zip(*parts, strict=True)]
+
+
 def explain(factors: Sequence[Factor], cards: Scope, evidence: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
     """The most probable explanation: codes (n, d) of all variables, the evidence's included, and their log joint (n,) in nats.
 
@@ -175,6 +196,8 @@ class Plan:
     """The scopes of the tables once observed axes are gone, the steps, and elements a row: largest table, product, all tables."""
 
     scopes: tuple[Scope, ...]
+    soft: Scope
+    observed: frozenset[int]
     steps: tuple[Step, ...]
     largest: int
     union: int
@@ -183,7 +206,7 @@ class Plan:
 
 @lru_cache(maxsize=4096)
 def _plan(scopes: tuple[Scope, ...], soft: Scope, cards: Scope, targets: Scope, observed: frozenset[int]) -> Plan:
-    """The order of elimination for tables of these scopes, and one more for each half-observed variable of ``soft``."""
+    """The order of elimination for tables of these scopes, and one more for each variable of ``soft``, observed in some rows."""
     gone = observed | {v for v, c in enumerate(cards) if c == 1}  # axes of one state are taken off as well
     out = tuple(v for v in targets if cards[v] > 1)
     live = [tuple(v for v in s if v not in gone) for s in (*scopes, *((v,) for v in soft))]
@@ -219,7 +242,7 @@ def _plan(scopes: tuple[Scope, ...], soft: Scope, cards: Scope, targets: Scope, 
         sizes.append(math.prod(cards[v] for v in kept))
         union = max(union, sizes[-1] * steps[-1].terms)
     _possible(max(sizes))
-    return Plan(tuple(live), tuple(steps), max(sizes), union, sum(sizes))
+    return Plan(tuple(live), soft, observed, tuple(steps), max(sizes), union, sum(sizes))
 
 
 def _possible(size: int) -> None:
@@ -348,23 +371,23 @@ class Table:
 
 
 def _tables(plan: Plan, factors: Sequence[Factor], cards: Scope, codes: Tensor, rows: _Rows, log: bool) -> list[Table]:
-    """The factors with their observed axes at the rows' codes, and a table of zeros and ones for each half-observed variable."""
-    column = {v: codes[:, k] for k, v in enumerate(rows.names) if v in rows.observed}
+    """The factors with their observed axes at the rows' codes, and λ of each variable of ``soft``: 1 where a row allows it."""
+    column = {v: codes[:, k] for k, v in enumerate(rows.names)}
     out = []
     for (scope, t), live in zip(factors, plan.scopes, strict=False):
         t = t.double()
-        seen = [v for v in scope if v in column]
+        seen = [v for v in scope if v in plan.observed]
         if seen:
-            t = t.permute([scope.index(v) for v in seen] + [a for a, v in enumerate(scope) if v not in column])
+            t = t.permute([scope.index(v) for v in seen] + [a for a, v in enumerate(scope) if v not in plan.observed])
             t = t[tuple(column[v] for v in seen)]
         if t.ndim > len(live) + bool(seen):  # axes of one state
             t = t.reshape(([len(codes)] if seen else []) + [cards[v] for v in live])
         out.append(Table(live, _log(t) if log else t, bool(seen), log=log))
-    for v, live in zip(rows.soft, plan.scopes[len(out) :], strict=False):
-        c = codes[:, rows.names.index(v), None]
+    for v, live in zip(plan.soft, plan.scopes[len(out) :], strict=False):
+        c = column[v][:, None] if v in column else codes.new_full((len(codes), 1), -1)
         one = ((c < 0) | (c == torch.arange(cards[v], device=codes.device))).double()
-        one = one if live else one[:, 0]
-        out.append(Table(live, one.log() if log else one, True, log=log))
+        values = (one.log() if log else one)[:, slice(None) if live else 0]
+        out.append(Table(live, values.requires_grad_(torch.is_grad_enabled()), True, log=log))
     if len(out) < len(plan.scopes):
         out.append(Table((), codes.new_full((), 0.0 if log else 1.0, dtype=torch.float64), False, log=log))
     return out
@@ -458,7 +481,7 @@ def _backward(
     """
     out = codes.new_zeros(len(which), len(cards))
     for k, v in enumerate(rows.names):
-        if v in rows.observed:
+        if v in plan.observed:
             out[:, v] = codes[which, k]
     for s in reversed(plan.steps):
         if not s.summed:
