@@ -154,8 +154,6 @@ def test_the_m_step_with_holes_is_a_maximum(cls: Any) -> None:
     y = torch.tensor(X)
     psi_ = m.noise_.mean() if cls is ProbabilisticPCA else m.noise_
     mean, V, psi = (t.clone().requires_grad_(True) for t in (m.mean_, m.loadings_, psi_))
-        t.clone().requires_grad_(True) for t in (m.mean_, m.loadings_, m.noise_.mean() if cls is ProbabilisticPCA else m.noise_)
-    )
     total = torch.zeros((), dtype=torch.float64)
     for row in y:
         o = ~torch.isnan(row)
