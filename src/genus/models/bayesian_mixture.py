@@ -40,8 +40,9 @@ from torch import Tensor
 from genus.density import DensityModel
 from genus.learn import Data, DivergenceError, solve
 from genus.model import seed_of
-from genus.models.components import LogJoint, k_means, log_joint, log_student, patterns_at_once, statistics
-from genus.models.gaussian import LOG_2PI, by_pattern, factor, observed_part, variance_floor
+from genus.models.components import LogJoint, k_means, log_joint, statistics
+from genus.models.gaussian import LOG_2PI, variance_floor
+from genus.models.student import draw_students, log_students
 from genus.progress import Bar, CtrlC
 from genus.rows import Rows, generator
 from genus.space import Space
@@ -87,6 +88,10 @@ class BayesianGaussianMixture(DensityModel):
     sticks_: Tensor
     means_: Tensor
     scales_: Tensor
+    elbo_: float
+    elbo_terms_: dict[str, float]
+    elbo_history_: list[float]
+    n_batches_: int
     _shift: Tensor  # the data's mean: everything is computed about it
     _sticks0: Tensor
     _m0: Tensor  # about the shift
@@ -142,6 +147,11 @@ class BayesianGaussianMixture(DensityModel):
     def _full(self) -> bool:
         return self.covariance == "full" and self.known_variance is None
 
+    @property
+    def _p(self) -> int:
+        """The dimension of each Wishart: one for all columns, or one a column."""
+        return self.means_.shape[1] if self._full else 1
+
     def _outer(self, a: Tensor, b: Tensor) -> Tensor:
         """a bᵀ of each component, or its diagonal."""
         return a[:, :, None] * b[:, None, :] if self._full else a * b
@@ -183,8 +193,7 @@ class BayesianGaussianMixture(DensityModel):
         beta, nu = self._beta_nu()
         d = self.means_.shape[1]
         log_w = self._log_weights() + 0.5 * (self._log_det_gap(nu) - d * torch.log(nu) - d / beta)
-        cov = self.scales_ / nu.reshape(-1, *[1] * (self.scales_.dim() - 1))
-        return LogJoint(log_w, self.means_ - self._shift, cov, "full" if self._full else "diag", dtype)
+        return LogJoint(log_w, self.means_ - self._shift, self.covariances_, "full" if self._full else "diag", dtype)
 
     # ------------------------------------------------------------------ the bound, term by term
 
@@ -204,7 +213,7 @@ class BayesianGaussianMixture(DensityModel):
         log_p = 0.5 * (d * (torch.log(self._beta0) - LOG_2PI) + log_det - pull)
         entropy = 0.5 * (d * (1 + LOG_2PI - torch.log(beta)) - log_det)
         if self.known_variance is None:
-            p = d if self._full else 1  # the dimension of each Wishart
+            p = self._p
             log_B0, log_B = self._log_B(self._nu0, self._log_det(self._S0)), self._log_B(nu, log_S)
             S0 = self._S0.expand_as(self.scales_)
             log_p = log_p + log_B0 + 0.5 * ((self._nu0 - p - 1) * log_det - nu * self._trace(self.scales_, S0))
@@ -280,7 +289,6 @@ class BayesianGaussianMixture(DensityModel):
         now = {"count": self.counts_, "first": -self._beta0 * back}
         now["second"] = self.scales_ - self._S0 - self._beta0 * self._outer(back, back)
         self._update({k: (1 - rate) * growth * v + rate * sums[k] for k, v in now.items()})
-        self.n_batches_ += 1
 
     # ------------------------------------------------------------------ fit
 
@@ -315,9 +323,11 @@ class BayesianGaussianMixture(DensityModel):
             raise ValueError(f"weights={self.weights!r} is unknown: choose dirichlet, dirichlet-process, or give {K} numbers")
         alpha = 1.0 if self.concentration is None else float(self.concentration)
         rest = torch.arange(K - 1, 0, -1, **kw)
+        if given is not None:
+            rest = rest[:0]
         process = torch.stack([torch.ones_like(rest), torch.full_like(rest, alpha)], 1)
-        sticks = process if self.weights == "dirichlet-process" else torch.stack([torch.full_like(rest, alpha), alpha * rest], 1)
-        self.register_buffer("_sticks0", sticks if given is None else sticks[:0])
+        dirichlet = torch.stack([torch.full_like(rest, alpha), alpha * rest], 1)
+        self.register_buffer("_sticks0", dirichlet if given is not None or self.weights == "dirichlet" else process)
         self.register_buffer("sticks_", self._sticks0.clone())
         self.register_buffer("weights_", torch.full((K,), 1 / K, **kw) if given is None else given)
         self.register_buffer("counts_", torch.zeros(K, **kw))
@@ -339,7 +349,7 @@ class BayesianGaussianMixture(DensityModel):
         centred = torch.where(seen, y - self._shift, 0.0)
         variance = centred.square().sum(0) / seen.sum(0)
         floor = variance_floor(variance, self._shift, 1e-6)
-        p = d if self._full else 1
+        p = self._p
         worth = (p + 2) / 4  # rows
         self._m0 = torch.zeros_like(self._shift) if self.mean_prior is None else self._taken("mean_prior", (d,)) - self._shift
         self._beta0.fill_(self.mean_precision)
@@ -420,7 +430,8 @@ class BayesianGaussianMixture(DensityModel):
                         x1 = self._with_ones(self.real(rows.take(index, rng)[0], rng)[0])
                         sums = self.statistics(x1, n / len(index))
                         now += float(sums["log_likelihood"]) * len(index) / n
-                        self._step(sums, (self.n_batches_ + 1 + self.delay) ** -self.forgetting)
+                        self.n_batches_ += 1
+                        self._step(sums, (self.n_batches_ + self.delay) ** -self.forgetting)
                         ctrl_c.check()
                     if not math.isfinite(now):
                         raise DivergenceError(f"the ELBO is not finite at pass {i + 1}: rescale the data or raise mean_precision")
@@ -441,7 +452,7 @@ class BayesianGaussianMixture(DensityModel):
         self._note({k: torch.stack([p[k] for p in parts]).sum(0) for k in parts[0]})
 
     def partial_fit(self, X: Any, y: Any = None) -> Any:
-        """One natural-gradient step on the rows of X, scaled to all rows seen so far; the first call fits.
+        """One natural-gradient step on the rows of X, scaled to all rows seen so far, ρ_t = (t + 1)^−κ; the first call fits.
 
         Later calls need rows of the same kind. ``elbo_`` and ``elbo_terms_`` become estimates from X.
         """
@@ -449,12 +460,13 @@ class BayesianGaussianMixture(DensityModel):
             return self.fit(X)
         x = self._encode_rows(X, missing=True)
         x = x.to(torch.get_default_dtype()) if not x.is_floating_point() else x
-        rng = generator(seed_of(self.random_state) + self.n_batches_)
+        self.n_partial_ = getattr(self, "n_partial_", 0) + 1
+        rng = generator(seed_of(self.random_state) + self.n_partial_)
         with torch.no_grad():
             n = self.n_seen_ + len(x)
             sums = self.statistics(self._with_ones(self.real(x, rng)[0]), n / len(x))
             self._note(sums)
-            self._step(sums, (self.n_batches_ + 2) ** -self.forgetting, n / self.n_seen_)
+            self._step(sums, (self.n_partial_ + 1) ** -self.forgetting, n / self.n_seen_)
             self.n_seen_ = n
         return self
 
@@ -490,40 +502,16 @@ class BayesianGaussianMixture(DensityModel):
 
     # ------------------------------------------------------------------ the predictive density
 
-    def _student(self) -> tuple[Tensor, Tensor | None]:
-        """Shapes (1 + β)/(β f) S of the predictive components, and their degrees f; None: a Gaussian."""
+    def _students(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """m_k, (1 + β_k) S_k / (β_k f_k) and f_k; where the variance is known, Gaussians of variance σ² (1 + β_k)/β_k."""
         beta, nu = self._beta_nu()
-        f = nu + 1 - (self.means_.shape[1] if self._full else 1)
-        wide = (1 + beta) / beta if self.known_variance is not None else (1 + beta) / (beta * f)
-        return self.scales_ * wide.reshape(-1, *[1] * (self.scales_.dim() - 1)), None if self.known_variance is not None else f
+        f = None if self.known_variance is not None else nu + 1 - self._p
+        wide = (1 + beta) / (beta if f is None else beta * f)
+        return self.means_, self.scales_ * wide.reshape(-1, *[1] * (self.scales_.dim() - 1)), f
 
     def _joint(self, y: Tensor) -> Tensor:
         """log E[π_k] + log St(y | k), (K, n); NaN entries integrated out."""
-        shape, f = self._student()
-        log_w = torch.log(self.weights_)[:, None]
-        if not self._full:
-            each = []  # a component at a time, or (K, n, d) would have to fit in memory
-            for k, (m, s) in enumerate(zip(self.means_, shape, strict=True)):
-                log_p = log_student((y - m).square() / s, 0.5 * s.log(), None if f is None else f[k], 1)
-                each.append(torch.where(torch.isnan(y), 0.0, log_p).sum(1))
-            return log_w + torch.stack(each)
-        assert f is not None
-        d = y.shape[1]
-        missing = torch.isnan(y).any(1)
-        out = y.new_empty(len(log_w), len(y))
-        if not missing.all():
-            plan = LogJoint(torch.zeros_like(self.weights_), self.means_ - self._shift, shape, "full", torch.float64)
-            half_log_det = -plan.constant - 0.5 * d * LOG_2PI
-            out[:, ~missing] = log_student(plan.squares(self._with_ones(y[~missing])), half_log_det, f[:, None], d)
-        if missing.any():
-            part = y[missing]
-            values = part.new_empty(len(log_w), len(part))
-            for index, real, o in by_pattern(part, patterns_at_once(*self.means_.shape)):
-                q, half_log_det, _, _ = observed_part(part[index], o, self.means_, shape)
-                log_p = log_student(q, half_log_det[..., None], f[:, None], o.sum(1)[:, None, None])
-                values[:, index[real]] = log_p.permute(1, 0, 2)[:, real]
-            out[:, missing] = values
-        return log_w + out
+        return torch.log(self.weights_)[:, None] + log_students(y, *self._students())
 
     def log_density(self, y: Tensor) -> Tensor:
         """log p(y | X) under q: a mixture of Student's t."""
@@ -536,33 +524,13 @@ class BayesianGaussianMixture(DensityModel):
         return self.draw_given(torch.full((n, self.means_.shape[1]), math.nan, dtype=torch.float64, device=self.means_.device), rng)
 
     def draw_given(self, y: Tensor, rng: torch.Generator) -> Tensor:
-        """k ~ p(k | observed), then the missing entries from Student's t given the observed ones.
+        """k ~ p(k | observed), then the missing entries from Student's t given the observed ones."""
+        return draw_students(y, torch.log(self.weights_), *self._students(), rng)
 
-        St with f degrees is a Gaussian whose precision is multiplied by u ~ Gamma(f/2, f/2); given d_o observed entries at
-        squared distance q, u ~ Gamma((f + d_o)/2, (f + q)/2).
-        """
-        shape, f = self._student()
-        out = y.clone()
-        if not self._full:
-            k = torch.multinomial(torch.softmax(self._joint(y), 0).T, 1, generator=rng)[:, 0]
-            e = torch.randn(y.shape, generator=rng, dtype=y.dtype, device=y.device)
-            if f is not None:
-                half = (f[k] / 2)[:, None]
-                e = e * torch.sqrt(half / torch._standard_gamma(half.expand_as(e).contiguous(), generator=rng))
-            return torch.where(torch.isnan(y), self.means_[k] + shape[k].sqrt() * e, y)
-        assert f is not None
-        log_w = torch.log(self.weights_)[:, None]
-        for index, real, o in by_pattern(y, patterns_at_once(*self.means_.shape)):
-            q, half_log_det, filled, C = observed_part(y[index], o, self.means_, shape)
-            d_o = o.sum(1)[:, None, None]
-            p = torch.softmax(log_student(q, half_log_det[..., None], f[:, None], d_o) + log_w, 1).transpose(1, 2)
-            k = torch.multinomial(p.reshape(-1, p.shape[-1]), 1, generator=rng).reshape(p.shape[:2])
-            pick = k[:, None, :, None].expand(-1, 1, -1, filled.shape[-1])
-            e = torch.randn(*k.shape, filled.shape[-1], generator=rng, dtype=y.dtype, device=y.device)
-            noise = torch.einsum("pkde,pre->pkrd", factor(C), e).gather(1, pick)[:, 0]
-            u = torch._standard_gamma((f[k] + d_o[:, 0]) / 2, generator=rng) / ((f[k] + q.gather(1, k[:, None])[:, 0]) / 2)
-            out[index[real]] = (filled.gather(1, pick)[:, 0] + noise / u.sqrt()[..., None])[real]
-        return out
+    @property
+    def covariances_(self) -> Tensor:
+        """1 / E[Λ_k] = S_k/ν_k, (K, d, d) or (K, d)."""
+        return self.scales_ / self._beta_nu()[1].reshape(-1, *[1] * (self.scales_.dim() - 1))
 
     # ------------------------------------------------------------------ clusters
 

@@ -124,14 +124,6 @@ def log_joint(plan: LogJoint, x1: Tensor) -> Tensor:
     return out
 
 
-def log_student(q: Tensor, half_log_det: Tensor, f: Tensor | None, d: Tensor | int) -> Tensor:
-    """log of Student's t in d dimensions at squared distance q, f degrees of freedom; None: the Gaussian."""
-    if f is None:
-        return -0.5 * (q + d * LOG_2PI) - half_log_det
-    log_norm = torch.lgamma((f + d) / 2) - torch.lgamma(f / 2) - 0.5 * d * torch.log(f * math.pi) - half_log_det
-    return log_norm - 0.5 * (f + d) * torch.log1p(q / f)
-
-
 def responsibilities_(log_joint: Tensor) -> tuple[Tensor, Tensor]:
     """(K, n) log ρ → (r, log Σ_k ρ), in place; exp is kept from underflow, where it is ten times slower."""
     top = log_joint.amax(0)
