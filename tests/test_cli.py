@@ -184,6 +184,7 @@ def test_ctrl_c_saves_the_model_and_exits_130(tmp_path: Path):
     [
         (["fit", "VAEE", "digits", "--out", "x"], 2, "did you mean VAE?"),
         (["fit"], 2, "a model is missing"),
+        (["fit", "BayesianLinearRegression", "wine.csv", "--out", "x"], 2, "a model of p(y | X), for use from Python"),
         (["fit", "VAE"], 2, "data is missing"),
         (["fit", "VAE", "digits"], 2, "--out is missing"),
         (["fit", "VAE", "digits", "--out", "x", "--latent_dim", "two"], 2, "--latent_dim=two: int is needed"),

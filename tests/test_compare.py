@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+import genus
 from genus import Exact, Gaussian, IndependentHistogram, LowerBound, Model, Space
 from genus.compare import Comparison, Row, compare, families, parse_seconds, resolve
 from genus.evaluate import likelihood_summary
@@ -297,6 +298,14 @@ def test_a_data_set_brings_its_own_parts_and_labels():
     assert t["Toy"].quality.frechet.embedding == "classifier-16"
     data.test = None
     assert len(compare([Toy()], data, test=0.4, **none).test) == 60
+
+
+def test_grey_rows_drawn_afresh_for_every_batch_are_compared():
+    grey = np.random.RandomState(1).rand(120, 4).astype(np.float32)
+    data = genus.data.load(grey, binarize="dynamic")
+    table = compare(["IndependentHistogram"], data, samples=20, random_state=0)
+    assert table["IndependentHistogram"].samples is not None and set(np.unique(table.train)) == {0, 1}
+    assert data.train.X.dtype == np.float32  # and the models saw the grey
 
 
 def test_tables_with_missing_cells_are_compared():

@@ -69,7 +69,7 @@ def models(args: list[str]) -> int:
     said = _parse(parser, args)
     from genus.compare import families
 
-    rows = [{"name": n, "learned_by": getattr(c, "learned_by", ""), "about": _first_line(c)} for n, c in families().items()]
+    rows = [{"name": n, "learned_by": getattr(c, "learned_by", ""), "about": _first_line(c)} for n, c in families(True).items()]
     _print_rows(rows, said.json)
     return 0
 
@@ -401,6 +401,8 @@ def _model_of(args: list[str]) -> type[Model] | None:
     for a in args:
         if a in known:
             return known[a]
+        if a in families(True):
+            raise UsageError(f"fit: {a} is a model of p(y | X), for use from Python: genus.{a}().fit(X, y)")
     if "--config" in args[:-1]:
         try:
             text = Path(args[args.index("--config") + 1]).read_text(encoding="utf-8")

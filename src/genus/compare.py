@@ -33,6 +33,7 @@ from genus.evaluate.likelihood import COMPARABLE, Likelihood, likelihood_summary
 from genus.evaluate.samples import SampleQuality, SampleTest
 from genus.likelihood import LogProb
 from genus.model import CapabilityError, Model
+from genus.predictor import Predictor
 from genus.space import Space, as_array
 
 BASELINES = ("IndependentHistogram", "Gaussian")
@@ -332,20 +333,21 @@ def compare(
     x, held, y_x, y_held, space_ = _take(X, test, y, space, random_state)
     held, y_held, notes = _cap(held, y_held, max_test, random_state)
     notes += [f"{name}: {note}"] if note else []
-    codes, held_codes = space_.encode(x), space_.encode(held)
+    seen = _bits(x, space_, random_state)  # what the models see of grey rows that are drawn afresh for every batch
+    codes, held_codes = space_.encode(seen), space_.encode(held)
     missing = any(c.is_floating_point() and bool(c.isnan().any()) for c in (codes, held_codes))
     entries = resolve(models, missing=missing)
     judge: SampleTest | None = None
     if samples:
         try:
-            judge = SampleTest(space_, x, held, y_x, rows=samples, random_state=random_state)
+            judge = SampleTest(space_, seen, held, y_x, rows=samples, random_state=random_state)
         except ValueError as e:
             notes.append(f"Sample quality was not measured: {e}.")
     count = judge.n if judge else min(samples, len(held))
 
     task = _Task(space_, x, held, seconds, random_state, judge, count)
     rows = _run(task, entries, jobs, _announcer(progress))
-    comparison = Comparison(rows, x, held, space_, name, y_x, y_held, notes=notes)
+    comparison = Comparison(rows, seen, held, space_, name, y_x, y_held, notes=notes)
     for measure in comparison.groups:
         if measure:
             for key, rank in comparison.rank(measure).items():
@@ -386,12 +388,13 @@ def parse_seconds(budget: float | str | None) -> float | None:
 # ---------------------------------------------------------------------- which models
 
 
-def families() -> dict[str, type[Model]]:
-    """The public model classes, by name."""
+def families(predictors: bool = False) -> dict[str, type[Model]]:
+    """The public models of p(x), by name; with ``predictors`` those of p(y | X) too."""
     import genus
 
     found = {n: getattr(genus, n) for n in genus.__all__}
-    return {n: c for n, c in found.items() if isinstance(c, type) and issubclass(c, Model) and c.build is not Model.build}
+    models = {n: c for n, c in found.items() if isinstance(c, type) and issubclass(c, Model) and c.build is not Model.build}
+    return {n: c for n, c in models.items() if predictors or not issubclass(c, Predictor)}
 
 
 def resolve(models: Any, *, missing: bool = False) -> list[tuple[str, Model]]:
@@ -477,6 +480,15 @@ def _take(X: Any, test: Any, y: Any, space: Space | str | None, seed: int) -> tu
     order = np.random.RandomState(seed).permutation(len(X))
     held_at, train_at = np.sort(order[:n]), np.sort(order[n:])
     return _pick(X, train_at), _pick(X, held_at), _pick(labels, train_at), _pick(labels, held_at), Space.of(X, whole)
+
+
+def _bits(x: Any, space: Space, seed: int) -> Any:
+    """Grey rows under a binary space drawn once; other rows as they are."""
+    if space.kind != "binary" or not isinstance(x, np.ndarray) or x.dtype.kind != "f" or np.isin(x, (0, 1)).all() or np.isnan(x).any():
+        return x
+    import genus.data
+
+    return genus.data.binarize(x, seed)
 
 
 def _rows_of(part: Any) -> Any:

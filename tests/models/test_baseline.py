@@ -94,3 +94,10 @@ def test_draws_have_the_frequencies() -> None:
     grid = np.linspace(-10, 25, 20_001)
     total = sum(np.trapezoid(np.exp(m.score_samples(pd.DataFrame({"a": grid, "b": v}))), grid) for v in "xyz")
     assert total == pytest.approx(1, abs=2e-3)
+
+
+def test_bins_that_are_none_and_levels_too_many_to_count() -> None:
+    with pytest.raises(ValueError, match="bins=0"):
+        IndependentHistogram(bins=0).fit(np.arange(10).reshape(-1, 1) / 3.0)
+    with pytest.raises(ValueError, match="when has 10000001 levels"):
+        IndependentHistogram().fit(pd.DataFrame({f"c{i}": np.arange(30) for i in range(9)} | {"when": np.r_[0:29, 10**7]}))

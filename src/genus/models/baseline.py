@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +13,8 @@ from genus.learn import Data
 from genus.likelihood import Exact, LogProb
 from genus.model import Model
 from genus.space import Space
+
+LARGEST = 2**26  # counts of a table of cells × levels
 
 
 class IndependentHistogram(Model):
@@ -48,8 +51,7 @@ class IndependentHistogram(Model):
 
     def build(self, space: Space) -> None:
         d = space.dim
-        levels = max(max(space.cardinality), self.bins or 1)
-        self.register_buffer("log_p_", torch.zeros(d, levels, dtype=torch.float64))
+        self.register_buffer("log_p_", torch.zeros(d, 1, dtype=torch.float64))
         for name in ("low_", "width_", "mean_", "std_"):
             self.register_buffer(name, torch.ones(d, dtype=torch.float64))
         self.register_buffer("tail_", torch.zeros((), dtype=torch.float64))
@@ -57,15 +59,22 @@ class IndependentHistogram(Model):
     def learn(self, data: Data) -> None:
         if not self.pseudo_count > 0:
             raise ValueError(f"pseudo_count={self.pseudo_count!r}: a positive number is needed, or unseen values get probability 0")
+        if self.bins is not None and not (isinstance(self.bins, int | np.integer) and self.bins >= 1):
+            raise ValueError(f"bins={self.bins!r}: a positive whole number is needed, or None")
         n, d = len(data.rows), self.space_.dim
         cards = torch.tensor(self.space_.cardinality)
         continuous = cards == 0
         bins = self.bins or int(min(100, max(5, round(n ** (1 / 3)))))
         size = torch.where(continuous, torch.full_like(cards, bins), cards)
+        if d * int(size.max()) > LARGEST:
+            wide = self.space_.names()[int(size.argmax())]
+            raise ValueError(
+                f"{wide} has {int(size.max())} levels, too many to count one by one: use space='continuous', or bin the column"
+            )
         low, high = torch.full((d,), math.inf, dtype=torch.float64), torch.full((d,), -math.inf, dtype=torch.float64)
         first = torch.zeros(d, dtype=torch.float64)
         seen = torch.zeros(d, dtype=torch.float64)
-        for (x,) in data.rows.chunks(8192):
+        for (x,) in data.rows.chunks(8192, self.rng):
             x = x.flatten(1).double()
             low = torch.minimum(low, torch.where(torch.isnan(x), math.inf, x).amin(0))
             high = torch.maximum(high, torch.where(torch.isnan(x), -math.inf, x).amax(0))
@@ -80,7 +89,7 @@ class IndependentHistogram(Model):
         low = torch.where(continuous, torch.where(flat, low - bins * width / 2, low), torch.full_like(low, -0.5))
         counts = torch.zeros(d, int(size.max()), dtype=torch.float64)
         spread = torch.zeros(d, dtype=torch.float64)
-        for (x,) in data.rows.chunks(8192):
+        for (x,) in data.rows.chunks(8192, self.rng):
             x = x.flatten(1).double()
             ok = ~torch.isnan(x)
             cell = ((x.nan_to_num() - low) / width).floor().clamp_min(0).minimum(size - 1.0).long()
