@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -36,18 +37,18 @@ class Counts:
         self.weight = torch.ones(len(x), dtype=real)
         if merge:
             x = self._merged(x)
-        self.columns = x.T.contiguous()
+        self.x = x
         self.owner = torch.repeat_interleave(torch.arange(self.d), torch.tensor(cards) - 1)
         if len(x) * len(self.owner) > 2**28:
             raise ValueError(
                 f"X has {len(x)} different rows and {len(self.owner)} levels in all, too many to learn a structure from: "
-                "pass bins=8 to join levels, or structure= with a list of edges"
+                "pass max_levels=8, or a list of edges as structure="
             )
-        if len(self.owner) == self.d:
-            self.level = x.to(real) * self.weight[:, None]
+        if len(self.owner) == self.d == sum(r == 2 for r in cards):
+            self.one = x.to(real)
         else:
-            level = torch.cat([torch.arange(1, r) for r in cards]) if self.d else torch.zeros(0)
-            self.level = (x[:, self.owner] == level).to(real).mul_(self.weight[:, None])
+            level = torch.cat([torch.arange(1, r) for r in cards])
+            self.one = (x[:, self.owner] == level).to(real)
         self.whose = torch.zeros(len(self.owner), self.d, dtype=real)
         self.whose[torch.arange(len(self.owner)), self.owner] = 1.0
 
@@ -63,8 +64,8 @@ class Counts:
     # ------------------------------------------------------------------ trees
 
     def mutual_information(self) -> Tensor:
-        """I(i, j) of every two columns in nats, (d, d), from one matrix product of the indicators."""
-        above = ((self.level / self.weight[:, None]).T @ self.level).double()  # N(i = a, j = b) for a, b ≥ 1
+        """I(i, j) of every two columns in nats, (d, d), from one matrix product of the indicators of rows that were not merged."""
+        above = (self.one.T @ self.one).double()  # N(i = a, j = b) for a, b ≥ 1
         E = self.whose.double()
         one = above.diagonal()[:, None]
         rows = above @ E  # N(i = a, j ≥ 1)
@@ -78,6 +79,16 @@ class Counts:
         return information.clamp_min(0)
 
     # ------------------------------------------------------------------ families
+
+    @cached_property
+    def columns(self) -> Tensor:
+        """The codes, column by column."""
+        return self.x.T.long().contiguous()
+
+    @cached_property
+    def level(self) -> Tensor:
+        """The indicators, weighted."""
+        return self.one * self.weight[:, None]
 
     def _cells(self, j: int, parents: Sequence[int]) -> tuple[Tensor, int, Tensor, int]:
         """The cell (pa, x_j) of every row, how many cells, the parents' configuration of each cell, how many of those."""

@@ -3,10 +3,8 @@
     p(x) = Π_j p(x_j | x_Pa(j)),  Pa(j) the parents of j in a graph without cycles, each factor a table
     θ_j(v | pa) = (N_j(pa, v) + α) / (N_j(pa) + α r_j)          counts, and a Dirichlet(α) prior's mean
 
-Missing cells enter by expected counts (EM; Lauritzen, 1995). They are dealt with set by set: two missing cells of a row
-belong together when a table holds both, and sets that no table joins are independent given what is observed. So one small
-elimination serves all rows in which the same set is missing, and nothing larger is ever summed. A missing cell with no
-observed descendant (barren) sums to one and is left out. Columns cut into bins have p(x | bin) spread evenly over it.
+Missing cells enter by expected counts (EM; Lauritzen, 1995), and are summed over exactly in everything that is said. A column cut
+into bins adds p(x | bin), see ``genus.bins``.
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ import copy
 import dataclasses
 import math
 import warnings
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,94 +22,21 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.metaestimators import available_if
 from torch import Tensor
 
-from genus import elimination
+from genus.bif import Network, read_bif, write_bif
 from genus.bins import Bins, cut
 from genus.learn import Data, accumulate, solve
 from genus.likelihood import Exact, LogProb
 from genus.model import Model
+from genus.net import Net, ordered
 from genus.progress import CtrlC
-from genus.rows import Rows, generator
-from genus.space import Space
+from genus.rows import Rows
+from genus.space import Column, Space
 from genus.structure import SCORES, Counts, hill_climb, spanning_tree
 
 STRUCTURES = ("chow-liu", "hill-climb", "naive")
 ROUNDS = 3  # times a structure is learned from rows whose missing cells were drawn
-LARGEST = 1 << 27  # table entries in all: 1 GB
 
 has_target = available_if(lambda self: self.target is not None)
-
-
-@dataclass(frozen=True)
-class Net:
-    """A graph and where its tables lie: entry (pa, v) of node j is at offset_j + Σ_k pa_k stride_jk + v of one long vector."""
-
-    cards: tuple[int, ...]
-    parents: tuple[tuple[int, ...], ...]
-    order: tuple[int, ...]  # parents before children
-    children: tuple[tuple[int, ...], ...]
-    slots: Tensor  # (d, most parents), padded with strides of 0
-    strides: Tensor
-    offsets: Tensor
-    group: Tensor  # of every entry: which (j, pa) it belongs to
-
-    @classmethod
-    def of(cls, adjacency: Tensor, cards: tuple[int, ...]) -> Net:
-        d = len(cards)
-        a = adjacency.cpu().numpy()
-        parents = tuple(tuple(np.flatnonzero(a[:, j]).tolist()) for j in range(d))
-        width = max((len(p) for p in parents), default=0)
-        slots, strides = np.zeros((d, width), dtype=np.int64), np.zeros((d, width), dtype=np.int64)
-        sizes = []
-        for j, pa in enumerate(parents):
-            size = cards[j]
-            for k in reversed(range(len(pa))):
-                slots[j, k], strides[j, k] = pa[k], min(size, 2**62)
-                size *= cards[pa[k]]
-            sizes.append(size)
-        if sum(sizes) > LARGEST:
-            raise ValueError(
-                f"the tables of this structure have {sum(sizes):,} entries, more than {LARGEST:,}: pass bins=8 to join levels, "
-                "a smaller max_parents=, or a structure= with fewer edges"
-            )
-        starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
-        groups = np.repeat(cards, [s // r for s, r in zip(sizes, cards, strict=True)])
-        group = torch.repeat_interleave(torch.arange(len(groups)), torch.from_numpy(groups))
-        children = tuple(tuple(np.flatnonzero(a[j]).tolist()) for j in range(d))
-        order = tuple(ordered(parents) or ())
-        return cls(cards, parents, order, children, torch.from_numpy(slots), torch.from_numpy(strides), torch.from_numpy(starts), group)
-
-    def cells(self, codes: Tensor) -> Tensor:
-        """The entry of every node's table that a row (n, d) falls in, (n, d)."""
-        out = codes + self.offsets
-        for k in range(self.slots.shape[1]):
-            out += codes[:, self.slots[:, k]] * self.strides[:, k]
-        return out
-
-    def scope(self, j: int) -> tuple[int, ...]:
-        """The variables of node j's table, j last."""
-        return (*self.parents[j], j)
-
-    def tables(self, flat: Tensor) -> list[Tensor]:
-        """Views of the long vector: a table a node, an axis a variable."""
-        shapes = [[self.cards[v] for v in self.scope(j)] for j in range(len(self.cards))]
-        parts = flat.split([math.prod(s) for s in shapes])
-        return [t.view(s) for t, s in zip(parts, shapes, strict=True)]
-
-
-def ordered(parents: Any) -> list[int] | None:
-    """The nodes, parents before children; None where there is a cycle."""
-    waiting = [len(p) for p in parents]
-    children: list[list[int]] = [[] for _ in parents]
-    for j, pa in enumerate(parents):
-        for p in pa:
-            children[p].append(j)
-    out = [j for j, w in enumerate(waiting) if w == 0]
-    for j in out:
-        for c in children[j]:
-            waiting[c] -= 1
-            if waiting[c] == 0:
-                out.append(c)
-    return out if len(out) == len(waiting) else None
 
 
 class BayesNet(Model):
@@ -125,8 +49,10 @@ class BayesNet(Model):
     target: the column that ``predict`` tells from the others; with ``naive``, their parent.
     pseudo_count: α ≥ 0, added to every entry of every table. 0: maximum likelihood, under which what was never seen
         has probability 0.
-    bins: continuous columns, and ordinal ones of more levels, are cut at their quantiles into at most so many bins;
-        ``log_prob`` then is the density of the values as they were given. None: such columns are refused, or left as they are.
+    bins: continuous columns are cut at their quantiles into at most so many bins, over each of which the density is even;
+        ``log_prob`` is the density of the values as they were given. None: continuous columns are refused.
+    max_levels: ordinal columns of more levels are cut into at most so many bins, in each of which every level keeps its own
+        share: what columns say about each other goes by bins. None: left as they are.
     max_parents, criterion, equivalent_sample_size: of ``hill-climb``: the most parents of a node; ``bic`` or ``bdeu``, and
         the latter's α.
     em_iterations, tol: with missing cells, EM stops after so many iterations or when one gains less than tol nats a row.
@@ -149,14 +75,14 @@ class BayesNet(Model):
 
     allow_nan = True
     learned_by = "counting; EM where cells are missing"
-    learned_shapes = ("counts_", "cuts_")
+    learned_shapes = ("counts_", "cuts_", "shares_")
 
     adjacency_: Tensor
     counts_: Tensor
     cuts_: Tensor
     tails_: Tensor
+    shares_: Tensor
     _net: Net | None
-    _log_theta: Tensor | None
 
     def __init__(
         self,
@@ -164,6 +90,7 @@ class BayesNet(Model):
         target: str | int | None = None,
         pseudo_count: float = 1.0,
         bins: int | None = None,
+        max_levels: int | None = 8,
         max_parents: int = 4,
         criterion: str = "bic",
         equivalent_sample_size: float = 10.0,
@@ -175,6 +102,7 @@ class BayesNet(Model):
         self.target = target
         self.pseudo_count = pseudo_count
         self.bins = bins
+        self.max_levels = max_levels
         self.max_parents = max_parents
         self.criterion = criterion
         self.equivalent_sample_size = equivalent_sample_size
@@ -201,31 +129,17 @@ class BayesNet(Model):
         self.register_buffer("counts_", torch.zeros(0, **kw))
         self.register_buffer("cuts_", torch.zeros(space.dim, 0, **kw))
         self.register_buffer("tails_", torch.zeros(space.dim, **kw))
-        self._net = self._log_theta = None
+        self.register_buffer("shares_", torch.zeros(space.dim, 0, **kw))
+        self._net = None
 
     def _bins(self) -> Bins:
-        return Bins(self.cuts_, self.tails_, self.space_.cardinality)
+        return Bins(self.cuts_, self.tails_, self.shares_, self.space_.cardinality)
 
     def net(self) -> Net:
-        """The graph, in the form that the computations want."""
+        """The graph and the tables, in the form that the computations want."""
         if self._net is None:
-            self._net = Net.of(self.adjacency_, self._bins().cards)
+            self._net = Net.of(self.adjacency_, self._bins().cards).learned(self.counts_, self.pseudo_count)
         return self._net
-
-    def log_theta(self) -> Tensor:
-        """log θ of every entry of every table, one after another, as ``counts_``."""
-        if self._log_theta is None:
-            group = self.net().group
-            n = self.counts_ + self.pseudo_count
-            total = torch.zeros(int(group[-1]) + 1, dtype=n.dtype).index_add_(0, group, n)[group]
-            size = torch.bincount(group)[group]
-            self._log_theta = torch.where(total > 0, n / total, 1.0 / size).log()
-        return self._log_theta
-
-    def _factors(self, which: Any = None) -> list[elimination.Factor]:
-        net = self.net()
-        tables = net.tables(self.log_theta().exp())
-        return [(net.scope(j), tables[j]) for j in (range(len(tables)) if which is None else which)]
 
     def _place(self, name: Any) -> int:
         """The number of a column given by name or number."""
@@ -250,13 +164,14 @@ class BayesNet(Model):
 
     def _connect(self, edges: Any) -> None:
         """Take a structure, with counts of 0. Raises ValueError where it has a cycle."""
-        adjacency = torch.zeros_like(self.adjacency_)
+        adjacency = np.zeros(tuple(self.adjacency_.shape), dtype=bool)
         for p, c in edges:
             adjacency[p, c] = True
-        if ordered([pa.nonzero()[:, 0].tolist() for pa in adjacency.T]) is None:
+        if ordered([np.flatnonzero(pa).tolist() for pa in adjacency.T]) is None:
             raise ValueError("structure= has a cycle: the edges must lead from causes to effects and never back; drop or turn one of them")
-        self.adjacency_, self._net, self._log_theta = adjacency, None, None
-        self.counts_ = torch.zeros(len(self.net().group), dtype=torch.float64)
+        self.adjacency_ = torch.from_numpy(adjacency)
+        self._net = Net.of(self.adjacency_, self._bins().cards)
+        self.maximise({"counts": torch.zeros(len(self._net.group), dtype=torch.float64)})
 
     def _search(self, codes: Tensor, data: Data) -> list[tuple[int, int]]:
         """The edges of a structure that is learned from whole rows."""
@@ -285,17 +200,18 @@ class BayesNet(Model):
             self._connect([])
             self.maximise(accumulate(self, data.rows))
         for _ in range(ROUNDS if missing else 1):
-            filled = self._filled(codes.clone(), self.rng) if missing else codes
+            filled = self.net().filled(codes.clone(), self.rng) if missing else codes
             self._connect(self._search(filled, data))
             if missing:
-                self.maximise({"counts": self._count(filled)})
+                self.maximise({"counts": self.net().counts(filled)})
 
     @torch.no_grad()
     def learn(self, data: Data) -> None:
-        x = data.rows.take(slice(None), self.rng)[0].flatten(1)
+        as_it_is = isinstance(data.rows.x, Tensor) and not data.rows.draw
+        x = (data.rows.x if as_it_is else data.rows.take(slice(None), self.rng)[0]).flatten(1)
         resumed = len(self.counts_) > 0
         if not resumed:
-            self.cuts_, self.tails_ = cut(x, self.space_, self.bins)
+            self.cuts_, self.tails_, self.shares_ = cut(x, self.space_, self.bins, self.max_levels, self.pseudo_count)
         codes = self._bins().encode(x)
         inner = dataclasses.replace(data, rows=Rows(codes))
         if not resumed:
@@ -307,7 +223,7 @@ class BayesNet(Model):
             else:
                 self._learn_structure(codes, inner)
         if not bool((codes < 0).any()):
-            self.maximise({"counts": self._count(codes)})
+            self.maximise({"counts": self.net().counts(codes)})
             return
         done = solve(self, inner, max_iter=self.em_iterations, tol=self.tol, start=getattr(self, "n_iter_", 0))
         if not done and not hasattr(self, "interrupted_"):
@@ -319,35 +235,16 @@ class BayesNet(Model):
             setattr(self, name, getattr(source, name).clone())
         super()._go_on_from(source)
 
-    def _count(self, codes: Tensor) -> Tensor:
-        """N of whole rows, an entry for each of every table."""
-        n = len(self.net().group)
-        return sum((torch.bincount(self.net().cells(c).reshape(-1), minlength=n) for c in codes.split(8192)), torch.zeros(n)).double()
-
     def statistics(self, x: Tensor) -> dict[str, Tensor]:
         """Sums over rows of codes (−1 where missing): the expected counts of every table, the log-likelihood and the rows."""
-        codes, net = x.long(), self.net()
-        some = (codes < 0).any(1)
-        counts, rows = self._count(codes[~some]), codes[some]
-        if len(rows):
-            whole, groups = self._gaps(rows)
-            counts += torch.bincount(net.cells(rows.clamp_min(0))[whole], minlength=len(counts))
-            tables = net.tables(counts)
-            for index, _, families, evidence in groups:
-                weight = None if evidence else torch.tensor([float(len(index))])
-                scopes = [net.scope(j) for j in families]
-                expected = elimination.expected_counts(self._factors(families), net.cards, scopes, evidence, weight)
-                for j, e in zip(families, expected, strict=True):
-                    tables[j] += e
-        return {
-            "counts": counts,
-            "log_likelihood": self._log_joint(codes).sum(),
-            "weight": torch.tensor(float(len(codes)), dtype=torch.float64),
-        }
+        codes = x.long()
+        weight = torch.tensor(float(len(codes)), dtype=torch.float64)
+        return {"counts": self.net().counts(codes), "log_likelihood": self.net().log_joint(codes).sum(), "weight": weight}
 
     def maximise(self, sums: dict[str, Tensor]) -> None:
         """The tables of these counts."""
-        self.counts_, self._log_theta = sums["counts"], None
+        self.counts_ = sums["counts"]
+        self._net = self.net().learned(self.counts_, self.pseudo_count)
 
     def partial_fit(self, X: Any, y: Any = None) -> Any:
         """Add the counts of more rows; structure and bins stay as the first call, which is ``fit``, found them.
@@ -358,99 +255,24 @@ class BayesNet(Model):
             return self.fit(X)
         with torch.no_grad():
             codes = self._bins().encode(self._encode_rows(X, missing=True).flatten(1))
-            sums = [self.statistics(c)["counts"] for c in codes.split(8192)]
+            sums = [self.net().counts(c) for c in codes.split(8192)]
             self.maximise({"counts": torch.stack([self.counts_, *sums]).sum(0)})
         return self
-
-    # ------------------------------------------------------------------ rows with missing cells
-
-    def _gaps(self, codes: Tensor, barren_too: bool = False) -> tuple[Tensor, list[tuple[Tensor, tuple[int, ...], list[int], dict]]]:
-        """The sets of missing cells that tables join, each with the rows in which it is missing.
-
-        Returns ``whole`` (n, d), the nodes whose table's cells are all observed, and for each set: the rows' numbers, its
-        variables, the nodes whose tables hold one of them, and what those tables hold besides, as evidence. Barren cells
-        (no observed descendant) are in no set, unless ``barren_too``.
-        """
-        net, gap = self.net(), (codes < 0).T.contiguous()  # (d, n)
-        d, n = gap.shape
-        barren = torch.zeros_like(gap)
-        for j in reversed(net.order if not barren_too else ()):
-            barren[j] = gap[j] & barren[list(net.children[j])].all(0)
-        nobody = torch.full((n,), d)
-        label = torch.where(gap & ~barren, torch.arange(d)[:, None], d)  # the smallest number of a cell's set
-        home = torch.empty_like(label)  # the set that a node's table belongs to
-        scopes = [list(net.scope(j)) for j in range(d)]
-        while True:
-            before = label.clone()
-            for j, scope in enumerate(scopes):
-                some = label[scope]
-                home[j] = torch.where(barren[j], nobody, some.amin(0))
-                label[scope] = torch.where((some < d) & ~barren[j], home[j], some)
-            if torch.equal(before, label):
-                break
-        keys = torch.randint(-(2**62), 2**62, (2, d, 1), generator=generator(0))  # a set is known by a hash, the sum of its keys
-        name = torch.zeros(d + 1, n, dtype=torch.long)
-        name.scatter_add_(0, label, keys[0].expand(d, n)).scatter_add_(0, home, keys[1].expand(d, n))
-        first, row = (label == torch.arange(d)[:, None]).nonzero(as_tuple=True)
-        _, which, times = torch.unique(name[first, row], return_inverse=True, return_counts=True)
-        groups = []
-        for pairs in torch.argsort(which, stable=True).split(times.tolist()):
-            l, r = first[pairs[0]], row[pairs[0]]
-            variables = tuple((label[:, r] == l).nonzero()[:, 0].tolist())
-            families = (home[:, r] == l).nonzero()[:, 0].tolist()
-            rest = sorted({v for j in families for v in scopes[j]} - set(variables))
-            index = row[pairs]
-            groups.append((index, variables, families, {v: codes[index, v] for v in rest}))
-        return ((home == d) & ~barren).T, groups
-
-    def _log_joint(self, codes: Tensor) -> Tensor:
-        """log p of the codes that are not −1, (n,)."""
-        some = (codes < 0).any(1)
-        each = self.log_theta()[self.net().cells(codes.clamp_min(0))]
-        if some.any():
-            whole, groups = self._gaps(codes[some])
-            each[some] = torch.where(whole, each[some], 0.0)
-        out = each.sum(1)
-        if some.any():
-            extra = torch.zeros(int(some.sum()), dtype=out.dtype)
-            for index, _, families, evidence in groups:
-                value = elimination.log_marginal(self._factors(families), self.net().cards, (), evidence)
-                extra.index_add_(0, index, value.expand(len(index)))
-            out[some] += extra
-        return out
-
-    def _filled(self, codes: Tensor, rng: torch.Generator) -> Tensor:
-        """The codes with −1 replaced, in place, by a draw from p(missing | observed)."""
-        net = self.net()
-        some = (codes < 0).any(1).nonzero().squeeze(1)
-        for index, variables, families, evidence in self._gaps(codes[some])[1] if len(some) else ():
-            evidence = evidence or {variables[0]: torch.full((len(index),), -1)}
-            drawn = elimination.draw(self._factors(families), net.cards, variables, evidence, rng)
-            codes[some[index][:, None], torch.tensor(variables)] = drawn
-        theta = self.log_theta().exp()
-        for j in net.order:  # the barren rest, parents first
-            rows = (codes[:, j] < 0).nonzero().squeeze(1)
-            if len(rows):
-                start = net.offsets[j] + (codes[rows][:, net.slots[j]] * net.strides[j]).sum(1)
-                total = theta[start[:, None] + torch.arange(net.cards[j])].cumsum(1)
-                u = torch.rand(len(rows), 1, generator=rng, dtype=total.dtype) * total[:, -1:]
-                codes[rows, j] = torch.searchsorted(total, u, right=True)[:, 0].clamp_max(net.cards[j] - 1)
-        return codes
 
     # ------------------------------------------------------------------ verbs
 
     def _log_prob(self, x: Tensor) -> LogProb:
         x, bins = x.flatten(1), self._bins()
         codes = bins.encode(x)
-        return Exact(self._log_joint(codes) + bins.log_density(x, codes))
+        return Exact(self.net().log_joint(codes) + bins.log_density(x, codes))
 
     def _sample(self, n: int, rng: torch.Generator) -> Tensor:
-        codes = self._filled(torch.full((n, self.space_.dim), -1), rng)
+        codes = self.net().filled(torch.full((n, self.space_.dim), -1), rng)
         return self._bins().decode(codes, self._uniform(rng)).reshape(n, *self.space_.shape)
 
     def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:
         codes = self._possible(self._bins().encode(x.flatten(1)))
-        filled = self._bins().decode(self._filled(codes, rng), self._uniform(rng)).reshape(x.shape)
+        filled = self._bins().decode(self.net().filled(codes, rng), self._uniform(rng)).reshape(x.shape)
         return torch.where(torch.isnan(x), filled.to(x.dtype), x)
 
     @staticmethod
@@ -459,11 +281,9 @@ class BayesNet(Model):
 
     def _possible(self, codes: Tensor) -> Tensor:
         """The codes, or a ValueError that names a row of probability 0."""
-        if self.pseudo_count == 0 and bool((bad := self._log_joint(codes) == -math.inf).any()):
+        if self.pseudo_count == 0 and bool((bad := self.net().log_joint(codes) == -math.inf).any()):
             row = int(bad.nonzero()[0])
-            raise ValueError(
-                f"X has probability 0 under the model in row {row}: drop it or use pseudo_count=1"
-            )
+            raise ValueError(f"X has probability 0 under the model in row {row}: drop it or use pseudo_count=1")
         return codes
 
     def explain(self, X: Any) -> Any:
@@ -476,11 +296,7 @@ class BayesNet(Model):
         x = x if x.is_floating_point() else x.double()
         with torch.no_grad():
             codes = self._possible(self._bins().encode(x.flatten(1)))
-            for index, variables, families, evidence in self._gaps(codes, barren_too=True)[1]:
-                best, _ = elimination.explain(self._factors(families), self.net().cards, evidence)
-                v = torch.tensor(variables)
-                codes[index[:, None], v] = best[:, v].expand(len(index), -1)
-            middle = self._bins().decode(codes, lambda *shape: torch.full(shape, 0.5, dtype=torch.float64))
+            middle = self._bins().decode(self.net().explained(codes), lambda *shape: torch.full(shape, 0.5, dtype=torch.float64))
         return self.space_.decode(torch.where(torch.isnan(x), middle.reshape(x.shape).to(x.dtype), x))
 
     # ------------------------------------------------------------------ queries
@@ -501,7 +317,7 @@ class BayesNet(Model):
         codes, index = self._evidence(evidence, places)
         values = [self._labels(t) for t in places]
         columns = pd.MultiIndex.from_product(values, names=names) if len(places) > 1 else pd.Index(values[0], name=names[0])
-        p = self._posterior(places, codes)
+        p = self.net().posterior(places, codes)
         return pd.DataFrame(p.reshape(len(p), -1).numpy(), index=index, columns=columns)
 
     def _evidence(self, evidence: Any, targets: tuple[int, ...]) -> tuple[Tensor, Any]:
@@ -533,22 +349,6 @@ class BayesNet(Model):
         codes[:, list(targets)] = -1
         return codes, pd.RangeIndex(len(codes)) if frame is None else frame.index
 
-    @torch.no_grad()
-    def _posterior(self, targets: tuple[int, ...], codes: Tensor) -> Tensor:
-        """p(targets | codes that are not −1), (n, *cards of targets)."""
-        cards, factors = self.net().cards, self._factors()
-        out = torch.empty(len(codes), *(cards[t] for t in targets), dtype=torch.float64)
-        patterns, which = torch.unique(codes >= 0, dim=0, return_inverse=True)
-        for k, pattern in enumerate(patterns):
-            rows = (which == k).nonzero().squeeze(1)
-            known = {v: codes[rows, v] for v in pattern.nonzero()[:, 0].tolist()}
-            out[rows] = elimination.log_marginal(factors, cards, targets, known).expand(len(rows), *out.shape[1:])
-        total = out.flatten(1).logsumexp(1)
-        if bool((total == -math.inf).any()):
-            row = int((total == -math.inf).nonzero()[0])
-            raise ValueError(f"the evidence of row {row} has probability 0 under the model: nothing can be said given it")
-        return (out - total.reshape(-1, *[1] * len(targets))).exp()
-
     @property
     def classes_(self) -> np.ndarray:
         """The target's values, in the order of ``predict_proba``'s columns."""
@@ -562,7 +362,7 @@ class BayesNet(Model):
         t = self._place(self.target)
         if not isinstance(X, pd.DataFrame) and np.ndim(X) == 2 and np.shape(X)[1] == self.space_.dim - 1:
             X = np.insert(np.asarray(X, dtype=np.float64), t, math.nan, axis=1)
-        return self._posterior((t,), self._evidence(X, (t,))[0]).numpy()
+        return self.net().posterior((t,), self._evidence(X, (t,))[0]).numpy()
 
     @has_target
     def predict(self, X: Any) -> np.ndarray:
@@ -582,7 +382,7 @@ class BayesNet(Model):
         """p(node | parents) as a table: a row for each value of the parents, a column for each value of the node."""
         self._check_fitted()
         j, net = self._place(node), self.net()
-        theta = net.tables(self.log_theta().exp())[j].reshape(-1, net.cards[j])
+        theta = net.tables(net.log_theta.exp())[j].reshape(-1, net.cards[j])
         columns = pd.Index(self._labels(j), name=self._name(j))
         if not net.parents[j]:
             return pd.DataFrame(theta.numpy(), index=["p"], columns=columns)
@@ -603,8 +403,8 @@ class BayesNet(Model):
             raise ValueError("pseudo_count=0 has no posterior to draw from: fit with pseudo_count=1")
         rng = self._stream(random_state)
         gamma = torch._standard_gamma(self.counts_ + self.pseudo_count, generator=rng).clamp_min(1e-300)
-        group = self.net().group
-        return self._with_tables(gamma / torch.zeros(int(group[-1]) + 1, dtype=gamma.dtype).index_add_(0, group, gamma)[group])
+        net = self.net()
+        return self._with_tables(gamma / net.sums(gamma)[net.group])
 
     def _with_tables(self, theta: Tensor) -> BayesNet:
         """A copy with these tables as they are: a count of one a row of a table, and no pseudo-counts."""
@@ -612,3 +412,32 @@ class BayesNet(Model):
         other.pseudo_count = 0.0
         other.maximise({"counts": theta})
         return other
+
+    # ------------------------------------------------------------------ files of other programs
+
+    def to_bif(self, path: Any) -> None:
+        """Write the network in the Bayesian Interchange Format; values become words, bins their limits."""
+        self._check_fitted()
+        net, names = self.net(), [str(self._name(j)) for j in range(self.space_.dim)]
+        states = {n: tuple(map(str, self._labels(j))) for j, n in enumerate(names)}
+        parents = {n: tuple(names[p] for p in net.parents[j]) for j, n in enumerate(names)}
+        tables = dict(zip(names, net.tables(net.log_theta.exp()), strict=True))
+        write_bif(Network("genus", states, parents, tables), path)
+
+    @classmethod
+    def from_bif(cls, path: Any) -> BayesNet:
+        """The network of a BIF file, its tables as they stand there (``pseudo_count=0``); its values are words."""
+        file = read_bif(path)
+        names = list(file.states)
+        columns = tuple(Column(n, "categorical", len(s), 0, s, "object") for n, s in file.states.items())
+        model = cls([(p, n) for n in names for p in file.parents[n]], pseudo_count=0.0)
+        model.space_ = Space((len(names),), "table", columns=columns, container="pandas")
+        model.__dict__.update(n_features_in_=len(names), feature_names_in_=np.asarray(names, dtype=object))
+        model.build(model.space_)
+        model._connect(model._given_edges())
+        flat = []
+        for j, n in enumerate(names):  # parents in the order of the columns
+            place = [(*file.parents[n], n).index(names[v]) for v in model.net().scope(j)]
+            flat.append(file.tables[n].permute(place).reshape(-1))
+        model.maximise({"counts": torch.cat(flat).double()})
+        return model.eval()
