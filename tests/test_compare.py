@@ -13,7 +13,8 @@ import torch
 
 import genus
 from genus import Exact, Gaussian, IndependentHistogram, LowerBound, Model, Space
-from genus.compare import Comparison, Row, compare, families, parse_seconds, resolve
+from genus.compare import compare, families, parse_seconds, resolve
+from genus.comparison import Comparison, Row
 from genus.evaluate import likelihood_summary
 
 

@@ -16,7 +16,8 @@ import pytest
 from matplotlib.figure import Figure
 
 import genus
-from genus.compare import Comparison, Row, compare
+from genus.compare import compare
+from genus.comparison import Comparison, Row
 from genus.data import load
 from genus.evaluate import likelihood_summary
 from genus.report import plots, write

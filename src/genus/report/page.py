@@ -31,7 +31,7 @@ REFUSALS = (ValueError, RuntimeError, ArithmeticError)  # CapabilityError is a R
 
 
 def write(comparison: Any, path: str | Path) -> None:
-    """Write the page of a :class:`genus.compare.Comparison` to ``path``, whole or not at all."""
+    """Write the page of a :class:`genus.comparison.Comparison` to ``path``, whole or not at all."""
     html = page(comparison)
     with replacing(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
