@@ -277,16 +277,7 @@ def test_barren_variables_are_left_out() -> None:
     close(log_marginal(factors, cards, (0,), {})[0].exp(), factors[0][1])
 
 
-def test_an_impossible_query_says_what_to_do() -> None:
-    rng = np.random.default_rng(0)
-    d = 36
-    factors: list[Factor] = [((i, j), torch.tensor(rng.random((2, 2)))) for i in range(d) for j in range(i)]
-    with pytest.raises(MemoryError, match=r"fewer targets|more evidence"):
-        log_marginal(factors, (2,) * d, (), {})
-
-
-def test_fifty_states_and_many_variables() -> None:
-    """More variables than letters."""
+def test_more_variables_than_letters() -> None:
     d = 150
     t = torch.tensor(np.random.default_rng(0).dirichlet(np.ones(3), (3,)))
     factors: list[Factor] = [((0,), t[0])] + [((i - 1, i), t) for i in range(1, d)]

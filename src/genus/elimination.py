@@ -9,12 +9,12 @@ A joint of d variables is a product of tables, p(x) = Π_f φ_f(x_f); x_E = e is
                       from p(x_R | e), are read off A · B backwards, last step first
     expectations      p(x_f | e) = φ_f · ∂ log p(e) / ∂φ_f (Darwiche, 2003): one backward pass gives all families
 
-The order in which tables meet is opt_einsum's greedy one (Smith & Gray, 2018), found once for each set of
-observed variables. Evidence rows are an axis of the tables they reach; equal rows are computed once, and as many
-at a time as memory allows. Every table is divided by its largest entry, whose logarithm is kept aside, and where an
-entry could fall below what float64 holds, the whole is done again with logarithms: nothing underflows. A barren
-variable (neither asked for, observed nor an ancestor of one that is) sums to one and is left out where the tables are
-conditional distributions p(x_j | parents), x_j last.
+The order in which tables meet (``contraction``) is found once for each set of observed variables. Evidence rows are an
+axis of the tables they reach; equal rows are computed once, and as many at a time as memory allows. The range of the
+entries of every table is kept account of; before it nears the ends of float64 every row is divided by its largest entry,
+whose logarithm is kept aside, and where that is not enough the whole is done again with logarithms: nothing underflows. A
+barren variable (neither asked for, observed nor an ancestor of one that is) sums to one and is left out where the tables
+are conditional distributions p(x_j | parents), x_j last.
 """
 
 from __future__ import annotations
@@ -25,16 +25,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from opt_einsum import get_symbol
-from opt_einsum.paths import ssa_greedy_optimize
 from torch import Tensor
+
+from genus.contraction import Plan, Scope, plan_of, possible
 
 __all__ = ["Factor", "draw", "expected_counts", "explain", "log_marginal", "size"]
 
 Factor = tuple[tuple[int, ...], Tensor]
-Scope = tuple[int, ...]
 
-IMPOSSIBLE = 1 << 28  # elements of one row's largest table: 2 GB
 HELD = 1 << 23  # elements of the rows' tables at a time: 64 MB
 LIMIT = 345.0  # logs of entries within ± this: the product of two is a normal float64
 
@@ -56,7 +54,7 @@ def log_marginal(factors: Sequence[Factor], cards: Scope, targets: Scope, eviden
         raise ValueError(f"targets {targets} name a variable twice")
     rows = _Rows(factors, cards, evidence)
     factors = _relevant(factors, targets, evidence)
-    plan = _plan(tuple(s for s, _ in factors), rows.soft, cards, targets, rows.observed)
+    plan = plan_of(tuple(s for s, _ in factors), rows.soft, cards, targets, rows.observed)
     parts = [done[-1].log_values(len(codes)) for codes, done in _eliminated(plan, factors, cards, rows)]
     return rows.spread(torch.cat(parts).reshape(-1, *(cards[t] for t in targets)))
 
@@ -70,7 +68,7 @@ def posteriors(factors: Sequence[Factor], cards: Scope, targets: Scope, evidence
     rows = _Rows(factors, cards, evidence)
     factors = _relevant([(s, t.detach()) for s, t in factors], targets, evidence)
     soft = tuple(sorted({*rows.soft, *targets}))
-    plan = _plan(tuple(s for s, _ in factors), soft, cards, (), rows.observed.difference(targets))
+    plan = plan_of(tuple(s for s, _ in factors), soft, cards, (), rows.observed.difference(targets))
     parts: list[list[Tensor]] = []
     with torch.enable_grad():
         for codes, done in _eliminated(plan, factors, cards, rows, plan.total):
@@ -88,7 +86,7 @@ def explain(factors: Sequence[Factor], cards: Scope, evidence: dict[int, Tensor]
     Evidence as in :func:`log_marginal`. A row with impossible evidence gets −inf and any codes.
     """
     rows = _Rows(factors, cards, evidence)
-    plan = _plan(tuple(s for s, _ in factors), rows.soft, cards, (), rows.observed)
+    plan = plan_of(tuple(s for s, _ in factors), rows.soft, cards, (), rows.observed)
     best, value = [], []
     for codes in rows.chunks(plan.union):
         done = _forward(plan, _tables(plan, factors, cards, codes, rows, log=True), torch.amax)
@@ -105,7 +103,7 @@ def draw(factors: Sequence[Factor], cards: Scope, targets: Scope, evidence: dict
     """
     rows = _Rows(factors, cards, evidence)
     factors = _relevant(factors, targets, evidence)
-    plan = _plan(tuple(s for s, _ in factors), rows.soft, cards, (), rows.observed)
+    plan = plan_of(tuple(s for s, _ in factors), rows.soft, cards, (), rows.observed)
     out = rows.codes.new_zeros(len(rows.inverse), len(cards))
 
     def choose(log_w: Tensor) -> Tensor:
@@ -144,7 +142,7 @@ def expected_counts(
         homes.append(home)
     rows = _Rows(factors, cards, evidence)
     w = rows.total(weight)
-    plan = _plan(tuple(s for s, _ in factors), rows.soft, cards, (), rows.observed)
+    plan = plan_of(tuple(s for s, _ in factors), rows.soft, cards, (), rows.observed)
     counts = [torch.zeros_like(t) for _, t in factors]
     first = 0
     leaves = [t.requires_grad_() for _, t in factors]
@@ -170,87 +168,12 @@ def expected_counts(
 def size(scopes: Sequence[Scope], cards: Scope) -> float:
     """Entries of all tables that a row needs when any of its variables may be missing; inf where there are too many."""
     try:
-        return _plan(tuple(scopes), tuple(range(len(cards))), tuple(cards), (), frozenset()).total
+        return plan_of(tuple(scopes), tuple(range(len(cards))), tuple(cards), (), frozenset()).total
     except MemoryError:
         return math.inf
 
 
-# ---------------------------------------------------------------------- which tables meet, and when
-
-
-@dataclass(frozen=True)
-class Step:
-    """Tables a and b become one over ``kept``; ``summed`` are eliminated, which adds up ``terms`` products."""
-
-    a: int
-    b: int
-    kept: Scope
-    summed: Scope
-    terms: int
-    equation: str
-    batched: bool
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The scopes of the tables once observed axes are gone, the steps, and elements a row: largest table, product, all tables."""
-
-    scopes: tuple[Scope, ...]
-    soft: Scope
-    observed: frozenset[int]
-    steps: tuple[Step, ...]
-    largest: int
-    union: int
-    total: int
-
-
-@lru_cache(maxsize=4096)
-def _plan(scopes: tuple[Scope, ...], soft: Scope, cards: Scope, targets: Scope, observed: frozenset[int]) -> Plan:
-    """The order of elimination for tables of these scopes, and one more for each variable of ``soft``, observed in some rows."""
-    gone = observed | {v for v, c in enumerate(cards) if c == 1}  # axes of one state are taken off as well
-    out = tuple(v for v in targets if cards[v] > 1)
-    live = [tuple(v for v in s if v not in gone) for s in (*scopes, *((v,) for v in soft))]
-    batched = [any(v in observed for v in s) for s in scopes] + [True] * len(soft)
-    if len(live) < 2:  # a table of one entry, so that there is a last step
-        live, batched = [*live, ()], [*batched, False]
-    if absent := set(out).difference(*live):
-        raise ValueError(f"no factor holds the target {min(absent)}")
-    sets: list[frozenset[int]] = [frozenset(s) for s in live]
-    path = ssa_greedy_optimize(sets, frozenset(out), dict(enumerate(cards))) if len(sets) > 1 else []
-    held: dict[int, int] = {}
-    for s in live:
-        for v in s:
-            held[v] = held.get(v, 0) + 1
-    steps, sizes, union = [], [math.prod(cards[v] for v in s) for s in live], 1
-    all_scopes = list(live)
-    for i, (a, b) in enumerate(path):
-        A, B = all_scopes[a], all_scopes[b]
-        axes = tuple(dict.fromkeys(A + B))
-        number = {v: k + 1 for k, v in enumerate(axes)}
-        for v in axes:
-            held[v] -= (v in A) + (v in B)
-        kept = out if i == len(path) - 1 else tuple(v for v in axes if held[v] or v in out)
-        for v in kept:
-            held[v] += 1
-        summed = tuple(v for v in axes if v not in kept)
-        letters = [(get_symbol(0) if r else "") + "".join(get_symbol(number[v]) for v in s) for s, r in ((A, batched[a]), (B, batched[b]))]
-        both = batched[a] or batched[b]
-        equation = f"{letters[0]},{letters[1]}->{get_symbol(0) if both else ''}{''.join(get_symbol(number[v]) for v in kept)}"
-        steps.append(Step(a, b, kept, summed, math.prod(cards[v] for v in summed), equation, both))
-        all_scopes.append(kept)
-        batched.append(both)
-        sizes.append(math.prod(cards[v] for v in kept))
-        union = max(union, sizes[-1] * steps[-1].terms)
-    _possible(max(sizes))
-    return Plan(tuple(live), soft, observed, tuple(steps), max(sizes), union, sum(sizes))
-
-
-def _possible(size: int) -> None:
-    if size > IMPOSSIBLE:
-        raise MemoryError(
-            f"exact inference needs a table of {size:.1e} entries for this query, more than {IMPOSSIBLE:.1e}: the variables are "
-            "too entangled. Ask for fewer targets at once, give more evidence, or use a network with fewer parents"
-        )
+# ---------------------------------------------------------------------- which tables are left out
 
 
 @lru_cache(maxsize=4096)
@@ -320,7 +243,7 @@ class _Rows:
 
     def chunks(self, size: int) -> tuple[Tensor, ...]:
         """The distinct rows, as many at a time as can be held when each takes ``size`` elements."""
-        _possible(size)
+        possible(size)
         return torch.split(self.codes, max(1, HELD // size))
 
     def spread(self, values: Tensor) -> Tensor:
@@ -409,7 +332,7 @@ def _eliminated(
                 t.least, t.most = bounds
             yield codes, _forward(plan, tables)
         except _TooSmall:
-            _possible(plan.union)
+            possible(plan.union)
             for part in torch.split(codes, max(1, HELD // max(plan.union, size or 1))):
                 yield part, _forward(plan, _tables(plan, factors, cards, part, rows, log=True))
 
