@@ -24,6 +24,7 @@ from genus import (
     VAE,
     BayesianGaussianMixture,
     BayesNet,
+    CategoricalMixture,
     Conv,
     DensityModel,
     FactorAnalysis,
@@ -253,6 +254,7 @@ ROWS = [
     Row("bayesian-mixture-svi", bayesian(inference="svi", batch_size=40)),
     Row("ppca", lambda: ProbabilisticPCA(1, random_state=0), digits=ProbabilisticPCA),
     Row("factor-analysis", lambda: FactorAnalysis(1, random_state=0), digits=FactorAnalysis),
+    Row("categorical-mixture", lambda: CategoricalMixture(3, random_state=0), digits=CategoricalMixture),
     Row("rbm", rbm(), chain=True, digits=lambda: RBM(12, trainer=DIGITS.replace(epochs=8))),
     Row("rbm-cd", rbm(method="cd", k=2, centred=False), chain=True),
     Row("rbm-ais", rbm(n_hidden=24), ("ordinal", "categorical", "continuous", "mixed"), chain=True),  # too many units to enumerate

@@ -8,8 +8,9 @@ from genus.likelihood import Estimate, Exact, LogProb, LowerBound
 from genus.model import CapabilityError, Model
 from genus.models.baseline import IndependentHistogram
 from genus.models.bayesian_mixture import BayesianGaussianMixture
-from genus.models.bayesnet import BayesNet
 from genus.models.bayesian_mlp import BayesianMLP
+from genus.models.bayesnet import BayesNet
+from genus.models.categorical_mixture import CategoricalMixture
 from genus.models.gaussian import Gaussian
 from genus.models.linear import BayesianLinearRegression, GaussianBasis, Identity, Polynomial
 from genus.models.mixture import GaussianMixture
@@ -32,6 +33,7 @@ __all__ = [
     "BayesianLinearRegression",
     "BayesianMLP",
     "CapabilityError",
+    "CategoricalMixture",
     "Conv",
     "DensityModel",
     "Estimate",
@@ -45,9 +47,9 @@ __all__ = [
     "LogProb",
     "LowerBound",
     "Model",
-    "ProbabilisticPCA",
     "Polynomial",
     "Predictor",
+    "ProbabilisticPCA",
     "ResNet",
     "Space",
     "Trainer",
