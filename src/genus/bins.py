@@ -93,10 +93,8 @@ class Bins:
         return tuple(e - 1 if e else c for e, c in zip(some, self.levels, strict=True))
 
     def encode(self, x: Tensor) -> Tensor:
-        """Codes (n, d) of cells (n, d), −1 where NaN; whole numbers are their own."""
+        """Codes (n, d) of cells (n, d), −1 where NaN."""
         c = self.columns()
-        if not len(c) and not x.is_floating_point():
-            return x
         codes = (x.nan_to_num(nan=-1.0) if x.is_floating_point() else x).long()
         if len(c):
             e = self.edges[c]
@@ -125,7 +123,7 @@ class Bins:
         return total
 
     def decode(self, codes: Tensor, uniform: Callable[[int, int], Tensor]) -> Tensor:
-        """Values (n, d) of codes; uniform(n, columns) says where in the bin, 0.5 is the middle."""
+        """Values (n, d) of codes; uniform(n, columns) says where in the bin, 0.5 is the median."""
         out = codes.double()
         c = self.columns(True)
         if len(c):

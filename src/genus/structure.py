@@ -24,6 +24,7 @@ from torch import Tensor
 from genus.likelihood import row_hash
 
 SCORES = ("bic", "bdeu")
+TABU = 10  # edges changed of late that are remembered, at most
 
 
 class Counts:
@@ -204,7 +205,7 @@ def hill_climb(
         refresh(c)
     total = best_total = float(own.sum())
     best, stale = A.copy(), 0
-    recent: deque[tuple[int, int]] = deque(maxlen=patience)
+    recent: deque[tuple[int, int]] = deque(maxlen=min(TABU, d // 2))
     while go_on():
         paths = A.astype(np.float32) @ reach.astype(np.float32)  # how many children of p are, or lead to, c
         gains = np.stack([np.where(A | reach.T, -np.inf, add), drop, np.where(A & (paths == 1), drop + add.T, -np.inf)])

@@ -63,7 +63,7 @@ class BayesNet(Model):
     The tables of a graph that an expert drew, and those that the chain rule alone needs:
 
     >>> import itertools, pandas as pd
-    >>> states = {"age": 3, "gender": 2, "marital": 2, "salary": 3, "label": 2}
+    >>> states = {"age": 3, "salary": 3, "gender": 2, "marital": 2, "label": 2}
     >>> X = pd.DataFrame(itertools.product(*map(range, states.values())), columns=list(states)).astype("category")
     >>> chain = BayesNet(list(itertools.combinations(states, 2))).fit(X)
     >>> expert = BayesNet([("age", "salary"), ("marital", "salary"), ("salary", "label"), ("gender", "label")]).fit(X)
@@ -212,7 +212,8 @@ class BayesNet(Model):
         resumed = len(self.counts_) > 0
         if not resumed:
             self.cuts_, self.tails_, self.shares_ = cut(x, self.space_, self.bins, self.max_levels, self.pseudo_count)
-        codes = self._bins().encode(x)
+        whole = not x.is_floating_point() and not len(self._bins().columns())  # they are codes already
+        codes = x if whole else self._bins().encode(x)
         inner = dataclasses.replace(data, rows=Rows(codes))
         if not resumed:
             if not isinstance(self.structure, str):
@@ -289,15 +290,15 @@ class BayesNet(Model):
     def explain(self, X: Any) -> Any:
         """X with its missing cells at their most probable explanation, argmax p(missing, observed) over all of them together.
 
-        Cells of a column that was cut into bins get the middle of the bin. Raises ValueError for a row of probability 0.
+        Cells of a column that was cut into bins get the bin's median. Raises ValueError for a row of probability 0.
         """
         self._check_fitted()
         x = self._encode_rows(X, missing=True)
         x = x if x.is_floating_point() else x.double()
         with torch.no_grad():
             codes = self._possible(self._bins().encode(x.flatten(1)))
-            middle = self._bins().decode(self.net().explained(codes), lambda *shape: torch.full(shape, 0.5, dtype=torch.float64))
-        return self.space_.decode(torch.where(torch.isnan(x), middle.reshape(x.shape).to(x.dtype), x))
+            median = self._bins().decode(self.net().explained(codes), lambda *shape: torch.full(shape, 0.5, dtype=torch.float64))
+        return self.space_.decode(torch.where(torch.isnan(x), median.reshape(x.shape).to(x.dtype), x))
 
     # ------------------------------------------------------------------ queries
 
