@@ -161,7 +161,7 @@ class Predictor(Model):
             code = pd.Index(self.classes_).get_indexer(pd.Index(a))
             if (code < 0).any():
                 row = int((code < 0).argmax())
-                raise ValueError(f"y has {a[row]!r} (row {row}), a class that was not seen in fit: drop the row")
+                raise ValueError(f"y has {a.tolist()[row]!r} (row {row}), a class that was not seen in fit: drop the row")
             return torch.from_numpy(code.astype(np.float64))[:, None]
         if a.dtype.kind in "OUSb":
             try:
