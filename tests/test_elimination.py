@@ -215,19 +215,22 @@ def test_rare_evidence_does_not_underflow(p: float) -> None:
     assert all(float(c.sum()) == pytest.approx(1, abs=1e-9) for c in counts)
 
 
-def test_what_is_lost_beside_another_is_found_again() -> None:
-    """1e-200² beside 1 is nothing in float64, and all there is once the other is impossible."""
-    tiny, only = torch.tensor([1, 1e-200], dtype=torch.float64), torch.tensor([0, 1], dtype=torch.float64)
-    factors = [((0,), tiny), ((0,), tiny), ((0,), only)]
-    assert float(log_marginal(factors, (2,), (), {})) == pytest.approx(2 * math.log(1e-200), rel=1e-12)
-    close(expected_counts(factors, (2,), [(0,)], {})[0], torch.tensor([0, 1], dtype=torch.float64))
-    close(log_marginal(factors[:2], (2,), (0,), {})[0], torch.tensor([0, 2 * math.log(1e-200)], dtype=torch.float64))
+@pytest.mark.parametrize("p", [1e-200, 1e-140])
+def test_what_is_lost_beside_another_is_found_again(p: float) -> None:
+    """p⁴ beside 1 is nothing in float64, and all there is once the other is impossible."""
+    tiny, only = torch.tensor([1, p], dtype=torch.float64), torch.tensor([0, 1], dtype=torch.float64)
+    factors = [((0,), tiny)] * 4 + [((0,), only)]
+    assert float(log_marginal(factors, (2,), (), {})) == pytest.approx(4 * math.log(p), rel=1e-12)
+    close(expected_counts(factors, (2,), [(0,)], {})[0], only)
+    close(posteriors(factors, (2,), (0,), {})[0][0], only)
+    close(log_marginal(factors[:4], (2,), (0,), {})[0], torch.tensor([0, 4 * math.log(p)], dtype=torch.float64))
     assert draw(factors, (2,), (0,), {}, torch.Generator().manual_seed(0)).tolist() == [[1]]
 
 
-def test_large_entries_do_not_overflow() -> None:
-    factors = [((0, 1), torch.full((2, 2), 1e200, dtype=torch.float64))] * 5
-    assert float(log_marginal(factors, (2, 2), (), {})) == pytest.approx(5 * math.log(1e200) + math.log(4), rel=1e-12)
+@pytest.mark.parametrize("value", [1e200, 1e140])
+def test_large_entries_do_not_overflow(value: float) -> None:
+    factors = [((0, 1), torch.full((2, 2), value, dtype=torch.float64))] * 5
+    assert float(log_marginal(factors, (2, 2), (), {})) == pytest.approx(5 * math.log(value) + math.log(4), rel=1e-12)
 
 
 def test_impossible_evidence() -> None:
