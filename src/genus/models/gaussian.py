@@ -48,7 +48,7 @@ def conditional(y: Tensor, o: Tensor, mean: Tensor, cov: Tensor) -> tuple[Tensor
     (P, K, d, d); rows and columns of C at observed entries are 0.
     """
     q, half_log_det, filled, C = observed_part(y, o, mean, cov)
-    log_p = -0.5 * (q + o.sum(1)[:, None, None] * LOG_2PI) - half_log_det[..., None]
+    log_p = -0.5 * (q + o.to(y.dtype).sum(1)[:, None, None] * LOG_2PI) - half_log_det[..., None]
     return log_p, filled, C
 
 
