@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
+from sklearn.exceptions import ConvergenceWarning
 
-from genus import Gaussian, Space
+from genus import Gaussian, GaussianMixture, Space
 from genus.models.gaussian import by_pattern, conditional, factor, variance_floor
 
 RNG = np.random.default_rng(0)
@@ -77,6 +79,30 @@ def test_closed_form_is_numpys() -> None:
     expected = stats.multivariate_normal(X.mean(0), np.cov(X.T, bias=True)).logpdf(X[:50])
     np.testing.assert_allclose(m.score_samples(X[:50]), expected, rtol=1e-7)
     assert m.log_prob(X).kind == "exact" and m.n_parameters() == 4 + 10
+
+
+def test_missing_entries_by_em() -> None:
+    X = with_holes(400, 5) + 100
+    tight: dict[str, Any] = {"shrinkage": 0, "tol": 1e-10, "max_iter": 2000}
+    m = Gaussian(**tight).fit(X)
+    mixture = GaussianMixture(1, reg_covar=0, **tight).fit(X)
+    np.testing.assert_allclose(m.mean_, mixture.means_[0], atol=1e-4)
+    np.testing.assert_allclose(m.covariance_, mixture.covariances_[0], atol=1e-3)
+    np.testing.assert_allclose(m.log_prob(X).nats, mixture.log_prob(X).nats, atol=1e-4)
+    at_best = m.log_prob(X).nats.sum()
+    for change in (m.mean_, m.covariance_[0, :1], m.covariance_.diagonal()[2:3]):  # a maximum: nothing near is better
+        for step in (0.01, -0.01):
+            change += step
+            assert m.log_prob(X).nats.sum() < at_best
+            change -= step
+    assert (np.diff([h["objective"] for h in m.history_]) <= 1e-12).all()
+    with pytest.warns(ConvergenceWarning, match="max_iter=2"):
+        assert Gaussian(max_iter=2).fit(X).n_iter_ == 2
+    X[:, 1] = np.nan
+    with pytest.raises(ValueError, match="no observed value"):
+        Gaussian().fit(X)
+    with pytest.raises(ValueError, match="max_iter"):
+        Gaussian(max_iter=0).fit(X)
 
 
 def test_shrinkage_raises_each_variance_by_a_share() -> None:
