@@ -21,6 +21,7 @@ from genus.comparison import Comparison, Row
 from genus.data import load
 from genus.evaluate import likelihood_summary
 from genus.report import plots, write
+from genus.report.page import table
 from genus.report.words import answer, plus_minus, seconds
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -249,6 +250,41 @@ def test_component_means_are_in_the_units_of_the_data(digits: Comparison):
     sheet = plots.component_means(digits["mixture"].model).axes[0].images[0].get_array()
     grey = np.asarray(sheet)[..., 0][np.asarray(sheet)[..., 3] == 1]
     assert abs(grey.mean() - digits.train.mean() / 16) < 0.08
+    classes = genus.CategoricalMixture(3, random_state=0).fit(digits.train, space=digits.space)
+    sheet = np.asarray(plots.component_means(classes).axes[0].images[0].get_array())
+    assert abs(sheet[..., 0][sheet[..., 3] == 1].mean() - digits.train.mean() / 16) < 0.08
+
+
+def test_every_edge_of_a_network_is_an_arrow_between_its_pixels_or_names():
+    x = np.random.default_rng(0).integers(0, 2, (200, 2, 3))
+    net = genus.BayesNet([(0, 5), (2, 1)]).fit(x, space=genus.Space((2, 3), "binary", layout="HW"))
+    arrows = [(t.xyann, t.xy) for t in plots.graph(net).axes[0].texts]
+    (x0, y0), (x5, y5) = arrows[0]
+    assert len(arrows) == 2 and x5 > x0 and y5 < y0  # from the top left to the bottom right
+    table = pd.DataFrame(x.reshape(200, 6)[:, :3], columns=["a", "b", "a name that is far too long"])
+    texts = [t.get_text() for t in plots.graph(genus.BayesNet([("a", "b")]).fit(table)).axes[0].texts]
+    assert texts == ["", "a", "b", "a name that i…"]
+
+
+def test_loadings_are_the_columns_of_W_the_strongest_first(digits: Comparison):
+    model = genus.ProbabilisticPCA(3, random_state=0).fit(digits.train, space=digits.space)
+    drawn = plots.loadings(model).axes[0].images[0].get_array()
+    model.loadings_ = model.loadings_.flip(1)
+    assert np.array_equal(drawn, plots.loadings(model).axes[0].images[0].get_array())
+
+
+def test_cells_of_a_table_read_as_one_would_write_them():
+    rows = pd.DataFrame({"age": [63.0, np.nan], "share": [0.25, -2.0], "on": pd.to_datetime(["2020-01-31", None]), "yes": [True, False]})
+    cells = re.findall(r"<td>(.*?)</td>", str(table(rows)))
+    assert cells == ["63", "0.2500", "2020-01-31", "True", "—", "−2.000", "—", "False"]
+
+
+def test_marginals_are_labelled_in_the_units_of_the_data():
+    days = pd.date_range("2020-01-01", periods=400)
+    X = pd.DataFrame({"age": np.arange(400) % 60 + 30, "day": days})
+    age, day = plots.marginals(X, X, genus.Space.of(X)).axes
+    assert age.get_xlim()[0] > 25 and age.get_xlim()[1] < 95
+    assert day.xaxis.get_major_formatter()((days[40] - pd.Timestamp(0)).days, 0) == "2020-02"
 
 
 def test_extremes_are_in_order(digits: Comparison):

@@ -182,6 +182,19 @@ class CategoricalMixture(Model):
         m, v = (self.means_ - self._centre) / self._spread, self.variances_ / self._spread.square()
         return a * float(self.weights_.log().sum() + self.log_p_.sum() - 0.5 * (v.log() + (1 + m.square()) / v).sum())
 
+    @property
+    def cell_means(self) -> Tensor:
+        """Mean of every cell under each component, (K, d): of discrete cells the expected code, a probability where binary."""
+        self._check_fitted()
+        level = torch.cat([torch.arange(c, dtype=torch.float64) for c in self.space_.cardinality if c] or [torch.zeros(0)])
+        out = self.log_p_.new_empty(len(self.weights_), self.space_.dim)
+        discrete = self.space_.discrete.to(out.device)
+        cards = torch.tensor([c for c in self.space_.cardinality if c], dtype=torch.long, device=out.device)
+        first = cards.cumsum(0) - cards
+        out[:, discrete] = self._per_column(self.log_p_.exp() * level.to(out))[:, first]
+        out[:, ~discrete] = self.means_
+        return out
+
     # ------------------------------------------------------------------ fit
 
     def fit(

@@ -177,7 +177,7 @@ class _Page:
             note = "The lower half is hidden; each model draws it three times from p(hidden | seen). Different draws show how unsure it is."
             return self.section("completions", title, note, [("", cards)])
         some = first(self.test, 4)
-        mask = hide(self.space, len(some), 0.35)
+        mask = hide(self.space, len(some), 0.35) | frame(some, self.space).isna().to_numpy()
         cards = [self.rows_card("Real, held out", some, mask)]
         for r in able:
             try:
@@ -203,6 +203,12 @@ class _Page:
         if self.images and hasattr(model, "W_") and hasattr(model, "lambda_"):
             note = "One hidden unit each, the strongest first. Orange: pixels that are brighter when it is on; blue: darker."
             cards.append(self.card("Filters", note, plots.filters, model))
+        if self.images and hasattr(model, "loadings_"):
+            note = "What each latent coordinate adds, the strongest first. Orange: brighter; blue: darker."
+            cards.append(self.card("Loadings", note, plots.loadings, model))
+        if hasattr(model, "adjacency_"):
+            note = "An arrow from each parent to its child" + (", from pixel to pixel." if self.images else ".")
+            cards.append(self.card("Graph", note, plots.graph, model))
         if self.images and hasattr(model, "reconstruct"):
             note = "Held-out rows, encoded and decoded."
             cards.append(self.card("Reconstructions", note, plots.reconstructions, model, first(self.test, 8), scale=scale))
@@ -303,13 +309,17 @@ class _Page:
 def table(rows: pd.DataFrame, mask: Any = None, *, most: int = 12) -> Markup:
     """A few rows as HTML, cells of ``mask`` marked; the first ``most`` columns."""
     head = Markup("").join(Markup("<th scope=col>{}</th>").format(str(c)) for c in rows.columns[:most])
+    whole = [d.kind == "f" and bool((rows.iloc[:, j].dropna() % 1 == 0).all()) for j, d in enumerate(rows.dtypes)]  # 63 beside gaps
     body = []
     marked = None if mask is None else np.asarray(mask).reshape(len(rows), -1)
     for i in range(len(rows)):
         cells = []
         for j in range(min(most, rows.shape[1])):
             v = rows.iat[i, j]
-            text = number(float(v), 4) if isinstance(v, float | np.floating) else str(v)
+            if isinstance(v, float | np.floating):
+                text = "—" if math.isnan(v) else f"{v:,.0f}".replace("-", "−") if whole[j] else number(float(v), 4)
+            else:
+                text = "—" if v is pd.NaT or v is pd.NA else str(v).removesuffix(" 00:00:00")  # a date has no hour
             cells.append(Markup("<td><mark>{}</mark></td>" if marked is not None and marked[i, j] else "<td>{}</td>").format(text))
         body.append(Markup("<tr>") + Markup("").join(cells) + Markup("</tr>"))
     more = Markup("<small>and {} more columns</small>").format(rows.shape[1] - most) if rows.shape[1] > most else Markup("")

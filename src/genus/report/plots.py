@@ -179,21 +179,26 @@ def marginals(real: Any, sampled: Any, space: Space, *, most: int = 12) -> Figur
     figure = _figure(140 * columns, 100 * rows + 6)
     for j, name in enumerate(names):
         ax = _axes(figure, left=6, right=6, bottom=18, top=18, panel=(j // columns, rows), column=(j % columns, columns))
-        x, s = a[:, j][np.isfinite(a[:, j])], b[:, j][np.isfinite(b[:, j])]
+        column = space.columns[j] if space.columns else space
+        low = column.low if levels[j] else 0
+        x, s = (v[:, j][np.isfinite(v[:, j])] + low for v in (a, b))
         if levels[j] and levels[j] <= 30:
-            edges = np.arange(levels[j] + 1) - 0.5
+            edges = np.arange(levels[j] + 1) - 0.5 + low
         else:
-            low, high = np.percentile(x, [0.2, 99.8])
-            edges = np.linspace(low, high if high > low else low + 1, int(np.clip(2 * len(x) ** 0.4, 7, 25)) + 1)
+            left, right = np.percentile(x, [0.2, 99.8])
+            edges = np.linspace(left, right if right > left else left + 1, int(np.clip(2 * len(x) ** 0.4, 7, 25)) + 1)
         ax.hist(x, edges, color=REAL, alpha=0.45, weights=np.full(len(x), 1 / max(len(x), 1)))
         ax.hist(np.clip(s, edges[0], edges[-1]), edges, color=MODEL, histtype="step", lw=1.3, weights=np.full(len(s), 1 / max(len(s), 1)))
         ax.set_title(name if len(name) <= 20 else name[:19] + "…", fontsize=FONT - 1, color=INK, pad=3)
         ax.set_yticks([])
         ax.spines["left"].set_visible(False)
         ax.tick_params(labelsize=FONT - 2)
-        values = space.columns[j].values if space.columns else None
-        if values is not None:
+        if space.columns and column.values is not None:
+            values = column.values
             ax.set_xticks(range(len(values)), [str(v)[:8] for v in values] if len(values) <= 3 else [""] * len(values))
+        elif space.columns and column.dtype.startswith("datetime64"):
+            ax.locator_params(axis="x", nbins=2)
+            ax.xaxis.set_major_formatter(lambda days, _: str(np.datetime64(round(days), "D"))[:7])
         else:
             ax.locator_params(axis="x", nbins=3, integer=bool(levels[j]))
     return figure
@@ -309,12 +314,14 @@ def latent_use(model: Any, X: Any) -> Figure:
 
 def component_means(model: Any, *, most: int = 64, scale: tuple[float, float] | None = None) -> Figure:
     """The means of a mixture, heaviest component first: as images, or as a heat map of standardised columns."""
-    means, weights = as_array(model.means_), as_array(model.weights_)
+    means, weights = as_array(getattr(model, "cell_means", model.means_)), as_array(model.weights_)
     order = np.argsort(-weights)[:most]
     space = model.space_
     if space.image_shape is not None:
         if hasattr(model, "unreal"):  # means are logits of dequantised levels where cells are discrete
             means = as_array(space.decode(model.unreal(model.means_)))
+        else:
+            means = as_array(space.means(model.cell_means.reshape(-1, *space.shape)))
         return image_grid(means[order], space, scale=scale or limits(space, means), columns=min(10, math.ceil(math.sqrt(len(order)))))
     spread = means.std(0)
     a = ((means - (weights[:, None] * means).sum(0)) / np.where(spread > 0, spread, 1))[order[:20], :24]
@@ -343,6 +350,59 @@ def filters(model: Any, *, most: int = 64) -> Figure:
     on[range(len(order)), order], off[range(len(order)), order] = 1.0, 0.0
     with torch.no_grad():
         return signed_grid((model._decode(on) - model._decode(off)).flatten(1), model.space_)
+
+
+def loadings(model: Any, *, most: int = 64) -> Figure:
+    """What each latent coordinate adds to the cells, the strongest first."""
+    W = model.loadings_.detach()
+    order = (-W.square().sum(0)).argsort()[:most]
+    return signed_grid(W[:, order].T, model.space_)
+
+
+def graph(model: Any, *, most: int = 40) -> Figure:
+    """The edges of a Bayesian network: between the pixels where they lie, or between the names of columns on a circle."""
+    A = as_array(model.adjacency_)
+    space = model.space_
+    if space.image_shape is not None:
+        c, h, w = space.image_shape
+        cell = np.arange(space.dim) // c if space.layout == "HWC" else np.arange(space.dim) % (h * w)
+        place = np.stack([cell % w, h - 1 - cell // w], 1) * (260 / max(h, w, 2))
+        used = np.arange(space.dim)
+    else:
+        used = np.argsort(-(A.sum(0) + A.sum(1)), kind="stable")[:most]
+        used.sort()
+        angle = np.pi / 2 - 2 * np.pi * np.arange(len(used)) / len(used)
+        place = np.zeros((space.dim, 2))
+        place[used] = np.stack([np.cos(angle), np.sin(angle)], 1) * 130
+    figure = _figure(360, 330)
+    ax = _axes(figure, left=8, right=8, bottom=8, top=8)
+    for i, j in np.argwhere(A):
+        if i in used and j in used:
+            ax.annotate(
+                "",
+                place[j],
+                place[i],
+                arrowprops={"arrowstyle": "-|>,head_width=0.15,head_length=0.3", "color": MODEL, "lw": 0.8, "shrinkA": 3, "shrinkB": 3},
+            )
+    ax.scatter(*place[used].T, s=8, color=INK, lw=0, zorder=3)
+    if space.image_shape is None:
+        names = space.names()
+        for k in used:
+            x, y = place[k]
+            name = names[k] if len(names[k]) <= 14 else names[k][:13] + "…"
+            ax.text(
+                1.08 * x,
+                1.08 * y,
+                name,
+                fontsize=FONT - 1,
+                color=INK,
+                ha="center" if abs(x) < 40 else "left" if x > 0 else "right",
+                va="center" if abs(y) < 100 else "bottom" if y > 0 else "top",
+            )
+    ax.set_aspect("equal")
+    ax.set_axis_off()
+    ax.margins(0.06 if space.image_shape is not None else 0.32)
+    return figure
 
 
 def extremes(X: Any, log_prob: Any, space: Space, *, n: int = 8, scale: tuple[float, float] | None = None) -> Figure:
