@@ -119,9 +119,8 @@ def main() -> None:
                     s, g = theirs[-1][1], ours[-1][1]
                     apart = float((np.abs(np.asarray(g.means_) - s.means_) / np.sqrt(cov.diagonal())).max())
                     gap = abs(g.elbo_ - s.lower_bounds_[-1] - left_out(n, d, k, S0)) / n
-                    print(
-                        f"{what} means {apart:.1e} apart, bounds {gap:.1e} nats a row ({'yes' if max(apart, gap) < 1e-6 else 'NO'}, bar: 1e-6)"
-                    )
+                    same = "yes" if max(apart, gap) < 1e-6 else "NO"
+                    print(f"{what} means {apart:.1e} apart, bounds {gap:.1e} nats a row ({same}, bar: 1e-6)")
 
 
 if __name__ == "__main__":

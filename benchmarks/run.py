@@ -11,7 +11,7 @@ from pathlib import Path
 import common
 
 HERE = Path(__file__).resolve().parent
-BENCHMARKS = ("digits", "mixture_sklearn", "bayesian_mixture_sklearn", "vae_pythae", "rbm_sklearn")
+BENCHMARKS = ("digits", "mixture_sklearn", "bayesian_mixture_sklearn", "ppca_peers", "vae_pythae", "rbm_sklearn")
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from scipy import stats
+from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.decomposition import FactorAnalysis as SklearnFactors
 from sklearn.exceptions import ConvergenceWarning
@@ -224,6 +225,18 @@ def test_the_number_of_components_is_found(cls: Any) -> None:
     assert ProbabilisticPCA().fit(noisy).loadings_.shape[1] > 5
 
 
+def test_no_components_are_counted_that_missing_cells_hide() -> None:
+    """With gaps the small eigenvalues are noise of the gaps; who fits them all fills in worse than the mean of each pixel."""
+    X = load_digits().data[::2] / 16
+    H = pierced(X, 0.2)
+    assert ProbabilisticPCA(max_iter=1).fit(X).loadings_.shape[1] > 40
+    m = ProbabilisticPCA(tol=1e-2).fit(H)
+    holes = np.isnan(H)
+    assert m.loadings_.shape[1] < 30
+    error, plain = (np.square(filled - X)[holes].mean() ** 0.5 for filled in (m.reconstruct(H), np.nanmean(H, 0)))
+    assert error < 0.7 * plain
+
+
 def test_the_smaller_gram_matrix_and_the_random_subspace_agree() -> None:
     rng = np.random.default_rng(7)
     A = torch.tensor(rng.normal(size=(40, 5)) @ rng.normal(size=(5, 90)) + 0.01 * rng.normal(size=(40, 90)))
@@ -235,6 +248,24 @@ def test_the_smaller_gram_matrix_and_the_random_subspace_agree() -> None:
             ppca.DENSE = old
             np.testing.assert_allclose(values, truth[1][:4] ** 2, rtol=1e-8)
             np.testing.assert_allclose((U.T @ torch.tensor(truth[2][:4].T)).abs(), np.eye(4), atol=1e-6)
+
+
+@both
+def test_wide_rows_in_a_random_subspace(cls: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(8)
+    for n, d in ((60, 150), (150, 60)):
+        X = 3 * rng.normal(size=(n, 2)) @ rng.normal(size=(2, d)) + rng.normal(size=(n, d))
+        whole = cls(2, tol=1e-9).fit(X)
+        with monkeypatch.context() as patch:
+            patch.setattr(ppca, "DENSE", 20)
+            patch.setattr(torch.linalg, "eigh", small_eigh)
+            if cls is ProbabilisticPCA or n < d:
+                np.testing.assert_allclose(covariance(cls(2, tol=1e-9).fit(X)), covariance(whole), atol=1e-5)
+
+
+def small_eigh(A: torch.Tensor, eigh: Any = torch.linalg.eigh) -> Any:
+    assert len(A) <= 20
+    return eigh(A)
 
 
 @both

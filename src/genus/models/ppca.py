@@ -41,6 +41,7 @@ from genus.space import Space
 DENSE = 2048  # the largest Gram matrix that is decomposed whole
 FLOOR = 1e-6  # least noise, as a share of the variance
 CELLS = 4_000_000  # numbers held at a time
+ENOUGH = 0.01  # noise, as a share of the variance, below which no more components are asked for
 QUANTILES = 32  # of the noise, for expected levels of discrete cells
 
 
@@ -79,30 +80,31 @@ class LinearGaussian(DensityModel):
                 yield part[index], real, o
 
     def _groups(self, y: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]]:
-        """Patterns with t (P, R, d), 0 where missing, m (P, R, K) and the Cholesky factor L of M (P, K, K)."""
+        """Patterns with t (P, R, d), 0 where missing, m (P, R, K) and J (P, K, K), lower triangular with M⁻¹ = Jᵀ J."""
         V = self.loadings_ / self.noise_.sqrt()[:, None]
         d, K = V.shape
         VV = (V[:, :, None] * V[:, None, :]).reshape(d, K * K)
+        eye = torch.eye(K, dtype=y.dtype, device=y.device)
         for index, real, o in self._known or self._patterns(y):
             f = o.to(y.dtype)
             t = ((y[index] - self.mean_) / self.noise_.sqrt()).nan_to_num() * f[:, None]
-            M = (f @ VV).reshape(len(f), K, K) + torch.eye(K, dtype=y.dtype, device=y.device)
-            L = torch.linalg.cholesky(M)
-            yield index, real, o, t, torch.cholesky_solve((t @ V).mT, L).mT, L
+            M = (f @ VV).reshape(len(f), K, K) + eye
+            J = torch.linalg.solve_triangular(torch.linalg.cholesky(M), eye.expand_as(M), upper=False)
+            yield index, real, o, t, t @ V @ J.mT @ J, J
 
     def log_density(self, y: Tensor) -> Tensor:
         """log N(y | μ, W Wᵀ + Ψ) of the entries that are not NaN."""
         V = self.loadings_ / self.noise_.sqrt()[:, None]
         out = y.new_empty(len(y))
-        for index, real, o, t, m, L in self._groups(y):
-            out[index[real]] = self._log_p(V, o, t, m, L)[real]
+        for index, real, o, t, m, J in self._groups(y):
+            out[index[real]] = self._log_p(V, o, t, m, J)[real]
         return out
 
     log_density_observed = log_density
 
-    def _log_p(self, V: Tensor, o: Tensor, t: Tensor, m: Tensor, L: Tensor) -> Tensor:
+    def _log_p(self, V: Tensor, o: Tensor, t: Tensor, m: Tensor, J: Tensor) -> Tensor:
         rest = t - (m @ V.T) * o[:, None]
-        constant = o.to(t.dtype) @ (self.noise_.log() + LOG_2PI) + 2 * L.diagonal(dim1=1, dim2=2).log().sum(1)
+        constant = o.to(t.dtype) @ (self.noise_.log() + LOG_2PI) - 2 * J.diagonal(dim1=1, dim2=2).log().sum(1)
         return -0.5 * (rest.square().sum(2) + m.square().sum(2) + constant[:, None])
 
     def draw(self, n: int, rng: torch.Generator) -> Tensor:
@@ -114,9 +116,9 @@ class LinearGaussian(DensityModel):
     def draw_given(self, y: Tensor, rng: torch.Generator) -> Tensor:
         """z ~ N(m, M⁻¹), then the missing entries as from any z."""
         out = y.clone()
-        for index, real, o, t, m, L in self._groups(y):
+        for index, real, o, t, m, J in self._groups(y):
             e = torch.randn(m.shape, generator=rng, dtype=y.dtype, device=y.device)
-            z = m + torch.linalg.solve_triangular(L.mT, e.mT, upper=True).mT  # L⁻ᵀ e has covariance M⁻¹
+            z = m + e @ J
             noise = torch.randn(t.shape, generator=rng, dtype=y.dtype, device=y.device) * self.noise_.sqrt()
             drawn = torch.where(o[:, None], y[index], self.mean_ + z @ self.loadings_.T + noise)
             out[index[real]] = drawn[real]
@@ -134,9 +136,9 @@ class LinearGaussian(DensityModel):
         with torch.no_grad():
             y = self._centres(x)
             mean, cov = y.new_empty(len(y), K), y.new_empty(len(y), K, K)
-            for index, real, _, _, m, L in self._groups(y):
+            for index, real, _, _, m, J in self._groups(y):
                 mean[index[real]] = m[real]
-                cov[index[real]] = torch.cholesky_inverse(L)[:, None].expand(*index.shape, K, K)[real]
+                cov[index[real]] = (J.mT @ J)[:, None].expand(*index.shape, K, K)[real]
         return mean.cpu().numpy(), cov.cpu().numpy()
 
     def _centres(self, x: Tensor) -> Tensor:
@@ -196,25 +198,25 @@ class LinearGaussian(DensityModel):
         own = variance_floor(variance, mean, FLOOR)
         constant = own > FLOOR * variance
         self._prepare(variance, own, constant)
+        whole = bool(seen.all())
         A = A / (self._scale * share.sqrt() * math.sqrt(n))  # AᵀA = S in units of s, its diagonal right where entries are missing
+        if n > d and (d <= DENSE or not self.one_noise):  # a root of S serves as well as the rows
+            values, Q = torch.linalg.eigh(A.T @ A)
+            A = values.clamp_min(0).sqrt()[:, None] * Q.T
         total = (variance / self._scale.square()).sum()
         if not resumed:
             self.mean_ = mean
-            K = self._how_many(*self._equal_noise(A, total), n * float(share.mean()), max(1, int((~constant).sum())))
+            K = self._how_many(*self._equal_noise(A, total), n, float(share.mean()), max(1, int((~constant).sum())))
             values, U = leading(A, K, self.rng)
             noise = ((total - values.sum()) / max(d - K, 1)).clamp_min(float((self._floor / self._scale.square()).min()))
             W = self._scale[:, None] * U * (values - noise).clamp_min(0).sqrt()
             self._take(W, noise.expand(d) * self._scale.square() if self.one_noise else variance - W.square().sum(1))
             self.history_, self.n_iter_, self.converged_ = [], 0, True
-        whole = bool(seen.all())
         if whole and self.one_noise:  # that was the answer
             self.n_iter_ = 1
             self.history_ = [{"stage": "", "epoch": 1, "objective": -float(self.log_density(y).mean())}]
             return
         if whole:
-            if n > d:  # any root of the covariance serves as well as the rows
-                values, Q = torch.linalg.eigh(A.T @ A)
-                A = values.clamp_min(0).sqrt()[:, None] * Q.T
             self._scatter = n, A * self._scale, variance
         else:
             self._known = list(self._patterns(y))
@@ -233,11 +235,13 @@ class LinearGaussian(DensityModel):
         """A and its total variance in units in which all columns are about equally noisy."""
         return A, total
 
-    def _how_many(self, A: Tensor, total: Tensor, n: float, d: int) -> int:
+    def _how_many(self, A: Tensor, total: Tensor, rows: int, share: float, d: int) -> int:
         """K as given, or where the Bayesian information criterion of the closed form is best (Schwarz, 1978).
 
-        Noise below 1 % of the mean variance earns nothing: who has explained 99 % has enough.
+        Noise below 1 % of the mean variance earns nothing: who has explained 99 % has enough. Nor does noise below the
+        share of missing cells, for AᵀA, zero where one is missing, is off its diagonal too small by that share.
         """
+        n = rows * share
         most = A.shape[1] - 1
         if self.n_components is not None:
             if self.n_components > max(most, 1):
@@ -246,7 +250,7 @@ class LinearGaussian(DensityModel):
         limit = int(max(1, min(most, d - 1, n / 2, 200)))
         values = leading(A, limit, self.rng)[0]
         k = torch.arange(1, limit + 1, dtype=torch.float64)
-        least = 0.01 * float(total) / d
+        least = max(ENOUGH, 1 - share) * float(total) / d
         noise = ((total - values.cumsum(0)) / (d - k).clamp_min(1)).clamp_min(least)
         fit = values.clamp_min(least).log().cumsum(0) + (d - k) * noise.log()
         return min(most, int((fit + (d * k - k * (k - 1) / 2) * math.log(n) / n).argmin()) + 1)
@@ -270,13 +274,13 @@ class LinearGaussian(DensityModel):
         kw: dict[str, Any] = {"dtype": y.dtype, "device": y.device}
         log_likelihood, aa, latent = torch.zeros((), **kw), torch.zeros(d, (K + 1) ** 2, **kw), torch.zeros((K + 1) ** 2, **kw)
         at, tt = torch.zeros(K + 1, d, **kw), torch.zeros(d, **kw)
-        for _, real, o, t, m, L in self._groups(y):
+        for _, real, o, t, m, J in self._groups(y):
             w = real.to(y.dtype)
-            log_likelihood += (self._log_p(V, o, t, m, L) * w).sum()
+            log_likelihood += (self._log_p(V, o, t, m, J) * w).sum()
             t = t * w[..., None]
             a = torch.cat([w[..., None], m * w[..., None]], 2)
             each = a.mT @ a
-            each[:, 1:, 1:] += torch.cholesky_inverse(L).mul_(w.sum(1)[:, None, None])
+            each[:, 1:, 1:] += (J.mT @ J).mul_(w.sum(1)[:, None, None])
             aa += o.to(y.dtype).T @ each.flatten(1)
             latent += each.flatten(1).sum(0)
             at += a.flatten(0, 1).T @ t.flatten(0, 1)
