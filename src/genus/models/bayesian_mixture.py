@@ -114,7 +114,7 @@ class BayesianGaussianMixture(DensityModel):
         mean_scale: float | None = None,
         init: Any = "k-means++",
         n_init: int = 1,
-        max_iter: int = 500,
+        max_iter: int = 200,
         tol: float = 1e-4,
         batch_size: int = 512,
         delay: float = 10.0,
