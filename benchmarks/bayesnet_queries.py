@@ -1,10 +1,10 @@
-"""Exact queries of genus.elimination on alarm, insurance, hailfinder and hepar2 beside pyAgrum and pgmpy.
+"""Exact queries of genus.BayesNet on alarm, insurance, hailfinder and hepar2 beside pyAgrum and pgmpy.
 
 The networks are read from the files that pgmpy ships, or from --networks FOLDER of .bif or .bif.gz files; where there
 are none, random ones of the same sizes are made by pyAgrum. Every network is written by genus.bif and read by pyAgrum,
 which then judges: p(evidence), every posterior, and joint posteriors of two variables, given five observed ones.
 
-On the first network three times are taken, in turns and in seconds of the processor:
+On the first network three times are taken, in turns and in seconds of the processor, all of BayesNet.query, tables of words in and out:
   - one query of a pattern that was never met before, beside pgmpy's VariableElimination: the order of elimination included;
   - rows of evidence of one pattern, beside pyAgrum's LazyPropagation row by row, which keeps its junction tree;
   - the same with half of the variables observed, so that few rows are equal.
@@ -23,9 +23,10 @@ from pathlib import Path
 
 import common
 import numpy as np
+import pandas as pd
 import torch
 
-from genus import elimination
+from genus import BayesNet, elimination
 from genus.bif import Network, read_bif, write_bif
 from genus.contraction import plan_of
 
@@ -129,22 +130,21 @@ def cold(net: Network, file: Path, queries: int, rng: torch.Generator) -> None:
 
     logging.disable(logging.WARNING)
     factors, cards = factors_of(net)
-    ve = VariableElimination(BIFReader(str(file)).get_model())
+    ve, model = VariableElimination(BIFReader(str(file)).get_model()), BayesNet.from_bif(file)
     ours, theirs, worst = [], [], 0.0
     for q in range(queries + 5):
         order = torch.randperm(len(cards), generator=rng).tolist()
         seen, target = order[:5], order[5]
         row = elimination.draw(factors, cards, tuple(range(len(cards))), {}, rng)[0]
-        evidence, names = {v: row[v : v + 1] for v in seen}, {f"x{v}": f"s{int(row[v])}" for v in seen}
+        names = {f"x{v}": f"s{int(row[v])}" for v in seen}
         plan_of.cache_clear()
         elimination._barren.cache_clear()
         answers = {}
-        a = lambda: answers.update(a=elimination.log_marginal(factors, cards, (target,), evidence)[0])  # noqa: B023, E731
+        a = lambda: answers.update(a=model.query(f"x{target}", names))  # noqa: B023, E731
         b = lambda: answers.update(b=ve.query([f"x{target}"], evidence=names, show_progress=False))  # noqa: B023, E731
         times = [seconds(a), seconds(b)] if q % 2 else [seconds(b), seconds(a)][::-1]
-        p = answers["a"].softmax(0)
-        states = [int(s[1:]) for s in answers["b"].state_names[f"x{target}"]]
-        worst = max(worst, float((p[states] - torch.as_tensor(answers["b"].values)).abs().max()))
+        p = answers["a"][answers["b"].state_names[f"x{target}"]].to_numpy()[0]
+        worst = max(worst, float(np.abs(p - answers["b"].values).max()))
         if q >= 5:  # the first ones load code
             ours.append(times[0])
             theirs.append(times[1])
@@ -154,16 +154,16 @@ def cold(net: Network, file: Path, queries: int, rng: torch.Generator) -> None:
     )
 
 
-def batched(net: Network, bn, n: int, observed: int, rounds: int, rng: torch.Generator) -> None:  # type: ignore[no-untyped-def]
-    """Rows of one pattern at once, beside one at a time."""
+def batched(net: Network, bn, file: Path, n: int, observed: int, rounds: int, rng: torch.Generator) -> None:  # type: ignore[no-untyped-def]
+    """Rows of one pattern at once, read from a table of words, beside one at a time, given as numbers."""
     import pyagrum as gum
 
-    factors, cards = factors_of(net)
+    model, (factors, cards) = BayesNet.from_bif(file), factors_of(net)
     order = torch.randperm(len(cards), generator=rng).tolist()
     seen, target = order[:observed], order[observed]
     every = elimination.draw(factors, cards, tuple(range(len(cards))), {0: torch.full((n,), -1)}, rng)
-    evidence = {v: every[:, v] for v in seen}
-    ours, theirs, p = [], [], torch.zeros(0)
+    table = pd.DataFrame({f"x{v}": pd.Series([f"s{i}" for i in range(cards[v])])[every[:, v].numpy()].array for v in seen})
+    ours, theirs, p = [], [], pd.DataFrame()
     ie = gum.LazyPropagation(bn)
     ie.setEvidence({f"x{v}": 0 for v in seen})
     ie.addTarget(f"x{target}")
@@ -179,13 +179,13 @@ def batched(net: Network, bn, n: int, observed: int, rounds: int, rng: torch.Gen
 
     for _ in range(rounds):
         plan_of.cache_clear()
-        ours.append(seconds(lambda: elimination.log_marginal(factors, cards, (target,), evidence)) / n)
+        ours.append(seconds(lambda: model.query(f"x{target}", table)) / n)
         theirs.append(seconds(one_by_one) / single)
-    p = elimination.log_marginal(factors, cards, (target,), evidence).softmax(1)
+    p = model.query(f"x{target}", table)
     distinct = len(torch.unique(every[:, seen], dim=0))
     print(f"{n} rows, {observed} observed ({distinct} distinct): genus {common.spread([1e6 * s for s in ours])} µs a row,")
     print(f"                  pyAgrum {common.spread([1e6 * s for s in theirs])} µs a row, one by one (its first {single} rows),")
-    ratio, apart = statistics.median(theirs) / statistics.median(ours), np.abs(p[:single].numpy() - answers).max()
+    ratio, apart = statistics.median(theirs) / statistics.median(ours), np.abs(p[:single].to_numpy() - answers).max()
     print(f"                  pyAgrum / genus {ratio:.0f}x   (bar: 100x with 5 observed); {apart:.1e} apart")
 
 
@@ -222,7 +222,7 @@ def main() -> None:
         else:
             cold(net, file, args.queries, rng)
         for observed in (5, len(net.states) // 2):
-            batched(net, bn, args.rows, observed, args.rounds, rng)
+            batched(net, bn, file, args.rows, observed, args.rounds, rng)
 
 
 if __name__ == "__main__":

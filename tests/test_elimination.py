@@ -259,10 +259,17 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         queries += posteriors(factors, cards, (1, 4, 7), evidence)
         return [*queries, *expected_counts(factors, cards, families, evidence, weight), draw(factors, cards, (0, 3), evidence, rng)[:, :0]]
 
-    whole = answers()
+    whole, held, original = answers(), [], elimination._tables
+
+    def spy(plan, factors, cards, codes, *rest, **kw):  # type: ignore[no-untyped-def]
+        held.append(len(codes))
+        return original(plan, factors, cards, codes, *rest, **kw)
+
+    monkeypatch.setattr(elimination, "_tables", spy)
     monkeypatch.setattr(elimination, "HELD", 1)
     for a, b in zip(whole, answers(), strict=True):
         close(a, b)
+    assert max(held) == 1  # one row at a time
 
 
 def test_barren_variables_are_left_out() -> None:

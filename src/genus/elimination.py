@@ -29,7 +29,7 @@ from torch import Tensor
 
 from genus.contraction import Plan, Scope, plan_of, possible
 
-__all__ = ["Factor", "draw", "expected_counts", "explain", "log_marginal", "size"]
+__all__ = ["Factor", "draw", "expected_counts", "explain", "log_marginal", "posteriors", "size"]
 
 Factor = tuple[tuple[int, ...], Tensor]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -216,16 +216,38 @@ class Net:
         """p(targets | codes that are not −1), (n, *cards of targets). Raises ValueError for a row of probability 0."""
         factors = self.factors()
         out = torch.empty(len(codes), *(self.cards[t] for t in targets), dtype=torch.float64)
-        patterns, which = torch.unique(codes >= 0, dim=0, return_inverse=True)
-        for k, pattern in enumerate(patterns):
-            rows = (which == k).nonzero().squeeze(1)
-            known = {v: codes[rows, v] for v in pattern.nonzero()[:, 0].tolist()}
+        for rows, known in _patterns(codes):
             out[rows] = elimination.log_marginal(factors, self.cards, targets, known).expand(len(rows), *out.shape[1:])
         total = out.flatten(1).logsumexp(1)
-        if bool((total == -math.inf).any()):
-            row = int((total == -math.inf).nonzero()[0])
-            raise ValueError(f"the evidence of row {row} has probability 0 under the model: nothing can be said given it; drop it")
+        _possible(total > -math.inf)
         return (out - total.reshape(-1, *[1] * len(targets))).exp()
+
+    def marginals(self, codes: Tensor) -> list[Tensor]:
+        """p(x_j | codes that are not −1) of every j by itself, (n, states) each. Raises ValueError for a row of probability 0."""
+        factors, every = self.factors(), tuple(range(len(self.cards)))
+        out = [torch.empty(len(codes), r, dtype=torch.float64) for r in self.cards]
+        for rows, known in _patterns(codes):
+            for j, p in enumerate(elimination.posteriors(factors, self.cards, every, known)):
+                out[j][rows] = p.expand(len(rows), -1)
+        _possible(~torch.isnan(out[0]).any(1))
+        return out
+
+
+def _patterns(codes: Tensor) -> Iterator[tuple[Tensor, dict[int, Tensor]]]:
+    """The rows in which the same variables are observed, and what those are: one order of elimination serves them."""
+    seen = codes >= 0
+    same = bool((seen == seen[:1]).all())
+    which = torch.zeros(len(seen), dtype=torch.long) if same else torch.unique(row_hash(seen), return_inverse=True)[1]
+    for k in range(int(which.max()) + 1 if len(which) else 0):
+        rows = (which == k).nonzero().squeeze(1)
+        yield rows, {v: codes[rows, v] for v in seen[rows[0]].nonzero()[:, 0].tolist()}
+
+
+def _possible(rows: Tensor) -> None:
+    """Raise ValueError that names the first row that is False."""
+    if not bool(rows.all()):
+        row = int((~rows).nonzero()[0])
+        raise ValueError(f"the evidence of row {row} has probability 0 under the model: nothing can be said given it; drop it")
 
 
 def ordered(parents: Sequence[Sequence[int]]) -> list[int] | None:

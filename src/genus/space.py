@@ -20,6 +20,7 @@ from torch import Tensor
 KINDS = ("binary", "ordinal", "categorical", "continuous")
 FEW = 20  # integers with at most this many distinct values are read as categories
 LARGEST = 1e100  # beyond this, squares leave float64
+UNKNOWN = "unknown"  # a category of this name, where a table declares it, stands for those that fit never saw
 
 
 @dataclass(frozen=True)
@@ -218,12 +219,7 @@ class Space:
             frame = frame[names]
         elif frame.shape[1] != self.dim:
             raise ValueError(f"X has {frame.shape[1]} columns, but the model was fitted on {self.dim}")
-        parts = []
-        for (_, s), c in zip(frame.items(), self.columns, strict=True):
-            words = not all(isinstance(v, int | float) for v in c.values or ())
-            cells = s.to_numpy(dtype=object) if words else _numbers(s, c.name)
-            parts.append(_codes(cells, c, lambda j, c=c: f"column {c.name!r}").astype(np.float64))  # type: ignore[misc]
-        return np.stack(parts, axis=1)
+        return np.stack([column_codes(s, c) for (_, s), c in zip(frame.items(), self.columns, strict=True)], axis=1)
 
     # ------------------------------------------------------------------ the way out
 
@@ -461,6 +457,13 @@ def _numbers(s: pd.Series, name: Any) -> np.ndarray:
 # ---------------------------------------------------------------------- values and codes
 
 
+def column_codes(s: pd.Series, c: Column) -> np.ndarray:
+    """The codes (n,) of one column of a table, float64."""
+    words = not all(isinstance(v, int | float) for v in c.values or ())
+    cells = s.to_numpy(dtype=object) if words else _numbers(s, c.name)
+    return _codes(cells, c, lambda j: f"column {c.name!r}").astype(np.float64)
+
+
 def _codes(a: np.ndarray, c: Column, place: Callable[[int], str], fractional: bool = False) -> np.ndarray:
     """A fresh array of the codes of ``a``; ``place(j)`` names cell j of a row in messages."""
 
@@ -473,8 +476,12 @@ def _codes(a: np.ndarray, c: Column, place: Callable[[int], str], fractional: bo
     if c.values is not None and c.values != tuple(range(levels)):
         nan = pd.isna(a)
         codes = pd.Index(list(c.values)).get_indexer(pd.Index(a.reshape(-1))).reshape(a.shape)
-        if (codes < 0).any() and ((codes < 0) & ~nan).any():
-            raise fail((codes < 0) & ~nan, "a category that was not seen in fit; fit on data that hold all of them, or drop the row")
+        new = (codes < 0) & ~nan
+        if new.any() and c.dtype == "category" and UNKNOWN in c.values:
+            codes, new = np.where(new, c.values.index(UNKNOWN), codes), np.zeros(1)
+        if new.any():
+            why = f"a category that was not seen in fit; drop the row, fit on data that hold all of them, or declare {UNKNOWN!r} as one"
+            raise fail(new, why + ", pd.CategoricalDtype([...]), to read others as it")
         if nan.any():
             codes = np.where(nan, np.nan, codes)
     else:

@@ -120,6 +120,10 @@ def test_queries(expert):
     want = p.sum((0, 2)).transpose(2, 0, 1)
     np.testing.assert_allclose(two.to_numpy(), (want / want.sum((1, 2), keepdims=True)).reshape(2, -1), rtol=1e-10)
     assert two.columns.names == ["gender", "salary"]
+    np.testing.assert_allclose(
+        expert.query("age", {"label": [0, 0], "gender": 1}), expert.query("age", {"label": [0, 0], "gender": [1, 1]})
+    )
+    pd.testing.assert_frame_equal(expert.query("age", {"label": 0, "gender": None}), expert.query("age", {"label": 0}))
     rows = people(50, seed=5)[["label", "age"]].set_index(np.arange(100, 150))
     rows.loc[110, "age"] = None
     batch = expert.query("salary", rows)
@@ -140,12 +144,57 @@ def test_queries_of_arrays():
     np.testing.assert_allclose(model.query(1, rows)[1], [model.query(1, {0: v}).loc[0, 1] for v in (0, 1)])
 
 
+def test_marginals_are_the_single_queries(expert):
+    rows = people(30, seed=6)[["label", "age"]].set_index(np.arange(30) + 7)
+    rows.loc[9, "age"] = None
+    every = expert.marginals(rows)
+    assert list(every) == list(people().columns)
+    for name in ("gender", "marital", "salary"):
+        pd.testing.assert_frame_equal(every[name], expert.query(name, rows), rtol=1e-10)
+    pd.testing.assert_series_equal(every["age"].loc[9], expert.query("age", rows.loc[[9]]).loc[9], rtol=1e-10)
+    assert (every["label"].idxmax(axis=1) == rows["label"]).all() and (every["label"].max(axis=1) > 1 - 1e-12).all()
+    np.testing.assert_allclose(expert.marginals()["label"].to_numpy(), expert.query("label").to_numpy(), rtol=1e-10)
+    sure = BayesNet([("a", "b")], pseudo_count=0.0).fit(pd.DataFrame({"a": [0, 1], "b": [0, 1]}))
+    with pytest.raises(ValueError, match="row 1 has probability 0"):
+        sure.marginals({"a": [0, 0], "b": [0, 1]})
+
+
+def test_an_order_is_found_once_for_each_pattern_of_evidence(expert, monkeypatch):
+    from genus import contraction
+
+    found = []
+    greedy = contraction.ssa_greedy_optimize
+    monkeypatch.setattr(contraction, "ssa_greedy_optimize", lambda *a: found.append(a) or greedy(*a))
+    contraction.plan_of.cache_clear()
+    for label in (0, 1, 0):
+        expert.query("age", {"label": label, "gender": [0, 1, 1]} | {"label": [label] * 3})
+    assert len(found) == 1
+    expert.query("age", people(50)[["label", "gender"]])
+    assert len(found) == 1
+    expert.query("age", {"label": 1})
+    assert len(found) == 2
+
+
+def test_a_declared_unknown_stands_for_what_fit_never_saw():
+    kinds = pd.CategoricalDtype(["cat", "dog", "unknown"])
+    X = pd.DataFrame({"pet": pd.Series(["cat", "dog"] * 20, dtype=kinds), "barks": [0, 1] * 20})
+    model = BayesNet([("pet", "barks")]).fit(X)
+    new = pd.DataFrame({"pet": ["newt", "dog", None], "barks": [1, 1, 1]})
+    np.testing.assert_allclose(np.exp(model.score_samples(new)), [1 / 43 * 1 / 2, 21 / 43 * 21 / 22, 0.5], rtol=1e-9)
+    np.testing.assert_allclose(model.query("barks", {"pet": ["newt", "unknown"]}).to_numpy(), 0.5)
+    for undeclared in (X.astype({"pet": str}), X.assign(pet=X["pet"].cat.remove_categories("unknown"))):
+        with pytest.raises(ValueError, match="'newt' in column 'pet'.*not seen in fit.*declare 'unknown'"):
+            BayesNet([("pet", "barks")]).fit(undeclared).score_samples(new)
+
+
 def test_bad_questions_say_what_is_wrong(expert):
     for question, words in [
         (lambda: expert.query("wage"), "no column 'wage': choose from 'age', 'gender'"),
         (lambda: expert.query("salary", {"age": "ancient"}), "'ancient' in column 'age'.*not seen in fit"),
         (lambda: expert.query("salary", {"salary": "low"}), "holds 'salary', which is asked for"),
         (lambda: expert.query([]), "targets="),
+        (lambda: expert.query("salary", {"label": [0, 1], "gender": [0, 1, 1]}), "as many values"),
+        (lambda: expert.query("salary", {"label": 0, 4: 1}), "different columns"),
         (lambda: BayesNet([("a", "b")]).fit(people()), "no column 'a'"),
         (lambda: BayesNet([("age", "salary"), ("salary", "age")]).fit(people()), "cycle"),
         (lambda: BayesNet([("age", "age")]).fit(people()), "cycle"),
@@ -323,6 +372,23 @@ def test_hill_climbing_keeps_to_its_limits_and_the_tabu_list_helps():
         values.append(sum(counts.family(j, pa, "bdeu", 5.0) for j, pa in enumerate(parents)))
     assert values[0] < values[1] < values[2]
     assert hill_climb(counts, go_on=lambda: False) == []
+
+
+def test_a_change_of_an_edge_computes_no_term_of_another_node():
+    from genus.structure import Counts, hill_climb
+
+    r = np.random.default_rng(8)
+    X = r.integers(0, 2, (300, 12))
+    X[:, 1:] |= X[:, :-1]
+    changes, terms = [], []
+
+    class Counted(Counts):
+        def extended(self, *args):
+            terms.append(args)
+            return super().extended(*args)
+
+    hill_climb(Counted(torch.from_numpy(X), [2] * 12), go_on=lambda: changes.append(0) or True)
+    assert len(changes) > 12 and len(terms) <= 12 + 2 * len(changes)
 
 
 # ---------------------------------------------------------------------- missing cells in fit
@@ -519,7 +585,8 @@ def test_files(expert, tmp_path):
     (tmp_path / "order.bif").write_text(
         "network n { }\nvariable b { type discrete [ 2 ] { y, n }; }\nvariable a { type discrete [ 3 ] { p, q, r }; }\n"
         "variable c { type discrete [ 2 ] { y, n }; }\nprobability ( b ) { table 0.3, 0.7; }\nprobability ( a ) { table 0.2, 0.3, 0.5; }\n"
-        "probability ( c | a, b ) { (p, y) 1.0, 0.0; (p, n) 0.9, 0.1; (q, y) 0.6, 0.4; (q, n) 0.5, 0.5; (r, y) 0.2, 0.8; (r, n) 0.0, 1.0; }\n"
+        "probability ( c | a, b ) { (p, y) 1.0, 0.0; (p, n) 0.9, 0.1; (q, y) 0.6, 0.4; "
+        "(q, n) 0.5, 0.5; (r, y) 0.2, 0.8; (r, n) 0.0, 1.0; }\n"
     )
     file = BayesNet.from_bif(tmp_path / "order.bif")  # parents in another order than the columns
     assert file.query("c", {"a": "q", "b": "y"}).loc[0, "y"] == pytest.approx(0.6)

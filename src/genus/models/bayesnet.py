@@ -30,7 +30,7 @@ from genus.model import Model
 from genus.net import Net, ordered
 from genus.progress import CtrlC
 from genus.rows import Rows
-from genus.space import Column, Space
+from genus.space import Column, Space, column_codes
 from genus.structure import SCORES, Counts, hill_climb, spanning_tree
 
 STRUCTURES = ("chow-liu", "hill-climb", "naive")
@@ -151,8 +151,12 @@ class BayesNet(Model):
         known = ", ".join(map(repr, names[:10])) + (" …" if len(names) > 10 else "") if names else f"0 … {self.space_.dim - 1}"
         raise ValueError(f"there is no column {name!r}: choose from {known}")
 
+    def _column(self, j: int) -> Column:
+        s = self.space_
+        return s.columns[j] if s.columns else Column(j, s.kind, s.levels, s.low, s.values)
+
     def _name(self, j: int) -> Any:
-        return self.space_.columns[j].name if self.space_.columns else j
+        return self._column(j).name
 
     @property
     def edges_(self) -> list[tuple[Any, Any]]:
@@ -321,34 +325,35 @@ class BayesNet(Model):
         p = self.net().posterior(places, codes)
         return pd.DataFrame(p.reshape(len(p), -1).numpy(), index=index, columns=columns)
 
-    def _evidence(self, evidence: Any, targets: tuple[int, ...]) -> tuple[Tensor, Any]:
+    def marginals(self, evidence: Any = None) -> dict[Any, pd.DataFrame]:
+        """p(column | evidence) of every column by itself, all from one pass; evidence as in :meth:`query`, observed columns are certain."""
+        self._check_fitted()
+        codes, index = self._evidence(evidence, ())
+        every = enumerate(self.net().marginals(codes))
+        return {self._name(j): pd.DataFrame(p.numpy(), index, pd.Index(self._labels(j), name=self._name(j))) for j, p in every}
+
+    def _evidence(self, evidence: Any, targets: tuple[int, ...]) -> tuple[Tensor, pd.Index]:
         """Codes (n, d) of what is known, −1 where nothing is, and the rows' labels."""
-        if evidence is None:
-            return torch.full((1, self.space_.dim), -1), pd.RangeIndex(1)
-        if isinstance(evidence, dict):
-            known = {self._place(k): v for k, v in evidence.items()}
-            both = [t for t in targets if t in known]
-            if both:
-                raise ValueError(f"evidence holds {self._name(both[0])!r}, which is asked for: drop it from one of the two")
-            scalar = all(np.ndim(v) == 0 for v in known.values())
-            frame = pd.DataFrame({k: [v] if scalar else v for k, v in known.items()}, index=[0] if scalar and not known else None)
-        elif isinstance(evidence, pd.DataFrame):
-            frame = evidence.rename(columns={c: self._place(c) for c in evidence.columns})
-        else:
-            codes = self._bins().encode(self.space_.encode(evidence, missing=True).flatten(1))
-            frame = None
-        if frame is not None:
-            full = pd.DataFrame(math.nan, index=frame.index, columns=range(self.space_.dim), dtype=object)
-            for k in frame.columns:
-                full[k] = frame[k].astype(object)
-            if self.space_.columns:
-                full.columns = pd.Index([c.name for c in self.space_.columns])
-                x = self.space_.encode(full, missing=True)
+        if evidence is None or isinstance(evidence, dict | pd.DataFrame):  # only the columns that are there are read
+            known = {self._place(k): v for k, v in ({} if evidence is None else evidence).items()}
+            lengths = {len(v) for v in known.values() if np.ndim(v)}
+            if len(lengths) > 1 or len(known) < len(() if evidence is None else evidence.keys()):
+                raise ValueError("evidence needs different columns, with a value each or as many values as there are rows")
+            if isinstance(evidence, pd.DataFrame):
+                index, known = evidence.index, {j: v for j, v in known.items() if j not in targets}
             else:
-                x = self.space_.encode(full.to_numpy(dtype=np.float64).reshape(-1, *self.space_.shape), missing=True)
-            codes = self._bins().encode(x.flatten(1))
+                index = pd.RangeIndex(max(lengths, default=1))
+            if both := [t for t in targets if t in known]:
+                raise ValueError(f"evidence holds {self._name(both[0])!r}, which is asked for: drop it from one of the two")
+            x = torch.full((len(index), self.space_.dim), math.nan, dtype=torch.float64)
+            for j, v in known.items():
+                x[:, j] = torch.from_numpy(column_codes(pd.Series(v if np.ndim(v) else [v]), self._column(j)))
+        else:
+            x = self.space_.encode(evidence, missing=True).flatten(1)
+            index = pd.RangeIndex(len(x))
+        codes = self._bins().encode(x)
         codes[:, list(targets)] = -1
-        return codes, pd.RangeIndex(len(codes)) if frame is None else frame.index
+        return codes, index
 
     @property
     def classes_(self) -> np.ndarray:
@@ -376,7 +381,7 @@ class BayesNet(Model):
         """The values behind the codes of column j: the caller's, or bins in words."""
         if bool(torch.isfinite(self.cuts_[j]).any()):
             return self._bins().labels(j)
-        c = self.space_.columns[j] if self.space_.columns else self.space_
+        c = self._column(j)
         return list(c.values) if c.values is not None else list(range(c.low, c.low + int(c.levels or 0)))
 
     def cpt(self, node: Any) -> pd.DataFrame:
