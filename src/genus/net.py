@@ -12,6 +12,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -99,8 +100,11 @@ class Net:
 
     def factors(self, which: Sequence[int] | None = None) -> list[elimination.Factor]:
         """The tables of all nodes, or of some."""
-        tables = self.tables(self.log_theta.exp())
-        return [(self.scope(j), tables[j]) for j in (range(len(tables)) if which is None else which)]
+        return self._factors if which is None else [self._factors[j] for j in which]
+
+    @cached_property
+    def _factors(self) -> list[elimination.Factor]:
+        return [(self.scope(j), t) for j, t in enumerate(self.tables(self.log_theta.exp()))]
 
     def gaps(self, codes: Tensor, barren_too: bool = False) -> tuple[Tensor, list[Gap]]:
         """The sets of missing cells that tables join, each with the rows in which it is missing.
