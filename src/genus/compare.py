@@ -53,7 +53,8 @@ def compare(
     """Fit models on the same rows and judge them on others that none of them has seen.
 
     models: a name, class or instance, a list of them or of (name, model) pairs, or a dict; None: every family that
-        suits the data. The baselines, an independent histogram and one Gaussian, are always added.
+        suits the data. The baselines, an independent histogram and one Gaussian, are always added; on binary data a mixture
+        of Bernoullis too.
         A fitted instance is used as it is (it must not have seen the test rows); others are cloned.
     X: a name, file or folder that ``genus.data.load`` takes, a ``genus.data`` set, an array, tensor or DataFrame.
     test: rows, or the share of X set aside by the seed; None: the set's own test rows, else 0.2.
@@ -84,7 +85,7 @@ def compare(
     seen = _bits(x, space_, random_state)  # what the models see of grey rows that are drawn afresh for every batch
     codes, held_codes = space_.encode(seen), space_.encode(held)
     missing = any(c.is_floating_point() and bool(c.isnan().any()) for c in (codes, held_codes))
-    entries = resolve(models, missing=missing)
+    entries = resolve(models, missing=missing, base=baselines(space_))
     judge: SampleTest | None = None
     if samples:
         try:
@@ -145,15 +146,21 @@ def families(predictors: bool = False) -> dict[str, type[Model]]:
     return {n: c for n, c in models.items() if predictors or not issubclass(c, Predictor)}
 
 
-def resolve(models: Any, *, missing: bool = False) -> list[tuple[str, Model]]:
+def baselines(space: Space) -> tuple[str, ...]:
+    """The families that stand in every table of such data; a mixture of Bernoullis where every cell has two values."""
+    return (*BASELINES, "CategoricalMixture") if set(space.cardinality) == {2} else BASELINES
+
+
+def resolve(models: Any, *, missing: bool = False, base: tuple[str, ...] = BASELINES) -> list[tuple[str, Model]]:
     """(name, model) pairs of whatever :func:`compare` was given, baselines added, names made distinct.
 
     models: see :func:`compare`. missing: the data have missing cells, so that None leaves out families that take none.
+    base: names of the baselines.
     Raises ValueError with the nearest name for one that is unknown, TypeError for what is no model.
     """
     known = families()
     if models is None:
-        given: list[Any] = [n for n, c in known.items() if n not in BASELINES and hasattr(c, "_sample") and (c.allow_nan or not missing)]
+        given: list[Any] = [n for n, c in known.items() if n not in base and hasattr(c, "_sample") and (c.allow_nan or not missing)]
     elif isinstance(models, Mapping):
         given = list(models.items())
     elif isinstance(models, str | type | Model):
@@ -162,7 +169,7 @@ def resolve(models: Any, *, missing: bool = False) -> list[tuple[str, Model]]:
         given = list(models)
     pairs = [_one(m, known) for m in given]
     present = {type(m).__name__ for _, m in pairs}
-    pairs += [(b, known[b]()) for b in BASELINES if b in known and b not in present]
+    pairs += [(b, known[b]()) for b in base if b in known and b not in present]
     out: list[tuple[str, Model]] = []
     for name, model in pairs:
         taken = {n for n, _ in out}
@@ -275,7 +282,7 @@ class _Task:
 
     def __call__(self, name: str, model: Model) -> Row:
         """Fit and judge. Errors become text in the row; only KeyboardInterrupt leaves."""
-        row = Row(name, learned_by=getattr(type(model), "learned_by", ""), baseline=type(model).__name__ in BASELINES)
+        row = Row(name, learned_by=getattr(type(model), "learned_by", ""), baseline=type(model).__name__ in baselines(self.space))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
@@ -331,6 +338,7 @@ def _say(e: Exception) -> str:
 def _run(task: _Task, entries: list[tuple[str, Model]], jobs: int, say: Callable[[str], None]) -> list[Row]:
     """A row for every entry, in order; after Ctrl-C the rest are marked as not run."""
     rows: list[Row] = []
+    base = baselines(task.space)
     try:
         for row in _rows(task, entries, jobs, say):
             rows.append(row)
@@ -341,7 +349,7 @@ def _run(task: _Task, entries: list[tuple[str, Model]], jobs: int, say: Callable
     except KeyboardInterrupt:
         say("interrupted: what is done is kept")
     return rows + [
-        Row(name, learned_by=getattr(type(m), "learned_by", ""), baseline=type(m).__name__ in BASELINES, error="not run: interrupted")
+        Row(name, learned_by=getattr(type(m), "learned_by", ""), baseline=type(m).__name__ in base, error="not run: interrupted")
         for name, m in entries[len(rows) :]
     ]
 
