@@ -23,12 +23,15 @@ from genus import (
     RBM,
     VAE,
     BayesianGaussianMixture,
+    BayesianLinearRegression,
+    BayesianMLP,
     BayesNet,
     CategoricalMixture,
     Conv,
     DensityModel,
     FactorAnalysis,
     Gaussian,
+    GaussianBasis,
     GaussianMixture,
     IndependentHistogram,
     LowerBound,
@@ -242,8 +245,8 @@ def bayesian(**args: Any) -> Callable[[], BayesianGaussianMixture]:
 
 ROWS = [
     Row("histogram", lambda: IndependentHistogram(random_state=0), independent=True),
-    Row("bayesnet", lambda: BayesNet(random_state=0), ("binary", "ordinal", "categorical"), refuses="pass bins=8", digits=BayesNet),
-    Row("bayesnet-bins", lambda: BayesNet("chow-liu", bins=6, random_state=0)),
+    Row("bayesnet", lambda: BayesNet(bins=6, random_state=0), digits=BayesNet),
+    Row("bayesnet-tree", lambda: BayesNet("chow-liu", bins=None, random_state=0), ("binary", "ordinal", "categorical"), refuses="pass bins=8"),
     Row("gaussian", lambda: Gaussian(random_state=0), digits=Gaussian),
     Row("mixture-full", mixture("full"), digits=lambda: GaussianMixture(5, max_iter=20)),
     Row("mixture-tied", mixture("tied")),
@@ -251,7 +254,7 @@ ROWS = [
     Row("mixture-spherical", mixture("spherical")),
     Row("bayesian-mixture", bayesian(), digits=lambda: BayesianGaussianMixture(5, max_iter=20)),
     Row("bayesian-mixture-diag", bayesian(covariance="diag", weights="dirichlet-process")),
-    Row("bayesian-mixture-svi", bayesian(inference="svi", batch_size=40)),
+    Row("bayesian-mixture-svi", bayesian(inference="svi", batch_size=40, max_iter=20)),
     Row("ppca", lambda: ProbabilisticPCA(1, random_state=0), digits=ProbabilisticPCA),
     Row("factor-analysis", lambda: FactorAnalysis(1, random_state=0), digits=FactorAnalysis),
     Row("categorical-mixture", lambda: CategoricalMixture(3, random_state=0), digits=CategoricalMixture),
@@ -287,6 +290,43 @@ def fitted(row: Row, kind: str) -> Any:
 
 def fresh(model: Any) -> Any:
     return clone(model)
+
+
+# ---------------------------------------------------------------------- models of p(y | X)
+
+
+@dataclass(frozen=True)
+class Predicts:
+    """A Predictor under the laws of test_predictors.py: its name, a fresh quick one, ``random_state=0``, and what it is asked."""
+
+    name: str
+    make: Callable[[], Any]
+    task: str = "regression"
+
+    def fit(self, **more: Any) -> Any:
+        return self.make().fit(*questions(self.task), **more)
+
+
+@cache
+def questions(task: str) -> tuple[np.ndarray, np.ndarray]:
+    """(X, y): 60 rows of two columns, a smooth function with noise, or three classes."""
+    r = np.random.default_rng(11)
+    X = 20 + 3 * r.normal(size=(60, 2))
+    f = (X[:, 0] - 20) / 3 + 0.5 * np.sin(X[:, 1])
+    return X, (50 + 4 * f + r.normal(size=60) if task == "regression" else np.array(["a", "b", "c"])[np.digitize(f, [-0.5, 0.5])])
+
+
+def bayesian_mlp(posterior: str, task: str) -> Callable[[], BayesianMLP]:
+    return lambda: BayesianMLP(NET, posterior, task, n_draws=16, trainer=QUICK.replace(epochs=15), random_state=0)
+
+
+PREDICTORS = [
+    Predicts("bayesian-linear", lambda: BayesianLinearRegression(random_state=0)),
+    Predicts("bayesian-linear-evidence", lambda: BayesianLinearRegression(alpha="evidence", beta="evidence", random_state=0)),
+    Predicts("bayesian-linear-student", lambda: BayesianLinearRegression(GaussianBasis(5, low=0, high=40), beta=(2.0, 2.0), random_state=0)),
+    *(Predicts(f"bayesian-mlp-{p}", bayesian_mlp(p, "regression")) for p in ("map", "vi", "laplace", "hmc")),
+    *(Predicts(f"bayesian-mlp-{p}-classes", bayesian_mlp(p, "classification"), "classification") for p in ("map", "vi", "laplace", "hmc")),
+]
 
 
 # ---------------------------------------------------------------------- bad input

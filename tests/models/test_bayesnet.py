@@ -204,7 +204,7 @@ def test_bad_questions_say_what_is_wrong(expert):
         (lambda: BayesNet(criterion="aic").fit(people()), "criterion='aic'"),
         (lambda: BayesNet(pseudo_count=-1).fit(people()), "pseudo_count=-1"),
         (lambda: BayesNet(bins=1).fit(people()), "bins=1"),
-        (lambda: BayesNet().fit(pd.DataFrame({"height": [1.5, 1.7], "sex": ["f", "m"]})), "height.*bins=8"),
+        (lambda: BayesNet(bins=None).fit(pd.DataFrame({"height": [1.5, 1.7], "sex": ["f", "m"]})), "height.*bins=8"),
     ]:
         with pytest.raises(ValueError, match=words):
             question()

@@ -74,7 +74,7 @@ class BayesNet(Model):
     """
 
     allow_nan = True
-    learned_by = "counting; EM where cells are missing"
+    learned_by = "counting, EM"
     learned_shapes = ("counts_", "cuts_", "shares_")
 
     adjacency_: Tensor
@@ -89,7 +89,7 @@ class BayesNet(Model):
         structure: Any = "hill-climb",
         target: str | int | None = None,
         pseudo_count: float = 1.0,
-        bins: int | None = None,
+        bins: int | None = 8,
         max_levels: int | None = 8,
         max_parents: int = 4,
         criterion: str = "bic",
