@@ -11,7 +11,16 @@ from pathlib import Path
 import common
 
 HERE = Path(__file__).resolve().parent
-BENCHMARKS = ("digits", "mixture_sklearn", "bayesian_mixture_sklearn", "ppca_peers", "vae_pythae", "rbm_sklearn")
+BENCHMARKS = (
+    "digits",
+    "mixture_sklearn",
+    "bayesian_mixture_sklearn",
+    "ppca_peers",
+    "vae_pythae",
+    "rbm_sklearn",
+    "bayesnet_queries",
+    "bayesnet_structure",
+)
 
 
 def main() -> int:
