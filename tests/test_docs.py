@@ -1,4 +1,4 @@
-"""The Python blocks of the README and the tutorial run, in order, with tiny budgets."""
+"""The Python blocks of the README, the tutorial and the pages of families run, in order, with tiny budgets."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,9 @@ def blocks(page):
         yield text.count("\n", 0, found.start(1)), found[1]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/tutorial.md", "docs/mixtures.md", "docs/bayesian-mixtures.md", "docs/linear-latent.md"]
+)
 def test_code_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     small = genus.learn.time_limit(3.0)  # seconds a fit
