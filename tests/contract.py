@@ -246,7 +246,12 @@ def bayesian(**args: Any) -> Callable[[], BayesianGaussianMixture]:
 ROWS = [
     Row("histogram", lambda: IndependentHistogram(random_state=0), independent=True),
     Row("bayesnet", lambda: BayesNet(bins=6, random_state=0), digits=BayesNet),
-    Row("bayesnet-tree", lambda: BayesNet("chow-liu", bins=None, random_state=0), ("binary", "ordinal", "categorical"), refuses="pass bins=8"),
+    Row(
+        "bayesnet-tree",
+        lambda: BayesNet("chow-liu", bins=None, random_state=0),
+        ("binary", "ordinal", "categorical"),
+        refuses="pass bins=8",
+    ),
     Row("gaussian", lambda: Gaussian(random_state=0), digits=Gaussian),
     Row("mixture-full", mixture("full"), digits=lambda: GaussianMixture(5, max_iter=20)),
     Row("mixture-tied", mixture("tied")),
@@ -323,7 +328,9 @@ def bayesian_mlp(posterior: str, task: str) -> Callable[[], BayesianMLP]:
 PREDICTORS = [
     Predicts("bayesian-linear", lambda: BayesianLinearRegression(random_state=0)),
     Predicts("bayesian-linear-evidence", lambda: BayesianLinearRegression(alpha="evidence", beta="evidence", random_state=0)),
-    Predicts("bayesian-linear-student", lambda: BayesianLinearRegression(GaussianBasis(5, low=0, high=40), beta=(2.0, 2.0), random_state=0)),
+    Predicts(
+        "bayesian-linear-student", lambda: BayesianLinearRegression(GaussianBasis(5, low=0, high=40), beta=(2.0, 2.0), random_state=0)
+    ),
     *(Predicts(f"bayesian-mlp-{p}", bayesian_mlp(p, "regression")) for p in ("map", "vi", "laplace", "hmc")),
     *(Predicts(f"bayesian-mlp-{p}-classes", bayesian_mlp(p, "classification"), "classification") for p in ("map", "vi", "laplace", "hmc")),
 ]

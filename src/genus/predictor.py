@@ -17,6 +17,7 @@ import torch
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import ClassifierTags, RegressorTags, column_or_1d
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
@@ -58,6 +59,8 @@ class Predictor(Model):
         a = self._vector(y)
         self.task_ = self._task_of(a)
         if self.task_ == "classification":
+            _check_finite(a)
+            check_classification_targets(a)
             self.classes_ = np.unique(a)
             self.space_ = Space((1,), "categorical", levels=len(self.classes_))
         else:
@@ -171,11 +174,7 @@ class Predictor(Model):
         if a.dtype.kind == "c":
             raise ValueError("Complex data not supported: y has complex numbers; pass real numbers")
         a = a.astype(np.float64)
-        bad = ~(np.abs(a) <= LARGEST)
-        if bad.any():
-            row = int(bad.argmax())
-            why = "rescale y" if np.isfinite(a[row]) else "inf is not a number a model can use; drop the row"
-            raise ValueError(f"y has {float(a[row])!r} (row {row}): {why}")
+        _check_finite(a)
         return torch.from_numpy(a)[:, None]
 
     def _check_scores(self, x: Tensor, p: LogProb) -> None:
@@ -183,3 +182,12 @@ class Predictor(Model):
         if bad.any():
             row = int(bad.argmax())
             raise ValueError(f"log p(y | X) of row {row} is not a finite number, so far is it from what was fitted: drop or rescale it")
+
+
+def _check_finite(y: np.ndarray) -> None:
+    """ValueError that names the row of a number which is infinite or too large."""
+    bad = ~(np.abs(y) <= LARGEST) if y.dtype.kind == "f" else np.zeros(1, bool)
+    if bad.any():
+        row = int(bad.argmax())
+        why = "rescale y" if np.isfinite(y[row]) else "inf is not a number a model can use; drop the row"
+        raise ValueError(f"y has {float(y[row])!r} (row {row}): {why}")

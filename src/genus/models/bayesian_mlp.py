@@ -9,7 +9,8 @@ variance 1 first.
 ``"map"``      θ* = argmin U, one network; with ``prior_scale=inf`` it is that of maximum likelihood.
 ``"vi"``       q(θ) = N(μ, diag ρ²) that maximises E_q log p(y | X, θ) − KL(q ‖ p). A linear layer's output a = W h + c is then Gaussian,
                N(μ_W h + μ_c, ρ²_W h² + ρ²_c), and it is a that is drawn, apart for every row: local reparameterisation
-               (Kingma et al., 2015; Blundell et al., 2015).
+               (Kingma et al., 2015; Blundell et al., 2015). KL's share grows from 0 to 1 in the first half of the steps: or else
+               few rows cannot hold against the prior at first, and q stays where the network says nothing (Sønderby et al., 2016).
 ``"laplace"``  N(θ*, Λ⁻¹), Λ = Σ_n J_nᵀ H_n J_n + diag 1/s², J_n = ∂f(x_n, θ*)/∂θ, H_n = I/σ² or diag p − p pᵀ: the whole generalised
                Gauss–Newton matrix. It is the Hessian of the linear model f(x, θ*) + J(θ − θ*), which is therefore what predicts
                (MacKay, 1992; Immer et al., 2021).
@@ -44,6 +45,7 @@ from genus.trainer import Trainer
 POSTERIORS = ("map", "vi", "laplace", "hmc")
 LOG_2PI = math.log(2 * math.pi)
 DENSE = 5000  # weights of a network whose matrix Λ is still held whole
+LEAST = -10.0  # of log σ, so that Λ keeps its digits where the network meets y exactly
 LOG_NOISE = (-1.0, 1.0)  # prior mean and standard deviation of log σ, in standard deviations of y
 
 
@@ -72,6 +74,7 @@ class BayesianMLP(Predictor):
     learned_by = "variational inference"
     learned_shapes = ("draws_", "log_noise_draws_")
     chunk = 1024
+    spent = 1.0  # outside of a descent
 
     mean_: Tensor
     log_std_: Tensor  # log ρ
@@ -206,7 +209,8 @@ class BayesianMLP(Predictor):
         x, y = self._scaled(given), self._standard(y)
         if self.posterior == "vi":
             fit = self.log_likelihood(self.noisy(x), y, self.log_noise_).mean()
-            yield self, (self.kl() - self.log_prior(0 * self.mean_, self.log_noise_)) / self.rows_ - fit
+            kl = min(1.0, 2 * self.spent) * self.kl()
+            yield self, (kl - self.log_prior(0 * self.mean_, self.log_noise_)) / self.rows_ - fit
         else:
             fit = self.log_likelihood(self.forward(self.mean_[None], x)[0], y, self.log_noise_).mean()
             yield self, -self.log_prior(self.mean_, self.log_noise_) / self.rows_ - fit
@@ -272,13 +276,16 @@ class BayesianMLP(Predictor):
         squares = (y - self.forward(theta[None], x)[0]).square().sum() if self.task_ == "regression" else theta.new_zeros(())
         for _ in range(20 if self._noise_is_free else 1):
             precision = torch.exp(-2 * self.log_noise_) if self.task_ == "regression" else 1.0
-            L = torch.linalg.cholesky(precision * G + torch.diag(A))
+            L, info = torch.linalg.cholesky_ex(precision * G + torch.diag(A))
+            if int(info):
+                raise ValueError(f"posterior={self.posterior!r}: Λ is singular to rounding; raise noise, lower prior_scale, or use 'vi'")
             if self._noise_is_free:
                 gamma = P - (torch.cholesky_inverse(L).diagonal() * A).sum()
                 m, s = LOG_NOISE  # with the prior of log σ: one step of Newton's method in log σ
                 left = len(y) - gamma
                 slope = left - squares * precision + (self.log_noise_ - m) / s**2
                 self.log_noise_ -= slope / (2 * squares * precision + 1 / s**2)
+                self.log_noise_.clamp_(min=LEAST)
         return L
 
     def _chains(self, x: Tensor, y: Tensor, L: Tensor, data: Data) -> tuple[Tensor, Tensor]:

@@ -247,8 +247,9 @@ class BayesianLinearRegression(Predictor):
         unknown = self.beta if isinstance(self.beta, tuple) else None
         if "evidence" in (self.alpha, self.beta):
             post, self.history_ = self._highest(data, unknown)
-            self.n_iter_ = len(self.history_)
+            self.n_iter_ = max(1, len(self.history_))
         else:
+            self.n_iter_ = 1
             post = _Posterior(data, float(self.alpha), 1.0 if unknown else float(self.beta), unknown)  # type: ignore[arg-type]
         self.gram_, self.centre_, self.mean_, self.factor_ = sums["gram"], data.centre, post.m, post.L
         self.alpha_, self.beta_, self.log_evidence_ = post.alpha, post.beta, post.log_evidence
