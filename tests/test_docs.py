@@ -18,7 +18,15 @@ def blocks(page):
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/tutorial.md", "docs/mixtures.md", "docs/bayesian-mixtures.md", "docs/linear-latent.md"]
+    "page",
+    [
+        "README.md",
+        "docs/tutorial.md",
+        "docs/mixtures.md",
+        "docs/bayesian-mixtures.md",
+        "docs/bayesian-networks.md",
+        "docs/linear-latent.md",
+    ],
 )
 def test_code_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
