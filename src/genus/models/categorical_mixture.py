@@ -106,30 +106,47 @@ class CategoricalMixture(Model):
         self.register_buffer("_levels", torch.zeros(K, T, **kw))
         self.register_buffer("_moments", torch.zeros(3, K, c, **kw))
 
-    def _cells(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(n, *shape) codes → places of the discrete cells among all levels (n, e), whether they are observed, and the continuous cells."""
+    def _cells(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, *shape) codes → the discrete cells (n, e) and the continuous ones (n, c), NaN where missing."""
         x = x.flatten(1)
         discrete = self.space_.discrete.to(x.device)
-        levels = torch.tensor([c for c in self.space_.cardinality if c], dtype=torch.long, device=x.device)
-        v = x[:, discrete]
-        return v.nan_to_num().long() + (levels.cumsum(0) - levels), ~torch.isnan(v), x[:, ~discrete].double()
+        return x[:, discrete], x[:, ~discrete].double()
+
+    def _features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, the discrete cells as one-hot vectors (n, T) where levels are few."""
+        v, y = self._cells(x)
+        return self._one_hot(v) if self._narrow() else v, y
+
+    def _cards(self, x: Tensor) -> Tensor:
+        """Number of levels of every discrete cell, (e,)."""
+        return torch.tensor([c for c in self.space_.cardinality if c], dtype=torch.long, device=x.device)
 
     def _narrow(self) -> bool:
         return self.log_p_.shape[1] <= NARROW * int(self.space_.discrete.sum())
 
-    def _one_hot(self, place: Tensor, seen: Tensor) -> Tensor:
-        return torch.zeros(len(place), self.log_p_.shape[1], dtype=torch.float64, device=place.device).scatter_(1, place, seen.double())
+    def _one_hot(self, v: Tensor) -> Tensor:
+        """[v_j = level], (n, T); 0 at all levels of a missing cell."""
+        cards = self._cards(v)
+        column = torch.arange(len(cards), device=v.device).repeat_interleave(cards)
+        level = torch.arange(len(column), device=v.device) - (cards.cumsum(0) - cards)[column]
+        return (v.index_select(1, column) == level).double()
 
-    def _log_joint(self, place: Tensor, seen: Tensor, y: Tensor) -> Tensor:
+    def _places(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Where each cell's value stands among all levels, and whether the cell is observed, (n, e)."""
+        cards = self._cards(v)
+        return v.nan_to_num().long() + (cards.cumsum(0) - cards), ~torch.isnan(v)
+
+    def _log_joint(self, f: Tensor, y: Tensor) -> Tensor:
         """log π_k + Σ_j log p_k(x_j) over observed cells, (K, n)."""
-        out = self.weights_.log()[:, None].expand(-1, len(place)).clone()
-        if place.shape[1] and self._narrow():
-            out += self.log_p_ @ self._one_hot(place, seen).T
-        elif place.shape[1]:
+        out = self.weights_.log()[:, None].expand(-1, len(f)).clone()
+        if f.shape[1] and self._narrow():
+            out += self.log_p_ @ f.T
+        elif f.shape[1]:
+            place, seen = self._places(f)
             out += F.embedding_bag(place, self.log_p_.T.contiguous(), mode="sum", per_sample_weights=seen.double()).T
         for j in range(y.shape[1]):  # columns are few
-            m, v = self.means_[:, j, None], self.variances_[:, j, None]
-            out += (-0.5 * ((y[:, j] - m).square() / v + v.log() + LOG_2PI)).nan_to_num()
+            m, var = self.means_[:, j, None], self.variances_[:, j, None]
+            out += (-0.5 * ((y[:, j] - m).square() / var + var.log() + LOG_2PI)).nan_to_num()
         return out
 
     # ------------------------------------------------------------------ EM
@@ -139,18 +156,19 @@ class CategoricalMixture(Model):
         sums: dict[str, Tensor] = {}
         size = max(64, HELD // max(1, self.log_p_.shape[1] if self._narrow() else len(self.weights_) * x[0].numel()))
         for i in range(0, len(x), size):
-            cells = self._cells(x[i : i + size])
+            cells = self._features(x[i : i + size])
             r, log_p = responsibilities_(self._log_joint(*cells))
             w = torch.ones_like(log_p) if weight is None else weight[i : i + size].double()
             part = self._weighted(*cells, r * w) | {"log_likelihood": (log_p * w).sum(), "weight": w.sum()}
             sums = {k: sums[k] + v for k, v in part.items()} if sums else part
         return sums
 
-    def _weighted(self, place: Tensor, seen: Tensor, y: Tensor, r: Tensor) -> dict[str, Tensor]:
+    def _weighted(self, f: Tensor, y: Tensor, r: Tensor) -> dict[str, Tensor]:
         """Σ_n r_kn of rows (K,), of levels (K, T), and of (1, z, z²) of the continuous cells that are observed, (3, K, c)."""
         if self._narrow():
-            levels = r @ self._one_hot(place, seen)
+            levels = r @ f
         else:
+            place, seen = self._places(f)
             each = r.T[:, None] * seen[..., None]
             levels = torch.zeros_like(self.log_p_.T).index_add_(0, place.flatten(), each.flatten(0, 1)).T.contiguous()
         z = (y - self._centre) / self._spread
@@ -172,7 +190,7 @@ class CategoricalMixture(Model):
 
     def _per_column(self, levels: Tensor) -> Tensor:
         """Sums over the levels of each cell, (K, T) → (K, T)."""
-        cards = torch.tensor([c for c in self.space_.cardinality if c], dtype=torch.long, device=levels.device)
+        cards = self._cards(levels)
         column = torch.arange(len(cards), device=levels.device).repeat_interleave(cards)
         return levels.new_zeros(len(levels), len(cards)).index_add_(1, column, levels)[:, column]
 
@@ -289,22 +307,21 @@ class CategoricalMixture(Model):
         """The M step from the clusters of k-means on one-hot rows, missing cells at their mean."""
         K = len(self.weights_)
         some = max(10 * K, 4 * HELD // (self.log_p_.shape[1] + self.means_.shape[1]))
-        place, seen, y = self._cells(x[:some])
+        v, y = self._cells(x[:some])
         w = w[:some]
-        hot = self._one_hot(place, seen)
-        cards = torch.tensor([c for c in self.space_.cardinality if c], dtype=torch.long)
-        known = seen.double().repeat_interleave(cards, 1)
+        hot = self._one_hot(v)
+        known = (~torch.isnan(v)).double().repeat_interleave(self._cards(v), 1)
         mean = (hot * w[:, None]).sum(0) / (known * w[:, None]).sum(0).clamp_min(1e-200)
         features = torch.cat([hot - known * mean, ((y - self._centre) / self._spread / math.sqrt(2)).nan_to_num()], 1)
         label, _ = k_means(features, w, K, self.rng)
         r = torch.zeros(K, len(w), dtype=torch.float64).scatter_(0, label[None], w[None])
-        self.maximise(self._weighted(place, seen, y, r))
+        self.maximise(self._weighted(hot if self._narrow() else v, y, r))
 
     # ------------------------------------------------------------------ the verbs
 
     def _joint(self, x: Tensor) -> Tensor:
         size = max(64, HELD // max(1, self.log_p_.shape[1]))
-        return torch.cat([self._log_joint(*self._cells(c)) for c in x.split(size)], 1)
+        return torch.cat([self._log_joint(*self._features(c)) for c in x.split(size)], 1)
 
     def _log_prob(self, x: Tensor) -> LogProb:
         return Exact(torch.logsumexp(self._joint(x), 0))
