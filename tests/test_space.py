@@ -410,6 +410,16 @@ def test_grey_is_binary_only_where_it_is_asked_for():
         space.encode(X * 3, fractional=True)
 
 
+def test_a_declared_unknown_takes_what_fit_never_saw():
+    kinds = pd.CategoricalDtype(["cook", "king", "unknown"])
+    space = Space.of(pd.DataFrame({"job": pd.Series(["cook", "king"], dtype=kinds)}))
+    assert again(space).encode(pd.DataFrame({"job": ["king", "poet", "unknown"]})).flatten().tolist() == [1, 2, 2]
+    assert torch.isnan(space.encode(pd.DataFrame({"job": [None, "poet"]}))).flatten().tolist() == [True, False]
+    seen = Space.of(pd.DataFrame({"job": ["cook", "unknown"]}))  # a word like others
+    with pytest.raises(ValueError, match="'poet' in column 'job'"):
+        seen.encode(pd.DataFrame({"job": ["poet"]}))
+
+
 @pytest.mark.parametrize("zone", [None, "Europe/Paris"])
 @pytest.mark.parametrize(("unit", "kind"), [("D", "ordinal"), ("7h", "continuous"), ("400D", "categorical")])
 def test_dates_are_days(zone: str | None, unit: str, kind: str) -> None:

@@ -477,9 +477,9 @@ def _codes(a: np.ndarray, c: Column, place: Callable[[int], str], fractional: bo
         nan = pd.isna(a)
         codes = pd.Index(list(c.values)).get_indexer(pd.Index(a.reshape(-1))).reshape(a.shape)
         new = (codes < 0) & ~nan
-        if new.any() and c.dtype == "category" and UNKNOWN in c.values:
-            codes, new = np.where(new, c.values.index(UNKNOWN), codes), np.zeros(1)
-        if new.any():
+        if c.dtype == "category" and UNKNOWN in c.values:
+            codes = np.where(new, c.values.index(UNKNOWN), codes)
+        elif new.any():
             why = f"a category that was not seen in fit; drop the row, fit on data that hold all of them, or declare {UNKNOWN!r} as one"
             raise fail(new, why + ", pd.CategoricalDtype([...]), to read others as it")
         if nan.any():

@@ -58,7 +58,7 @@ class BayesNet(Model):
     em_iterations, tol: with missing cells, EM stops after so many iterations or when one gains less than tol nats a row.
 
     Learned: ``edges_``, the tables (:meth:`cpt`); ``adjacency_`` (d, d), [i, j] True where i → j; ``counts_``, all N_j(pa, v),
-    one table after another. Queries: :meth:`query`, :meth:`explain`. NaN marks missing cells in fit and in every verb.
+    one table after another. Queries: :meth:`query`, :meth:`marginals`, :meth:`explain`. NaN marks missing cells in fit and in every verb.
 
     The tables of a graph that an expert drew, and those that the chain rule alone needs:
 
