@@ -15,6 +15,7 @@ BENCHMARKS = (
     "digits",
     "mixture_sklearn",
     "bayesian_mixture_sklearn",
+    "linear_sklearn",
     "ppca_peers",
     "vae_pythae",
     "rbm_sklearn",

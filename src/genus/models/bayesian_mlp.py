@@ -71,7 +71,7 @@ class BayesianMLP(Predictor):
     ``log_prob(y, given=X)`` is an ``Estimate``: log (1/S) Σ p(y | x, θ_s). All rows share the draws, and so their errors.
     """
 
-    learned_by = "variational inference"
+    learned_by = "variational inference, Laplace, HMC"
     learned_shapes = ("draws_", "log_noise_draws_")
     chunk = 1024
     spent = 1.0  # outside of a descent
