@@ -228,12 +228,13 @@ class Net:
 
     def marginals(self, codes: Tensor) -> list[Tensor]:
         """p(x_j | codes that are not −1) of every j by itself, (n, states) each. Raises ValueError for a row of probability 0."""
-        factors, every = self.factors(), tuple(range(len(self.cards)))
-        out = [torch.empty(len(codes), r, dtype=torch.float64) for r in self.cards]
+        factors = self.factors()
+        out = [torch.nn.functional.one_hot(c.clamp_min(0), r).double() for c, r in zip(codes.T, self.cards, strict=True)]
         for rows, known in _patterns(codes):
-            for j, p in enumerate(elimination.posteriors(factors, self.cards, every, known)):
+            free = tuple(j for j in range(len(out)) if j not in known) or (0,)  # one at least tells whether a row is possible
+            for j, p in zip(free, elimination.posteriors(factors, self.cards, free, known), strict=True):
                 out[j][rows] = p.expand(len(rows), -1)
-        _possible(~torch.isnan(out[0]).any(1))
+        _possible(~torch.stack([torch.isnan(p).any(1) for p in out]).any(0))
         return out
 
 

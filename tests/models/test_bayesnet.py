@@ -157,6 +157,12 @@ def test_marginals_are_the_single_queries(expert):
     sure = BayesNet([("a", "b")], pseudo_count=0.0).fit(pd.DataFrame({"a": [0, 1], "b": [0, 1]}))
     with pytest.raises(ValueError, match="row 1 has probability 0"):
         sure.marginals({"a": [0, 0], "b": [0, 1]})
+    # what is observed takes no room: 31 columns, each with the twelve before it as parents, two of them not observed
+    X = np.random.default_rng(0).integers(0, 2, (50, 31))
+    tangled = BayesNet([(i, j) for i in range(31) for j in range(i + 1, min(31, i + 13))]).fit(X)
+    rows = X[:3].astype(float)
+    rows[:, [2, 7]] = np.nan
+    np.testing.assert_allclose(tangled.marginals(rows)[7].to_numpy(), tangled.query(7, rows).to_numpy(), rtol=1e-10)
 
 
 def test_an_order_is_found_once_for_each_pattern_of_evidence(expert, monkeypatch):
