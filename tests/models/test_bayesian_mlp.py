@@ -196,9 +196,9 @@ def test_uncertainty_grows_away_from_the_data(posterior: str) -> None:
 
 
 def test_few_rows_hold_against_the_prior() -> None:
-    """Without the slow start of KL, R² stays at 0.2."""
+    """Without KL's slow start R² stays at 0.2."""
     x, y = curve()
-    model = BayesianMLP(MLP(8, 1, "tanh"), trainer=PATIENT.replace(epochs=1000), random_state=1).fit(x, y)
+    model = BayesianMLP(trainer=Trainer(progress=False), random_state=0).fit(x, y)
     assert model.score(x, y) > 0.9 and model.noise_ < 0.6
 
 
@@ -220,6 +220,23 @@ def test_classes(posterior: str) -> None:
         model.predict(X, return_std=True)
     with pytest.raises(ValueError, match=r"'else' \(row 1\), a class that was not seen"):
         model.log_prob(["same", "else"], given=X[:2])
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.filterwarnings("ignore:the chains of HMC")
+@pytest.mark.parametrize("posterior", ["vi", "laplace", "hmc"])
+def test_classes_are_calibrated(posterior: str) -> None:
+    """Chances between 0 and 1 and few rows: one network is far too sure, the posterior's mean is not."""
+    r = np.random.default_rng(3)
+    X = r.normal(size=(3040, 2))
+    y = (r.random(3040) < 1 / (1 + np.exp(X[:, 1] - 2 * X[:, 0]))).astype(int)
+    sure, nats = [], []
+    for way in ({"posterior": "map", "prior_scale": math.inf}, {"posterior": posterior, "prior_scale": 1.0, "n_draws": 32}):
+        model = BayesianMLP(NET, trainer=STEPS.replace(epochs=800), random_state=0, **way).fit(X[:40], y[:40])
+        sure.append(model.predict_proba(X[40:]).max(1).mean() - model.score(X[40:], y[40:]))
+        nats.append(model.log_prob(y[40:], given=X[40:]).mean())
+    assert sure[0] > 0.15 and abs(sure[1]) < 0.12
+    assert nats[1] > nats[0] + 0.1 and nats[1] > -0.6
 
 
 @pytest.mark.parametrize(
@@ -273,6 +290,7 @@ def test_settings_are_searched_and_saved(tmp_path: Any) -> None:
         ({"network": Conv(4, 1)}, "Conv needs images"),
         ({"network": genus.ResNet(4, 1)}, "has no posterior here; use a sequence of linear layers"),
         ({"network": MLP(6000, 1), "posterior": "laplace"}, "network has 18001 weights.*use fewer"),
+        ({"network": MLP(60, 1), "noise": 1e-12, "posterior": "laplace"}, "posterior='laplace': Λ is singular to rounding; raise noise"),
     ],
 )
 def test_arguments_out_of_range_say_so(args: dict[str, Any], says: str) -> None:
