@@ -1,7 +1,7 @@
 """Exact queries of genus.BayesNet on alarm, insurance, hailfinder and hepar2 beside pyAgrum and pgmpy.
 
 The networks are read from the files that pgmpy ships, or from --networks FOLDER of .bif or .bif.gz files; where there
-are none, random ones of the same sizes are made by pyAgrum. Every network is written by genus.bif and read by pyAgrum,
+are none, random ones of the same sizes are made by pyAgrum. Every network is written by genus.graphical.bif and read by pyAgrum,
 which then judges: p(evidence), every posterior, and joint posteriors of two variables, given five observed ones.
 
 On the first network three times are taken, in turns and in seconds of the processor, all of BayesNet.query, tables of words in and out:
@@ -26,9 +26,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from genus import BayesNet, elimination
-from genus.bif import Network, read_bif, write_bif
-from genus.contraction import plan_of
+from genus import BayesNet
+from genus.graphical import elimination
+from genus.graphical.bif import Network, read_bif, write_bif
+from genus.graphical.contraction import plan_of
 
 NAMES = {"alarm": (37, 46), "insurance": (27, 52), "hailfinder": (56, 66), "hepar2": (70, 123)}  # variables, edges
 PEERS = [name for name in ("pyagrum", "pgmpy") if importlib.util.find_spec(name) is None]

@@ -13,7 +13,8 @@ import torch
 from scipy.special import gammaln
 
 import genus
-from genus import BayesNet, net
+from genus import BayesNet
+from genus.graphical import tables
 from genus.models import bayesnet
 
 EXPERT = [("age", "salary"), ("marital", "salary"), ("salary", "label"), ("gender", "label")]
@@ -87,7 +88,7 @@ def marginal(p, row):
 
 @pytest.mark.parametrize("small", [0, 1 << 14])
 def test_missing_cells_are_summed_over_and_explained(expert, small, monkeypatch):
-    monkeypatch.setattr(net, "SMALL", small)  # set by set, or all cells at once
+    monkeypatch.setattr(tables, "SMALL", small)  # set by set, or all cells at once
     X = holes(people(200, seed=3), 0.4)
     _, p = joint(expert)
     codes = expert.space_.encode(X).double().numpy()
@@ -99,7 +100,7 @@ def test_missing_cells_are_summed_over_and_explained(expert, small, monkeypatch)
 
 
 def test_the_sets_of_missing_cells_share_no_table(expert, monkeypatch):
-    monkeypatch.setattr(net, "SMALL", 0)
+    monkeypatch.setattr(tables, "SMALL", 0)
     codes = torch.tensor([[0, -1, -1, 1, 1], [-1, -1, -1, 0, 0], [0, 0, 0, 0, -1]])  # age gender marital salary label
     whole, groups = expert.net().gaps(codes)
     found = {(tuple(rows.tolist()), variables) for rows, variables, _, _ in groups}
@@ -166,7 +167,7 @@ def test_marginals_are_the_single_queries(expert):
 
 
 def test_an_order_is_found_once_for_each_pattern_of_evidence(expert, monkeypatch):
-    from genus import contraction
+    from genus.graphical import contraction
 
     found = []
     greedy = contraction.ssa_greedy_optimize
@@ -229,7 +230,7 @@ def test_without_pseudo_counts_the_unseen_is_impossible():
 
 
 def test_completions_follow_the_conditional_set_by_set(expert, monkeypatch):
-    monkeypatch.setattr(net, "SMALL", 0)
+    monkeypatch.setattr(tables, "SMALL", 0)
     X = people(1).assign(age=None, marital=None, label=None, salary="high", gender=1)
     X = pd.concat([X] * 6000, ignore_index=True)
     X.loc[0] = people(1).loc[0]  # the columns keep their kinds
@@ -258,7 +259,7 @@ def term(X, j, parents, score, alpha=10.0):
 
 @pytest.mark.parametrize("score", ["bic", "bdeu"])
 def test_scores_are_their_formulas(score):
-    from genus.structure import Counts
+    from genus.graphical.structure import Counts
 
     r = np.random.default_rng(0)
     X = pd.DataFrame(r.integers(0, [2, 3, 4, 2], (400, 4)))
@@ -273,7 +274,7 @@ def test_scores_are_their_formulas(score):
 
 
 def test_mutual_information_is_its_formula_and_a_constant_column_stands_alone():
-    from genus.structure import Counts, spanning_tree
+    from genus.graphical.structure import Counts, spanning_tree
 
     r = np.random.default_rng(1)
     X = r.integers(0, [2, 3, 1, 4], (500, 4))
@@ -289,7 +290,7 @@ def test_mutual_information_is_its_formula_and_a_constant_column_stands_alone():
 
 
 def test_the_tree_is_the_best_of_all_trees():
-    from genus.structure import spanning_tree
+    from genus.graphical.structure import spanning_tree
 
     w = np.random.default_rng(2).random((5, 5)) * 1e-9  # small weights count as well
     w = w + w.T
@@ -327,13 +328,13 @@ def graphs(d):
         list(itertools.chain.from_iterable(itertools.combinations([i for i in range(d) if i != j], k) for k in range(d))) for j in range(d)
     ]
     for parents in itertools.product(*sets):
-        if net.ordered(parents) is not None:
+        if tables.ordered(parents) is not None:
             yield parents
 
 
 @pytest.mark.parametrize("score", ["bic", "bdeu"])
 def test_hill_climbing_finds_the_best_of_all_graphs_of_four(score):
-    from genus.structure import Counts, hill_climb
+    from genus.graphical.structure import Counts, hill_climb
 
     every, misses = list(graphs(4)), 0
     assert len(every) == 543
@@ -362,7 +363,7 @@ def test_hill_climbing_finds_the_best_of_all_graphs_of_four(score):
 
 
 def test_hill_climbing_keeps_to_its_limits_and_the_tabu_list_helps():
-    from genus.structure import Counts, hill_climb
+    from genus.graphical.structure import Counts, hill_climb
 
     r = np.random.default_rng(8)
     X = r.integers(0, 2, (300, 12))
@@ -374,14 +375,14 @@ def test_hill_climbing_keeps_to_its_limits_and_the_tabu_list_helps():
     for most, patience in [(1, 10), (4, 0), (4, 10)]:
         edges = hill_climb(counts, "bdeu", 5.0, most, patience)
         parents = [[p for p, c in edges if c == j] for j in range(12)]
-        assert max(map(len, parents)) <= most and net.ordered(parents) is not None
+        assert max(map(len, parents)) <= most and tables.ordered(parents) is not None
         values.append(sum(counts.family(j, pa, "bdeu", 5.0) for j, pa in enumerate(parents)))
     assert values[0] < values[1] < values[2]
     assert hill_climb(counts, go_on=lambda: False) == []
 
 
 def test_a_change_of_an_edge_computes_no_term_of_another_node():
-    from genus.structure import Counts, hill_climb
+    from genus.graphical.structure import Counts, hill_climb
 
     r = np.random.default_rng(8)
     X = r.integers(0, 2, (300, 12))
@@ -418,7 +419,7 @@ def test_expected_counts_are_enumerated(expert, monkeypatch):
                 scope = network.scope(j)
                 table = known.sum(tuple(set(range(5)) - set(scope)))
                 want[j] += table.transpose([sorted(scope).index(v) for v in scope])
-    monkeypatch.setattr(net, "SMALL", 0)
+    monkeypatch.setattr(tables, "SMALL", 0)
     got = network.tables(network.counts(codes.nan_to_num(nan=-1).long()))
     for g, w in zip(got, want, strict=True):
         np.testing.assert_allclose(g.numpy(), w, atol=1e-9)
@@ -426,7 +427,7 @@ def test_expected_counts_are_enumerated(expert, monkeypatch):
 
 @pytest.mark.parametrize("small", [0, 1 << 14])
 def test_em_climbs(small, monkeypatch):
-    monkeypatch.setattr(net, "SMALL", small)
+    monkeypatch.setattr(tables, "SMALL", small)
     X = holes(people(150), 0.35)
     model = BayesNet(EXPERT, pseudo_count=0.0, em_iterations=12, tol=0.0)
     with pytest.warns(UserWarning, match="em_iterations=12"):

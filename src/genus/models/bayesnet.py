@@ -4,7 +4,7 @@
     θ_j(v | pa) = (N_j(pa, v) + α) / (N_j(pa) + α r_j)          counts, and a Dirichlet(α) prior's mean
 
 Missing cells enter by expected counts (EM; Lauritzen, 1995), and are summed over exactly in everything that is said. A column cut
-into bins adds p(x | bin), see ``genus.bins``.
+into bins adds p(x | bin), see ``genus.graphical.bins``.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.metaestimators import available_if
 from torch import Tensor
 
-from genus.bif import Network, read_bif, write_bif
-from genus.bins import Bins, cut
+from genus.graphical.bif import Network, read_bif, write_bif
+from genus.graphical.bins import Bins, cut
+from genus.graphical.structure import SCORES, Counts, hill_climb, spanning_tree
+from genus.graphical.tables import Net, ordered
 from genus.learn import Data, accumulate, solve
 from genus.likelihood import Exact, LogProb
 from genus.model import Model
-from genus.net import Net, ordered
 from genus.progress import CtrlC
 from genus.rows import Rows
 from genus.space import Column, Space, column_codes
-from genus.structure import SCORES, Counts, hill_climb, spanning_tree
 
 STRUCTURES = ("chow-liu", "hill-climb", "naive")
 ROUNDS = 3  # times a structure is learned from rows whose missing cells were drawn

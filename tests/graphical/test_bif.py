@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genus.bif import Network, read_bif, write_bif
+from genus.graphical.bif import Network, read_bif, write_bif
 
 SPRINKLER = """
 // a comment

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genus import contraction
-from genus.contraction import min_fill, plan_of
-from genus.elimination import Factor, log_marginal
+from genus.graphical import contraction
+from genus.graphical.contraction import min_fill, plan_of
+from genus.graphical.elimination import Factor, log_marginal
 
 
 def grid(m: int) -> list[tuple[int, ...]]:

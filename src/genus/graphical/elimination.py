@@ -27,7 +27,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from genus.contraction import Plan, Scope, plan_of, possible
+from genus.graphical.contraction import Plan, Scope, plan_of, possible
 
 __all__ = ["Factor", "draw", "expected_counts", "explain", "log_marginal", "posteriors", "size"]
 

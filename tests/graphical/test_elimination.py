@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from genus import elimination
-from genus.elimination import Factor, draw, expected_counts, explain, log_marginal, posteriors
+from genus.graphical import elimination
+from genus.graphical.elimination import Factor, draw, expected_counts, explain, log_marginal, posteriors
 
 Net = tuple[list[Factor], tuple[int, ...]]
 SEEDS = st.integers(0, 2**32 - 1)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genus import elimination
+from genus.graphical import elimination
 from genus.likelihood import row_hash
 from genus.rows import generator
 
