@@ -40,7 +40,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## compare five models on the digits and write report.html
+demo: $(READY)  ## compare all families on the digits and write report.html
 	$(BIN)/genus compare digits --report report.html
 	@echo "The report is in $(CURDIR)/report.html: open it in a browser."
 
