@@ -66,7 +66,7 @@ class Outline(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, {k: v or "" for k, v in attrs}))
-        if tag not in ("meta", "link", "br", "img"):
+        if tag not in ("meta", "link", "br", "img", "wbr"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):

@@ -58,6 +58,7 @@ class _Page:
         env = Environment(
             loader=PackageLoader("genus.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )
+        env.filters["breakable"] = lambda name: Markup("<wbr>").join(re.split("(?<=[a-z])(?=[A-Z])", name))
         assert env.loader is not None
         style, _, _ = env.loader.get_source(env, "page.css")
         c = self.comparison
