@@ -19,7 +19,10 @@ from scipy.special import logsumexp
 from sklearn.base import clone
 
 from genus import (
+    IAF,
+    MAF,
     MLP,
+    NICE,
     RBM,
     VAE,
     BayesianGaussianMixture,
@@ -33,9 +36,12 @@ from genus import (
     Gaussian,
     GaussianBasis,
     GaussianMixture,
+    Glow,
     IndependentHistogram,
     LowerBound,
     ProbabilisticPCA,
+    RealNVP,
+    SplineFlow,
     Trainer,
 )
 
@@ -239,6 +245,10 @@ def mixture(covariance: str) -> Callable[[], GaussianMixture]:
     return lambda: GaussianMixture(3, covariance, random_state=0)
 
 
+def flow(family: Any, **args: Any) -> Callable[[], Any]:
+    return lambda: family(2, NET, trainer=QUICK, random_state=0, **args)
+
+
 def bayesian(**args: Any) -> Callable[[], BayesianGaussianMixture]:
     return lambda: BayesianGaussianMixture(3, random_state=0, **args)
 
@@ -263,6 +273,15 @@ ROWS = [
     Row("ppca", lambda: ProbabilisticPCA(1, random_state=0), digits=ProbabilisticPCA),
     Row("factor-analysis", lambda: FactorAnalysis(1, random_state=0), digits=FactorAnalysis),
     Row("categorical-mixture", lambda: CategoricalMixture(3, random_state=0), digits=CategoricalMixture),
+    Row("nice", flow(NICE)),
+    Row("realnvp", flow(RealNVP)),
+    Row("realnvp-mixture", flow(RealNVP, base=3)),
+    Row("realnvp-variational", flow(RealNVP, dequantisation="variational"), ("binary", "ordinal", "categorical", "mixed")),
+    Row("glow", flow(Glow)),
+    Row("maf", flow(MAF)),
+    Row("iaf", flow(IAF)),
+    Row("spline", flow(SplineFlow, bins=4), digits=lambda: SplineFlow(4, MLP(64, 1), trainer=DIGITS)),
+    Row("spline-autoregressive", flow(SplineFlow, bins=4, autoregressive=True)),
     Row("rbm", rbm(), chain=True, digits=lambda: RBM(12, trainer=DIGITS.replace(epochs=8))),
     Row("rbm-cd", rbm(method="cd", k=2, centred=False), chain=True),
     Row("rbm-ais", rbm(n_hidden=24), ("ordinal", "categorical", "continuous", "mixed"), chain=True),  # too many units to enumerate

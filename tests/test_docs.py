@@ -27,6 +27,7 @@ def blocks(page):
         "docs/bayesian-networks.md",
         "docs/bayesian-regression.md",
         "docs/linear-latent.md",
+        "docs/flows.md",
     ],
 )
 def test_code_runs(page, tmp_path, monkeypatch, capsys):

@@ -11,13 +11,14 @@ from genus.models.bayesian_mixture import BayesianGaussianMixture
 from genus.models.bayesian_mlp import BayesianMLP
 from genus.models.bayesnet import BayesNet
 from genus.models.categorical_mixture import CategoricalMixture
+from genus.models.flow import IAF, MAF, NICE, Glow, RealNVP, SplineFlow
 from genus.models.gaussian import Gaussian
 from genus.models.linear import BayesianLinearRegression, GaussianBasis, Identity, Polynomial
 from genus.models.mixture import GaussianMixture
 from genus.models.ppca import FactorAnalysis, ProbabilisticPCA
 from genus.models.rbm import RBM
 from genus.models.vae import VAE
-from genus.networks import MLP, Conv, ResNet
+from genus.networks import MLP, Conv, ResNet, SameConv
 from genus.predictor import Predictor
 from genus.space import Space
 from genus.store import load
@@ -25,7 +26,10 @@ from genus.store import load
 __version__ = "0.1.0"
 
 __all__ = [
+    "IAF",
+    "MAF",
     "MLP",
+    "NICE",
     "RBM",
     "VAE",
     "BayesNet",
@@ -42,6 +46,7 @@ __all__ = [
     "Gaussian",
     "GaussianBasis",
     "GaussianMixture",
+    "Glow",
     "Identity",
     "IndependentHistogram",
     "LogProb",
@@ -50,8 +55,11 @@ __all__ = [
     "Polynomial",
     "Predictor",
     "ProbabilisticPCA",
+    "RealNVP",
     "ResNet",
+    "SameConv",
     "Space",
+    "SplineFlow",
     "Trainer",
     "compare",
     "data",

@@ -160,7 +160,9 @@ def resolve(models: Any, *, missing: bool = False, base: tuple[str, ...] = BASEL
     """
     known = families()
     if models is None:
-        given: list[Any] = [n for n, c in known.items() if n not in base and hasattr(c, "_sample") and (c.allow_nan or not missing)]
+        given: list[Any] = [
+            n for n, c in known.items() if n not in base and hasattr(c, "_sample") and c.by_default and (c.allow_nan or not missing)
+        ]
     elif isinstance(models, Mapping):
         given = list(models.items())
     elif isinstance(models, str | type | Model):

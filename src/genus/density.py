@@ -78,24 +78,39 @@ class DensityModel(Model):
         x = unfold.inverse(y[:, discrete])
         return ((x >= 0) & (x < unfold.high)).all(1)
 
+    def noise(self, x: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
+        """u in [0, 1) drawn from q(u | x) by way of uniforms e (n, d), and log q(u | x): here uniform noise, log q = 0."""
+        return e, e.new_zeros(len(e))
+
     def _log_prob(self, x: Tensor) -> LogProb:
+        return self._scored(x)
+
+    def _scored(self, x: Tensor, given: Tensor | None = None) -> LogProb:
+        """log p(x), or log p(x | given) where ``log_density`` takes conditions."""
         if not self.space_.discrete.any():
-            return Exact(self.log_density(x.flatten(1).double()))
+            return Exact(self.log_density(x.flatten(1).double(), *_some(given)))
         parts = []
-        for batch in x.split(256):  # few at a time: each has ``points`` copies
-            u = row_uniforms(batch, self.points, self.space_.dim).double()
-            y, log_det = self.real(batch.repeat_interleave(self.points, 0), u.flatten(0, 1))
-            parts.append((self.log_density(y) + log_det).reshape(len(batch), self.points))
+        for i in range(0, len(x), 256):  # few at a time: each has ``points`` copies
+            batch = x[i : i + 256]
+            many = batch.repeat_interleave(self.points, 0)
+            e = row_uniforms(batch, self.points, self.space_.dim).double()
+            u, log_q = self.noise(many, e.flatten(0, 1))
+            y, log_det = self.real(many, u)
+            g = _some(None if given is None else given[i : i + 256].repeat_interleave(self.points, 0))
+            parts.append((self.log_density(y, *g) + log_det - log_q).reshape(len(batch), self.points))
         value, stderr, ess = log_mean_exp(torch.cat(parts), 1)
         return LowerBound(value, stderr, detail={"k": self.points, "ess": float(ess.mean())})
 
     def _sample(self, n: int, rng: torch.Generator) -> Tensor:
-        y = self.draw(n, rng)
+        return self._drawn(n, rng)
+
+    def _drawn(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+        y = self.draw(n, rng, *_some(given))
         for _ in range(TRIES):
             out = ~self._inside(y)
             if not out.any():
                 break
-            y[out] = self.draw(int(out.sum()), rng)
+            y[out] = self.draw(int(out.sum()), rng, *_some(None if given is None else given[out]))
         return self.unreal(y)
 
     @available_if(lambda self: type(self).draw_given is not DensityModel.draw_given)
@@ -120,3 +135,8 @@ class DensityModel(Model):
         weights = (self.log_density_observed(y) + log_det).reshape(len(x), self.points)
         pick = torch.multinomial(torch.softmax(weights, 1), 1, generator=rng)[:, 0]
         return y.reshape(len(x), self.points, -1)[torch.arange(len(x), device=x.device), pick]
+
+
+def _some(given: Tensor | None) -> tuple[Tensor, ...]:
+    """The conditions as arguments: none where there are none."""
+    return () if given is None else (given,)

@@ -54,6 +54,7 @@ class Model(nn.Module, BaseEstimator):
     """Base class of every family. The constructor of a subclass only stores its arguments."""
 
     training = False
+    by_default: ClassVar[bool] = True  # does compare() take it unasked?
     allow_nan: ClassVar[bool] = False  # may X hold missing values in fit and log_prob?
     learned_by: ClassVar[str] = ""  # what learns it, in a few words: EM, counting, contrastive divergence
     learned_shapes: ClassVar[tuple[str, ...]] = ()  # buffers whose shape is learned, not built

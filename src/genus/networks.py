@@ -166,6 +166,87 @@ class Conv(Settings):
         return nn.Sequential(*layers, Conv2d(c, out, 3, padding=1))
 
 
+@dataclass(frozen=True)
+class SameConv(Settings):
+    """A convolutional network from images to images of the same size: 3 × 3, then ``depth`` of 1 × 1, then 3 × 3."""
+
+    width: int = 64
+    depth: int = 1
+    activation: str = "relu"
+
+    def __call__(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+        _within("SameConv(width)", self.width, 1, 1 << 14)
+        _within("SameConv(depth)", self.depth, 0, 100)
+        if len(in_shape) != 3 or len(out_shape) != 3 or in_shape[1:] != out_shape[1:]:
+            raise ValueError(f"SameConv needs images (C, H, W) of one size, got {in_shape} and {out_shape}: use MLP")
+        layers: list[nn.Module] = [Conv2d(in_shape[0], self.width, 3, padding=1), _activation(self.activation)]
+        for _ in range(self.depth):
+            layers += [Conv2d(self.width, self.width, 1), _activation(self.activation)]
+        return nn.Sequential(*layers, Conv2d(self.width, out_shape[0], 3, padding=1))
+
+
+class MaskedMLP(nn.Module):
+    """A multilayer perceptron whose outputs for coordinate j see the coordinates before j alone (Germain et al., 2015).
+
+    (n, d) → (n, d, each). Hidden units have degrees 0 … d − 1 in rising order: one of degree m sees the first m
+    coordinates and units of degree ≤ m, and is seen by the outputs of coordinates ≥ m. It starts at 0. All units of the
+    first layer see conditions (n, given) as well.
+    """
+
+    def __init__(self, d: int, each: int, width: int, depth: int, activation: str = "relu", given: int = 0) -> None:
+        super().__init__()
+        _within("MLP(width)", width, 1, 1 << 20)
+        _within("MLP(depth)", depth, 1, 1000)
+        self.d, self.each = d, each
+        self.act = _activation(activation)
+        degree = torch.arange(width) * d // width
+        seen = [torch.arange(1, d + 1), *[degree] * depth]
+        shown = [*[degree] * depth, torch.arange(d).repeat_interleave(each)]
+        sizes = [d, *[width] * depth, d * each]
+        self.layers = nn.ModuleList(Linear(a, b, zero=i == depth) for i, (a, b) in enumerate(itertools.pairwise(sizes)))
+        for i, (a, b) in enumerate(zip(seen, shown, strict=True)):
+            self.register_buffer(f"mask{i}", (b[:, None] >= a).float(), persistent=False)
+        self.ends = [int((degree <= j).sum()) for j in range(d)]  # units known before coordinate j
+        self.given = Linear(given, width, bias=False) if given else None
+
+    def parts(self) -> list[tuple[Tensor, Tensor]]:
+        """Weight, masked, and bias of every layer."""
+        return [(layer.weight * getattr(self, f"mask{i}"), layer.bias) for i, layer in enumerate(self.layers)]  # type: ignore[misc]
+
+    def forward(self, x: Tensor, *given: Tensor) -> Tensor:
+        """(n, d) → (n, d, each)."""
+        *hidden, last = self.parts()
+        for i, (weight, bias) in enumerate(hidden):
+            x = nn.functional.linear(x, weight, bias)
+            x = self.act(x if i or self.given is None else x + self.given(*given))
+        return nn.functional.linear(x, *last).reshape(len(x), self.d, self.each)
+
+    def in_order(self, n: int, value: Callable[[int, Tensor], Tensor], *given: Tensor, bound: float = math.inf) -> Tensor:
+        """(n, d), coordinate j being ``value(j, outputs for j)``, (n, each) → (n,): each unit is computed once, when it is known.
+
+        bound: the network sees coordinates clamped to ± this.
+        """
+        weights, biases = zip(*self.parts(), strict=True)
+        context = None if self.given is None else self.given(*given)
+        x = seen = weights[0].new_zeros(n, 0)
+        units = [seen] * (len(weights) - 1)
+        begin = 0
+        for j in range(self.d):
+            end = self.ends[j]
+            below = seen
+            if end > begin:
+                for i, known in enumerate(units):
+                    more = nn.functional.linear(below, weights[i][begin:end, : below.shape[1]], biases[i][begin:end])
+                    more = more if i or context is None else more + context[:, begin:end]
+                    below = units[i] = torch.cat([known, self.act(more)], 1)
+            rows = slice(j * self.each, (j + 1) * self.each)
+            p = nn.functional.linear(units[-1], weights[-1][rows, :end], biases[-1][rows])
+            new = value(j, p)[:, None]
+            x, seen = torch.cat([x, new], 1), torch.cat([seen, new.clamp(-bound, bound).to(seen.dtype)], 1)
+            begin = end
+        return x
+
+
 # ---------------------------------------------------------------------- layers whose weights are drawn by initialise()
 
 
@@ -224,6 +305,12 @@ def initialise(network: nn.Module, rng: torch.Generator) -> nn.Module:
             if layer.bias is not None:
                 layer.bias.zero_()
     return network
+
+
+def output_layer(network: nn.Module) -> nn.Linear | nn.Conv2d | None:
+    """The last layer with weights, which puts out what the network is for."""
+    layers = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    return layers[-1] if layers else None
 
 
 _GLOBAL = threading.Lock()

@@ -22,7 +22,7 @@ from genus.learn import Rows, Trainer
 from genus.likelihood import LogProb, LowerBound, log_mean_exp, row_normals
 from genus.model import Model
 from genus.models.observation import Normal, Observation, observe
-from genus.networks import MLP, Linear, Network, initialise
+from genus.networks import MLP, Linear, Network, initialise, output_layer
 from genus.rows import generator
 from genus.space import Space
 
@@ -318,12 +318,6 @@ class VAE(Model):
     def active_units(self, X: Any, threshold: float = 0.01) -> int:
         """Number of latent dimensions whose posterior mean varies over X by more than ``threshold`` (Burda et al., 2016)."""
         return int((np.var(self.encode(X), axis=0) > threshold).sum())
-
-
-def output_layer(network: nn.Module) -> nn.Linear | nn.Conv2d | None:
-    """The last layer with weights, which puts out what the network is for."""
-    layers = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
-    return layers[-1] if layers else None
 
 
 _ONE = math.log(math.e - 1)  # softplus(_ONE) = 1

@@ -1,0 +1,482 @@
+r"""Normalizing flows: a density bent, step by step, into a simple one (Tabak & Turner, 2013; Rezende & Mohamed, 2015).
+
+    z = f(y) = f_m ∘ … ∘ f_1(y),    log p(y) = log p_0(z) + Σ_i log |det ∂f_i/∂y_{i−1}|
+
+    NICE                z_B = y_B + t(y_A), and one scale a coordinate at the end      (Dinh et al., 2015)
+    RealNVP             z_B = y_B e^{s(y_A)} + t(y_A)                                  (Dinh et al., 2017)
+    Glow                actnorm, an invertible matrix, then as RealNVP                 (Kingma & Dhariwal, 2018)
+    MAF                 z_j = y_j e^{s(y_<j)} + t(y_<j)                                (Papamakarios et al., 2017)
+    IAF                 y_j = z_j e^{s(z_<j)} + t(z_<j)                                (Kingma et al., 2016)
+    SplineFlow          z_B = g(y_B; θ(y_A)), g a monotone rational-quadratic spline   (Durkan et al., 2019)
+
+Large images are bent scale by scale, by convolutions. Discrete cells x are dequantised, y = y(x + u) with noise u in [0, 1),
+uniform or itself drawn from a flow q(u | x) (Ho et al., 2019), which gives log P(x) ≥ E[log p(y) + log |∂y/∂x| − log q(u | x)].
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genus.bijections import ActNorm, Bijection, Chain, Inverse, Mix, Permute, Standardise
+from genus.couplings import Affine, Autoregressive, Coupling, Level, Shift, Spline, board
+from genus.density import DensityModel
+from genus.likelihood import LogProb
+from genus.networks import MLP, MaskedMLP, Network, SameConv, construct, initialise, output_layer
+from genus.rows import Rows
+from genus.space import Space
+from genus.trainer import Trainer
+
+LABELS = 64  # levels of a condition up to which each has a weight of its own
+LANES = 16  # rows in multiples of this are rounded alike, whatever their number: vector instructions leave no rest
+LARGE = 16  # least side of images that are bent scale by scale
+
+
+class Flow(DensityModel):
+    """The base of all flows: standardised coordinates, steps with fixed shuffles between them, a base density.
+
+    Arguments
+    ---------
+    n_transforms: steps; of an image that is bent scale by scale, steps a scale.
+    conditioner: blueprint of the network that gives the parameters of a step; None: an MLP of 2 × 128 units, or convolutions.
+    levels: scales of an image, each half the size of the one before; 0: rows are vectors. None: up to 3 where both sides
+        are at least 16 and even.
+    base: p_0(z): 0, a standard normal; K ≥ 1, a mixture of K normals with means, scales and weights that are learned.
+    dequantisation: of discrete cells, ``uniform`` or ``variational``.
+    temperature: scale of the base in ``sample``; 1 is the model itself.
+    dtype: of networks, ``float32`` or ``float64``; coordinates are float64 outside training.
+
+    ``log_prob``: ``Exact`` (a density, nats) for continuous rows, ``LowerBound`` (a probability) for discrete ones.
+    """
+
+    learned_by = "gradient of the likelihood"
+
+    scale_: Standardise
+    flow_: Bijection
+    base_: Base
+    noise_: Chain | None
+    context_: Standardise
+
+    def __init__(
+        self,
+        n_transforms: int = 6,
+        conditioner: Network | None = None,
+        levels: int | None = None,
+        base: int = 0,
+        dequantisation: str = "uniform",
+        temperature: float = 1.0,
+        dtype: str = "float32",
+        trainer: Trainer | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.n_transforms = n_transforms
+        self.conditioner = conditioner
+        self.levels = levels
+        self.base = base
+        self.dequantisation = dequantisation
+        self.temperature = temperature
+        self.dtype = dtype
+        self.trainer = trainer
+        self.random_state = random_state
+
+    def step(self, shape: tuple[int, ...], i: int) -> list[Bijection]:
+        """The maps of step i on rows of that shape, (d,) or (C, H, W); they start as the identity, or near it."""
+        raise NotImplementedError
+
+    def last(self, d: int) -> list[Bijection]:
+        """What follows the steps."""
+        return []
+
+    # ------------------------------------------------------------------ density
+
+    def log_density(self, y: Tensor, given: Tensor | None = None) -> Tensor:
+        """log p(y) of rows (n, d), in nats; float64."""
+        n = len(y)
+        if n % LANES and not torch.is_grad_enabled():
+            whole = torch.arange(n + -n % LANES, device=y.device).clamp_max(n - 1)
+            return self.log_density(y[whole], None if given is None else given[whole])[:n]
+        u, scaling = self.scale_(y)
+        z, log_det = self._bend(u.to(self._dtype()), *self._context(given))
+        return self.base_.log_prob(z).double() + log_det.double() + scaling
+
+    def to_base(self, y: Tensor, given: Tensor | None = None) -> Tensor:
+        """z = f(y), (n, d). Coordinates keep float64 here and back, so that nothing is lost where f is flat."""
+        return self._bend(self.scale_(y)[0], *self._context(given))[0]
+
+    def from_base(self, z: Tensor, given: Tensor | None = None) -> Tensor:
+        """y with f(y) = z, (n, d)."""
+        v = self.flow_.inverse(z.double(), *self._context(given))
+        return self.scale_.inverse(v.flatten(1))
+
+    def _bend(self, u: Tensor, *context: Tensor) -> tuple[Tensor, Tensor]:
+        out: tuple[Tensor, Tensor] = self.flow_(u.reshape(-1, *self._shape), *context)
+        return out
+
+    def noise(self, x: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
+        """u in (0, 1) drawn from q(u | x) by way of uniforms e (n, d), and log q(u | x); 0 where cells are continuous."""
+        if self.noise_ is None:
+            return e, e.new_zeros(len(e))
+        e = e.clamp(1e-7, 1 - 1e-7)
+        normal = torch.special.ndtri(e)
+        discrete = self.space_.discrete.to(e.device)
+        codes = x.flatten(1) / torch.tensor([max(c, 1) for c in self.space_.cardinality], device=x.device) - 0.5
+        v, log_det = self.noise_(normal[:, discrete].to(self._dtype()), codes.to(self._dtype()))
+        u = e.clone()
+        u[:, discrete] = torch.sigmoid(v.double()).to(e.dtype)
+        log_normal = -0.5 * (normal[:, discrete].square() + math.log(2 * math.pi)).sum(1)
+        return u, log_normal - log_det.double() + (F.softplus(v) + F.softplus(-v)).double().sum(1)
+
+    # ------------------------------------------------------------------ learning
+
+    def _objective(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        """−log p of rows whose discrete cells are dequantised afresh, in nats of the data."""
+        e = torch.rand(len(x), self.space_.dim, generator=self.rng, dtype=torch.float64, device=x.device)
+        u, log_q = self.noise(x, e)
+        y, log_det = self.real(x, u)
+        return -(self.log_density(y, given) + log_det - log_q).mean()
+
+    def losses(self, x: Tensor, given: Tensor | None = None) -> Iterator[tuple[nn.Module, Tensor]]:
+        """The objective."""
+        yield self, self._objective(x, given)
+
+    def validate(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        """The objective on held-out rows."""
+        return self._objective(x, given)
+
+    def defaults(self, n: int) -> Trainer:
+        batch = 2 ** round(math.log2(min(512, max(32, n / 16))))
+        epochs = min(400, max(30, 6000 * batch // max(n, 1)))  # about 6,000 steps at most
+        share = 0.1 if n >= 100 else 0.0
+        return Trainer(
+            epochs=epochs,
+            batch_size=batch,
+            lr=1e-3,
+            optimizer="adamw",
+            weight_decay=0.05,
+            validation=share,
+            patience=max(10, epochs // 8) if share else None,
+            ema=0.99,
+            grad_clip=5.0,
+        )
+
+    @torch.no_grad()
+    def start(self, rows: Rows) -> None:
+        """Scales from the first rows, of the data, the conditions and every actnorm."""
+        x, *given = rows.take(slice(0, 65536), self.rng)
+        y = self.real(x, self.rng)[0]
+        self.scale_.fit(y)
+        self._warn(y)
+        if given:
+            self.context_.fit(given[0].flatten(1))
+        norms = [m for m in self.modules() if isinstance(m, ActNorm)]
+        for m in norms:
+            m.starting = True
+        if norms:
+            self._bend(self.scale_(y)[0].to(self._dtype())[:4096], *self._context(*(g[:4096] for g in given)))
+        for m in norms:
+            m.starting = False
+
+    def _warn(self, y: Tensor) -> None:
+        """Say where a density grows without bound."""
+        for j, name in enumerate(self.space_.names()):
+            if not self.space_.cardinality[j]:
+                count = int(y[:, j].unique(return_counts=True)[1].max())
+                if count > max(2, 0.05 * len(y)):
+                    text = (
+                        f"{name} has one value in {count} of {len(y)} rows: its density grows without bound; round it, or drop the column"
+                    )
+                    warnings.warn(text, stacklevel=4)
+                    return
+
+    # ------------------------------------------------------------------ construction
+
+    def build(self, space: Space) -> None:
+        for name, least in (("n_transforms", 1), ("base", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{name}={value!r}: a whole number of at least {least} is needed")
+        if not self.temperature > 0:
+            raise ValueError(f"temperature={self.temperature!r}: a positive number is needed (1: the model itself)")
+        for name, known in (("dtype", ("float32", "float64")), ("dequantisation", ("uniform", "variational"))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}={getattr(self, name)!r} is unknown: choose {known[0]} or {known[1]}")
+        d = space.dim
+        self.scale_ = Standardise(d)
+        self._given = 0
+        if hasattr(self, "given_space_"):
+            levels = self.given_space_.cardinality
+            self._given = sum(c if 0 < c <= LABELS else 1 for c in levels)
+            self.context_ = Standardise(len(levels))
+        depth = self._levels(space)
+        if depth:
+            c, h, w = space.image_shape  # type: ignore[misc]
+            self._shape: tuple[int, ...] = (c, h, w)
+            self.flow_ = Chain(self._level((c, h, w), depth), *self.last(d))
+        else:
+            self._shape = (d,)
+            steps = [f for i in range(self.n_transforms) for f in self.step((d,), i)]
+            self.flow_ = Chain(*steps, *self.last(d))
+        self.base_ = Base(d, self.base, self.rng)
+        self.noise_ = None
+        if self.dequantisation == "variational" and (e := int(space.discrete.sum())):
+            flip = Permute(torch.arange(e).flip(0))
+            self.noise_ = Chain(*(f for _ in range(2) for f in (self._coupling((e,), Affine(), d), flip)))
+        if self.dtype == "float64":
+            for part in (self.flow_, self.base_, self.noise_):
+                if part is not None:
+                    part.double()
+
+    def _levels(self, space: Space) -> int:
+        """How many scales."""
+        shape = space.image_shape
+        if shape is None:
+            if self.levels:
+                raise ValueError(f"levels={self.levels!r}: the rows are no images; leave levels out, or name a space with a layout")
+            return 0
+        sides, fit = list(shape[1:]), 0
+        while all(s % 2 == 0 for s in sides):
+            sides, fit = [s // 2 for s in sides], fit + 1
+        if self.levels is None:
+            return min(fit, 3) if min(shape[1:]) >= LARGE else 0
+        if isinstance(self.levels, bool) or not isinstance(self.levels, int) or not 0 <= self.levels <= fit:
+            raise ValueError(f"levels={self.levels!r}: a whole number from 0 to {fit} is needed for images of {shape[1]} × {shape[2]}")
+        return self.levels
+
+    def _level(self, shape: tuple[int, int, int], depth: int) -> Level:
+        c, h, w = shape
+        inner = (4 * c, h // 2, w // 2)
+        steps = [f for i in range(self.n_transforms) for f in self.step(inner, i)]
+        if depth == 1:
+            return Level(shape, Chain(*steps))
+        return Level(shape, Chain(*steps), self._level((2 * c, h // 2, w // 2), depth - 1), self.leave(inner))
+
+    def leave(self, shape: tuple[int, int, int]) -> Coupling | None:
+        """What bends the channels that leave a scale by those that stay; None: nothing."""
+        return None
+
+    def _coupling(self, shape: tuple[int, ...], g: Shift | Affine | Spline, given: int | None = None) -> Coupling:
+        """A coupling on rows of that shape that starts as the identity."""
+        d, *sides = shape
+        h = d // 2
+        blueprint = self.conditioner or (SameConv(64) if sides else MLP(128, 2, "silu"))
+        seen = h + (self._given if given is None else given)
+        out = ((d - h) * g.each, *sides) if sides else (d - h, g.each)
+        network = construct(blueprint, (seen, *sides), out, self.rng)
+        if (last := output_layer(network)) is not None:
+            nn.init.zeros_(last.weight)
+        return Coupling(h, g, network)
+
+    def _autoregressive(self, d: int, g: Affine | Spline) -> Autoregressive:
+        """An autoregressive step, from the blueprint of a plain MLP, which it masks."""
+        blueprint = self.conditioner or MLP(128, 2, "silu")
+        if not isinstance(blueprint, MLP):
+            raise ValueError(f"conditioner={blueprint!r}: an autoregressive step needs genus.MLP(...), whose weights it can mask")
+        made = MaskedMLP(d, g.each, blueprint.width, blueprint.depth, blueprint.activation, self._given)
+        initialise(made, self.rng)
+        return Autoregressive(g, made)
+
+    def _shuffle(self, shape: tuple[int, ...], i: int) -> Permute:
+        """After step i: what was kept is bent next; then all is shuffled."""
+        d = shape[0]
+        if i % 2 == 0 or d < 3:
+            return Permute(torch.arange(d).roll(-(d // 2)))
+        return Permute(torch.randperm(d, generator=self.rng, device=self.rng.device).cpu())
+
+    def _dtype(self) -> torch.dtype:
+        return torch.float64 if self.dtype == "float64" else torch.float32
+
+    def _context(self, given: Tensor | None = None) -> tuple[Tensor, ...]:
+        """() without conditions; else (n, g): a number for each level of few, standard units of what has many or none."""
+        if given is None:
+            return ()
+        g = given.flatten(1)
+        scaled = self.context_(g)[0]
+        parts = [
+            F.one_hot(g[:, j].long(), c) if 0 < c <= LABELS else scaled[:, j, None] for j, c in enumerate(self.given_space_.cardinality)
+        ]
+        return (torch.cat([p.to(self._dtype()) for p in parts], 1),)
+
+    # ------------------------------------------------------------------ verbs
+
+    def _log_prob(self, x: Tensor, given: Tensor | None = None) -> LogProb:
+        return self._scored(x, given)
+
+    def _sample(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+        return self._drawn(n, rng, given)
+
+    def draw(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+        """f⁻¹ of draws from the base, (n, d)."""
+        z = self.base_.draw(n, rng, self.temperature)
+        return torch.cat([self.from_base(z[i : i + 8192], None if given is None else given[i : i + 8192]) for i in range(0, n, 8192)])
+
+    def _encode(self, x: Tensor) -> Tensor:
+        return self.to_base(self.real(x, torch.full((1, 1), 0.5, dtype=torch.float64, device=x.device))[0])
+
+    def _decode(self, z: Tensor) -> Tensor:
+        return self.unreal(self.from_base(z))
+
+
+class Base(nn.Module):
+    """p_0: N(0, I), or Σ_k π_k N(m_k, diag e^{2 r_k}) with learned π, m and r."""
+
+    def __init__(self, d: int, K: int, rng: torch.Generator) -> None:
+        super().__init__()
+        self.d, self.K = d, K
+        if K:
+            self.logits_ = nn.Parameter(torch.zeros(K))
+            self.means_ = nn.Parameter(torch.randn(K, d, generator=rng) if K > 1 else torch.zeros(K, d))
+            self.log_scales_ = nn.Parameter(torch.zeros(K, d))
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """log p_0 of rows (n, d)."""
+        if not self.K:
+            return -0.5 * (z.square().sum(1) + self.d * math.log(2 * math.pi))
+        P = (-2 * self.log_scales_).exp()
+        square = z.square() @ P.T - 2 * z @ (P * self.means_).T + (P * self.means_.square()).sum(1)
+        log_p = -0.5 * (square + self.d * math.log(2 * math.pi)) - self.log_scales_.sum(1)
+        return torch.logsumexp(log_p + torch.log_softmax(self.logits_, 0), 1)
+
+    def draw(self, n: int, rng: torch.Generator, temperature: float = 1.0) -> Tensor:
+        """n draws, (n, d), float64; the scales of all normals times the temperature."""
+        e = temperature * torch.randn(n, self.d, generator=rng, dtype=torch.float64, device=rng.device)
+        if not self.K:
+            return e
+        k = torch.multinomial(self.logits_.detach().softmax(0), n, True, generator=rng)
+        return self.means_.detach()[k].double() + e * self.log_scales_.detach()[k].double().exp()
+
+
+# ---------------------------------------------------------------------- the six
+
+
+class NICE(Flow):
+    """Additive couplings, z_B = y_B + t(y_A), and one scale a coordinate at the end; arguments of :class:`Flow`.
+
+    Source: Dinh, Krueger & Bengio (2015).
+    """
+
+    def step(self, shape: tuple[int, ...], i: int) -> list[Bijection]:
+        return _alternating(self, shape, i, Shift())
+
+    def last(self, d: int) -> list[Bijection]:
+        return [ActNorm(d)]
+
+
+class RealNVP(Flow):
+    """Affine couplings, z_B = y_B e^{s(y_A)} + t(y_A); of images by checkerboards and channels; arguments of :class:`Flow`.
+
+    Source: Dinh, Sohl-Dickstein & Bengio (2017).
+    """
+
+    def step(self, shape: tuple[int, ...], i: int) -> list[Bijection]:
+        return _alternating(self, shape, i, Affine())
+
+
+class Glow(Flow):
+    """Actnorm, an invertible matrix of the channels, an affine coupling; arguments of :class:`Flow`.
+
+    The channels that leave a scale of an image have a base density given those that stay.
+    Source: Kingma & Dhariwal (2018).
+    """
+
+    def step(self, shape: tuple[int, ...], i: int) -> list[Bijection]:
+        return [ActNorm(shape[0]), Mix(shape[0], self.rng), self._coupling(shape, Affine())]
+
+    def leave(self, shape: tuple[int, int, int]) -> Coupling | None:
+        return self._coupling(shape, Affine())
+
+
+class MAF(Flow):
+    """Affine autoregressive steps: quick to score, one coordinate at a time to sample; arguments of :class:`Flow`.
+
+    Source: Papamakarios, Pavlakou & Murray (2017).
+    """
+
+    def step(self, shape: tuple[int, ...], i: int) -> list[Bijection]:
+        return [self._autoregressive(shape[0], Affine()), Permute(torch.arange(shape[0]).flip(0))]
+
+    def _levels(self, space: Space) -> int:
+        return _vectors_only(self, super()._levels(space))
+
+
+class IAF(Flow):
+    """Affine autoregressive steps turned round: quick to sample, one coordinate at a time to score; arguments of :class:`Flow`.
+
+    Source: Kingma et al. (2016).
+    """
+
+    by_default = False  # to score, and so to learn from data, takes d passes
+
+    def step(self, shape: tuple[int, ...], i: int) -> list[Bijection]:
+        return [Inverse(self._autoregressive(shape[0], Affine())), Permute(torch.arange(shape[0]).flip(0))]
+
+    def _levels(self, space: Space) -> int:
+        return _vectors_only(self, super()._levels(space))
+
+
+class SplineFlow(Flow):
+    """Monotone rational-quadratic splines, by coupling or autoregressive.
+
+    bins: K of each spline. bound: B, in standard deviations of the data; beyond it the map is the identity.
+    autoregressive: bend every coordinate at each step. Other arguments: of :class:`Flow`.
+    Source: Durkan, Bekasov, Murray & Papamakarios (2019).
+    """
+
+    def __init__(
+        self,
+        n_transforms: int = 6,
+        conditioner: Network | None = None,
+        bins: int = 8,
+        bound: float = 5.0,
+        autoregressive: bool = False,
+        levels: int | None = None,
+        base: int = 0,
+        dequantisation: str = "uniform",
+        temperature: float = 1.0,
+        dtype: str = "float32",
+        trainer: Trainer | None = None,
+        random_state: Any = None,
+    ) -> None:
+        super().__init__(n_transforms, conditioner, levels, base, dequantisation, temperature, dtype, trainer, random_state)
+        self.bins = bins
+        self.bound = bound
+        self.autoregressive = autoregressive
+
+    def build(self, space: Space) -> None:
+        if isinstance(self.bins, bool) or not isinstance(self.bins, int) or not 2 <= self.bins <= 256:
+            raise ValueError(f"bins={self.bins!r}: a whole number from 2 to 256 is needed")
+        if not self.bound > 0:
+            raise ValueError(f"bound={self.bound!r}: a positive number of standard deviations is needed")
+        super().build(space)
+
+    def step(self, shape: tuple[int, ...], i: int) -> list[Bijection]:
+        g = Spline(self.bins, self.bound)
+        if self.autoregressive:
+            return [self._autoregressive(shape[0], g), Permute(torch.arange(shape[0]).flip(0))]
+        return _alternating(self, shape, i, g)
+
+    def _levels(self, space: Space) -> int:
+        levels = super()._levels(space)
+        return _vectors_only(self, levels) if self.autoregressive else levels
+
+
+def _alternating(flow: Flow, shape: tuple[int, ...], i: int, g: Shift | Affine | Spline) -> list[Bijection]:
+    """A coupling and what lets the next one bend the others: halves of a vector; of an image checkerboards, then channels."""
+    coupling = flow._coupling(shape, g)
+    if len(shape) == 1:
+        return [coupling, flow._shuffle(shape, i)]
+    c = shape[0]
+    order = board(c // 4) if i < flow.n_transforms // 2 else torch.arange(c)
+    to = Permute(order.roll(c // 2) if i % 2 else order)
+    return [to, coupling, Permute(to.back_)]
+
+
+def _vectors_only(flow: Flow, levels: int) -> int:
+    if flow.levels and levels:
+        raise ValueError(f"levels={flow.levels!r}: autoregressive steps take images as vectors; leave levels out, or use RealNVP or Glow")
+    return 0
