@@ -20,6 +20,7 @@ from sklearn.base import clone
 
 from genus import (
     IAF,
+    MADE,
     MAF,
     MLP,
     NICE,
@@ -249,6 +250,10 @@ def flow(family: Any, **args: Any) -> Callable[[], Any]:
     return lambda: family(2, NET, trainer=QUICK, random_state=0, **args)
 
 
+def made(**args: Any) -> Callable[[], MADE]:
+    return lambda: MADE(NET, n_components=3, trainer=QUICK, random_state=0, **args)
+
+
 def bayesian(**args: Any) -> Callable[[], BayesianGaussianMixture]:
     return lambda: BayesianGaussianMixture(3, random_state=0, **args)
 
@@ -282,6 +287,9 @@ ROWS = [
     Row("iaf", flow(IAF)),
     Row("spline", flow(SplineFlow, bins=4), digits=lambda: SplineFlow(4, MLP(64, 1), trainer=DIGITS)),
     Row("spline-autoregressive", flow(SplineFlow, bins=4, autoregressive=True)),
+    Row("made", made(), digits=lambda: MADE(MLP(64, 1), trainer=DIGITS.replace(epochs=6, lr=3e-3))),
+    Row("made-orders", made(n_orders=2), ("binary", "categorical", "mixed")),
+    Row("made-masses", made(max_logits=1, order="learned"), ("ordinal",)),
     Row("rbm", rbm(), chain=True, digits=lambda: RBM(12, trainer=DIGITS.replace(epochs=8))),
     Row("rbm-cd", rbm(method="cd", k=2, centred=False), chain=True),
     Row("rbm-ais", rbm(n_hidden=24), ("ordinal", "categorical", "continuous", "mixed"), chain=True),  # too many units to enumerate

@@ -14,6 +14,7 @@ from genus.models.categorical_mixture import CategoricalMixture
 from genus.models.flow import IAF, MAF, NICE, Glow, RealNVP, SplineFlow
 from genus.models.gaussian import Gaussian
 from genus.models.linear import BayesianLinearRegression, GaussianBasis, Identity, Polynomial
+from genus.models.made import MADE
 from genus.models.mixture import GaussianMixture
 from genus.models.ppca import FactorAnalysis, ProbabilisticPCA
 from genus.models.rbm import RBM
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "IAF",
+    "MADE",
     "MAF",
     "MLP",
     "NICE",

@@ -1,0 +1,258 @@
+"""MADE: each parameter sees the columns before its own, and what is exact is exact."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import norm
+from torch import Tensor
+
+import genus
+from genus import MADE, MLP, Trainer
+from genus.models.made import spanning
+from genus.rows import generator
+
+QUICK = Trainer(epochs=12, batch_size=32, lr=1e-2, validation=0.0, progress=False)
+BITS = np.array(list(itertools.product([0.0, 1.0], repeat=10)))
+
+
+def table(n: int = 200) -> pd.DataFrame:
+    """A column of every sort, each dependent on one bit."""
+    r = np.random.default_rng(0)
+    a = r.random(n) < 0.5
+    return pd.DataFrame(
+        {
+            "bit": a ^ (r.random(n) < 0.1),
+            "word": np.where(a, "yes", r.choice(["no", "maybe"], n)),
+            "x": np.where(a, 30.0, 20.0) + r.normal(size=n),
+            "age": np.where(a, 60, 20) + r.integers(0, 30, n),
+            "y": r.normal(size=n) * np.where(a, 1e4, 1e3),
+        }
+    )
+
+
+@cache
+def bits(n_orders: int = 1) -> MADE:
+    """Fitted to 300 rows of ten dependent bits."""
+    r = np.random.default_rng(1)
+    rows = BITS[r.choice(1024, 300, p=r.dirichlet(np.full(1024, 0.05)))]
+    return MADE(MLP(24, 2, "tanh"), n_orders, trainer=QUICK, random_state=0).fit(rows)
+
+
+@cache
+def mixed(n_orders: int = 2, order: Any = (3, 0, 4, 1, 2)) -> MADE:
+    return MADE(MLP(16, 2), n_orders, order, n_components=4, max_logits=8, trainer=QUICK, random_state=0).fit(table())
+
+
+def codes(model: MADE, X: Any) -> Tensor:
+    return model.space_.encode(X).double().flatten(1)
+
+
+# ---------------------------------------------------------------------- the chain rule
+
+
+@pytest.mark.parametrize("model", [bits, mixed], ids=["bits", "mixed"])
+@pytest.mark.parametrize("o", [0, 1, 2])
+def test_the_jacobian_is_strictly_triangular_in_every_order(model: Any, o: int) -> None:
+    made = model(3).made_
+    rng = generator(0)
+    for p in made.parameters():  # no zero of a weight stands in for a mask
+        p.data = torch.randn(p.shape, generator=rng)
+    made.act = torch.nn.Softplus()
+    f = torch.randn(made.n_in, generator=rng, dtype=torch.float64)
+    J = torch.autograd.functional.jacobian(lambda v: made(v[None], o)[0], f)
+    place = made.orders_[o].argsort()
+    before = place[made.column_out][:, None] > place[made.column_in]
+    assert (J[~before] == 0).all()
+    assert (J[before] != 0).all()  # and nothing that may be seen is hidden
+    model.cache_clear()
+
+
+@pytest.mark.parametrize("n_orders", [1, 3])
+def test_probabilities_of_all_vectors_sum_to_one(n_orders: int) -> None:
+    assert math.isclose(np.exp(bits(n_orders).score_samples(BITS)).sum(), 1, abs_tol=1e-9)
+
+
+def test_orders_are_averaged_as_probabilities() -> None:
+    model, x = bits(3), torch.from_numpy(BITS[::7])
+    by_order = np.stack([model.log_p(x, o).detach().sum(1).numpy() for o in range(3)])
+    assert np.ptp(by_order, axis=0).max() > 0.01
+    np.testing.assert_allclose(model.score_samples(BITS[::7]), np.log(np.exp(by_order).mean(0)), rtol=1e-12)
+    assert model.made_.orders_[0].tolist() == list(range(10)) and not torch.equal(model.made_.orders_[1], model.made_.orders_[2])
+
+
+def test_an_order_is_followed() -> None:
+    model = mixed(1)
+    x = codes(model, table(5))
+    first = model.log_p(x)[:, 3]
+    x[:, [0, 1, 2, 4]] = x[[1, 2, 3, 4, 0]][:, [0, 1, 2, 4]]
+    assert torch.equal(model.log_p(x)[:, 3], first)  # "age" comes first: nothing else counts
+    assert not torch.allclose(model.log_p(x)[:, 2], model.log_p(codes(model, table(5)))[:, 2])
+
+
+def test_a_learned_order_grows_along_the_strongest_links() -> None:
+    r = np.random.default_rng(0)
+    a = r.normal(size=4000)
+    b = a + 0.3 * r.normal(size=4000)
+    c = b + 0.6 * r.normal(size=4000)
+    d = c + 1.5 * r.normal(size=4000)
+    f = torch.from_numpy(np.stack([d, r.normal(size=4000), b, c, a], 1))
+    assert spanning(f, torch.arange(5)).tolist()[1:] == [4, 3, 0, 1] and int(spanning(f, torch.arange(5))[0]) == 2
+    model = MADE(MLP(4, 1), order="learned", trainer=QUICK.replace(epochs=1), random_state=0).fit(f.numpy())
+    assert model.made_.orders_.tolist() == [[2, 4, 3, 0, 1]]
+    x = f[:4]
+    moved = x.clone()
+    moved[:, 4] += 1  # of "b", before it, nothing changes
+    assert torch.equal(model.log_p(x)[:, 2], model.log_p(moved)[:, 2])
+
+
+def test_the_skip_connection_carries_what_one_hidden_unit_cannot() -> None:
+    r = np.random.default_rng(0)
+    x = np.empty((400, 8))
+    x[:, 0] = r.random(400) < 0.5
+    for j in range(1, 8):
+        x[:, j] = np.abs(x[:, j - 1] - (r.random(400) < 0.05))
+    model = MADE(MLP(1, 1), trainer=QUICK.replace(epochs=30, lr=5e-2), random_state=0).fit(x)
+    with_skip = model.score(x)
+    assert with_skip > -0.7 - 7 * 0.22
+    model.made_.S.weight.data.zero_()
+    assert model.score(x) < with_skip - 1
+
+
+def test_dropout_hides_whole_columns_while_training_only() -> None:
+    model = MADE(MLP(8, 1, dropout=0.999), trainer=QUICK, random_state=0).fit(bits().sample(200))
+    plain = MADE(MLP(8, 1), trainer=QUICK, random_state=0).fit(bits().sample(200))
+    X = bits().sample(200)
+    assert plain.score(X) > model.score(X) + 0.1  # it has seen nothing but its own column
+    assert model.score(X) == model.score(X)
+
+
+# ---------------------------------------------------------------------- conditionals
+
+
+def test_a_real_column_has_a_mixture_of_normals_in_the_units_of_the_data() -> None:
+    model = mixed()
+    part = next(p for p in model.parts_ if p.columns.tolist() == [2, 4])
+    theta = torch.randn(3, 2, 12, generator=generator(0), dtype=torch.float64)
+    x = torch.tensor([[25.0, 10.0], [20.0, -3000.0], [33.0, 1e5]], dtype=torch.float64)
+    log_pi, mu, sigma = (t.numpy() for t in part._mixture(theta))
+    scale, shift = part.scale_.numpy()[:, None], part.shift_.numpy()[:, None]
+    truth = np.log((np.exp(log_pi) * norm.pdf(x.numpy()[..., None], mu * scale + shift, sigma * scale)).sum(-1))
+    np.testing.assert_allclose(part.log_prob(theta, x), truth, rtol=1e-9)
+
+
+def test_levels_have_masses_that_sum_to_one() -> None:
+    model = mixed()
+    part = next(p for p in model.parts_ if p.columns.tolist() == [3])
+    assert part.whole and int(part.levels) > 8
+    theta = torch.randn(1, 1, 12, generator=generator(0), dtype=torch.float64)
+    x = torch.arange(int(part.levels), dtype=torch.float64)[:, None]
+    mass = part.log_prob(theta.expand(len(x), 1, 12), x).exp()
+    assert math.isclose(float(mass.sum()), 1, abs_tol=1e-9)
+    draws = part.draw(theta.expand(20000, 1, 12), slice(0, 1), generator(0))[:, 0]
+    shares = torch.bincount(draws.long(), minlength=len(x)) / 20000
+    assert 0.5 * float((shares - mass[:, 0]).abs().sum()) < 0.03
+
+
+def test_it_starts_at_the_marginals() -> None:
+    X = table(400)
+    model = MADE(n_components=20, trainer=QUICK.replace(epochs=1, lr=1e-12), random_state=0).fit(X)
+    terms = model.log_p(codes(model, X)).detach().mean(0)
+    share = X["bit"].mean()
+    assert float(terms[0]) == pytest.approx(share * np.log(share) + (1 - share) * np.log(1 - share), abs=1e-3)
+    assert float(terms[2]) > norm.logpdf(X["x"], X["x"].mean(), X["x"].std()).mean()
+
+
+# ---------------------------------------------------------------------- draws
+
+
+@pytest.mark.parametrize("model", [bits, mixed], ids=["bits", "mixed"])
+def test_units_computed_once_give_what_the_whole_network_gives(model: Any) -> None:
+    model = model(2)
+    x = codes(model, model.sample(50, random_state=0))
+    for o in range(2):
+        y, log_w = model._walk(x, o, 1, generator(0))
+        assert torch.equal(y, x)
+        torch.testing.assert_close(log_w[:, 0], model.log_p(x, o).sum(1), rtol=1e-9, atol=1e-9)
+
+
+def test_draws_come_from_every_order() -> None:
+    model = bits(3)
+    p = np.exp(model.score_samples(BITS))
+    place = model.sample(20000, random_state=0) @ (2 ** np.arange(9, -1, -1))
+    shares = np.bincount(place.astype(int), minlength=1024) / 20000
+    chance = np.sqrt(2 * p * (1 - p) / (math.pi * 20000)).sum() / 2
+    assert 0.5 * np.abs(shares - p).sum() < 1.1 * chance + 0.01
+
+
+def test_weights_of_copies_are_an_unbiased_estimate_of_what_is_observed() -> None:
+    model = bits(2)
+    seen = torch.full((2000, 10), math.nan, dtype=torch.float64)
+    seen[:, [3, 6, 8, 9]] = torch.tensor([1.0, 0.0, 1.0, 0.0], dtype=torch.float64)
+    match = (BITS[:, [3, 6, 8, 9]] == [1, 0, 1, 0]).all(1)
+    for o in range(2):
+        log_w = model._walk(seen, o, 8, generator(o))[1]
+        truth = float(model.log_p(torch.from_numpy(BITS[match]), o).sum(1).exp().sum().detach())
+        w = log_w.exp().mean(1)
+        assert abs(float(w.mean()) - truth) < 4 * float(w.std()) / math.sqrt(len(w))
+
+
+@pytest.mark.parametrize("n_orders", [1, 3])
+def test_completions_follow_the_conditional_wherever_the_gaps_are(n_orders: int) -> None:
+    model = bits(n_orders)
+    gaps = np.zeros(10, dtype=bool)
+    gaps[[0, 1, 4, 7]] = True
+    row = model.sample(1, random_state=5)[0]
+    match = (BITS[:, ~gaps] == row[~gaps]).all(1)
+    p = np.exp(model.score_samples(BITS[match]))
+    filled = model.complete(np.repeat(row[None], 3000, 0), mask=gaps[None], random_state=0)
+    assert (filled[:, ~gaps] == row[~gaps]).all()
+    shares = np.bincount((filled[:, gaps] @ [8, 4, 2, 1]).astype(int), minlength=16) / 3000
+    assert 0.5 * np.abs(shares - p / p.sum()).sum() < 0.05
+
+
+def test_gaps_that_come_last_take_one_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, copies = bits(), []
+    X, walk = model.sample(4, random_state=0), MADE._walk
+    monkeypatch.setattr(MADE, "_walk", lambda self, x, o, k, rng: copies.append(k) or walk(self, x, o, k, rng))
+    model.complete(X, mask=(np.arange(10) > 6)[None], random_state=0)
+    model.complete(X, mask=(np.arange(10) < 6)[None], random_state=0)
+    assert copies == [1, model.particles]
+
+
+# ---------------------------------------------------------------------- what it refuses, what it learns
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ({"n_orders": 0}, "n_orders=0: a whole number"),
+        ({"n_components": 1.5}, "n_components=1.5: a whole number"),
+        ({"max_logits": 0}, "max_logits=0: a whole number"),
+        ({"order": [0, 1]}, "X has 10 columns, so a permutation"),
+        ({"order": [0] * 10}, "a permutation of 0 … 9 is needed"),
+        ({"order": "best"}, "pass a permutation of the columns, 'learned', or None"),
+        ({"hidden": genus.Conv()}, "MADE needs genus.MLP"),
+        ({"hidden": MLP(8, 0)}, "depth.*an integer from 1"),
+        ({"hidden": MLP(8, 1, dropout=1.0)}, "dropout=1.0: a number from 0 up to 1"),
+    ],
+)
+def test_what_it_refuses(args: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        MADE(**args, trainer=QUICK, random_state=0).fit(BITS)
+
+
+def test_it_learns_a_table() -> None:
+    train, test = table(400), table(900)[400:]
+    own = MADE(MLP(32, 1), trainer=QUICK.replace(validation=0.2), random_state=0).fit(train)
+    base = genus.IndependentHistogram().fit(train)
+    p = own.log_prob(test)
+    assert isinstance(p, genus.likelihood.Exact) and p.measure == "mixed"
+    assert p.mean() > base.score(test) + 0.5
