@@ -40,6 +40,7 @@ from genus import (
     Glow,
     IndependentHistogram,
     LowerBound,
+    PixelCNN,
     ProbabilisticPCA,
     RealNVP,
     SplineFlow,
@@ -310,6 +311,19 @@ ROWS = [
         refuses="does not suit|variance=2.0 is lost beside X",
     ),
     Row("vae-conv", vae(IMAGES, lr=2e-2), ("image",), over_latent),
+    Row(
+        "pixelcnn",
+        lambda: PixelCNN(6, 2, trainer=QUICK, random_state=0),
+        ("binary", "ordinal", "categorical", "image"),
+        refuses="PixelCNN needs images",
+        digits=lambda: PixelCNN(8, 2, trainer=DIGITS.replace(epochs=3, lr=1e-2)),
+    ),
+    Row(
+        "pixelcnn-logistic",
+        lambda: PixelCNN(6, 2, likelihood="logistic", n_components=2, trainer=QUICK, random_state=0),
+        ("ordinal", "image"),
+        refuses="PixelCNN needs images|does not suit",
+    ),
 ]
 PAIRS = [(row, kind) for row in ROWS for kind in row.fits]
 

@@ -16,6 +16,7 @@ from genus.models.gaussian import Gaussian
 from genus.models.linear import BayesianLinearRegression, GaussianBasis, Identity, Polynomial
 from genus.models.made import MADE
 from genus.models.mixture import GaussianMixture
+from genus.models.pixelcnn import PixelCNN
 from genus.models.ppca import FactorAnalysis, ProbabilisticPCA
 from genus.models.rbm import RBM
 from genus.models.vae import VAE
@@ -54,6 +55,7 @@ __all__ = [
     "LogProb",
     "LowerBound",
     "Model",
+    "PixelCNN",
     "Polynomial",
     "Predictor",
     "ProbabilisticPCA",
