@@ -121,10 +121,11 @@ def test_the_spline_is_its_formula() -> None:
     assert bool((slope > 0).all())
     inside = y[1:-1].abs() < B - 0.01
     torch.testing.assert_close(log_slope[1:-1][inside], slope.log()[inside], atol=5e-3, rtol=0)
-    y0, z0, w, h, d0, d1 = (v[:, 0] for v in g.bin(y[~outside][:, None], p.expand(int((~outside).sum()), -1, -1), inverse=False))
-    assert len(y0.unique()) == 5 and float(w.min()) >= 2 * B * g.least and float(h.min()) >= 2 * B * g.least
-    knots, at = g.forward(y0.unique()[1:, None], p.expand(4, -1, -1))
-    torch.testing.assert_close(knots[:, 0], z0.unique()[1:])  # it passes through every knot, with the slope of the knot
+    unit = y[~outside][:, None] / (2 * B) + 0.5
+    y0, z0, w, h, d0, d1 = (v[:, 0] for v in g.bin(unit, p.expand(len(unit), -1, -1), inverse=False))
+    assert len(y0.unique()) == 5 and float(w.min()) >= g.least and float(h.min()) >= g.least
+    knots, at = g.forward(B * (2 * y0.unique()[1:, None] - 1), p.expand(4, -1, -1))
+    torch.testing.assert_close(knots[:, 0], B * (2 * z0.unique()[1:] - 1))  # it passes through every knot, with the slope of the knot
     torch.testing.assert_close(at[:, 0].exp(), torch.stack([d0[y0 == v][0] for v in y0.unique()])[1:])
 
 

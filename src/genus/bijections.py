@@ -94,11 +94,12 @@ class Chain(Bijection):
         self.maps = nn.ModuleList(maps)
 
     def forward(self, x: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
-        total = x.new_zeros(len(x))
+        parts = []
         for f in self.maps:
             x, log_det = f(x, *given)
-            total = total + log_det
-        return x, total
+            if not isinstance(f, Permute):
+                parts.append(log_det)
+        return x, torch.stack(parts).sum(0) if parts else x.new_zeros(len(x))
 
     def inverse(self, y: Tensor, *given: Tensor) -> Tensor:
         for f in reversed(self.maps):

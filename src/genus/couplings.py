@@ -32,11 +32,11 @@ class Shift:
 
     def forward(self, y: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
         """(g(y), log g′)."""
-        return y + p[..., 0], torch.zeros_like(y)
+        return y + p.squeeze(-1), torch.zeros_like(y)
 
     def inverse(self, z: Tensor, p: Tensor) -> Tensor:
         """y with g(y) = z."""
-        return z - p[..., 0]
+        return z - p.squeeze(-1)
 
 
 class Affine:
@@ -46,16 +46,18 @@ class Affine:
 
     def forward(self, y: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
         """(g(y), log g′ = s)."""
-        s = self.log_scale(p).to(y.dtype)
-        return y * torch.exp(s) + p[..., 1], s
+        s, t = self.parts(p, y.dtype)
+        return torch.addcmul(t, y, s.exp()), s
 
     def inverse(self, z: Tensor, p: Tensor) -> Tensor:
         """y with g(y) = z."""
-        return (z - p[..., 1]) * torch.exp(-self.log_scale(p).to(z.dtype))
+        s, t = self.parts(p, z.dtype)
+        return (z - t) * torch.exp(-s)
 
-    def log_scale(self, p: Tensor) -> Tensor:
-        """s."""
-        return BEND * torch.tanh(p[..., 0] / BEND)
+    def parts(self, p: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """s and t, as precise as the coordinates from here on."""
+        s, t = p.unbind(-1)
+        return (BEND * torch.tanh(s)).to(dtype), t.to(dtype)
 
 
 class Spline:
@@ -68,49 +70,53 @@ class Spline:
     """
 
     least = 1e-3  # share of a bin
-    steep = 4.0  # largest |log| of a derivative, and of a bin's share beside another's
+    steep = 4.0  # largest |log δ|
 
     def __init__(self, bins: int, bound: float) -> None:
         self.K, self.B = bins, bound
         self.each = 3 * bins - 1
 
     def bin(self, v: Tensor, p: Tensor, inverse: bool) -> tuple[Tensor, ...]:
-        """y₀, z₀, w, h, δ₀, δ₁ of the bin in which each v lies."""
-        K, B = self.K, self.B
-        p = self.steep * torch.tanh(p / self.steep)
-        share = self.least + (1 - self.least * K) * torch.softmax(p[..., : 2 * K].unflatten(-1, (2, K)), -1)
-        ends = F.pad(2 * B * share.cumsum(-1)[..., :-1] - B, (1, 1))  # (…, 2, K + 1), of y and of z
-        ends[..., 0], ends[..., K] = -B, B
-        slopes = F.pad(torch.exp(p[..., 2 * K :]), (1, 1), value=1.0)
-        k = (v[..., None] >= ends[..., 1 if inverse else 0, 1:-1]).sum(-1, keepdim=True)
-        both = k[..., None, :].expand(*k.shape[:-1], 2, 1)
-        low, high = (ends.gather(-1, both + i)[..., 0].to(v.dtype) for i in (0, 1))  # from here on as precise as v
-        (y0, z0), (w, h) = low.unbind(-1), (high - low).unbind(-1)
-        d0, d1 = (slopes.gather(-1, k + i)[..., 0].to(v.dtype) for i in (0, 1))
+        """y₀, z₀, w, h, δ₀, δ₁ of the bin in which each v of [0, 1] lies; the square is the unit one."""
+        K = self.K
+        wide, high, slopes = p.split([K, K, K - 1], -1)
+        floor = self.least * torch.arange(1, K + 1, dtype=p.dtype, device=p.device)
+        ends = [torch.add(floor, torch.softmax(a, -1).cumsum(-1), alpha=1 - self.least * K) for a in (wide, high)]
+        with torch.no_grad():
+            k = torch.searchsorted(ends[inverse], v.to(p.dtype)[..., None], right=True).clamp_max_(K - 1)
+            before, first, last = (k - 1).clamp_min_(0), k == 0, k == K - 1
+        out = []
+        for e in ends:  # from here on as precise as v
+            low = torch.where(first, 0.0, e.gather(-1, before)).to(v.dtype)
+            out += [low, torch.where(last, 1.0, e.gather(-1, k)).to(v.dtype) - low]
+        for edge, at in ((first, before), (last, k.clamp_max(K - 2))):
+            out.append(torch.where(edge, 1.0, torch.exp(self.steep * torch.tanh(slopes.gather(-1, at) / self.steep))).to(v.dtype))
+        y0, w, z0, h, d0, d1 = (a.squeeze(-1) for a in out)
         return y0, z0, w, h, d0, d1
 
     def forward(self, y: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
         """(g(y), log g′(y))."""
         inside = y.abs() < self.B
-        v = torch.where(inside, y, 0.0)
+        v = torch.where(inside, y / (2 * self.B) + 0.5, 0.5)
         y0, z0, w, h, d0, d1 = self.bin(v, p, inverse=False)
         s, t = h / w, (v - y0) / w
-        u = t * (1 - t)
+        r = 1 - t
+        u = t * r
         q = s + (d0 + d1 - 2 * s) * u
         z = z0 + h * (s * t.square() + d0 * u) / q
-        log_slope = 2 * torch.log(s / q) + torch.log(d1 * t.square() + 2 * s * u + d0 * (1 - t).square())
-        return torch.where(inside, z, y), torch.where(inside, log_slope, 0.0)
+        log_slope = torch.log(s.square() * (d1 * t.square() + 2 * s * u + d0 * r.square()) / q.square())
+        return torch.where(inside, self.B * (2 * z - 1), y), torch.where(inside, log_slope, 0.0)
 
     def inverse(self, z: Tensor, p: Tensor) -> Tensor:
         """y with g(y) = z: the root in [0, 1] of a quadratic in t."""
         inside = z.abs() < self.B
-        v = torch.where(inside, z, 0.0)
+        v = torch.where(inside, z / (2 * self.B) + 0.5, 0.5)
         y0, z0, w, h, d0, d1 = self.bin(v, p, inverse=True)
         s, r = h / w, v - z0
         bend = (d0 + d1 - 2 * s) * r
         a, b, c = h * (s - d0) + bend, h * d0 - bend, -s * r
         t = 2 * c / (-b - (b.square() - 4 * a * c).clamp_min(0).sqrt())
-        return torch.where(inside, y0 + w * t, z)
+        return torch.where(inside, self.B * (2 * (y0 + w * t) - 1), z)
 
 
 # ---------------------------------------------------------------------- maps of rows
@@ -119,12 +125,12 @@ class Spline:
 class Coupling(Bijection):
     """The first h coordinates (or channels) kept, the others bent by maps whose parameters the network gives.
 
-    network: (n, h [+ g], …) → (n, rest, each, …).
+    network: (n, h [+ g], …) → (n, rest, each, …). swap: those that were bent go first, so that the next step sees them.
     """
 
-    def __init__(self, h: int, g: Shift | Affine | Spline, network: nn.Module) -> None:
+    def __init__(self, h: int, g: Shift | Affine | Spline, network: nn.Module, swap: bool = False) -> None:
         super().__init__()
-        self.h, self.g, self.network = h, g, network
+        self.h, self.g, self.network, self.swap = h, g, network, swap
 
     def parameters_of(self, a: Tensor, *given: Tensor) -> Tensor:
         """θ(a), (n, rest, …, each)."""
@@ -133,12 +139,12 @@ class Coupling(Bijection):
         return p if a.dim() == 2 else p.reshape(len(p), -1, self.g.each, *p.shape[2:]).movedim(2, -1)
 
     def forward(self, x: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
-        a, b = x[:, : self.h], x[:, self.h :]
+        a, b = x.tensor_split([self.h], 1)
         z, log_slope = self.g.forward(b, self.parameters_of(a, *given))
-        return torch.cat([a, z], 1), log_slope.flatten(1).sum(1)
+        return torch.cat([z, a] if self.swap else [a, z], 1), log_slope.flatten(1).sum(1)
 
     def inverse(self, y: Tensor, *given: Tensor) -> Tensor:
-        a, b = y[:, : self.h], y[:, self.h :]
+        a, b = y.tensor_split([y.shape[1] - self.h], 1)[::-1] if self.swap else y.tensor_split([self.h], 1)
         return torch.cat([a, self.g.inverse(b, self.parameters_of(a, *given))], 1)
 
 
@@ -160,7 +166,7 @@ class Autoregressive(Bijection):
 def _near(x: Tensor, network: nn.Module) -> Tensor:
     """What a network sees of x."""
     weight = next(network.parameters(), None)
-    return x.clamp(-FAR, FAR).to(x.dtype if weight is None else weight.dtype)
+    return F.hardtanh(x, -FAR, FAR).to(x.dtype if weight is None else weight.dtype)
 
 
 def _over(given: Tensor, like: Tensor) -> Tensor:

@@ -226,25 +226,50 @@ class MaskedMLP(nn.Module):
 
         bound: the network sees coordinates clamped to ± this.
         """
-        weights, biases = zip(*self.parts(), strict=True)
+        *layers, (last, shift) = self.parts()
         context = None if self.given is None else self.given(*given)
-        x = seen = weights[0].new_zeros(n, 0)
-        units = [seen] * (len(weights) - 1)
+        grown = _Grown if torch.is_grad_enabled() else _Filled
+        x = grown(n, self.d, last.dtype, last.device)
+        seen = grown(n, self.d, last.dtype, last.device)
+        units = [grown(n, len(bias), last.dtype, last.device) for _, bias in layers]
         begin = 0
-        for j in range(self.d):
-            end = self.ends[j]
-            below = seen
-            if end > begin:
-                for i, known in enumerate(units):
-                    more = nn.functional.linear(below, weights[i][begin:end, : below.shape[1]], biases[i][begin:end])
-                    more = more if i or context is None else more + context[:, begin:end]
-                    below = units[i] = torch.cat([known, self.act(more)], 1)
+        for j, end in enumerate(self.ends):
+            below = seen.known
+            for i, (weight, bias) in enumerate(layers if end > begin else ()):
+                more = nn.functional.linear(below, weight[begin:end, : below.shape[1]], bias[begin:end])
+                units[i].add(self.act(more if i or context is None else more + context[:, begin:end]))
+                below = units[i].known
             rows = slice(j * self.each, (j + 1) * self.each)
-            p = nn.functional.linear(units[-1], weights[-1][rows, :end], biases[-1][rows])
-            new = value(j, p)[:, None]
-            x, seen = torch.cat([x, new], 1), torch.cat([seen, new.clamp(-bound, bound).to(seen.dtype)], 1)
+            new = value(j, nn.functional.linear(units[-1].known, last[rows, :end], shift[rows]))[:, None]
+            x.add(new)
+            seen.add(new.clamp(-bound, bound).to(last.dtype))
             begin = end
-        return x
+        return x.known
+
+
+class _Filled:
+    """Columns that become known from left to right, written in place."""
+
+    def __init__(self, n: int, d: int, dtype: torch.dtype, device: torch.device) -> None:
+        self.whole = torch.empty(n, d, dtype=dtype, device=device)
+        self.known = self.whole[:, :0]
+
+    def add(self, new: Tensor) -> None:
+        end = self.known.shape[1] + new.shape[1]
+        if new.dtype != self.whole.dtype:
+            self.whole = self.whole.to(new.dtype)
+        self.whole[:, self.known.shape[1] : end] = new
+        self.known = self.whole[:, :end]
+
+
+class _Grown:
+    """The same where a gradient is wanted: copied as they grow."""
+
+    def __init__(self, n: int, d: int, dtype: torch.dtype, device: torch.device) -> None:
+        self.known = torch.empty(n, 0, dtype=dtype, device=device)
+
+    def add(self, new: Tensor) -> None:
+        self.known = torch.cat([self.known.to(new.dtype), new], 1)
 
 
 # ---------------------------------------------------------------------- layers whose weights are drawn by initialise()

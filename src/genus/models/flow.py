@@ -101,9 +101,9 @@ class Flow(DensityModel):
         if n % LANES and not torch.is_grad_enabled():
             whole = torch.arange(n + -n % LANES, device=y.device).clamp_max(n - 1)
             return self.log_density(y[whole], None if given is None else given[whole])[:n]
-        u, scaling = self.scale_(y)
+        u = (y - self.scale_.mean_) / self.scale_.std_
         z, log_det = self._bend(u.to(self._dtype()), *self._context(given))
-        return self.base_.log_prob(z).double() + log_det.double() + scaling
+        return (self.base_.log_prob(z) + log_det).double() - self.scale_.std_.log().sum()
 
     def to_base(self, y: Tensor, given: Tensor | None = None) -> Tensor:
         """z = f(y), (n, d). Coordinates keep float64 here and back, so that nothing is lost where f is flat."""
@@ -225,8 +225,7 @@ class Flow(DensityModel):
         self.base_ = Base(d, self.base, self.rng)
         self.noise_ = None
         if self.dequantisation == "variational" and (e := int(space.discrete.sum())):
-            flip = Permute(torch.arange(e).flip(0))
-            self.noise_ = Chain(*(f for _ in range(2) for f in (self._coupling((e,), Affine(), d), flip)))
+            self.noise_ = Chain(*(self._coupling((e,), Affine(), d, swap=True) for _ in range(2)))
         if self.dtype == "float64":
             for part in (self.flow_, self.base_, self.noise_):
                 if part is not None:
@@ -260,7 +259,7 @@ class Flow(DensityModel):
         """What bends the channels that leave a scale by those that stay; None: nothing."""
         return None
 
-    def _coupling(self, shape: tuple[int, ...], g: Shift | Affine | Spline, given: int | None = None) -> Coupling:
+    def _coupling(self, shape: tuple[int, ...], g: Shift | Affine | Spline, given: int | None = None, swap: bool = False) -> Coupling:
         """A coupling on rows of that shape that starts as the identity."""
         d, *sides = shape
         h = d // 2
@@ -270,7 +269,7 @@ class Flow(DensityModel):
         network = construct(blueprint, (seen, *sides), out, self.rng)
         if (last := output_layer(network)) is not None:
             nn.init.zeros_(last.weight)
-        return Coupling(h, g, network)
+        return Coupling(h, g, network, swap)
 
     def _autoregressive(self, d: int, g: Affine | Spline) -> Autoregressive:
         """An autoregressive step, from the blueprint of a plain MLP, which it masks."""
@@ -281,12 +280,11 @@ class Flow(DensityModel):
         initialise(made, self.rng)
         return Autoregressive(g, made)
 
-    def _shuffle(self, shape: tuple[int, ...], i: int) -> Permute:
-        """After step i: what was kept is bent next; then all is shuffled."""
-        d = shape[0]
-        if i % 2 == 0 or d < 3:
-            return Permute(torch.arange(d).roll(-(d // 2)))
-        return Permute(torch.randperm(d, generator=self.rng, device=self.rng.device).cpu())
+    def _shuffle(self, d: int, i: int) -> list[Bijection]:
+        """After every second step, once each coordinate has been bent, all are shuffled."""
+        if i % 2 == 0 or d < 3 or i == self.n_transforms - 1:
+            return []
+        return [Permute(torch.randperm(d, generator=self.rng, device=self.rng.device).cpu())]
 
     def _dtype(self) -> torch.dtype:
         return torch.float64 if self.dtype == "float64" else torch.float32
@@ -467,10 +465,9 @@ class SplineFlow(Flow):
 
 def _alternating(flow: Flow, shape: tuple[int, ...], i: int, g: Shift | Affine | Spline) -> list[Bijection]:
     """A coupling and what lets the next one bend the others: halves of a vector; of an image checkerboards, then channels."""
-    coupling = flow._coupling(shape, g)
     if len(shape) == 1:
-        return [coupling, flow._shuffle(shape, i)]
-    c = shape[0]
+        return [flow._coupling(shape, g, swap=True), *flow._shuffle(shape[0], i)]
+    c, coupling = shape[0], flow._coupling(shape, g)
     order = board(c // 4) if i < flow.n_transforms // 2 else torch.arange(c)
     to = Permute(order.roll(c // 2) if i % 2 else order)
     return [to, coupling, Permute(to.back_)]

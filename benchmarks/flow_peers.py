@@ -1,0 +1,190 @@
+"""Normalizing flows beside zuko, nflows and normflows: rows a second of the processor in training, log_prob and sampling.
+
+The same architecture on both sides: 5 transforms, MLPs of 2 x 64 units in 6 dimensions and 2 x 128 in 43, ReLU, 8 bins a spline,
+batches of 512, the same optimiser. Each ratio is genus over the fastest of the three. Training is steps of Adam on the mean
+of -log p, by one and the same loop. Sides take turns; seconds of the processor. After it, the held-out log-likelihood of 6-d
+data after the same number of steps.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import common
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import genus
+
+BATCH, STEPS = 512, 5
+SHORT = 0.25  # seconds of one measurement at least
+BARS = {
+    6: {
+        "train": {"RealNVP": 1.2, "MAF": 1.2, "spline": 1.2},
+        "log_prob": {"RealNVP": 1.4, "MAF": 1.4, "spline": 1.25},
+        "sample": {"RealNVP": 1.3, "MAF": 1.3, "spline": 3},
+    },
+    43: {
+        "train": {"RealNVP": 1.05, "MAF": 1.05, "spline": 1.05},
+        "log_prob": {"RealNVP": 1.05, "MAF": 1.05, "spline": 1.05},
+        "sample": {"RealNVP": 1.2, "MAF": 1.2, "spline": 3},
+    },
+}
+
+
+class Side:
+    """A flow of somebody's: its parameters, log p of rows, and draws."""
+
+    def __init__(self, net: nn.Module, log_prob: Callable[[Tensor], Tensor], sample: Callable[[int], Any]) -> None:
+        self.net, self.log_prob, self.sample = net, log_prob, sample
+        self.optimiser = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
+
+    def step(self, x: Tensor) -> None:
+        self.optimiser.zero_grad()
+        (-self.log_prob(x).mean()).backward()
+        self.optimiser.step()
+
+
+def data(d: int, n: int, seed: int) -> Tensor:
+    """Rows with curved dependences, standardised."""
+    r = np.random.default_rng(seed)
+    x = r.normal(size=(n, d))
+    for j in range(1, d):
+        x[:, j] = 0.5 * x[:, j] * (1 + 0.5 * np.abs(x[:, j - 1])) + np.sin(2 * x[:, j - 1])
+    return torch.from_numpy((x - x.mean(0)) / x.std(0)).float()
+
+
+def genus_side(kind: str, d: int, width: int, x: Tensor) -> Side:
+    net = genus.MLP(width, 2, "relu")
+    once = genus.Trainer(max_steps=1, batch_size=BATCH, validation=0.0, progress=False)
+    family = {"RealNVP": genus.RealNVP, "MAF": genus.MAF, "spline": genus.SplineFlow}[kind]
+    more = {"autoregressive": True} if kind == "spline" else {}
+    model = family(STEPS, net, trainer=once, random_state=0, **more).fit(x[:2048].numpy())
+    return Side(model.train(), lambda v: model.log_density(v.double()), lambda n: model.draw(n, torch.Generator().manual_seed(0)))
+
+
+def zuko_side(kind: str, d: int, width: int) -> Side:
+    import zuko
+
+    family = {"RealNVP": zuko.flows.RealNVP, "MAF": zuko.flows.MAF, "spline": zuko.flows.NSF}[kind]
+    more = {"bins": 8} if kind == "spline" else {}
+    flow = family(d, transforms=STEPS, hidden_features=(width, width), **more)
+    return Side(flow, lambda v: flow().log_prob(v), lambda n: flow().sample((n,)))
+
+
+def nflows_side(kind: str, d: int, width: int) -> Side:
+    from nflows import distributions, flows, nn, transforms
+
+    class Plain(nn.nets.MLP):  # couplings hand it a context too, here None
+        def forward(self, inputs: Tensor, context: Tensor | None = None) -> Tensor:
+            return super().forward(inputs)
+
+    steps = []
+    for i in range(STEPS):
+        if kind == "RealNVP":
+            mask = torch.ones(d)
+            mask[i % 2 :: 2] = -1
+            make = lambda a, b: Plain((a,), (b,), [width, width])  # noqa: E731
+            steps.append(transforms.AffineCouplingTransform(mask, make))
+            continue
+        if kind == "MAF":
+            steps.append(transforms.MaskedAffineAutoregressiveTransform(d, width, num_blocks=2, use_residual_blocks=False))
+        else:
+            steps.append(
+                transforms.MaskedPiecewiseRationalQuadraticAutoregressiveTransform(
+                    d, width, num_bins=8, tails="linear", tail_bound=5.0, num_blocks=2, use_residual_blocks=False
+                )
+            )
+        steps.append(transforms.ReversePermutation(d))
+    flow = flows.Flow(transforms.CompositeTransform(steps), distributions.StandardNormal([d]))
+    return Side(flow, flow.log_prob, flow.sample)
+
+
+def normflows_side(kind: str, d: int, width: int) -> Side | None:
+    import normflows as nf
+
+    if kind == "MAF":
+        return None  # its masked affine autoregressive flow is an IAF
+    steps: list[Any] = []
+    for _ in range(STEPS):
+        if kind == "RealNVP":
+            steps.append(nf.flows.AffineCouplingBlock(nf.nets.MLP([d - d // 2, width, width, 2 * (d // 2)], init_zeros=True)))
+            steps.append(nf.flows.Permute(d, mode="swap"))
+        else:
+            steps.append(nf.flows.AutoregressiveRationalQuadraticSpline(d, 2, width, num_bins=8, tail_bound=5.0))
+            steps.append(nf.flows.Permute(d, mode="shuffle"))
+    flow = nf.NormalizingFlow(nf.distributions.DiagGaussian(d, trainable=False), steps)
+    return Side(flow, flow.log_prob, lambda n: flow.sample(n)[0])
+
+
+def rate(act: Callable[[], Any], rows: int) -> float:
+    """Rows a second of the processor."""
+    begun, times = time.process_time(), 0
+    while (spent := time.process_time() - begun) < SHORT or times == 0:
+        act()
+        times += 1
+    return rows * times / spent
+
+
+def speeds(d: int, width: int, rounds: int) -> None:
+    """All kinds in d dimensions."""
+    x = data(d, 8192, 0)
+    for kind in ("RealNVP", "MAF", "spline"):
+        sides = {"genus": genus_side(kind, d, width, x), "zuko": zuko_side(kind, d, width), "nflows": nflows_side(kind, d, width)}
+        if (normflows := normflows_side(kind, d, width)) is not None:
+            sides["normflows"] = normflows
+        few = 256 if kind != "RealNVP" else 2048
+        found: dict[str, dict[str, list[float]]] = {what: {n: [] for n in sides} for what in ("train", "log_prob", "sample")}
+        for r in range(rounds):
+            names = list(sides)[:: 1 if r % 2 == 0 else -1]
+            for name in names:
+                found["train"][name].append(rate(lambda s=sides[name]: s.step(x[:BATCH]), BATCH))
+            with torch.no_grad():
+                for name in names:
+                    found["log_prob"][name].append(rate(lambda s=sides[name]: s.log_prob(x[:4096]), 4096))
+                for name in names:
+                    found["sample"][name].append(rate(lambda s=sides[name], n=few: s.sample(n), few))
+        for what, rates in found.items():
+            middle = {n: statistics.median(v) for n, v in rates.items()}
+            best = max((n for n in middle if n != "genus"), key=lambda n: middle[n])
+            shown = ", ".join(f"{n} {v / 1000:.3g}" for n, v in middle.items())
+            bar, ratio = BARS[d][what][kind], middle["genus"] / middle[best]
+            verdict = f"{ratio:.2f}x (bar: {bar}x{'' if ratio >= bar else ', MISSED'})"
+            print(f"{d:2d}-d {kind:8s}{what:9s} thousand rows/s: {shown}; genus / {best} {verdict}")
+
+
+def quality(steps: int) -> None:
+    """Held-out nats of 6-d rows after the same steps of the same loop."""
+    x, held = data(6, 10_000, 1), data(6, 5000, 2)
+    for kind in ("RealNVP", "MAF", "spline"):
+        sides = {"genus": genus_side(kind, 6, 64, x), "zuko": zuko_side(kind, 6, 64), "nflows": nflows_side(kind, 6, 64)}
+        scores = {}
+        for name, side in sides.items():
+            rng = torch.Generator().manual_seed(0)
+            for _ in range(steps):
+                side.step(x[torch.randint(len(x), (BATCH,), generator=rng)])
+            with torch.no_grad():
+                scores[name] = float(side.log_prob(held).double().mean())
+        error = 1.0 / math.sqrt(len(held))
+        print(
+            f"6-d {kind}, {steps} steps, held-out nats: {', '.join(f'{n} {s:.3f}' for n, s in scores.items())} (± about {2.5 * error:.3f})"
+        )
+
+
+def main() -> None:
+    args = common.options(__doc__, rounds=5, steps=600)
+    warnings.simplefilter("ignore")
+    print(f"{common.versions('genus', 'torch', 'zuko', 'nflows', 'normflows')}; {args.threads} thread(s), {args.rounds} rounds")
+    for d, width in ((6, 64), (43, 128)):
+        speeds(d, width, args.rounds)
+    quality(args.steps)
+
+
+if __name__ == "__main__":
+    main()
