@@ -26,6 +26,7 @@ from genus import (
     NICE,
     RBM,
     VAE,
+    AutoregressiveTransformer,
     BayesianGaussianMixture,
     BayesianLinearRegression,
     BayesianMLP,
@@ -255,6 +256,11 @@ def made(**args: Any) -> Callable[[], MADE]:
     return lambda: MADE(NET, n_components=3, trainer=QUICK, random_state=0, **args)
 
 
+def transformer(**args: Any) -> Callable[[], AutoregressiveTransformer]:
+    settings: dict[str, Any] = {"n_components": 3, "dropout": 0.0, "trainer": QUICK, "random_state": 0}
+    return lambda: AutoregressiveTransformer(8, 1, 2, **(settings | args))
+
+
 def bayesian(**args: Any) -> Callable[[], BayesianGaussianMixture]:
     return lambda: BayesianGaussianMixture(3, random_state=0, **args)
 
@@ -291,6 +297,14 @@ ROWS = [
     Row("made", made(), digits=lambda: MADE(MLP(64, 1), trainer=DIGITS.replace(epochs=6, lr=3e-3))),
     Row("made-orders", made(n_orders=2), ("binary", "categorical", "mixed")),
     Row("made-masses", made(max_logits=1, order="learned"), ("ordinal",)),
+    Row(
+        "transformer",
+        transformer(),
+        (*KINDS, "image"),
+        digits=lambda: AutoregressiveTransformer(16, 1, 2, trainer=DIGITS.replace(epochs=3, batch_size=32, lr=1e-2)),
+    ),
+    Row("transformer-rotary", transformer(positions="rotary", dropout=0.1), ("image", "mixed")),
+    Row("transformer-any-order", transformer(any_order=True, order="learned", trainer=QUICK.replace(epochs=80)), ("ordinal", "mixed")),
     Row("rbm", rbm(), chain=True, digits=lambda: RBM(12, trainer=DIGITS.replace(epochs=8))),
     Row("rbm-cd", rbm(method="cd", k=2, centred=False), chain=True),
     Row("rbm-ais", rbm(n_hidden=24), ("ordinal", "categorical", "continuous", "mixed"), chain=True),  # too many units to enumerate

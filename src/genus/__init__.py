@@ -19,6 +19,7 @@ from genus.models.mixture import GaussianMixture
 from genus.models.pixelcnn import PixelCNN
 from genus.models.ppca import FactorAnalysis, ProbabilisticPCA
 from genus.models.rbm import RBM
+from genus.models.transformer import AutoregressiveTransformer
 from genus.models.vae import VAE
 from genus.networks import MLP, Conv, ResNet, SameConv
 from genus.predictor import Predictor
@@ -35,6 +36,7 @@ __all__ = [
     "NICE",
     "RBM",
     "VAE",
+    "AutoregressiveTransformer",
     "BayesNet",
     "BayesianGaussianMixture",
     "BayesianLinearRegression",

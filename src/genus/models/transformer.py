@@ -1,0 +1,512 @@
+r"""The autoregressive transformer (Vaswani et al., 2017): each cell of a row given the cells before it, by causal attention.
+
+    log p(x) = Σ_t log p(x_{o(t)} | x_{o(1)} … x_{o(t−1)}),        o an order of the d cells
+
+Step t sees the value of the cell before it and, by its position, the cell that comes next:
+
+    h_t = value(x_{o(t−1)}) + position(o(t)),       t = 1: a learned start in place of a value
+    h   ← h + W softmax(mask(q kᵀ/√m)) v,           q, k, v linear in norm(h); step t attends to steps ≤ t
+    h   ← h + W₂ gelu(W₁ norm(h)),                  ``depth`` times both
+    p(x_{o(t)} | …) = head_{o(t)}(norm(h_t))
+
+A discrete cell has a logit for each level; a real one a mixture of K normals, Σ_k π_k N(z | m_k, s_k²), in standard units z,
+and so has a whole number of many levels, which gets the mixture's mass within ½ of it. Rotary positions (Su et al., 2021) turn
+pairs of coordinates of q by the place of the cell to come and of k by that of the cell seen, so that q kᵀ knows how far apart
+they are. With ``any_order`` the orders are random in training, and each value comes with its own position as well
+(Uria et al., 2014; Yang et al., 2019).
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genus.bijections import Standardise
+from genus.graphical.bins import Bins, cut
+from genus.graphical.structure import Counts, spanning_tree
+from genus.likelihood import Exact, LogProb
+from genus.model import CapabilityError, Model
+from genus.models.observation import _log_mass
+from genus.networks import Dropout, Linear, initialise
+from genus.rows import Rows
+from genus.space import Space
+from genus.trainer import Trainer
+
+LEVELS = 256  # of an ordered cell, above which it is read as a number
+WORDS = 4096  # levels of a categorical cell that may have logits
+FLOOR = 0.01  # of s_k, in standard units
+FAR = 10.0  # standard units beyond which a number is read as this
+CACHE = 2**28  # bytes of keys and values at a time
+TOKENS = 2**15  # cells scored at a time
+
+
+class AutoregressiveTransformer(Model):
+    """Causal attention over the cells of a row: pixels, columns of a table of any kinds, or tokens.
+
+    Arguments
+    ---------
+    width: of h; depth: pairs of attention and perceptron; heads: of attention, a divisor of the width.
+    positions: ``learned``, a vector for each cell, or ``rotary``, of the row and column in images.
+    any_order: learn all orders, so that ``complete`` is exact for any mask.
+    order: of the cells: names of columns, or numbers of the cells of a flattened row; ``learned``: from the column that
+        tells most of the others on, each next the one that those before it tell most of (mutual information); None: as they
+        come, in images pixel by pixel.
+    n_components: K, normals a real cell.
+    dropout: share of each residual that is dropped in training.
+    trainer: how to descend, see :class:`genus.Trainer`.
+
+    ``log_prob``: ``Exact``, nats; with ``any_order`` that of ``order``. ``complete`` is exact where the missing cells come
+    last, and for every mask with ``any_order`` (in the order observed, then missing); else by draws resampled by the likelihood
+    of what is observed after them (particle filtering with 64 to 256 draws a row), an approximation.
+    Sources: Vaswani et al. (2017); Su et al. (2021); Uria, Murray & Larochelle (2014).
+    """
+
+    learned_by = "maximum likelihood"
+    network_bound = True
+
+    levels: Tensor  # of each cell, 0 where continuous
+    real: Tensor  # cells read as numbers: continuous ones, and
+    many: Tensor  # ordered ones of many levels
+    first: Tensor  # row of ``value_`` of each cell's first level
+    angles: Tensor
+    order_: Tensor
+    scale_: Standardise
+    given_scale_: Standardise
+    blocks_: nn.ModuleList
+
+    def __init__(
+        self,
+        width: int = 64,
+        depth: int = 3,
+        heads: int = 4,
+        positions: str = "learned",
+        any_order: bool = False,
+        order: Sequence[int | str] | str | None = None,
+        n_components: int = 8,
+        dropout: float = 0.1,
+        trainer: Trainer | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.width = width
+        self.depth = depth
+        self.heads = heads
+        self.positions = positions
+        self.any_order = any_order
+        self.order = order
+        self.n_components = n_components
+        self.dropout = dropout
+        self.trainer = trainer
+        self.random_state = random_state
+
+    # ------------------------------------------------------------------ the model
+
+    def parameters_of(self, x: Tensor, order: Tensor | None = None, given: Tensor | None = None) -> Tensor:
+        """What p(x_j | cells before j in the order) is made of: (n, d), order (1 or n, d) → (n, d, most), cell after cell."""
+        order = self.order_[None] if order is None else order
+        h = _at(self._attend(x, order, self._context(given)), order.argsort(1))
+        n, d, w = h.shape
+        heads = len(self.head_)  # cells of one head stand together
+        return torch.einsum("ncpw,cmw->ncpm", h.reshape(n, heads, d // heads, w), self.head_).reshape(n, d, -1) + self.bias_
+
+    def log_likelihood(self, x: Tensor, order: Tensor | None = None, given: Tensor | None = None) -> Tensor:
+        """log p(x) of rows of cells (n, d) in an order, (n,) nats."""
+        cells = torch.arange(x.shape[1], device=x.device)[None]
+        return self._log_cells(self.parameters_of(x, order, given), x, cells).double().sum(1)
+
+    def losses(self, x: Tensor, given: Tensor | None = None) -> Iterator[tuple[nn.Module, Tensor]]:
+        """−log p, with ``any_order`` in a random order a row."""
+        yield self, self.validate(x, given)
+
+    def validate(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        """Mean −log p of rows."""
+        order = self.order_[None]
+        if self.any_order:
+            order = torch.rand(len(x), len(self.order_), generator=self.rng, device=x.device).argsort(1)
+        return -self.log_likelihood(self._to_cells(x), order, given).mean()
+
+    # ------------------------------------------------------------------ construction
+
+    def build(self, space: Space) -> None:
+        for name, least in (("width", 1), ("depth", 1), ("heads", 1), ("n_components", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+                raise ValueError(f"{name}={value!r}: a whole number of at least {least} is needed")
+        if self.positions not in ("learned", "rotary"):
+            raise ValueError(f"positions={self.positions!r} is unknown: choose learned or rotary")
+        if self.width % self.heads or (self.positions == "rotary" and self.width % (2 * self.heads)):
+            pairs = " of even size, for rotary positions" if self.width % self.heads == 0 else ""
+            raise ValueError(f"width={self.width!r} does not fall into heads={self.heads!r} equal parts{pairs}: use a multiple")
+        d, w, image = space.dim, self.width, space.image_shape
+        levels, kinds = torch.tensor(space.cardinality), space.kinds
+        if image and space.layout == "HWC":  # inside, cells are channel-first
+            levels = levels.reshape(space.shape).permute(2, 0, 1).flatten()
+        for name, kind, count in zip(space.names(), kinds, space.cardinality, strict=True):
+            if kind == "categorical" and count > WORDS:
+                raise ValueError(f"{name} has {count} levels, too many for logits (most: {WORDS}): merge rare ones, or drop it")
+        ordinal = torch.tensor([k == "ordinal" for k in kinds])
+        many = (levels > LEVELS) & ordinal
+        real = many | (levels == 0)
+        codes = torch.where(real, 1, levels)
+        most = int(torch.where(real, 3 * self.n_components, levels).max())
+        # images share values and heads by channel, long rows of one kind altogether; tables have those of each column
+        own = bool(space.columns) or d * most <= 8192
+        heads = image[0] if image else d if own else 1
+        first = torch.arange(heads).repeat_interleave(d // heads) * int(codes.max()) if not space.columns else codes.cumsum(0) - codes
+        for name, buffer in (("levels", levels), ("real", real), ("many", many), ("first", first)):
+            self.register_buffer(name, buffer, persistent=False)
+        self.scale_ = Standardise(d)
+        self.register_buffer("order_", self._declared(space))
+        rng = self.rng
+        self.value_ = nn.Parameter(torch.randn(int((first + codes).max()), w, generator=rng))
+        self.start_ = nn.Parameter(torch.randn(w, generator=rng))
+        if self.positions == "learned" or self.any_order:
+            self.target_ = nn.Parameter(torch.randn(d, w, generator=rng))
+        if self.any_order:
+            self.source_ = nn.Parameter(torch.randn(d, w, generator=rng))
+        if hasattr(self, "given_space_"):
+            sizes = [c or 1 for c in self.given_space_.cardinality]
+            self.given_scale_ = Standardise(len(sizes))
+            self.given_ = Linear(sum(c if c <= LEVELS else 1 for c in sizes), w, bias=False)
+        self.blocks_ = nn.ModuleList(Block(w, self.heads, self.dropout) for _ in range(self.depth))
+        self.norm_ = nn.LayerNorm(w)
+        initialise(self, rng)
+        self.head_ = nn.Parameter(torch.zeros(heads, most, w))
+        self.bias_ = nn.Parameter(torch.zeros(d, most))
+        if self.positions == "rotary":
+            self.register_buffer("angles", _angles(image, d, w // self.heads // 2), persistent=False)
+
+    def _declared(self, space: Space) -> Tensor:
+        """The order by numbers of cells, channel-first."""
+        d, image = space.dim, space.image_shape
+        if image and self.order in (None, "learned"):
+            return torch.arange(d).reshape(image).permute(1, 2, 0).flatten()
+        if self.order is None or (isinstance(self.order, str) and self.order == "learned"):
+            return torch.arange(d)
+        names = {c.name: j for j, c in enumerate(space.columns)}
+        listed = () if isinstance(self.order, str) else self.order
+        order = [names.get(c, c) for c in (v.item() if isinstance(v, np.generic) else v for v in listed)]
+        if not all(isinstance(j, int) for j in order) or sorted(order) != list(range(d)):
+            raise ValueError(f"order={self.order!r}: every one of the {d} cells is needed once, by name or number, or 'learned', or None")
+        out = torch.tensor(order)
+        if image and space.layout == "HWC":
+            out = torch.arange(d).reshape(image).permute(1, 2, 0).flatten()[out]
+        return out
+
+    def defaults(self, n: int) -> Trainer:
+        d = max(self.space_.dim, 1)
+        batch = 2 ** round(math.log2(min(128, max(16, n / 32))))
+        steps = min(3000, max(500, 2_500_000 // (batch * d)))
+        epochs = max(10, steps * batch // max(n, 1))
+        share = 0.1 if n >= 100 else 0.0
+        return Trainer(
+            epochs=epochs,
+            batch_size=batch,
+            lr=2e-3,
+            warmup=50,
+            optimizer="adamw",
+            weight_decay=0.05,
+            validation=share,
+            patience=max(10, epochs // 6) if share else None,
+            ema=0.99,
+            grad_clip=1.0,
+        )
+
+    @torch.no_grad()
+    def start(self, rows: Rows) -> None:
+        """Standard units, the order where it is learned, and heads at the best independent cells."""
+        x, *given = rows.take(slice(0, 65536), self.rng)
+        x = self._to_cells(x)
+        self.scale_.fit(x)
+        if given:
+            self.given_scale_.fit(given[0].flatten(1))
+        if isinstance(self.order, str):
+            self.order_.copy_(self._told(x))
+        K = self.n_components
+        for part in torch.arange(x.shape[1], device=x.device).split(64):
+            count = torch.stack([(x[:, part] == v).sum(0) for v in range(self.bias_.shape[1])], 1) + 0.5
+            self.bias_[part] = torch.log(count / count.sum(1, keepdim=True)).to(self.bias_.dtype)
+        real = self.real.nonzero()[:, 0]
+        if len(real):
+            z = self.scale_(x[:4096])[0][:, real]
+            at = (torch.arange(K, dtype=z.dtype, device=z.device) + 0.5) / K
+            self.bias_[real] = 0.0
+            self.bias_[real, K : 2 * K] = torch.quantile(z, at, 0).T.clamp(-FAR, FAR).to(self.bias_.dtype)
+            self.bias_[real, 2 * K : 3 * K] = math.log(0.5)
+
+    def _told(self, x: Tensor) -> Tensor:
+        """From the column of most mutual information on, each next the one that one of those before tells most of."""
+        if self.space_.image_shape:
+            return self.order_
+        x = x[:4096].cpu()
+        edges, tails, shares = cut(x, self.space_, 8, 8, 1.0)
+        bins = Bins(edges, tails, shares, self.space_.cardinality)
+        told = Counts(bins.encode(x), bins.cards, merge=False).mutual_information().numpy()
+        np.fill_diagonal(told, 0.0)
+        root = int(told.sum(1).argmax())
+        order = [root, *(child for _, child in spanning_tree(told, root, -1.0))]
+        return torch.tensor(order, device=self.order_.device)
+
+    # ------------------------------------------------------------------ cells
+
+    def _to_cells(self, x: Tensor) -> Tensor:
+        """(n, *shape) → (n, d) in channel-first order."""
+        return (x.permute(0, 3, 1, 2) if self.space_.layout == "HWC" else x).flatten(1)
+
+    def _from_cells(self, x: Tensor) -> Tensor:
+        if self.space_.layout == "HWC":
+            return x.reshape(-1, *self.space_.image_shape).permute(0, 2, 3, 1)  # type: ignore[misc]
+        return x.reshape(-1, *self.space_.shape)
+
+    def _context(self, given: Tensor | None) -> Tensor | None:
+        """Conditions as (n, width): one weight for each level of few, standard units of what has many or none."""
+        if given is None:
+            if hasattr(self, "given_space_"):
+                raise ValueError("this AutoregressiveTransformer models p(x | given): pass given=")
+            return None
+        g = given.flatten(1)
+        scaled = self.given_scale_(g)[0]
+        levels = self.given_space_.cardinality
+        parts = [F.one_hot(g[:, j].long(), c) if 0 < c <= LEVELS else scaled[:, j, None] for j, c in enumerate(levels)]
+        out: Tensor = self.given_(torch.cat([p.to(self.value_.dtype) for p in parts], 1))
+        return out
+
+    def _standard(self, x: Tensor, cells: Tensor) -> Tensor:
+        return (x.double() - self.scale_.mean_[cells]) / self.scale_.std_[cells]
+
+    def _values(self, x: Tensor, cells: Tensor) -> Tensor:
+        """What a step sees of the values x (n, T) of cells (1 or n, T): (n, T, width)."""
+        real = self.real[cells]
+        v = F.embedding(self.first[cells] + torch.where(real, 0.0, x).long(), self.value_)
+        if bool(self.real.any()):
+            z = self._standard(x, cells).clamp(-FAR, FAR).to(v.dtype)
+            v = v * torch.where(real, z, 1.0)[..., None]
+        return v + self.source_[cells] if self.any_order else v
+
+    def _attend(self, x: Tensor, order: Tensor, context: Tensor | None, t: int = 0, end: int | None = None, cache: Any = None) -> Tensor:
+        """norm(h) of the steps t … end − 1, (n, end − t, width). cache: keys and values of the steps before t, and then of these."""
+        target, source = order[:, t:end], order[:, max(t - 1, 0) : (end or order.shape[1]) - 1]
+        h = self._values(_at(x, source), source)
+        if t == 0:
+            h = torch.cat([self.start_.expand(len(x), 1, -1), h], 1)
+        if hasattr(self, "target_"):
+            h = h + self.target_[target]
+        if context is not None:
+            h = h + context[:, None]
+        turns: tuple[Tensor, ...] = ()
+        if self.positions == "rotary":
+            seen = source if t else F.pad(source, (1, 0), value=order.shape[1])
+            turns = (torch.polar(*_one_and(self.angles[target])), torch.polar(*_one_and(self.angles[seen])))
+        for i, block in enumerate(self.blocks_):
+            h = block(h, turns, None if cache is None else (cache[i], t))
+        out: Tensor = self.norm_(h)
+        return out
+
+    # ------------------------------------------------------------------ conditionals
+
+    def _logits(self, p: Tensor, cells: Tensor) -> Tensor:
+        """p (…, most) of discrete cells with −inf beyond their levels."""
+        levels = torch.where(self.real, p.shape[-1], self.levels)[cells]
+        return p.masked_fill(torch.arange(p.shape[-1], device=p.device) >= levels[..., None], -torch.inf)
+
+    def _mixture(self, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """log π, m, s of every component, (…, K), float64."""
+        a, m, r = p[..., : 3 * self.n_components].double().chunk(3, -1)
+        return torch.log_softmax(a, -1), m, FLOOR + torch.exp(r.clamp(-20, 5))
+
+    def _log_cells(self, p: Tensor, x: Tensor, cells: Tensor) -> Tensor:
+        """log p of values x (n, T) of cells (1 or n, T) given p (n, T, most), (n, T) nats."""
+        real = self.real[cells]
+        log_p = x.new_zeros(x.shape, dtype=torch.float64)
+        if not bool(real.all()):
+            log_levels = torch.log_softmax(self._logits(p if p.dtype == torch.float64 else p.float(), cells), -1)
+            log_p = log_levels.gather(-1, torch.where(real, 0.0, x).long()[..., None])[..., 0]
+        if bool(real.any()):
+            log_pi, m, s = self._mixture(p)
+            z, scale = self._standard(x, cells)[..., None], self.scale_.std_[cells][..., None]
+            each = -0.5 * (((z - m) / s).square() + math.log(2 * math.pi)) - torch.log(s) - torch.log(scale)
+            if bool(self.many.any()):  # the mass within ½, the end levels taking the tails
+                half, value, last = 0.5 / scale, x[..., None], self.levels[cells][..., None] - 1
+                low = torch.where(value < 0.5, -1e4, (z - half - m) / s)
+                high = torch.where(value > last - 0.5, 1e4, (z + half - m) / s)
+                each = torch.where(self.many[cells][..., None], _log_mass(low, high), each)
+            log_p = torch.where(real, torch.logsumexp(log_pi + each, -1), log_p.double())
+        return log_p
+
+    def _draw(self, p: Tensor, cells: Tensor, u: Tensor) -> Tensor:
+        """One value of the cell (1 or n,) of each row given p (n, most), by the inverse of its distribution at uniforms u (n, 2)."""
+        real = self.real[cells]
+        x = u.new_zeros(len(u))
+        if not bool(real.all()):
+            x = _inverse(torch.softmax(self._logits(p, cells).double(), -1), u[:, 0]).double()
+        if bool(real.any()):
+            log_pi, m, s = self._mixture(p)
+            k = _inverse(log_pi.exp(), u[:, 0])[:, None]
+            z = m.gather(1, k)[:, 0] + s.gather(1, k)[:, 0] * torch.special.ndtri(u[:, 1].clamp(1e-12, 1 - 1e-12))
+            y = z * self.scale_.std_[cells] + self.scale_.mean_[cells]
+            whole = torch.minimum(y.round().clamp_min(0), self.levels[cells] - 1.0)
+            x = torch.where(real, torch.where(self.many[cells], whole, y), x)
+        return x
+
+    # ------------------------------------------------------------------ verbs
+
+    def _log_prob(self, x: Tensor, given: Tensor | None = None) -> LogProb:
+        size = max(1, TOKENS // self.space_.dim)
+        cells = self._to_cells(x)
+        parts = [self.log_likelihood(cells[i : i + size], None, *_some(given, i, size)) for i in range(0, len(x), size)]
+        return Exact(torch.cat(parts))
+
+    def _sample(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+        x = torch.full((n, self.space_.dim), math.nan, dtype=torch.float64, device=self.value_.device)
+        size = self._at_a_time()
+        some = [None if given is None else given[i : i + size] for i in range(0, n, size)]
+        out = [self._fill(x[i * size : (i + 1) * size], self.order_[None], rng, g) for i, g in enumerate(some)]
+        return self._from_cells(torch.cat(out))
+
+    def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        if hasattr(self, "given_space_"):
+            raise CapabilityError("complete knows no conditions: use a model that was fitted without given=")
+        cells = self._to_cells(x).double()
+        missing = torch.isnan(cells)
+        order = self.order_[None].expand(len(x), -1)
+        if self.any_order:  # what is observed first, both parts in the declared order
+            order = order.gather(1, missing[:, self.order_].long().argsort(dim=1, stable=True))
+        late = bool((missing.gather(1, order).long().diff(dim=1) < 0).any())  # something observed comes after something missing
+        k = min(256, max(64, 2**14 // x[0].numel())) if late else 1
+        size = max(1, self._at_a_time() // k)
+        order = order if self.any_order else self.order_[None]
+        out = [self._fill(cells[i : i + size], order[i : i + size] if len(order) > 1 else order, rng, k=k) for i in range(0, len(x), size)]
+        return self._from_cells(torch.cat(out))
+
+    def _at_a_time(self) -> int:
+        return max(1, CACHE // (8 * self.depth * self.width * self.space_.dim))
+
+    def _fill(self, x: Tensor, order: Tensor, rng: torch.Generator, given: Tensor | None = None, k: int = 1, cached: bool = True) -> Tensor:
+        """Rows of cells (n, d) with their NaN drawn in order. k: particles a row, resampled by what is observed after a draw.
+
+        ``cached=False`` computes every step anew.
+        """
+        rows, d = x.shape
+        x = x.clone().repeat_interleave(k, 0)
+        order = order.repeat_interleave(k, 0) if len(order) > 1 else order
+        n, context = len(x), self._context(given)
+        known = ~torch.isnan(_at(x, order))
+        begin = int(known.all(0).long().cumprod(0).sum())  # steps that all rows have behind them
+        if begin == d:
+            return x[::k]
+        shape = (2, n, self.heads, d, self.width // self.heads)
+        cache = [self.value_.new_zeros(shape) for _ in self.blocks_] if cached else None
+        head = torch.arange(d, device=x.device) * len(self.head_) // d
+        log_w = x.new_zeros(rows, k)
+        for t in self._shown(range(begin, d)):
+            h = self._attend(x, order, context, t if cached and t > begin else 0, t + 1, cache)[:, -1]
+            j = order[:, t]
+            p = h @ self.head_[head[j[0]]].T if len(j) == 1 else torch.einsum("nw,nmw->nm", h, self.head_[head[j]])
+            p = p + self.bias_[j]
+            here = x.gather(1, j[:, None].expand(n, 1))
+            new = self._draw(p, j, torch.rand(n, 2, generator=rng, dtype=torch.float64, device=x.device))[:, None]
+            x.scatter_(1, j[:, None].expand(n, 1), torch.where(torch.isnan(here), new, here))
+            if k > 1:
+                seen = self._log_cells(p[:, None], here.nan_to_num(), j[:, None])[:, 0]
+                log_w = log_w + torch.where(torch.isnan(here[:, 0]), 0.0, seen.double()).reshape(rows, k)
+                w = torch.softmax(log_w, 1)
+                poor = 1 / w.square().sum(1) < k / 2
+                if bool(poor.any()) and t < d - 1:
+                    pick = torch.multinomial(w, k, True, generator=rng).sort(1).values
+                    pick = torch.where(poor[:, None], pick, torch.arange(k, device=x.device))
+                    pick = (pick + k * torch.arange(rows, device=x.device)[:, None]).flatten()
+                    x, log_w = x[pick], torch.where(poor[:, None], 0.0, log_w)
+                    cache = None if cache is None else [c[:, pick] for c in cache]
+        chosen = torch.multinomial(torch.softmax(log_w, 1), 1, generator=rng)[:, 0] if k > 1 else 0
+        return x[torch.arange(rows, device=x.device) * k + chosen]
+
+    def _shown(self, steps: range) -> Iterable[int]:
+        """The steps, counted by a bar on stderr where there are many."""
+        wanted = self.trainer.progress if self.trainer is not None else None
+        if not (sys.stderr.isatty() and len(steps) >= 64 if wanted is None else wanted):
+            return steps
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        what = "pixels" if self.space_.image_shape else "cells"
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(what), TimeRemainingColumn())
+
+        def counted() -> Iterator[int]:
+            with Progress(*columns, console=Console(stderr=True)) as bar:
+                yield from bar.track(steps, description=type(self).__name__)
+
+        return counted()
+
+
+class Block(nn.Module):
+    """h + attention(norm(h)), then h + perceptron(norm(h)); both start at 0."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = Linear(width, 3 * width, bias=False), Linear(width, width, zero=True)
+        self.up, self.down = Linear(width, 4 * width), Linear(4 * width, width, zero=True)
+        self.drop = Dropout(dropout)
+
+    def forward(self, h: Tensor, turns: tuple[Tensor, ...] = (), cache: tuple[Tensor, int] | None = None) -> Tensor:
+        """(n, T, width) → the same. cache: (keys and values (2, n, heads, d, m) of the steps so far, their number)."""
+        n, T, w = h.shape
+        q, k, v = self.qkv(self.norm1(h)).reshape(n, T, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind()
+        if turns:
+            q, k = _turned(q, turns[0]), _turned(k, turns[1])
+        if cache is not None:
+            store, t = cache
+            store[0, :, :, t : t + T], store[1, :, :, t : t + T] = k, v
+            k, v = store[:, :, :, : t + T].unbind()
+        a = F.scaled_dot_product_attention(q, k, v, is_causal=T > 1)
+        h = h + self.drop(self.out(a.transpose(1, 2).reshape(n, T, w)))
+        out: Tensor = h + self.drop(self.down(F.gelu(self.up(self.norm2(h)))))
+        return out
+
+
+def _turned(q: Tensor, turn: Tensor) -> Tensor:
+    """Pairs of coordinates of q (n, heads, T, m) turned by the complex numbers (1 or n, T, m/2)."""
+    pairs = torch.view_as_complex(q.reshape(*q.shape[:-1], -1, 2).contiguous())
+    return torch.view_as_real(pairs * turn[:, None].to(pairs.dtype)).flatten(-2)
+
+
+def _one_and(angle: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.ones_like(angle), angle
+
+
+def _angles(image: tuple[int, int, int] | None, d: int, pairs: int) -> Tensor:
+    """By how much each cell turns each pair, (d + 1, pairs): frequencies from 1 down, by turns for row and column; last the start."""
+    if image:
+        c, h, w = image
+        place = torch.cartesian_prod(torch.arange(h), torch.arange(w)).repeat(c, 1)
+    else:
+        place = torch.arange(d)[:, None]
+    place = torch.cat([place, -torch.ones_like(place[:1])]).double()
+    axes = place.shape[1]
+    i = torch.arange(pairs)
+    return (place[:, i % axes] * 1e4 ** (-(i // axes) * axes / max(pairs, 1))).float()
+
+
+def _at(h: Tensor, order: Tensor) -> Tensor:
+    """h (n, d, …) at the cells (1 or n, T)."""
+    if len(order) == 1:
+        return h[:, order[0]]
+    return h.gather(1, order.reshape(*order.shape, *[1] * (h.dim() - 2)).expand(*order.shape, *h.shape[2:]))
+
+
+def _inverse(p: Tensor, u: Tensor) -> Tensor:
+    """The level v with P(< v) ≤ u < P(≤ v), (n, L), (n,) → (n,); never one of probability 0."""
+    c = p.cumsum(1)
+    return (c <= u[:, None] * c[:, -1:]).sum(1).clamp_max(p.shape[1] - 1)
+
+
+def _some(given: Tensor | None, i: int, size: int) -> tuple[Tensor, ...]:
+    """These rows' conditions as arguments: none where there are none."""
+    return () if given is None else (given[i : i + size],)
