@@ -192,8 +192,8 @@ class Descent:
         return self.t.threads or (1 if self.work() < SMALL_STEP else None)
 
     def work(self) -> int:
-        """Rows × parameters of a step."""
-        return self.batch_size * sum(p.numel() for p in self.weights.values())
+        """Rows × parameters of a step, times the places of a row where each is used."""
+        return self.batch_size * self.model.reuse * sum(p.numel() for p in self.weights.values())
 
     def precision(self) -> str:
         """bfloat16 for networks large enough to gain by it, on devices that compute in it natively; else float32."""

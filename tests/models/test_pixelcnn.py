@@ -14,9 +14,10 @@ from torch import Tensor
 
 import genus
 from genus import Exact, Space, Trainer
+from genus.learn import Data, Descent
 from genus.models.observation import Logistic
 from genus.models.pixelcnn import LogisticMixture, PixelCNN
-from genus.rows import generator
+from genus.rows import Rows, generator
 
 QUICK = Trainer(epochs=2, batch_size=20, lr=1e-2, validation=0.0, progress=False)
 SPACES = {
@@ -218,6 +219,14 @@ def test_learns_what_independent_pixels_cannot() -> None:
     X = np.cumsum(np.cumsum(r.random((300, 6, 6)) < 0.1, 1), 2) % 2
     model = PixelCNN(8, 2, trainer=QUICK.replace(epochs=15), random_state=0).fit(X.astype(np.uint8))
     assert model.score(X) > -18 > -23 > genus.IndependentHistogram().fit(X).score(X)
+
+
+def test_a_step_is_as_large_as_its_pixels() -> None:
+    X = np.random.default_rng(0).integers(0, 2, (40, 5, 8)).astype(np.uint8)
+    model = PixelCNN(4, 1, trainer=QUICK.replace(precision="bfloat16"), random_state=0).fit(X)  # which larger steps get unasked
+    run = Descent(model, Data(Rows(torch.zeros(40, 5, 8))), QUICK, model.losses, None, "")
+    assert run.work() == 20 * 40 * model.n_parameters()
+    assert -model.score(X) < 1.1 * 40 * math.log(2)
 
 
 def test_saved_and_loaded(tmp_path: Any) -> None:

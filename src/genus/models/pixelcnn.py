@@ -126,6 +126,7 @@ class PixelCNN(Model):
             what = f"PixelCNN needs images of discrete cells, or rows of discrete cells of one kind: X is {space}"
             raise ValueError(f"{what}; use MADE, or round grey values and pass space='ordinal'")
         self._shape = space.image_shape or (1, 1, space.dim)
+        self.reuse = self._shape[1] * self._shape[2]
         self.observation_ = self._observe(space, self._shape[0])
         self._each = int(space.levels or 1) if space.kind == "categorical" else 1  # features a cell
         n_given = 0
@@ -279,9 +280,9 @@ class Gated(nn.Module):
         self.mix = Conv2d(width, width, 1, bias=False)
         self.given = Linear(given, 2 * width, bias=False) if given else None
 
-    def condition(self, g: Tensor | None) -> Tensor | float:
-        """V g, the same at every pixel."""
-        return 0.0 if g is None or self.given is None else self.given(g)[:, :, None, None]
+    def told(self, a: Tensor, g: Tensor | None) -> Tensor:
+        """a + V g, the same at every pixel."""
+        return a if g is None or self.given is None else a + self.given(g)[:, :, None, None]
 
 
 def gate(a: Tensor) -> Tensor:
@@ -305,7 +306,7 @@ class Causal(nn.Module):
         self.left = Conv2d(c * each, width, (1, FIRST))
         self.place = nn.Parameter(torch.zeros(width, h, w))  # where in the image a pixel is
         self.layers = nn.ModuleList(Gated(width, self.r, given, h > 1) for _ in range(depth))
-        self.dropout = Dropout(dropout)
+        self.dropout = Dropout(dropout) if dropout else nn.Identity()
         self.head = Conv2d(width, c * 2 * width, 1)
         self.colours = Conv2d(c * each, c * 2 * width, 1, bias=False) if c > 1 else None
         self.out = Conv2d(c * 2 * width, c * per_cell, 1, groups=c)
@@ -323,10 +324,9 @@ class Causal(nn.Module):
         v = None if self.above is None else self.above(F.pad(x[:, :, :-1], (R, R, R, 0))) + self.place
         h = self.left(F.pad(x[..., :-1], (R, 0))) + self.place
         for layer in self.stack:
-            to = layer.condition(g)
-            a = layer.left(F.pad(h, (r, 0))) + to
+            a = layer.told(layer.left(F.pad(h, (r, 0))), g)
             if v is not None:
-                a_v = layer.above(F.pad(v, (r, r, r, 0))) + to  # type: ignore[misc]
+                a_v = layer.told(layer.above(F.pad(v, (r, r, r, 0))), g)  # type: ignore[misc]
                 a = a + layer.down(a_v)  # type: ignore[misc]
                 v = v + gate(a_v)
             h = h + layer.mix(self.dropout(gate(a)))
@@ -355,7 +355,6 @@ class Causal(nn.Module):
         x = new(n, c, height, width)
         seen = new(n, e, R + height, width + 2 * R)
         rows = [new(n, f, r + 1, width + 2 * r) for _ in self.layers]  # of v, the last r + 1
-        conditions = [layer.condition(g) for layer in self.stack]
         first = _taps(self.left)
         lefts = [_taps(layer.left) for layer in self.stack]
         mixes = [_taps(layer.mix) for layer in self.stack]
@@ -364,12 +363,12 @@ class Causal(nn.Module):
         colours = None if self.colours is None else (self.colours.weight * self.before)[:, :, 0, 0].T
         outs = [(w[:, :, 0, 0].T, b) for w, b in zip(self.out.weight.chunk(c), self.out.bias.chunk(c), strict=True)]  # type: ignore[union-attr]
         for i in range(height):
-            tops = [layer.left.bias[:, None, None] + to for layer, to in zip(self.stack, conditions, strict=True)]  # type: ignore[index]
+            tops = [layer.told(layer.left.bias[None, :, None, None], g) for layer in self.stack]  # type: ignore[index]
             if self.above is not None:
                 v = self.above(seen[:, :, i : i + R]) + self.place[:, i : i + 1]
                 for k, layer in enumerate(self.stack):
                     rows[k] = torch.cat([rows[k][:, :, 1:], F.pad(v, (r, r))], 2)
-                    a_v = layer.above(rows[k]) + conditions[k]  # type: ignore[misc]
+                    a_v = layer.told(layer.above(rows[k]), g)  # type: ignore[misc]
                     tops[k] = tops[k] + layer.down(a_v)  # type: ignore[misc]
                     v = v + gate(a_v)
             tops = [t.expand(n, m, 1, width)[:, :, 0].permute(2, 0, 1).contiguous() for t in tops]  # (W, n, 2f)
