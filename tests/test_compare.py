@@ -80,6 +80,13 @@ def test_names_are_found_in_any_case_and_typos_get_a_hint():
             resolve([bad])
 
 
+def test_unasked_are_those_that_suit_the_data():
+    images, numbers = ({n for n, _ in resolve(None, s)} for s in (Space((4, 4), "binary", layout="HW"), Space((4,))))
+    assert {"PixelCNN", "VAE", "GaussianMixture", "CategoricalMixture"} <= images
+    assert images - numbers == {"PixelCNN"} and "IAF" not in images | numbers  # IAF takes d passes to score
+    assert {n for n, _ in resolve(["IAF"], Space((4,)))} == {"IAF", "Gaussian", "IndependentHistogram"}
+
+
 def test_classes_instances_pairs_and_dicts_are_models_and_baselines_always_there():
     names = [n for n, _ in resolve([Toy, Toy(), ("mine", Toy("x")), Gaussian()])]
     assert names == ["Toy", "Toy (2)", "mine", "Gaussian", "IndependentHistogram"]

@@ -28,6 +28,7 @@ from genus.evaluate.likelihood import likelihood_summary
 from genus.evaluate.samples import SampleTest
 from genus.model import CapabilityError, Model
 from genus.predictor import Predictor
+from genus.rows import generator
 from genus.space import Space, as_array
 
 BASELINES = ("IndependentHistogram", "Gaussian")
@@ -85,7 +86,7 @@ def compare(
     seen = _bits(x, space_, random_state)  # what the models see of grey rows that are drawn afresh for every batch
     codes, held_codes = space_.encode(seen), space_.encode(held)
     missing = any(c.is_floating_point() and bool(c.isnan().any()) for c in (codes, held_codes))
-    entries = resolve(models, missing=missing, base=baselines(space_))
+    entries = resolve(models, space_, missing=missing)
     judge: SampleTest | None = None
     if samples:
         try:
@@ -151,18 +152,29 @@ def baselines(space: Space) -> tuple[str, ...]:
     return (*BASELINES, "CategoricalMixture") if set(space.cardinality) == {2} else BASELINES
 
 
-def resolve(models: Any, *, missing: bool = False, base: tuple[str, ...] = BASELINES) -> list[tuple[str, Model]]:
+def suits(family: type[Model], space: Space) -> bool:
+    """Whether the family, with no arguments, models rows of this space at all."""
+    model: Any = family()
+    model.space_, model.rng = space, generator(0)
+    try:
+        model.build(space)
+    except ValueError:
+        return False
+    return True
+
+
+def resolve(models: Any, space: Space | None = None, *, missing: bool = False) -> list[tuple[str, Model]]:
     """(name, model) pairs of whatever :func:`compare` was given, baselines added, names made distinct.
 
-    models: see :func:`compare`. missing: the data have missing cells, so that None leaves out families that take none.
-    base: names of the baselines.
+    models: see :func:`compare`. space: of the data, where None leaves out families that do not suit them; missing: the data have
+    missing cells, where None leaves out families that take none.
     Raises ValueError with the nearest name for one that is unknown, TypeError for what is no model.
     """
     known = families()
+    base = BASELINES if space is None else baselines(space)
     if models is None:
-        given: list[Any] = [
-            n for n, c in known.items() if n not in base and hasattr(c, "_sample") and c.by_default and (c.allow_nan or not missing)
-        ]
+        able = {n: c for n, c in known.items() if n not in base and hasattr(c, "_sample") and c.by_default and (c.allow_nan or not missing)}
+        given: list[Any] = [n for n, c in able.items() if space is None or suits(c, space)]
     elif isinstance(models, Mapping):
         given = list(models.items())
     elif isinstance(models, str | type | Model):
