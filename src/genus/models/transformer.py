@@ -42,6 +42,7 @@ from genus.trainer import Trainer
 LEVELS = 256  # of an ordered cell, above which it is read as a number
 WORDS = 4096  # levels of a categorical cell that may have logits
 FLOOR = 0.01  # of s_k, in standard units
+NEAR = 0.3  # of a random vector that is added to what begins on a line or a grid
 FAR = 10.0  # standard units beyond which a number is read as this
 CACHE = 2**28  # bytes of keys and values at a time
 TOKENS = 2**15  # cells scored at a time
@@ -62,9 +63,10 @@ class AutoregressiveTransformer(Model):
     dropout: share of each residual that is dropped in training.
     trainer: how to descend, see :class:`genus.Trainer`.
 
-    ``log_prob``: ``Exact``, nats; with ``any_order`` that of ``order``. ``complete`` is exact where the missing cells come
-    last, and for every mask with ``any_order`` (in the order observed, then missing); else by draws resampled by the likelihood
-    of what is observed after them (particle filtering with 64 to 256 draws a row), an approximation.
+    ``log_prob``: ``Exact``, nats; with ``any_order`` that of ``order``, with which others agree as far as they are learned.
+    ``complete`` is exact where the missing cells come last, and for every mask with ``any_order`` (under the order of those
+    observed, then those missing); else by draws resampled by the likelihood of what is observed after them (particle
+    filtering with 64 to 256 draws a row), an approximation.
     Sources: Vaswani et al. (2017); Su et al. (2021); Uria, Murray & Larochelle (2014).
     """
 
@@ -90,7 +92,7 @@ class AutoregressiveTransformer(Model):
         any_order: bool = False,
         order: Sequence[int | str] | str | None = None,
         n_components: int = 8,
-        dropout: float = 0.1,
+        dropout: float = 0.2,
         trainer: Trainer | None = None,
         random_state: Any = None,
     ) -> None:
@@ -165,11 +167,15 @@ class AutoregressiveTransformer(Model):
         self.register_buffer("order_", self._declared(space))
         rng = self.rng
         self.value_ = nn.Parameter(torch.randn(int((first + codes).max()), w, generator=rng))
+        with torch.no_grad():  # levels that have an order begin near a line
+            line = torch.randn(w, generator=rng)
+            for a, count in sorted({(int(first[j]), int(levels[j])) for j in (ordinal & ~real).nonzero()[:, 0]}):
+                self.value_[a : a + count].mul_(NEAR).add_(torch.linspace(-1.7, 1.7, count)[:, None] * line)
         self.start_ = nn.Parameter(torch.randn(w, generator=rng))
         if self.positions == "learned" or self.any_order:
-            self.target_ = nn.Parameter(torch.randn(d, w, generator=rng))
+            self.target_ = nn.Parameter(_places(image, d, w, rng))
         if self.any_order:
-            self.source_ = nn.Parameter(torch.randn(d, w, generator=rng))
+            self.source_ = nn.Parameter(_places(image, d, w, rng))
         if hasattr(self, "given_space_"):
             sizes = [c or 1 for c in self.given_space_.cardinality]
             self.given_scale_ = Standardise(len(sizes))
@@ -230,7 +236,7 @@ class AutoregressiveTransformer(Model):
             self.order_.copy_(self._told(x))
         K = self.n_components
         for part in torch.arange(x.shape[1], device=x.device).split(64):
-            count = torch.stack([(x[:, part] == v).sum(0) for v in range(self.bias_.shape[1])], 1) + 0.5
+            count = torch.stack([(x[:8192, part] == v).sum(0) for v in range(self.bias_.shape[1])], 1) + 0.5
             self.bias_[part] = torch.log(count / count.sum(1, keepdim=True)).to(self.bias_.dtype)
         real = self.real.nonzero()[:, 0]
         if len(real):
@@ -302,7 +308,7 @@ class AutoregressiveTransformer(Model):
         turns: tuple[Tensor, ...] = ()
         if self.positions == "rotary":
             seen = source if t else F.pad(source, (1, 0), value=order.shape[1])
-            turns = (torch.polar(*_one_and(self.angles[target])), torch.polar(*_one_and(self.angles[seen])))
+            turns = (self.angles[target], self.angles[seen])
         for i, block in enumerate(self.blocks_):
             h = block(h, turns, None if cache is None else (cache[i], t))
         out: Tensor = self.norm_(h)
@@ -422,7 +428,8 @@ class AutoregressiveTransformer(Model):
                     pick = torch.where(poor[:, None], pick, torch.arange(k, device=x.device))
                     pick = (pick + k * torch.arange(rows, device=x.device)[:, None]).flatten()
                     x, log_w = x[pick], torch.where(poor[:, None], 0.0, log_w)
-                    cache = None if cache is None else [c[:, pick] for c in cache]
+                    for c in cache or ():
+                        c[..., : t + 1, :] = c[:, pick, :, : t + 1]
         chosen = torch.multinomial(torch.softmax(log_w, 1), 1, generator=rng)[:, 0] if k > 1 else 0
         return x[torch.arange(rows, device=x.device) * k + chosen]
 
@@ -471,14 +478,20 @@ class Block(nn.Module):
         return out
 
 
-def _turned(q: Tensor, turn: Tensor) -> Tensor:
-    """Pairs of coordinates of q (n, heads, T, m) turned by the complex numbers (1 or n, T, m/2)."""
-    pairs = torch.view_as_complex(q.reshape(*q.shape[:-1], -1, 2).contiguous())
-    return torch.view_as_real(pairs * turn[:, None].to(pairs.dtype)).flatten(-2)
+def _turned(q: Tensor, angle: Tensor) -> Tensor:
+    """Pairs of coordinates of q (n, heads, T, m) turned by angles (1 or n, T, m/2)."""
+    a, b = q.unflatten(-1, (-1, 2)).unbind(-1)
+    c, s = angle.cos()[:, None].to(q.dtype), angle.sin()[:, None].to(q.dtype)
+    return torch.stack([a * c - b * s, a * s + b * c], -1).flatten(-2)
 
 
-def _one_and(angle: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.ones_like(angle), angle
+def _places(image: tuple[int, int, int] | None, d: int, w: int, rng: torch.Generator) -> Tensor:
+    """Vectors to begin with for each cell, (d, w): in images near the sum of one for the row and one for the column."""
+    each = torch.randn(d, w, generator=rng)
+    if image:
+        rows, columns = torch.randn(image[1], 1, w, generator=rng), torch.randn(1, image[2], w, generator=rng)
+        each = NEAR * each + ((rows + columns) / math.sqrt(2)).reshape(-1, w).repeat(image[0], 1)
+    return each
 
 
 def _angles(image: tuple[int, int, int] | None, d: int, pairs: int) -> Tensor:
