@@ -71,7 +71,7 @@ def digits(folder: Path) -> None:
         "MAF": genus.MAF(),
         "SplineFlow": genus.SplineFlow(),
     }
-    fig, axes = plt.subplots(2, 3, figsize=(7.5, 4.9))
+    fig, axes = plt.subplots(2, 3, figsize=(7.5, 3.9))
     pictures = {"real, held out": data.test.X[:40]}
     for name, model in families.items():
         model.set_params(trainer=genus.Trainer(epochs=40, progress=False), random_state=0).fit(data.train)
