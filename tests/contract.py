@@ -294,7 +294,7 @@ ROWS = [
     Row("iaf", flow(IAF)),
     Row("spline", flow(SplineFlow, bins=4), digits=lambda: SplineFlow(4, MLP(64, 1), trainer=DIGITS)),
     Row("spline-autoregressive", flow(SplineFlow, bins=4, autoregressive=True)),
-    Row("made", made(), digits=lambda: MADE(MLP(64, 1), trainer=DIGITS.replace(epochs=6, lr=3e-3))),
+    Row("made", made(), digits=lambda: MADE(MLP(64, 1), n_components=3, trainer=DIGITS.replace(lr=1e-2))),
     Row("made-orders", made(n_orders=2), ("binary", "categorical", "mixed")),
     Row("made-masses", made(max_logits=1, order="learned"), ("ordinal",)),
     Row(
