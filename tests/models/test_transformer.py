@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import genus
 from genus import AutoregressiveTransformer, CapabilityError, Space, Trainer
 from genus.models import transformer
 from genus.models.transformer import Block
@@ -258,7 +260,7 @@ def test_channels_of_a_pixel_come_together_in_any_layout() -> None:
     assert named.order_.tolist() == last.order_.tolist()
 
 
-def test_conditions_say_which_class() -> None:
+def test_conditions_say_which_class(tmp_path: Path) -> None:
     r = np.random.default_rng(0)
     y = r.integers(0, 3, 300)
     words = np.array(["a", "b", "c"])[y]
@@ -269,6 +271,8 @@ def test_conditions_say_which_class() -> None:
         assert np.exp(m.log_prob(states, given=c).nats).sum() == pytest.approx(1, abs=1e-5)
         assert m.sample(400, given=c, random_state=1).mean() == pytest.approx(rate, abs=0.08)
     assert m.log_prob(X, given=words).mean() > made(trainer=QUICK.replace(epochs=12)).fit(X).score(X) + 0.3
+    m.save(tmp_path / "m.genus")
+    np.testing.assert_array_equal(genus.load(tmp_path / "m.genus").log_prob(X, given=words).nats, m.log_prob(X, given=words).nats)
     with pytest.raises(ValueError, match="pass given="):
         m.sample(2)
     with pytest.raises(CapabilityError, match="without given="):

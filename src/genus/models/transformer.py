@@ -146,30 +146,29 @@ class AutoregressiveTransformer(Model):
             pairs = " of even size, for rotary positions" if self.width % self.heads == 0 else ""
             raise ValueError(f"width={self.width!r} does not fall into heads={self.heads!r} equal parts{pairs}: use a multiple")
         d, w, image = space.dim, self.width, space.image_shape
-        levels, kinds = torch.tensor(space.cardinality), space.kinds
+        levels, ordinal = np.array(space.cardinality), np.array([k == "ordinal" for k in space.kinds])
         if image and space.layout == "HWC":  # inside, cells are channel-first
-            levels = levels.reshape(space.shape).permute(2, 0, 1).flatten()
-        for name, kind, count in zip(space.names(), kinds, space.cardinality, strict=True):
+            levels = levels.reshape(space.shape).transpose(2, 0, 1).flatten()
+        for name, kind, count in zip(space.names(), space.kinds, space.cardinality, strict=True):
             if kind == "categorical" and count > WORDS:
                 raise ValueError(f"{name} has {count} levels, too many for logits (most: {WORDS}): merge rare ones, or drop it")
-        ordinal = torch.tensor([k == "ordinal" for k in kinds])
         many = (levels > LEVELS) & ordinal
         real = many | (levels == 0)
-        codes = torch.where(real, 1, levels)
-        most = int(torch.where(real, 3 * self.n_components, levels).max())
+        codes = np.where(real, 1, levels)
+        most = int(np.where(real, 3 * self.n_components, levels).max())
         # images share values and heads by channel, long rows of one kind altogether; tables have those of each column
         own = bool(space.columns) or d * most <= 8192
         heads = image[0] if image else d if own else 1
-        first = torch.arange(heads).repeat_interleave(d // heads) * int(codes.max()) if not space.columns else codes.cumsum(0) - codes
+        first = codes.cumsum() - codes if space.columns else np.repeat(np.arange(heads), d // heads) * codes.max()
         for name, buffer in (("levels", levels), ("real", real), ("many", many), ("first", first)):
-            self.register_buffer(name, buffer, persistent=False)
+            self.register_buffer(name, torch.tensor(buffer.tolist()), persistent=False)
         self.scale_ = Standardise(d)
         self.register_buffer("order_", self._declared(space))
         rng = self.rng
         self.value_ = nn.Parameter(torch.randn(int((first + codes).max()), w, generator=rng))
         with torch.no_grad():  # levels that have an order begin near a line
             line = torch.randn(w, generator=rng)
-            for a, count in sorted({(int(first[j]), int(levels[j])) for j in (ordinal & ~real).nonzero()[:, 0]}):
+            for a, count in sorted({(int(first[j]), int(levels[j])) for j in (ordinal & ~real).nonzero()[0]}):
                 self.value_[a : a + count].mul_(NEAR).add_(torch.linspace(-1.7, 1.7, count)[:, None] * line)
         self.start_ = nn.Parameter(torch.randn(w, generator=rng))
         if self.positions == "learned" or self.any_order:
