@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -247,6 +248,18 @@ def test_gaps_that_come_last_take_one_copy(monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_it_refuses(args: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         MADE(**args, trainer=QUICK, random_state=0).fit(BITS)
+
+
+@pytest.mark.parametrize("order", [None, "learned", (3, 0, 4, 1, 2)])
+def test_a_file_holds_the_orders(order: Any, tmp_path: Path) -> None:
+    model = MADE(MLP(7, 2), 2, order, trainer=QUICK.replace(epochs=1), random_state=0).fit(table())
+    model.save(tmp_path / "made")
+    again = genus.load(tmp_path / "made")
+    assert torch.equal(again.made_.orders_, model.made_.orders_)
+    assert np.array_equal(again.score_samples(table()), model.score_samples(table()))
+    assert again.sample(5, random_state=0).equals(model.sample(5, random_state=0))
+    degree = again.made_.degree
+    assert again.made_.ends == [int((degree <= t).sum()) for t in range(5)]
 
 
 def test_it_learns_a_table() -> None:

@@ -162,7 +162,7 @@ class MADE(Model):
         if self.order is None or isinstance(self.order, str):
             if self.order not in (None, "learned"):
                 raise ValueError(f"order={self.order!r}: pass a permutation of the columns, 'learned', or None")
-            return torch.arange(d)
+            return torch.arange(d, device="cpu")
         order = np.asarray(self.order)
         if order.shape != (d,) or not np.array_equal(np.sort(order), np.arange(d)):
             raise ValueError(f"order={self.order!r}: X has {d} columns, so a permutation of 0 … {d - 1} is needed")
@@ -288,7 +288,7 @@ class Masked(nn.Module):
         self.c = nn.Parameter(torch.zeros(len(column_out)))
         d = orders.shape[1]
         degree = torch.arange(self.width) * d // self.width
-        self.ends = torch.searchsorted(degree, torch.arange(d), right=True).tolist()  # units known before the t-th column
+        self.ends = [-(-(t + 1) * self.width // d) for t in range(d)]  # units of degree ≤ t, known before that column
         for name, index in (("column_in", column_in), ("column_out", column_out), ("degree", degree)):
             self.register_buffer(name, index, persistent=False)
         self.register_buffer("orders_", orders)
