@@ -206,7 +206,7 @@ class MaskedMLP(nn.Module):
         self.layers = nn.ModuleList(Linear(a, b, zero=i == depth) for i, (a, b) in enumerate(itertools.pairwise(sizes)))
         for i, (a, b) in enumerate(zip(seen, shown, strict=True)):
             self.register_buffer(f"mask{i}", (b[:, None] >= a).float(), persistent=False)
-        self.ends = [int((degree <= j).sum()) for j in range(d)]  # units known before coordinate j
+        self.ends = [-(-(j + 1) * width // d) for j in range(d)]  # units of degree ≤ j, known before that coordinate
         self.given = Linear(given, width, bias=False) if given else None
 
     def parts(self) -> list[tuple[Tensor, Tensor]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from scipy import stats
 from sklearn.datasets import make_moons
 
+import genus
 from genus import IAF, MAF, MLP, NICE, Gaussian, Glow, RealNVP, SameConv, Space, SplineFlow, Trainer
 from genus.bijections import ActNorm
 from genus.models.flow import Base, Flow
@@ -166,6 +168,19 @@ def test_images_are_bent_scale_by_scale(name: str) -> None:
     assert m.sample(5).shape == (5, 8, 8) and m.log_prob(x).kind == "lower bound"
     flat = made(name).fit(x, space=space)  # 8 × 8 is small: a vector unless asked
     assert z.shape == (60, 64) and flat._shape == (64,) and m._shape == (1, 8, 8)
+
+
+@pytest.mark.parametrize("args", [{"levels": 1}, {"dequantisation": "variational", "base": 2}, {"dtype": "float64"}])
+@pytest.mark.parametrize("name", ["realnvp", "glow", "spline"])
+def test_a_flow_of_images_is_saved_and_loaded(name: str, args: dict[str, Any], tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 4, (30, 4, 4))
+    space = Space((4, 4), "ordinal", levels=4, layout="HW")
+    conditioner = SameConv(4) if "levels" in args else NET
+    m = FAMILIES[name](2, conditioner, trainer=QUICK.replace(epochs=2), random_state=0, **args).fit(x, space=space)
+    m.save(tmp_path / "flow")
+    again = genus.load(tmp_path / "flow")
+    assert np.array_equal(again.score_samples(x), m.score_samples(x))
+    assert np.array_equal(again.sample(5, random_state=1), m.sample(5, random_state=1))
 
 
 def test_glow_gives_what_leaves_a_base_of_its_own() -> None:

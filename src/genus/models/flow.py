@@ -224,7 +224,7 @@ class Flow(DensityModel):
             self.flow_ = Chain(*steps, *self.last(d))
         self.base_ = Base(d, self.base, self.rng)
         self.noise_ = None
-        if self.dequantisation == "variational" and (e := int(space.discrete.sum())):
+        if self.dequantisation == "variational" and (e := sum(c > 0 for c in space.cardinality)):
             self.noise_ = Chain(*(self._coupling((e,), Affine(), d, swap=True) for _ in range(2)))
         if self.dtype == "float64":
             for part in (self.flow_, self.base_, self.noise_):
