@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+LOG_2PI = math.log(2 * math.pi)
+
 
 @dataclass(frozen=True, eq=False)
 class LogProb:

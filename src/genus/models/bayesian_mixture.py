@@ -39,9 +39,10 @@ from torch import Tensor
 
 from genus.density import DensityModel
 from genus.learn import Data, DivergenceError, solve
+from genus.likelihood import LOG_2PI
 from genus.model import seed_of
 from genus.models.components import LogJoint, k_means, log_joint, statistics
-from genus.models.gaussian import LOG_2PI, variance_floor
+from genus.models.gaussian import variance_floor
 from genus.models.student import draw_students, log_students
 from genus.progress import Bar, CtrlC
 from genus.rows import Rows, generator

@@ -33,7 +33,7 @@ from sklearn.utils.metaestimators import available_if
 from torch import Tensor, nn
 
 from genus.learn import Data, descend
-from genus.likelihood import Estimate, Exact, LogProb, log_mean_exp
+from genus.likelihood import LOG_2PI, Estimate, Exact, LogProb, log_mean_exp
 from genus.networks import ACTIVATIONS, MLP, Dropout, Network, construct
 from genus.predictor import Predictor
 from genus.progress import CtrlC
@@ -43,7 +43,6 @@ from genus.space import Space
 from genus.trainer import Trainer
 
 POSTERIORS = ("map", "vi", "laplace", "hmc")
-LOG_2PI = math.log(2 * math.pi)
 DENSE = 5000  # weights of a network whose matrix Λ is still held whole
 LEAST = -10.0  # of log σ, so that Λ keeps its digits where the network meets y exactly
 LOG_NOISE = (-1.0, 1.0)  # prior mean and standard deviation of log σ, in standard deviations of y

@@ -23,10 +23,10 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from genus.learn import Data, solve
-from genus.likelihood import Exact, LogProb, row_hash
+from genus.likelihood import LOG_2PI, Exact, LogProb, row_hash
 from genus.model import Model
-from genus.models.components import k_means, responsibilities_
-from genus.models.gaussian import LOG_2PI, variance_floor
+from genus.models.components import k_means, responsibilities_, row_weights
+from genus.models.gaussian import variance_floor
 from genus.rows import Rows
 from genus.space import Space
 
@@ -227,14 +227,7 @@ class CategoricalMixture(Model):
         resume: Any = None,
     ) -> Any:
         """Learn by EM from the rows of X; ``sample_weight`` (n,) ≥ 0 counts a row that many times. See ``Model.fit``."""
-        weight = None
-        if sample_weight is not None:
-            weight = torch.as_tensor(np.asarray(sample_weight, dtype=np.float64))
-            if weight.dim() != 1:
-                raise ValueError(f"Sample weights must be 1D array or scalar, got {weight.dim()}D array")
-            if not bool(torch.isfinite(weight).all()) or bool((weight < 0).any()) or not bool(weight.any()):
-                raise ValueError("sample_weight must be finite, nowhere negative and not zero for every row")
-        return self._fit(X, given, space, validation, resume, weight)
+        return self._fit(X, given, space, validation, resume, row_weights(sample_weight))
 
     def partial_fit(self, X: Any, y: Any = None) -> Any:
         """Stepwise EM (Cappé & Moulines, 2009): sums a row s ← (1 − γ) s + γ s(X), γ = (t + 2)^−0.6, then the M step.

@@ -12,12 +12,28 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from genus.models.gaussian import LOG_2PI, by_pattern, conditional
+from genus.likelihood import LOG_2PI
+from genus.models.gaussian import by_pattern, conditional
 
 HELD = 1 << 20  # responsibilities kept at a time: about 4 MB
+
+
+def row_weights(sample_weight: Any) -> Tensor | None:
+    """``sample_weight`` of fit as float64 (n,), or None. Raises ValueError for what cannot be counts."""
+    if sample_weight is None:
+        return None
+    weight = torch.as_tensor(np.asarray(sample_weight, dtype=np.float64))
+    if weight.dim() != 1:
+        raise ValueError(f"Sample weights must be 1D array or scalar, got {weight.dim()}D array")
+    if not bool(torch.isfinite(weight).all()) or bool((weight < 0).any()):
+        raise ValueError("sample_weight holds negative or infinite values or NaN: weights are counts, at least 0")
+    if not bool(weight.any()):
+        raise ValueError("sample_weight is zero for every row: at least one positive weight is needed")
+    return weight
 
 
 class LogJoint:

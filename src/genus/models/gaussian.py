@@ -8,7 +8,6 @@ With x = (x_o, x_m), o observed and m missing (Ghahramani & Jordan, 1994):
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -19,10 +18,9 @@ from torch import Tensor
 
 from genus.density import DensityModel
 from genus.learn import Data, accumulate, solve
+from genus.likelihood import LOG_2PI
 from genus.rows import Rows
 from genus.space import Space
-
-LOG_2PI = math.log(2 * math.pi)
 
 
 def by_pattern(y: Tensor, cells: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

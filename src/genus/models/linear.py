@@ -34,12 +34,11 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from genus.learn import Data, accumulate
-from genus.likelihood import Exact, LogProb
+from genus.likelihood import LOG_2PI, Exact, LogProb
 from genus.networks import Settings
 from genus.predictor import Predictor
 from genus.space import Space
 
-LOG_2PI = math.log(2 * math.pi)
 MOST = 20_000  # functions of a basis: Λ would take 3 GB
 TRUST = 1e12  # the evidence's β is at most so many times 1/variance of y: rounding hides less noise than that
 

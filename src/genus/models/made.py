@@ -32,7 +32,7 @@ from genus.bijections import Standardise
 from genus.learn import Trainer
 from genus.likelihood import Exact, LogProb
 from genus.model import Model
-from genus.models.observation import _FAR, _log_mass
+from genus.models.observation import _FAR, log_mass
 from genus.networks import MLP, Linear, _activation, _within, initialise
 from genus.rows import Rows
 from genus.space import Space
@@ -435,7 +435,7 @@ class Numbers(Part):
         half = (0.5 / self.scale_[at])[:, None]
         above = torch.where((x > self.levels[at] - 1.5)[..., None], _FAR, (r + half) / sigma)
         below = torch.where((x < 0.5)[..., None], -_FAR, (r - half) / sigma)
-        return torch.logsumexp(log_pi + _log_mass(below, above), -1)
+        return torch.logsumexp(log_pi + log_mass(below, above), -1)
 
     def draw(self, theta: Tensor, at: slice, rng: torch.Generator) -> Tensor:
         log_pi, mu, sigma = self._mixture(theta)

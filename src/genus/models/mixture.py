@@ -24,7 +24,7 @@ from genus.density import DensityModel
 from genus.learn import Data, solve
 from genus.likelihood import row_hash
 from genus.model import seed_of
-from genus.models.components import LogJoint, full_covariances, k_means, log_joint, patterns_at_once, statistics
+from genus.models.components import LogJoint, full_covariances, k_means, log_joint, patterns_at_once, row_weights, statistics
 from genus.models.gaussian import by_pattern, conditional, factor, variance_floor
 from genus.rows import Rows, generator
 from genus.space import Space
@@ -140,16 +140,7 @@ class GaussianMixture(DensityModel):
 
         ``resume``: True goes on from the present parameters, a path from a saved model. See ``Model.fit``.
         """
-        weight = None
-        if sample_weight is not None:
-            weight = torch.as_tensor(np.asarray(sample_weight, dtype=np.float64))
-            if weight.dim() != 1:
-                raise ValueError(f"Sample weights must be 1D array or scalar, got {weight.dim()}D array")
-            if not bool(torch.isfinite(weight).all()) or bool((weight < 0).any()):
-                raise ValueError("sample_weight holds negative or infinite values or NaN: weights are counts, at least 0")
-            if not bool(weight.any()):
-                raise ValueError("sample_weight is zero for every row: at least one positive weight is needed")
-        return self._fit(X, given, space, validation, resume, weight)
+        return self._fit(X, given, space, validation, resume, row_weights(sample_weight))
 
     def partial_fit(self, X: Any, y: Any = None) -> Any:
         """Stepwise EM (Cappé & Moulines, 2009): s ← (1 − γ) s + γ s(X), γ = (t + 2)^−0.6, then the M step.

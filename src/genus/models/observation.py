@@ -189,7 +189,7 @@ class Normal(Observation):
         half, s = (0.5 / self.scale).float(), v.sqrt()
         above = torch.where(x > self.levels - 1.5, _FAR, (r + half) / s)
         below = torch.where(x < 0.5, -_FAR, (r - half) / s)
-        return torch.where(self.levels > 0, _log_mass(below, above), density)
+        return torch.where(self.levels > 0, log_mass(below, above), density)
 
     def _variance(self) -> Tensor:
         """v of each cell, (d,), in standardised units."""
@@ -217,7 +217,7 @@ class Normal(Observation):
 _FAR = 1e4  # standard deviations
 
 
-def _log_mass(a: Tensor, b: Tensor) -> Tensor:
+def log_mass(a: Tensor, b: Tensor) -> Tensor:
     """log(Φ(b) − Φ(a)) for a < b, by the lower tail, where it does not cancel."""
     flip = a > 0
     a, b = torch.where(flip, -b, a), torch.where(flip, -a, b)

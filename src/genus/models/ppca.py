@@ -34,7 +34,8 @@ from torch import Tensor
 
 from genus.density import DensityModel
 from genus.learn import Data, solve
-from genus.models.gaussian import LOG_2PI, by_pattern, variance_floor
+from genus.likelihood import LOG_2PI
+from genus.models.gaussian import by_pattern, variance_floor
 from genus.rows import Rows
 from genus.space import Space
 

@@ -15,8 +15,9 @@ import math
 import torch
 from torch import Tensor
 
+from genus.likelihood import LOG_2PI
 from genus.models.components import LogJoint, patterns_at_once
-from genus.models.gaussian import LOG_2PI, by_pattern, factor, observed_part
+from genus.models.gaussian import by_pattern, factor, observed_part
 
 
 def log_student(q: Tensor, half_log_det: Tensor, f: Tensor | None, d: Tensor | int) -> Tensor:

@@ -33,7 +33,7 @@ from genus.graphical.bins import Bins, cut
 from genus.graphical.structure import Counts, spanning_tree
 from genus.likelihood import Exact, LogProb
 from genus.model import CapabilityError, Model
-from genus.models.observation import _log_mass
+from genus.models.observation import log_mass
 from genus.networks import Dropout, Linear, initialise
 from genus.rows import Rows
 from genus.space import Space
@@ -340,7 +340,7 @@ class AutoregressiveTransformer(Model):
                 half, value, last = 0.5 / scale, x[..., None], self.levels[cells][..., None] - 1
                 low = torch.where(value < 0.5, -1e4, (z - half - m) / s)
                 high = torch.where(value > last - 0.5, 1e4, (z + half - m) / s)
-                each = torch.where(self.many[cells][..., None], _log_mass(low, high), each)
+                each = torch.where(self.many[cells][..., None], log_mass(low, high), each)
             log_p = torch.where(real, torch.logsumexp(log_pi + each, -1), log_p.double())
         return log_p
 
