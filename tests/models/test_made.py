@@ -222,10 +222,72 @@ def test_completions_follow_the_conditional_wherever_the_gaps_are(n_orders: int)
 def test_gaps_that_come_last_take_one_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     model, copies = bits(), []
     X, walk = model.sample(4, random_state=0), MADE._walk
-    monkeypatch.setattr(MADE, "_walk", lambda self, x, o, k, rng: copies.append(k) or walk(self, x, o, k, rng))
+    monkeypatch.setattr(MADE, "_walk", lambda self, x, o, k, *rest: copies.append(k) or walk(self, x, o, k, *rest))
     model.complete(X, mask=(np.arange(10) > 6)[None], random_state=0)
     model.complete(X, mask=(np.arange(10) < 6)[None], random_state=0)
     assert copies == [1, model.particles]
+
+
+# ---------------------------------------------------------------------- conditions
+
+
+@cache
+def conditional() -> tuple[MADE, pd.DataFrame, np.ndarray]:
+    """Four bits and a real column, which a word and a number decide."""
+    r = np.random.default_rng(2)
+    words, number = r.choice(["low", "high"], 600), r.normal(size=600)
+    rate = np.where(words == "high", 0.9, 0.1)
+    X = pd.DataFrame(
+        {f"b{j}": r.random(600) < (rate if j % 2 == 0 else 1 - rate) for j in range(4)} | {"y": 20 * number + r.normal(size=600)}
+    )
+    G = pd.DataFrame({"word": words, "number": 1000 + 50 * number})
+    return MADE(MLP(16, 1, dropout=0.1), 2, n_components=2, trainer=QUICK.replace(epochs=30), random_state=0).fit(X, given=G), X, G
+
+
+def test_conditions_are_seen_by_every_column_and_never_dropped() -> None:
+    model, X, G = conditional()
+    made = model.made_
+    assert (made.column_in < 0).sum() == 3  # two words, a number
+    for o in range(2):
+        seen = made.masks(o)
+        assert all(bool((seen[i][:, made.column_in < 0] == 1).all()) for i in (0, 3))
+    x, g = codes(model, X), model.given_space_.encode(G).double()
+    f = model.features(x, g)
+    np.testing.assert_allclose(f[:, -1], (G["number"] - G["number"].mean()) / G["number"].std(ddof=0), atol=1e-6)
+    first = int(made.orders_[0][0])  # sees the conditions alone
+    by_word = [model.log_p(x[:1], 0, given=torch.tensor([[w, 1000.0]])).detach()[0, first] for w in (0.0, 1.0)]
+    assert abs(float(by_word[0] - by_word[1])) > 1
+    assert model.log_prob(X, given=G).mean() > model.log_prob(X, given=G[::-1]).mean() + 5
+    plain = MADE(MLP(16, 1), n_components=2, trainer=QUICK.replace(epochs=30), random_state=0).fit(X)
+    assert model.log_prob(X, given=G).mean() > plain.score(X) + 1
+
+
+def test_draws_and_completions_follow_the_condition(tmp_path: Path) -> None:
+    model, X, G = conditional()
+    g = pd.DataFrame({"word": ["high", "low"] * 500, "number": np.linspace(900, 1100, 1000)})
+    drawn = model.sample(1000, given=g, random_state=0)
+    assert drawn["b0"][::2].mean() == pytest.approx(0.9, abs=0.07) and drawn["b0"][1::2].mean() == pytest.approx(0.1, abs=0.07)
+    assert np.corrcoef(drawn["y"], g["number"])[0, 1] > 0.95
+    gaps = drawn.astype(object).mask(np.array([[True, False, True, False, True]] * 1000))
+    mask = gaps.isna().to_numpy()
+    filled = model.complete(drawn, mask=mask, given=g, random_state=1)
+    assert (filled[["b1", "b3"]] == drawn[["b1", "b3"]]).all(axis=None)
+    assert filled["b0"][::2].mean() > 0.8 and filled["b0"][1::2].mean() < 0.2 and np.corrcoef(filled["y"], g["number"])[0, 1] > 0.95
+    for call in (lambda: model.sample(3), lambda: model.score(X), lambda: model.complete(drawn, mask=mask)):
+        with pytest.raises(ValueError, match="pass given="):
+            call()
+    model.save(tmp_path / "made")
+    again = genus.load(tmp_path / "made")
+    np.testing.assert_array_equal(again.log_prob(X, given=G).nats, model.log_prob(X, given=G).nats)
+    np.testing.assert_allclose(model.log_prob(X[5:6], given=G[5:6]).nats, model.log_prob(X, given=G).nats[5:6], rtol=1e-12)
+
+
+def test_conditional_probabilities_sum_to_one_for_every_condition() -> None:
+    r = np.random.default_rng(3)
+    label = r.integers(0, 3, 200)
+    model = MADE(MLP(8, 1), 2, trainer=QUICK, random_state=0).fit(BITS[r.integers(1024, size=200)] * (label[:, None] > 0), given=label)
+    for v in range(3):
+        assert math.isclose(np.exp(model.log_prob(BITS, given=v).nats).sum(), 1, abs_tol=1e-9)
 
 
 # ---------------------------------------------------------------------- what it refuses, what it learns

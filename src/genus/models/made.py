@@ -12,7 +12,8 @@ a skip connection. A column enters as numbers f and leaves as the parameters of 
     real                  y = (x − m)/s             Σ_k π_k N(y | μ_k, σ_k²) / s
     many ordered levels   y = (x − m)/s             Σ_k π_k [Φ((y + 1/2s − μ_k)/σ_k) − Φ((y − 1/2s − μ_k)/σ_k)]
 
-Several orders share the weights, one drawn for every step; log p(x) = log (1/O) Σ_o p_o(x), which is a probability again.
+Conditions, p(x | g), are features that come before all columns: they are masked nowhere. Several orders share the weights, one
+drawn for every step; log p(x) = log (1/O) Σ_o p_o(x), which is a probability again.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from genus.rows import Rows
 from genus.space import Space
 
 ALL = slice(None)
+LABELS = 64  # levels of a condition up to which each has a weight of its own
 FEW = 10_000  # rows below which columns are dropped while training, where nothing is said
 
 
@@ -65,6 +67,7 @@ class MADE(Model):
     made_: Masked
     parts_: Any
     back_: Tensor
+    context_: Standardise
 
     def __init__(
         self,
@@ -86,40 +89,49 @@ class MADE(Model):
 
     # ------------------------------------------------------------------ the model
 
-    def log_p(self, x: Tensor, o: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    def log_p(self, x: Tensor, o: int = 0, dtype: torch.dtype = torch.float64, given: Tensor | None = None) -> Tensor:
         """log p(x_j | those before it in order o) of rows x (n, d), in nats; (n, d)."""
-        return self._terms(x, self.made_(self.features(x).to(dtype), o))
+        return self._terms(x, self.made_(self.features(x, given).to(dtype), o))
 
-    def log_p_orders(self, x: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+    def log_p_orders(self, x: Tensor, dtype: torch.dtype = torch.float64, given: Tensor | None = None) -> Tensor:
         """log p_o(x) of rows x (n, d) by every order, (n, O)."""
-        f = self.features(x).to(dtype)
+        f = self.features(x, given).to(dtype)
         return torch.stack([self._terms(x, self.made_(f, o)).sum(1) for o in range(self.n_orders)], 1)
 
-    def features(self, x: Tensor) -> Tensor:
-        """f(x), part after part, (n, d) → (n, F)."""
-        return torch.cat([part.features(x[:, part.columns]).flatten(1) for part in self.parts_], 1)
+    def features(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        """f(x), part after part, then those of the conditions, (n, d) → (n, F)."""
+        return torch.cat([*(part.features(x[:, part.columns]).flatten(1) for part in self.parts_), *self._context(given)], 1)
+
+    def _context(self, given: Tensor | None) -> list[Tensor]:
+        """A number for each level of a condition of few, standard units of one that has many or none."""
+        if given is None:
+            return []
+        g = given.flatten(1)
+        scaled = self.context_(g)[0]
+        levels = enumerate(self.given_space_.cardinality)
+        return [F.one_hot(g[:, j].long(), c).double() if 0 < c <= LABELS else scaled[:, j, None] for j, c in levels]
 
     def _terms(self, x: Tensor, theta: Tensor) -> Tensor:
         pieces = theta.split([len(part.columns) * part.n_out for part in self.parts_], 1)
         cells = [part.log_prob(t.unflatten(1, (-1, part.n_out)), x[:, part.columns]) for part, t in zip(self.parts_, pieces, strict=True)]
         return torch.cat(cells, 1)[:, self.back_]
 
-    def losses(self, x: Tensor) -> Iterator[tuple[nn.Module, Tensor]]:
+    def losses(self, x: Tensor, given: Tensor | None = None) -> Iterator[tuple[nn.Module, Tensor]]:
         """−log p_o(x) by an order drawn for the batch, columns dropped from what the network sees."""
         x = x.flatten(1)
         o = int(self.n_orders * float(torch.rand(1, generator=self.rng, device=x.device))) if self.n_orders > 1 else 0
-        f = self.features(x).float()
-        if self.made_.dropout:
-            keep = torch.rand(x.shape, generator=self.rng, device=x.device) >= self.made_.dropout
-            f = f * keep[:, self.made_.column_in] / (1 - self.made_.dropout)
+        f = self.features(x, given).float()
+        if p := self.made_.dropout:
+            keep = (torch.rand(x.shape, generator=self.rng, device=x.device) >= p) / (1 - p)
+            f = f * F.pad(keep, (0, 1), value=1.0)[:, self.made_.column_in]
         yield self, -self._terms(x, self.made_(f, o)).sum(1).mean()
 
-    def validate(self, x: Tensor) -> Tensor:
+    def validate(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """−log p(x), the orders averaged."""
-        return -_log_mean(self.log_p_orders(x.flatten(1), torch.float32)).mean()
+        return -_log_mean(self.log_p_orders(x.flatten(1), torch.float32, given)).mean()
 
-    def _log_prob(self, x: Tensor) -> LogProb:
-        return Exact(_log_mean(self.log_p_orders(x.flatten(1))))
+    def _log_prob(self, x: Tensor, given: Tensor | None = None) -> LogProb:
+        return Exact(_log_mean(self.log_p_orders(x.flatten(1), given=given)))
 
     # ------------------------------------------------------------------ construction
 
@@ -143,7 +155,12 @@ class MADE(Model):
         blueprint = self.hidden or MLP(512, 1)
         if not isinstance(blueprint, MLP):
             raise ValueError(f"hidden={blueprint!r}: MADE needs genus.MLP(...), whose weights it can mask")
-        column_in = torch.cat([part.columns.repeat_interleave(part.n_in) for part in parts])
+        before = 0
+        if hasattr(self, "given_space_"):
+            levels_given = self.given_space_.cardinality
+            before = sum(c if 0 < c <= LABELS else 1 for c in levels_given)
+            self.context_ = Standardise(len(levels_given))
+        column_in = torch.cat([*(part.columns.repeat_interleave(part.n_in) for part in parts), torch.full((before,), -1)])
         column_out = torch.cat([part.columns.repeat_interleave(part.n_out) for part in parts])
         self.made_ = Masked(torch.stack([self._first(d), *others]), column_in, column_out, blueprint)
         initialise(self.made_, self.rng)
@@ -185,40 +202,45 @@ class MADE(Model):
     @torch.no_grad()
     def start(self, rows: Rows) -> None:
         """Scales, marginals and, where it is learned, the order, from the first rows."""
-        x = rows.take(slice(0, 16384), self.rng)[0].flatten(1)
+        x, *given = (a.flatten(1) for a in rows.take(slice(0, 16384), self.rng))
+        if given:
+            self.context_.fit(given[0])
         if self.hidden is None and len(rows) < FEW:
             self.made_.dropout = 0.2
         self.made_.c.copy_(torch.cat([part.fit(x[:, part.columns]).flatten() for part in self.parts_]))
         if isinstance(self.order, str):
-            self.made_.learn_order(spanning(self.features(x), self.made_.column_in))
+            self.made_.learn_order(spanning(f := self.features(x), self.made_.column_in[: f.shape[1]]))
 
     # ------------------------------------------------------------------ draws
 
-    def _sample(self, n: int, rng: torch.Generator) -> Tensor:
+    def _sample(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+        if given is None and hasattr(self, "given_space_"):
+            raise ValueError("this MADE models p(x | given): pass given=")
         o_of = torch.randint(self.n_orders, (n,), generator=rng, device=rng.device)
         x = torch.full((n, self.space_.dim), math.nan, dtype=torch.float64, device=rng.device)
         for o in range(self.n_orders):
             for index in torch.nonzero(o_of == o)[:, 0].split(4096):
-                x[index] = self._walk(x[index], o, 1, rng)[0]
+                x[index] = self._walk(x[index], o, 1, rng, _at(given, index))[0]
         return x.reshape(n, *self.space_.shape)
 
-    def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:
+    def _complete(self, x: Tensor, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
         """Copies of each row go through each order, are drawn where x is NaN and weighed where it is not; one is picked by weight."""
         flat = x.flatten(1)
         gap = torch.isnan(flat)
         last = all(bool((gap[:, o].int().diff(dim=1) >= 0).all()) for o in self.made_.orders_)
         k = 1 if last else self.particles
         size = max(1, 2**24 // (k * (self.made_.n_in + self.made_.depth * self.made_.width)))
-        return torch.cat([self._picked(rows, k, rng) for rows in flat.split(size)]).reshape(x.shape)
+        some = [slice(i, i + size) for i in range(0, len(x), size)]
+        return torch.cat([self._picked(flat[at], k, rng, _at(given, at)) for at in some]).reshape(x.shape)
 
-    def _picked(self, x: Tensor, k: int, rng: torch.Generator) -> Tensor:
-        drawn, log_w = zip(*(self._walk(x, o, k, rng) for o in range(self.n_orders)), strict=True)
+    def _picked(self, x: Tensor, k: int, rng: torch.Generator, given: Tensor | None) -> Tensor:
+        drawn, log_w = zip(*(self._walk(x, o, k, rng, given) for o in range(self.n_orders)), strict=True)
         weights = torch.cat(log_w, 1).softmax(1).nan_to_num(1.0)
         pick = torch.multinomial(weights, 1, generator=rng)[:, 0]
         copies = torch.cat([y.unflatten(0, (len(x), k)) for y in drawn], 1)
         return copies[torch.arange(len(x), device=x.device), pick]
 
-    def _walk(self, x: Tensor, o: int, k: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _walk(self, x: Tensor, o: int, k: int, rng: torch.Generator, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """k copies of every row, filled column by column in order o, each hidden unit computed once.
 
         (n k, d), and log-weights (n, k): the mean weight of a row's copies is an unbiased estimate of p_o(observed).
@@ -229,6 +251,8 @@ class MADE(Model):
         made = self.made_
         parts = [(part, slice(i, i + 1)) for part in self.parts_ for i in range(len(part.columns))]
         f = y.new_zeros(len(y), made.n_in)
+        if given is not None:
+            f[:, made.column_in < 0] = torch.cat(self._context(given), 1).repeat_interleave(k, 0)
         units = [y.new_zeros(len(y), made.width) for _ in range(made.depth)]
         W, V, S = made.weights(o, torch.float64)
         begin = 0
@@ -263,7 +287,7 @@ class MADE(Model):
 class Masked(nn.Module):
     """The network: features f (n, F) and an order → parameters θ (n, P), those of a column seeing the columns before it.
 
-    column_in, column_out: the column of each feature and of each parameter. Units have degrees 0 … d − 1 in rising order;
+    column_in, column_out: the column of each feature (−1: before all) and of each parameter. Units have degrees 0 … d − 1 in rising order;
     another order of the columns moves the masks of what enters and leaves, the weights stay.
     """
 
@@ -302,7 +326,7 @@ class Masked(nn.Module):
     def masks(self, o: int) -> tuple[Tensor, ...]:
         """Of the first layer, the others, V and S; made when they are first needed."""
         if o not in self._masks or self._masks[o][0].device != self.degree.device:
-            place = self.orders_[o].argsort()
+            place = F.pad(self.orders_[o].argsort(), (0, 1), value=-1)  # that of column −1 is −1
             a, b, m = place[self.column_in], place[self.column_out], self.degree
             pairs = ((m, a + 1), (m, m), (b, m), (b, a + 1))
             self._masks[o] = tuple((row[:, None] >= column).float() for row, column in pairs)
@@ -452,6 +476,10 @@ class Numbers(Part):
         """log π, μ and σ, (n, m, K) each."""
         logits, mu, log_s = theta.double().split(self.K, -1)
         return logits.log_softmax(-1), mu, self.floor + log_s.clamp_max(20).exp()
+
+
+def _at(given: Tensor | None, index: Any) -> Tensor | None:
+    return None if given is None else given[index]
 
 
 def _and_one(f: Tensor, n_in: int) -> Tensor:
