@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
-from genus import MLP, CapabilityError, LogProb, LowerBound, Space, Trainer
+from genus import MLP, CapabilityError, Gaussian, LogProb, LowerBound, Space, Trainer
 from toys import EBM, EM, GAN, Conditional, Stack, Toy, ToyVAE
 
 X = np.random.default_rng(0).normal(size=(60, 3)) + 2
@@ -38,7 +38,7 @@ VERBS = {
     GAN: {"sample"},
     EBM: {"sample"},
     Stack: {"encode", "decode", "reconstruct", "interpolate"},
-    Conditional: {"log_prob", "score_samples", "score", "sample"},
+    Conditional: {"log_prob", "score_samples", "score", "sample", "complete"},
 }
 
 
@@ -157,6 +157,26 @@ def test_conditions() -> None:
         (lambda: clone(model).fit(X, given=LABELS[:7]), "given has 7 rows, X has 60"),
     ):
         with pytest.raises(ValueError, match=says):
+            call()
+
+
+def test_completions_hold_the_conditions_fixed(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Conditional(trainer=Trainer(epochs=60), random_state=0).fit(X, given=LABELS)
+    many = np.repeat(X[:2], 500, 0)
+    gaps = np.broadcast_to([True, False, False], many.shape)
+    low, high = (model.complete(many, mask=gaps, given=g, random_state=0) for g in (0, [1] * 1000))
+    assert (low[:, 1:] == many[:, 1:]).all() and low[:, 0].mean() < high[:, 0].mean() - 0.2
+    each = model.complete(many, mask=gaps, given=np.arange(1000) % 2, random_state=0)
+    assert (each[::2] == low[::2]).all() and (each[1::2] == high[1::2]).all()
+    monkeypatch.setattr(Conditional, "chunk", 7)  # a row keeps its condition when rows go in pieces
+    parts = model.complete(many, 2, mask=gaps, given=np.arange(1000) % 2, random_state=0)
+    assert parts.shape == (2, 1000, 3) and (parts[:, 1::2, 0].mean(1) > parts[:, ::2, 0].mean(1) + 0.2).all()
+    for call, error, says in (
+        (lambda: model.complete(many, mask=gaps), ValueError, "pass given="),
+        (lambda: model.complete(many, mask=gaps, given=LABELS[:7]), ValueError, "given has 7 rows, X has 1000"),
+        (lambda: Gaussian().fit(X).complete(X, given=1), CapabilityError, "leave given out"),
+    ):
+        with pytest.raises(error, match=says):
             call()
 
 

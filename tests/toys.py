@@ -179,6 +179,9 @@ class Conditional(Toy):
     def _sample(self, n: int, rng: torch.Generator, given: Tensor) -> Tensor:
         return self.mean_(given) + self.log_sigma_.exp() * torch.randn(n, *self.space_.shape, generator=rng)
 
+    def _complete(self, x: Tensor, rng: torch.Generator, given: Tensor) -> Tensor:
+        return torch.where(torch.isnan(x), self._sample(len(x), rng, given), x)
+
 
 class EM(DensityModel):
     """Expectation-maximisation: Σ_k π_k N(y | μ_k, s²) with s the mean spread of the columns."""

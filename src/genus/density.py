@@ -114,9 +114,9 @@ class DensityModel(Model):
         return self.unreal(y)
 
     @available_if(lambda self: type(self).draw_given is not DensityModel.draw_given)
-    def complete(self, X: Any, n: int | None = None, *, mask: Any = None, random_state: Any = None) -> Any:
+    def complete(self, X: Any, n: int | None = None, *, mask: Any = None, given: Any = None, random_state: Any = None) -> Any:
         """``Model.complete``, for families that write ``draw_given``."""
-        return super().complete(X, n, mask=mask, random_state=random_state)
+        return super().complete(X, n, mask=mask, given=given, random_state=random_state)
 
     def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:
         filled = self.draw_given(self._settled(x, rng), rng)

@@ -10,7 +10,7 @@ the methods it has:
     _complete(x, rng) -> x       gives  complete; NaN marks what is missing
     _encode(x) -> z, _decode(z) -> x   give  encode, decode, reconstruct, interpolate
 
-Models of p(x | given) take a second argument: losses(x, given), _log_prob(x, given), _sample(n, rng, given).
+Models of p(x | given) take one more argument: losses(x, given), _log_prob(x, given), _sample(n, rng, given), _complete(x, rng, given).
 """
 
 from __future__ import annotations
@@ -312,10 +312,10 @@ class Model(nn.Module, BaseEstimator):
             return self.space_.decode(self._sample(int(n), rng, *more))
 
     @available_if(_has("_complete"))
-    def complete(self, X: Any, n: int | None = None, *, mask: Any = None, random_state: Any = None) -> Any:
-        """X with its missing cells drawn from p(missing | observed); with n, a leading axis of n completions.
+    def complete(self, X: Any, n: int | None = None, *, mask: Any = None, given: Any = None, random_state: Any = None) -> Any:
+        """X with its missing cells drawn from p(missing | observed, given); with n, a leading axis of n completions.
 
-        Missing are the NaN cells, or those where ``mask`` (boolean, the shape of X) is True.
+        Missing are the NaN cells, or those where ``mask`` (boolean, the shape of X) is True. ``given``: one condition, or one a row.
         """
         self._check_fitted()
         x = self._encode_rows(X, missing=True)
@@ -330,11 +330,12 @@ class Model(nn.Module, BaseEstimator):
             x[m] = math.nan
         if n is not None and (isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1):
             raise ValueError(f"n={n!r}: a positive number of completions is needed")
+        parts = [c.split(self.chunk) for c in (x, *self._conditions(given, len(x), "_complete"))]
         rng = self._stream(random_state)
         draws = []
         with torch.no_grad():
             for _ in range(n or 1):
-                filled = [self._complete(c.to(self._device()), rng) for c in x.split(self.chunk)]
+                filled = [self._complete(c.to(self._device()), rng, *g) for c, *g in zip(*parts, strict=True)]
                 out = torch.cat(filled).cpu().reshape(x.shape)
                 draws.append(torch.where(torch.isnan(x), out.to(x.dtype), x))
         return self.space_.decode(draws[0] if n is None else torch.stack(draws))
@@ -425,14 +426,18 @@ class Model(nn.Module, BaseEstimator):
         self._check_fitted()
         x = self._encode_rows(X, missing=self.allow_nan).to(self._device())
         x = x.to(torch.get_default_dtype()) if not x.is_floating_point() else x
+        return x, self._conditions(given, len(x), hook)
+
+    def _conditions(self, given: Any, n: int, hook: str) -> tuple[Tensor, ...]:
+        """The conditions of n rows as a hook's arguments: none where the model has none."""
         if given is None:
             if hasattr(self, "given_space_"):
                 raise ValueError(f"this {type(self).__name__} models p(x | given): pass given=")
-            return x, ()
+            return ()
         g = self._encode_given(given, hook)
-        if len(g) not in (1, len(x)):
-            raise ValueError(f"given has {len(g)} rows, X has {len(x)}")
-        return x, (g.expand(len(x), *g.shape[1:]),)
+        if len(g) not in (1, n):
+            raise ValueError(f"given has {len(g)} rows, X has {n}")
+        return (g.expand(n, *g.shape[1:]),)
 
     def _chunked(self, f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         with torch.no_grad():

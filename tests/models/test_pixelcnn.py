@@ -149,8 +149,6 @@ def test_conditions_reach_draws_and_likelihoods() -> None:
         assert math.exp(logsumexp(conditional.log_prob(every(space), given=g).nats)) == pytest.approx(1, abs=1e-4)
     with pytest.raises(ValueError, match="pass given="):
         conditional.sample(3)
-    with pytest.raises(genus.CapabilityError, match="fit it without given="):
-        conditional.complete(every(space)[:3])
 
 
 def shares(filled: np.ndarray, states: np.ndarray) -> np.ndarray:
@@ -172,6 +170,23 @@ def test_completion(observed: str, particles: int, bar: float | None) -> None:
     p = np.exp(model.score_samples(states)) * (states[:, known] == row[known]).all(1)
     distance = 0.5 * np.abs(p / p.sum() - shares(filled, states)).sum()
     assert distance < bar if bar else distance > 0.06
+
+
+@pytest.mark.parametrize("observed", ["upper", "lower"])
+def test_completions_hold_the_conditions_fixed(observed: str) -> None:
+    space = SPACES["binary"]
+    model, states = made(space, given=np.random.default_rng(0).normal(size=40)), every(space).astype(np.uint8)
+    row, known = np.array([[1, 0, 1], [1, 1, 0]], dtype=np.uint8), np.zeros((2, 3), dtype=bool)
+    known[0 if observed == "upper" else 1] = True
+    g, truths = np.tile([-1.5, 1.5], 2000), []
+    filled = model.complete(np.repeat(row[None], 4000, 0), mask=np.broadcast_to(~known, (4000, 2, 3)), given=g, random_state=1)
+    for i, value in enumerate((-1.5, 1.5)):
+        p = np.exp(model.log_prob(states, given=value).nats) * (states[:, known] == row[known]).all(1)
+        truths.append(p / p.sum())
+        assert 0.5 * np.abs(truths[i] - shares(filled[i::2].astype(np.uint8), states)).sum() < 0.04
+    assert 0.5 * np.abs(truths[0] - truths[1]).sum() > 0.1, "the condition says nothing: this test could not fail"
+    with pytest.raises(ValueError, match="pass given="):
+        model.complete(states[:3], mask=~known)
 
 
 def test_particles_are_drawn_anew_between_rows() -> None:

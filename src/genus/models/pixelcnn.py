@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from genus.bijections import Standardise
 from genus.likelihood import Exact, LogProb
-from genus.model import CapabilityError, Model
+from genus.model import Model
 from genus.models.observation import Bernoulli, Categorical, Logistic, Observation
 from genus.networks import Conv2d, Dropout, Linear, initialise
 from genus.rows import Rows
@@ -225,9 +225,7 @@ class PixelCNN(Model):
                 parts.append(self.network_.in_order(min(size, n - i), self._features, value, g))
         return self._rows_of(torch.cat(parts))
 
-    def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:
-        if hasattr(self, "given_space_"):
-            raise CapabilityError("this PixelCNN models p(x | given), and completes without conditions only: fit it without given=")
+    def _complete(self, x: Tensor, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
         image = self._image(x)
         gap = torch.isnan(image).permute(0, 2, 3, 1).flatten(1)
         exact = (gap.cummax(1).values == gap).all(1) if gap.numel() else gap.new_ones(len(gap))
@@ -235,10 +233,10 @@ class PixelCNN(Model):
         for rows, k in ((exact, 1), (~exact, self.particles)):
             index = rows.nonzero()[:, 0]
             for some in index.split(max(1, 4096 // k)):
-                out[some] = self._filled(image[some], k, rng).to(out.dtype)
+                out[some] = self._filled(image[some], k, rng, None if given is None else given[some]).to(out.dtype)
         return self._rows_of(out)
 
-    def _filled(self, image: Tensor, k: int, rng: torch.Generator) -> Tensor:
+    def _filled(self, image: Tensor, k: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
         """Images (n, C, H, W) with their NaN drawn in raster order by k weighted particles."""
         n, cell = len(image), self._observe(self.space_, 1)
         known = image.repeat_interleave(k, 0)
@@ -262,7 +260,8 @@ class PixelCNN(Model):
             log_w[low] = 0.0
             return (base + torch.where(low[:, None], pick, torch.arange(k, device=pick.device))).flatten()
 
-        drawn = self.network_.in_order(n * k, self._features, value, None, reorder)
+        g = self._context(None if given is None else given.repeat_interleave(k, 0))
+        drawn = self.network_.in_order(n * k, self._features, value, g, reorder)
         return drawn[(base + torch.multinomial(torch.softmax(log_w, 1), 1, generator=rng))[:, 0]]
 
 
