@@ -16,7 +16,8 @@ import genus
 from genus import Exact, Space, Trainer
 from genus.learn import Data, Descent
 from genus.models.observation import Logistic
-from genus.models.pixelcnn import LogisticMixture, PixelCNN
+from genus.models.pixelcnn import PixelCNN
+from genus.models.pixels import LogisticMixture
 from genus.rows import Rows, generator
 
 QUICK = Trainer(epochs=2, batch_size=20, lr=1e-2, validation=0.0, progress=False)
