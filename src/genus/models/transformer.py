@@ -13,7 +13,8 @@ A discrete cell has a logit for each level; a real one a mixture of K normals, �
 and so has a whole number of many levels, which gets the mixture's mass within ½ of it. Rotary positions (Su et al., 2021) turn
 pairs of coordinates of q by the place of the cell to come and of k by that of the cell seen, so that q kᵀ knows how far apart
 they are. With ``any_order`` the orders are random in training, and each value comes with its own position as well
-(Uria et al., 2014; Yang et al., 2019).
+(Uria et al., 2014; Yang et al., 2019). The orders then agree about p(x) only as far as they are learned, so that the model is
+the average of a few of them, log p(x) = log (1/O) Σ_o p_o(x), which is a probability again.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from genus.bijections import Standardise
 from genus.graphical.bins import Bins, cut
 from genus.graphical.structure import Counts, spanning_tree
 from genus.likelihood import Exact, LogProb
-from genus.model import CapabilityError, Model
+from genus.model import Model
 from genus.models.observation import log_mass
 from genus.networks import Dropout, Linear, initialise
 from genus.rows import Rows
@@ -55,18 +56,21 @@ class AutoregressiveTransformer(Model):
     ---------
     width: of h; depth: pairs of attention and perceptron; heads: of attention, a divisor of the width.
     positions: ``learned``, a vector for each cell, or ``rotary``, of the row and column in images.
-    any_order: learn all orders, so that ``complete`` is exact for any mask.
+    any_order: learn all orders, so that what is missing can be drawn after what is observed, whatever the mask.
     order: of the cells: names of columns, or numbers of the cells of a flattened row; ``learned``: from the column that
         tells most of the others on, each next the one that those before it tell most of (mutual information); None: as they
         come, in images pixel by pixel.
+    n_orders: O, of ``any_order``: orders whose probabilities are averaged, ``order`` first, the others random.
     n_components: K, normals a real cell.
     dropout: share of each residual that is dropped in training.
     trainer: how to descend, see :class:`genus.Trainer`.
 
-    ``log_prob``: ``Exact``, nats; with ``any_order`` that of ``order``, with which others agree as far as they are learned.
-    ``complete`` is exact where the missing cells come last, and for every mask with ``any_order`` (under the order of those
-    observed, then those missing); else by draws resampled by the likelihood of what is observed after them (particle
-    filtering with 64 to 256 draws a row), an approximation.
+    particles: of ``complete``, where one draw would not be exact. None: 64 to 256, more where rows are short, a fourth with ``any_order``.
+
+    ``log_prob``: ``Exact``, nats. ``complete`` is exact where the missing cells come last in the order. Other masks are filled by
+    particles, which is p(missing | observed) as their number grows: drawn in the order, weighed by what is observed after a draw
+    and drawn anew where few carry the weight; with ``any_order`` drawn after all that is observed, one of them picked by p(x) over
+    the probability that it was drawn with, which differ little (``particles=1`` leaves that out, and takes the time of a draw).
     Sources: Vaswani et al. (2017); Su et al. (2021); Uria, Murray & Larochelle (2014).
     """
 
@@ -78,7 +82,7 @@ class AutoregressiveTransformer(Model):
     many: Tensor  # ordered ones of many levels
     first: Tensor  # row of ``value_`` of each cell's first level
     angles: Tensor
-    order_: Tensor
+    orders_: Tensor
     scale_: Standardise
     given_scale_: Standardise
     blocks_: nn.ModuleList
@@ -91,8 +95,10 @@ class AutoregressiveTransformer(Model):
         positions: str = "learned",
         any_order: bool = False,
         order: Sequence[int | str] | str | None = None,
+        n_orders: int = 4,
         n_components: int = 8,
         dropout: float = 0.2,
+        particles: int | None = None,
         trainer: Trainer | None = None,
         random_state: Any = None,
     ) -> None:
@@ -102,8 +108,10 @@ class AutoregressiveTransformer(Model):
         self.positions = positions
         self.any_order = any_order
         self.order = order
+        self.n_orders = n_orders
         self.n_components = n_components
         self.dropout = dropout
+        self.particles = particles
         self.trainer = trainer
         self.random_state = random_state
 
@@ -117,29 +125,41 @@ class AutoregressiveTransformer(Model):
         heads = len(self.head_)  # cells of one head stand together
         return torch.einsum("ncpw,cmw->ncpm", h.reshape(n, heads, d // heads, w), self.head_).reshape(n, d, -1) + self.bias_
 
+    @property
+    def order_(self) -> Tensor:
+        """The first of the orders, (d,): cells by number, channel-first."""
+        return self.orders_[0]
+
+    def log_average(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        """log (1/O) Σ_o p_o(x) of rows of cells (n, d), (n,) nats."""
+        each = torch.stack([self.log_likelihood(x, o[None], given) for o in self.orders_])
+        return torch.logsumexp(each, 0) - math.log(len(each))
+
     def log_likelihood(self, x: Tensor, order: Tensor | None = None, given: Tensor | None = None) -> Tensor:
-        """log p(x) of rows of cells (n, d) in an order, (n,) nats."""
+        """log p_o(x) of rows of cells (n, d) in an order, (n,) nats."""
         cells = torch.arange(x.shape[1], device=x.device)[None]
         return self._log_cells(self.parameters_of(x, order, given), x, cells).double().sum(1)
 
     def losses(self, x: Tensor, given: Tensor | None = None) -> Iterator[tuple[nn.Module, Tensor]]:
         """−log p, with ``any_order`` in a random order a row."""
-        yield self, self.validate(x, given)
+        order = None
+        if self.any_order:
+            order = torch.rand(len(x), len(self.order_), generator=self.rng, device=x.device).argsort(1)
+        yield self, -self.log_likelihood(self._to_cells(x), order, given).mean()
 
     def validate(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """Mean −log p of rows."""
-        order = self.order_[None]
-        if self.any_order:
-            order = torch.rand(len(x), len(self.order_), generator=self.rng, device=x.device).argsort(1)
-        return -self.log_likelihood(self._to_cells(x), order, given).mean()
+        return -self.log_average(self._to_cells(x), given).mean()
 
     # ------------------------------------------------------------------ construction
 
     def build(self, space: Space) -> None:
-        for name, least in (("width", 1), ("depth", 1), ("heads", 1), ("n_components", 1)):
+        for name in ("width", "depth", "heads", "n_orders", "n_components", "particles"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-                raise ValueError(f"{name}={value!r}: a whole number of at least {least} is needed")
+            if name == "particles" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+                raise ValueError(f"{name}={value!r}: a whole number of at least 1 is needed")
         if self.positions not in ("learned", "rotary"):
             raise ValueError(f"positions={self.positions!r} is unknown: choose learned or rotary")
         if self.width % self.heads or (self.positions == "rotary" and self.width % (2 * self.heads)):
@@ -163,8 +183,9 @@ class AutoregressiveTransformer(Model):
         for name, buffer in (("levels", levels), ("real", real), ("many", many), ("first", first)):
             self.register_buffer(name, torch.tensor(buffer.tolist()), persistent=False)
         self.scale_ = Standardise(d)
-        self.register_buffer("order_", self._declared(space))
-        rng = self.rng
+        rng, others = self.rng, range(1, self.n_orders if self.any_order else 1)
+        orders = [self._declared(space), *(torch.randperm(d, generator=rng, device=rng.device).cpu() for _ in others)]
+        self.register_buffer("orders_", torch.stack(orders))
         self.value_ = nn.Parameter(torch.randn(int((first + codes).max()), w, generator=rng))
         with torch.no_grad():  # levels that have an order begin near a line
             line = torch.randn(w, generator=rng)
@@ -362,32 +383,48 @@ class AutoregressiveTransformer(Model):
     # ------------------------------------------------------------------ verbs
 
     def _log_prob(self, x: Tensor, given: Tensor | None = None) -> LogProb:
-        size = max(1, TOKENS // self.space_.dim)
-        cells = self._to_cells(x)
-        parts = [self.log_likelihood(cells[i : i + size], None, *_some(given, i, size)) for i in range(0, len(x), size)]
-        return Exact(torch.cat(parts))
+        return Exact(self._scored(self._to_cells(x), given))
+
+    def _scored(self, x: Tensor, given: Tensor | None = None, order: Tensor | None = None) -> Tensor:
+        """log p(x), or log p_o(x) in the rows' own orders, few rows at a time; (n,)."""
+        parts = []
+        for i in torch.arange(len(x), device=x.device).split(max(1, TOKENS // x.shape[1])):
+            g = None if given is None else given[i]
+            parts.append(self.log_average(x[i], g) if order is None else self.log_likelihood(x[i], order[i], g))
+        return torch.cat(parts)
 
     def _sample(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
         x = torch.full((n, self.space_.dim), math.nan, dtype=torch.float64, device=self.value_.device)
-        size = self._at_a_time()
-        some = [None if given is None else given[i : i + size] for i in range(0, n, size)]
-        out = [self._fill(x[i * size : (i + 1) * size], self.order_[None], rng, g) for i, g in enumerate(some)]
+        order = self.orders_
+        if len(order) > 1:
+            order = order[torch.randint(len(order), (n,), generator=rng, device=rng.device)]
+        out = [
+            self._fill(x[i], order if len(order) == 1 else order[i], rng, None if given is None else given[i])
+            for i in torch.arange(n, device=x.device).split(self._at_a_time())
+        ]
         return self._from_cells(torch.cat(out))
 
-    def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:
-        if hasattr(self, "given_space_"):
-            raise CapabilityError("complete knows no conditions: use a model that was fitted without given=")
-        cells = self._to_cells(x).double()
-        missing = torch.isnan(cells)
-        order = self.order_[None].expand(len(x), -1)
-        if self.any_order:  # what is observed first, both parts in the declared order
-            order = order.gather(1, missing[:, self.order_].long().argsort(dim=1, stable=True))
-        late = bool((missing.gather(1, order).long().diff(dim=1) < 0).any())  # something observed comes after something missing
-        k = min(256, max(64, 2**14 // x[0].numel())) if late else 1
-        size = max(1, self._at_a_time() // k)
-        order = order if self.any_order else self.order_[None]
-        out = [self._fill(cells[i : i + size], order[i : i + size] if len(order) > 1 else order, rng, k=k) for i in range(0, len(x), size)]
-        return self._from_cells(torch.cat(out))
+    def _complete(self, x: Tensor, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+        out = self._to_cells(x).double()
+        gap = torch.isnan(out)
+        late = gap.any(1) if len(self.orders_) > 1 else (gap[:, self.order_].long().diff(dim=1) < 0).any(1)  # observed after missing
+        many = self.particles or min(256, max(64, 2**14 // out.shape[1])) // (4 if self.any_order else 1)
+        for rows, k in ((~late & gap.any(1), 1), (late, many)):
+            for i in rows.nonzero()[:, 0].split(max(1, self._at_a_time() // k)) if rows.any() else ():
+                g = None if given is None else given[i]
+                out[i] = self._weighed(out[i], rng, g, k) if self.any_order else self._fill(out[i], self.order_[None], rng, g, k)
+        return self._from_cells(out)
+
+    def _weighed(self, x: Tensor, rng: torch.Generator, given: Tensor | None, k: int) -> Tensor:
+        """Rows of cells, their NaN drawn k times after all that is observed, in orders o of their own, one picked by p(x) / p_o(x)."""
+        order = self.order_[torch.isnan(x)[:, self.order_].long().argsort(dim=1, stable=True)]
+        x, order, given = (None if v is None else v.repeat_interleave(k, 0) for v in (x, order, given))  # type: ignore[assignment]
+        x = self._fill(x, order, rng, given)
+        if k == 1:
+            return x
+        log_w = (self._scored(x, given) - self._scored(x, given, order)).reshape(-1, k)
+        pick = torch.multinomial(torch.softmax(log_w, 1), 1, generator=rng)[:, 0]
+        return x.reshape(len(pick), k, -1)[torch.arange(len(pick), device=x.device), pick]
 
     def _at_a_time(self) -> int:
         return max(1, CACHE // (8 * self.depth * self.width * self.space_.dim))
@@ -400,7 +437,7 @@ class AutoregressiveTransformer(Model):
         rows, d = x.shape
         x = x.clone().repeat_interleave(k, 0)
         order = order.repeat_interleave(k, 0) if len(order) > 1 else order
-        n, context = len(x), self._context(given)
+        n, context = len(x), self._context(None if given is None else given.repeat_interleave(k, 0))
         known = ~torch.isnan(_at(x, order))
         begin = int(known.all(0).long().cumprod(0).sum())  # steps that all rows have behind them
         if begin == d:
@@ -517,8 +554,3 @@ def _inverse(p: Tensor, u: Tensor) -> Tensor:
     """The level v with P(< v) ≤ u < P(≤ v), (n, L), (n,) → (n,); never one of probability 0."""
     c = p.cumsum(1)
     return (c <= u[:, None] * c[:, -1:]).sum(1).clamp_max(p.shape[1] - 1)
-
-
-def _some(given: Tensor | None, i: int, size: int) -> tuple[Tensor, ...]:
-    """These rows' conditions as arguments: none where there are none."""
-    return () if given is None else (given[i : i + size],)
