@@ -42,6 +42,7 @@ from genus import (
     IndependentHistogram,
     LowerBound,
     PixelCNN,
+    PixelRNN,
     ProbabilisticPCA,
     RealNVP,
     SplineFlow,
@@ -337,6 +338,20 @@ ROWS = [
         lambda: PixelCNN(6, 2, likelihood="logistic", n_components=2, trainer=QUICK, random_state=0),
         ("ordinal", "image"),
         refuses="PixelCNN needs images|does not suit",
+    ),
+    Row(
+        "pixelrnn",
+        lambda: PixelRNN(4, 1, trainer=QUICK, random_state=0),
+        ("binary", "ordinal", "categorical", "image"),
+        refuses="PixelRNN needs images",
+        digits=lambda: PixelRNN(8, 1, trainer=DIGITS.replace(epochs=3, lr=2e-2)),
+    ),
+    Row(
+        "pixelrnn-row",
+        lambda: PixelRNN(4, 1, "row", trainer=QUICK, random_state=0),
+        ("image",),
+        refuses="PixelRNN needs images",
+        digits=lambda: PixelRNN(8, 1, "row", trainer=DIGITS.replace(epochs=3, lr=2e-2)),
     ),
 ]
 PAIRS = [(row, kind) for row in ROWS for kind in row.fits]

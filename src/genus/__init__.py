@@ -17,6 +17,7 @@ from genus.models.linear import BayesianLinearRegression, GaussianBasis, Identit
 from genus.models.made import MADE
 from genus.models.mixture import GaussianMixture
 from genus.models.pixelcnn import PixelCNN
+from genus.models.pixelrnn import PixelRNN
 from genus.models.ppca import FactorAnalysis, ProbabilisticPCA
 from genus.models.rbm import RBM
 from genus.models.transformer import AutoregressiveTransformer
@@ -58,6 +59,7 @@ __all__ = [
     "LowerBound",
     "Model",
     "PixelCNN",
+    "PixelRNN",
     "Polynomial",
     "Predictor",
     "ProbabilisticPCA",
