@@ -405,7 +405,7 @@ class AutoregressiveTransformer(Model):
         return self._from_cells(torch.cat(out))
 
     def _complete(self, x: Tensor, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
-        out = self._to_cells(x).double()
+        out = self._to_cells(x).double().clone()  # x is the caller's own
         gap = torch.isnan(out)
         late = gap.any(1) if len(self.orders_) > 1 else (gap[:, self.order_].long().diff(dim=1) < 0).any(1)  # observed after missing
         many = self.particles or min(256, max(64, 2**14 // out.shape[1])) // (4 if self.any_order else 1)
