@@ -305,7 +305,7 @@ ROWS = [
         digits=lambda: AutoregressiveTransformer(16, 1, 2, trainer=DIGITS.replace(epochs=3, batch_size=32, lr=1e-2)),
     ),
     Row("transformer-rotary", transformer(positions="rotary", dropout=0.1), ("image", "mixed")),
-    Row("transformer-any-order", transformer(any_order=True, order="learned", trainer=QUICK.replace(epochs=60)), ("ordinal",)),
+    Row("transformer-any-order", transformer(any_order=True, order="learned", n_orders=2), ("ordinal", "mixed")),
     Row("rbm", rbm(), chain=True, digits=lambda: RBM(12, trainer=DIGITS.replace(epochs=8))),
     Row("rbm-cd", rbm(method="cd", k=2, centred=False), chain=True),
     Row("rbm-ais", rbm(n_hidden=24), ("ordinal", "categorical", "continuous", "mixed"), chain=True),  # too many units to enumerate
