@@ -46,7 +46,7 @@ def shaken(model: PixelRNN, size: float = 0.3) -> PixelRNN:
 def made(space: Space, variant: str, likelihood: str = "auto", given: Any = None, **args: Any) -> PixelRNN:
     rng = np.random.default_rng(0)
     X = rng.integers(0, space.levels, (40, *space.shape))
-    settings: dict[str, Any] = {"channels": 4, "n_layers": 2, "n_components": 2, "trainer": QUICK, "random_state": 0}
+    settings: dict[str, Any] = {"channels": 4, "n_layers": 2, "n_components": 2, "trainer": QUICK.replace(max_steps=1), "random_state": 0}
     model = PixelRNN(variant=variant, likelihood=likelihood, **(settings | args)).fit(X, space=space, given=given)
     return shaken(model)
 
@@ -85,13 +85,13 @@ def sees(model: PixelRNN, place: int) -> Tensor:
     """|∂ parameters of a pixel / ∂ features of each cell|, (cells of the pixel, C, H, W)."""
     c, h, w = model._shape
     network = model.network_.double()
-    x = torch.randn(6, c * model._each, h, w, generator=generator(2), dtype=torch.float64)  # some, as a rectifier may be off
+    x = torch.randn(4, c * model._each, h, w, generator=generator(2), dtype=torch.float64)  # some, as a rectifier may be off
     rows = torch.autograd.functional.jacobian(lambda v: network(v)[:, :, place // w, place % w].sum(0), x).abs().sum(1)
     return rows.unflatten(1, (c, model._each)).sum(2).unflatten(0, (c, -1)).sum(1)
 
 
 @both
-@pytest.mark.parametrize("shape", [(1, 5, 6), (3, 3, 3)])
+@pytest.mark.parametrize("shape", [(1, 4, 5), (3, 3, 3)])
 def test_a_cell_sees_nothing_of_itself_or_after(shape: tuple[int, int, int], variant: str) -> None:
     model = made(Space(shape, "ordinal", levels=5, layout="CHW"), variant)
     c, h, w = shape
@@ -264,8 +264,8 @@ def test_kept_states_give_the_same_draws(shape: tuple[int, ...], kind: str, like
     layout = {1: None, 2: "HW", 3: "CHW"}[len(shape)]
     levels = 2 if kind == "binary" else 4
     model = made(Space(shape, kind, levels=levels, layout=layout), variant, likelihood, kernel=kernel, n_layers=3)
-    slow = model.space_.decode(naive(model, 50, generator(5)))
-    fast = model.sample(50, random_state=5)
+    slow = model.space_.decode(naive(model, 30, generator(5)))
+    fast = model.sample(30, random_state=5)
     assert np.array_equal(slow, fast) and len(np.unique(fast)) == levels
 
 
@@ -339,7 +339,7 @@ def test_completion(observed: str, particles: int, bar: float | None, variant: s
 def test_learns_what_independent_pixels_cannot(variant: str) -> None:
     r = np.random.default_rng(0)
     X = np.cumsum(np.cumsum(r.random((300, 6, 6)) < 0.1, 1), 2) % 2
-    model = PixelRNN(6, 1, variant, trainer=QUICK.replace(epochs=8, lr=3e-2), random_state=0).fit(X.astype(np.uint8))
+    model = PixelRNN(6, 1, variant, trainer=QUICK.replace(epochs=6, lr=4e-2), random_state=0).fit(X.astype(np.uint8))
     assert model.score(X) > -18 > -23 > genus.IndependentHistogram().fit(X).score(X)
 
 

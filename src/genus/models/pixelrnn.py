@@ -63,7 +63,7 @@ class PixelRNN(PixelModel):
     def __init__(
         self,
         channels: int = 32,
-        n_layers: int = 3,
+        n_layers: int = 4,
         variant: str = "diagonal",
         kernel: int = 3,
         likelihood: str = "auto",
@@ -83,6 +83,9 @@ class PixelRNN(PixelModel):
         self.particles = particles
         self.trainer = trainer
         self.random_state = random_state
+
+    def defaults(self, n: int) -> Trainer:
+        return super().defaults(n).replace(lr=6e-3)
 
     def _network(self, shape: tuple[int, int, int], each: int, per_cell: int, given: int) -> Causal:
         if self.variant not in VARIANTS:
