@@ -259,7 +259,7 @@ def test_channels_of_a_pixel_come_together_in_any_layout() -> None:
     assert first.order_[:4].tolist() == [0, 16, 32, 1]
     np.testing.assert_array_equal(first.score_samples(X), last.score_samples(X.transpose(0, 2, 3, 1)))
     np.testing.assert_array_equal(first.sample(5).transpose(0, 2, 3, 1), last.sample(5))
-    named = made(order=range(48)).fit(X.transpose(0, 2, 3, 1), space=Space((4, 4, 3), layout="HWC", **kind))
+    named = made(order=np.arange(48)).fit(X.transpose(0, 2, 3, 1), space=Space((4, 4, 3), layout="HWC", **kind))
     assert named.order_.tolist() == last.order_.tolist()
 
 

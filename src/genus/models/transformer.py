@@ -211,10 +211,8 @@ class AutoregressiveTransformer(Model):
     def _declared(self, space: Space) -> Tensor:
         """The order by numbers of cells, channel-first."""
         d, image = space.dim, space.image_shape
-        if image and self.order in (None, "learned"):
-            return torch.arange(d).reshape(image).permute(1, 2, 0).flatten()
         if self.order is None or (isinstance(self.order, str) and self.order == "learned"):
-            return torch.arange(d)
+            return torch.arange(d).reshape(image).permute(1, 2, 0).flatten() if image else torch.arange(d)
         names = {c.name: j for j, c in enumerate(space.columns)}
         listed = () if isinstance(self.order, str) else self.order
         order = [names.get(c, c) for c in (v.item() if isinstance(v, np.generic) else v for v in listed)]
