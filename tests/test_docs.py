@@ -28,6 +28,7 @@ def blocks(page):
         "docs/bayesian-regression.md",
         "docs/linear-latent.md",
         "docs/flows.md",
+        "docs/autoregressive.md",
     ],
 )
 def test_code_runs(page, tmp_path, monkeypatch, capsys):
