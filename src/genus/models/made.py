@@ -13,7 +13,8 @@ a skip connection. A column enters as numbers f and leaves as the parameters of 
     many ordered levels   y = (x − m)/s             Σ_k π_k [Φ((y + 1/2s − μ_k)/σ_k) − Φ((y − 1/2s − μ_k)/σ_k)]
 
 Conditions, p(x | g), are features that come before all columns: they are masked nowhere. Several orders share the weights, one
-drawn for every step; log p(x) = log (1/O) Σ_o p_o(x), which is a probability again.
+drawn for every step; log p(x) = log (1/O) Σ_o p_o(x), which is a probability again. What is maximised is Σ log p(x) − a Σ|w|:
+a Laplace prior keeps the weights of few rows few (Tibshirani, 1996).
 """
 
 from __future__ import annotations
@@ -33,12 +34,11 @@ from genus.bijections import Standardise
 from genus.learn import Trainer
 from genus.likelihood import Exact, LogProb
 from genus.model import Model
-from genus.models.observation import _FAR, log_mass
+from genus.models.columns import Bits, Levels, Numbers, Part
 from genus.networks import MLP, Linear, _activation, _within, initialise
 from genus.rows import Rows
 from genus.space import Space
 
-ALL = slice(None)
 LABELS = 64  # levels of a condition up to which each has a weight of its own
 FEW = 10_000  # rows below which columns are dropped while training, where nothing is said
 
@@ -49,12 +49,13 @@ class MADE(Model):
     Arguments
     ---------
     hidden: genus.MLP(...), the hidden layers, which are masked; its dropout drops whole columns. None: 512 units, and
-        dropout 0.2 where there are fewer than 10,000 rows.
+        dropout 0.2 where there are fewer than 10,000 rows, not of bits alone.
     n_orders: orders whose probabilities are averaged; the first is ``order``, the others are random.
     order: a permutation of the columns; ``learned``: from the most dependent column along the strongest correlations;
         None: as they stand.
     n_components: K, normals of a real column's conditional.
     max_logits: ordered levels up to which each has a logit; a column of more has the masses of K normals.
+    prior: a ≥ 0 of the density (a/2) e^{−a|w|} of every weight, in nats a unit; 0: none.
     trainer: how to descend, see :class:`genus.Trainer`.
 
     ``log_prob``: ``Exact``, in nats. ``complete``: exact draws where the missing columns come last in every order, else by
@@ -62,7 +63,7 @@ class MADE(Model):
     """
 
     learned_by = "gradient of the likelihood"
-    particles = 64
+    particles = 128
 
     made_: Masked
     parts_: Any
@@ -76,6 +77,7 @@ class MADE(Model):
         order: Any = None,
         n_components: int = 5,
         max_logits: int = 8,
+        prior: float = 1.0,
         trainer: Trainer | None = None,
         random_state: Any = None,
     ) -> None:
@@ -84,6 +86,7 @@ class MADE(Model):
         self.order = order
         self.n_components = n_components
         self.max_logits = max_logits
+        self.prior = prior
         self.trainer = trainer
         self.random_state = random_state
 
@@ -91,7 +94,7 @@ class MADE(Model):
 
     def log_p(self, x: Tensor, o: int = 0, dtype: torch.dtype = torch.float64, given: Tensor | None = None) -> Tensor:
         """log p(x_j | those before it in order o) of rows x (n, d), in nats; (n, d)."""
-        return self._terms(x, self.made_(self.features(x, given).to(dtype), o))
+        return self._terms(x, self.made_(self.features(x, given).to(dtype), o))[:, self.back_]
 
     def log_p_orders(self, x: Tensor, dtype: torch.dtype = torch.float64, given: Tensor | None = None) -> Tensor:
         """log p_o(x) of rows x (n, d) by every order, (n, O)."""
@@ -100,7 +103,7 @@ class MADE(Model):
 
     def features(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """f(x), part after part, then those of the conditions, (n, d) → (n, F)."""
-        return torch.cat([*(part.features(x[:, part.columns]).flatten(1) for part in self.parts_), *self._context(given)], 1)
+        return torch.cat([*(part.features(part.of(x)).flatten(1) for part in self.parts_), *self._context(given)], 1)
 
     def _context(self, given: Tensor | None) -> list[Tensor]:
         """A number for each level of a condition of few, standard units of one that has many or none."""
@@ -112,19 +115,21 @@ class MADE(Model):
         return [F.one_hot(g[:, j].long(), c).double() if 0 < c <= LABELS else scaled[:, j, None] for j, c in levels]
 
     def _terms(self, x: Tensor, theta: Tensor) -> Tensor:
+        """log p of each column, part after part."""
         pieces = theta.split([len(part.columns) * part.n_out for part in self.parts_], 1)
-        cells = [part.log_prob(t.unflatten(1, (-1, part.n_out)), x[:, part.columns]) for part, t in zip(self.parts_, pieces, strict=True)]
-        return torch.cat(cells, 1)[:, self.back_]
+        cells = [part.log_prob(t.unflatten(1, (-1, part.n_out)), part.of(x)) for part, t in zip(self.parts_, pieces, strict=True)]
+        return torch.cat(cells, 1)
 
     def losses(self, x: Tensor, given: Tensor | None = None) -> Iterator[tuple[nn.Module, Tensor]]:
-        """−log p_o(x) by an order drawn for the batch, columns dropped from what the network sees."""
+        """−log p_o(x) by an order drawn for the batch, columns dropped from what the network sees; and a row's share of the prior."""
         x = x.flatten(1)
         o = int(self.n_orders * float(torch.rand(1, generator=self.rng, device=x.device))) if self.n_orders > 1 else 0
         f = self.features(x, given).float()
         if p := self.made_.dropout:
             keep = (torch.rand(x.shape, generator=self.rng, device=x.device) >= p) / (1 - p)
             f = f * F.pad(keep, (0, 1), value=1.0)[:, self.made_.column_in]
-        yield self, -self._terms(x, self.made_(f, o)).sum(1).mean()
+        loss = -self._terms(x, self.made_(f, o)).sum(1).mean()
+        yield self, loss + self.share_ * self.made_.size() if self.share_ else loss
 
     def validate(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """−log p(x), the orders averaged."""
@@ -140,6 +145,8 @@ class MADE(Model):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
                 raise ValueError(f"{name}={value!r}: a whole number of at least 1 is needed")
+        if isinstance(self.prior, bool) or not isinstance(self.prior, numbers.Real) or not 0 <= self.prior < math.inf:
+            raise ValueError(f"prior={self.prior!r}: a number of at least 0 is needed")
         d = space.dim
         others = [torch.randperm(d, generator=self.rng, device=self.rng.device).cpu() for _ in range(1, self.n_orders)]
         groups: dict[tuple[str, int], list[int]] = {}
@@ -205,9 +212,10 @@ class MADE(Model):
         x, *given = (a.flatten(1) for a in rows.take(slice(0, 16384), self.rng))
         if given:
             self.context_.fit(given[0])
-        if self.hidden is None and len(rows) < FEW:
+        self.share_ = float(self.prior) / len(rows)
+        if self.hidden is None and len(rows) < FEW and not all(isinstance(part, Bits) for part in self.parts_):
             self.made_.dropout = 0.2
-        self.made_.c.copy_(torch.cat([part.fit(x[:, part.columns]).flatten() for part in self.parts_]))
+        self.made_.c.copy_(torch.cat([part.fit(part.of(x)).flatten() for part in self.parts_]))
         if isinstance(self.order, str):
             self.made_.learn_order(spanning(f := self.features(x), self.made_.column_in[: f.shape[1]]))
 
@@ -316,174 +324,63 @@ class Masked(nn.Module):
         for name, index in (("column_in", column_in), ("column_out", column_out), ("degree", degree)):
             self.register_buffer(name, index, persistent=False)
         self.register_buffer("orders_", orders)
-        self._masks: dict[int, tuple[Tensor, ...]] = {}
+        self._masks: dict[int, tuple[Mask, ...]] = {}
 
     def learn_order(self, order: Tensor) -> None:
         """Go by this order instead of the first."""
         self.orders_[0] = order
         self._masks.clear()
 
-    def masks(self, o: int) -> tuple[Tensor, ...]:
+    def size(self) -> Tensor:
+        """Σ|w| of all weights."""
+        return torch.stack([torch.linalg.vector_norm(w, 1) for w in self.parameters() if w.dim() == 2]).sum()
+
+    def masks(self, o: int) -> tuple[Mask, ...]:
         """Of the first layer, the others, V and S; made when they are first needed."""
-        if o not in self._masks or self._masks[o][0].device != self.degree.device:
+        if o not in self._masks or self._masks[o][0].seen.device != self.degree.device:
             place = F.pad(self.orders_[o].argsort(), (0, 1), value=-1)  # that of column −1 is −1
             a, b, m = place[self.column_in], place[self.column_out], self.degree
             pairs = ((m, a + 1), (m, m), (b, m), (b, a + 1))
-            self._masks[o] = tuple((row[:, None] >= column).float() for row, column in pairs)
+            self._masks[o] = tuple(Mask(row[:, None] >= column) for row, column in pairs)
         return self._masks[o]
 
     def weights(self, o: int, dtype: torch.dtype = torch.float32) -> tuple[list[tuple[Tensor, Tensor]], Tensor, Tensor]:
         """Masked: (W, b) of every hidden layer, V and S."""
         first, others, v, s = self.masks(o)
         hidden: Any = self.hidden
-        W = [((layer.weight * (others if i else first)).to(dtype), layer.bias.to(dtype)) for i, layer in enumerate(hidden)]
-        return W, (self.V.weight * v).to(dtype), (self.S.weight * s).to(dtype)
+        W = [((layer.weight * (others if i else first).seen).to(dtype), layer.bias.to(dtype)) for i, layer in enumerate(hidden)]
+        return W, (self.V.weight * v.seen).to(dtype), (self.S.weight * s.seen).to(dtype)
 
     def forward(self, f: Tensor, o: int) -> Tensor:
         """(n, F) → (n, P)."""
-        W, V, S = self.weights(o, f.dtype)
-        h = f
-        for weight, bias in W:
-            h = self.act(F.linear(h, weight, bias))
-        return F.linear(h, V, self.c.to(f.dtype)) + F.linear(f, S)
+        first, others, v, s = self.masks(o)
+        h, hidden = f, cast("list[Linear]", self.hidden)
+        for i, layer in enumerate(hidden):
+            h = self.act((others if i else first).linear(h, layer.weight, layer.bias))
+        return v.linear(h, self.V.weight, self.c) + s.linear(f, self.S.weight)
 
 
-# ---------------------------------------------------------------------- how columns enter and leave
+class Mask:
+    """Which columns a row of a matrix sees. Slabs of rows go one by one, each over the columns that its rows see."""
 
+    slabs = 4
 
-class Part(nn.Module):
-    """Columns of one kind, n_in features and n_out parameters each; ``at`` picks some of them."""
+    def __init__(self, seen: Tensor) -> None:
+        self.seen, self.rows = seen.float(), -(-len(seen) // self.slabs)
+        last = (seen * torch.arange(1, seen.shape[1] + 1, device=seen.device)).amax(1)  # 0 where nothing is seen
+        self.ends = [max(1, int(part.max())) for part in last.split(self.rows)]
+        if seen.numel() < 1 << 16 or sum(self.ends) > 0.9 * seen.shape[1] * len(self.ends):  # too small, or in no order
+            self.rows, self.ends = len(seen), [seen.shape[1]]
 
-    columns: Tensor
-
-    def __init__(self, columns: list[int], n_in: int, n_out: int) -> None:
-        super().__init__()
-        self.n_in, self.n_out = n_in, n_out
-        self.register_buffer("columns", torch.tensor(columns), persistent=False)
-
-    def fit(self, x: Tensor) -> Tensor:
-        """Take scales from rows x (n, m); the parameters of the columns' marginals, (m, n_out)."""
-        raise NotImplementedError
-
-    def features(self, x: Tensor, at: slice = ALL) -> Tensor:
-        """(n, m) → (n, m, n_in)."""
-        raise NotImplementedError
-
-    def log_prob(self, theta: Tensor, x: Tensor, at: slice = ALL) -> Tensor:
-        """(n, m, n_out), (n, m) → (n, m), nats."""
-        raise NotImplementedError
-
-    def draw(self, theta: Tensor, at: slice, rng: torch.Generator) -> Tensor:
-        """(n, m, n_out) → (n, m)."""
-        raise NotImplementedError
-
-
-class Bits(Part):
-    """log p = log σ((2x − 1) ℓ). The feature is x less its mean; ``several`` orders get a 1 as well, which says that x is seen."""
-
-    mean_: Tensor
-
-    def __init__(self, columns: list[int], several: bool) -> None:
-        super().__init__(columns, 1 + several, 1)
-        self.register_buffer("mean_", torch.full((len(columns),), 0.5, dtype=torch.float64))
-
-    def fit(self, x: Tensor) -> Tensor:
-        p = (x.double().sum(0) + 0.5) / (len(x) + 1)
-        self.mean_.copy_(p)
-        return torch.logit(p)[:, None]
-
-    def features(self, x: Tensor, at: slice = ALL) -> Tensor:
-        return _and_one((x - self.mean_[at])[..., None], self.n_in)
-
-    def log_prob(self, theta: Tensor, x: Tensor, at: slice = ALL) -> Tensor:
-        return F.logsigmoid((2 * x - 1) * theta[..., 0])
-
-    def draw(self, theta: Tensor, at: slice, rng: torch.Generator) -> Tensor:
-        p = torch.sigmoid(theta[..., 0])
-        return (torch.rand(p.shape, generator=rng, dtype=p.dtype, device=p.device) < p).to(p.dtype)
-
-
-class Levels(Part):
-    """log p = ℓ_x − log Σ_v e^{ℓ_v}. A feature a level, 1 at x."""
-
-    def __init__(self, columns: list[int], levels: int) -> None:
-        super().__init__(columns, levels, levels)
-
-    def fit(self, x: Tensor) -> Tensor:
-        counts = torch.stack([(x == v).sum(0) for v in range(self.n_out)], 1) + 0.5
-        return torch.log(counts / counts.sum(1, keepdim=True))
-
-    def features(self, x: Tensor, at: slice = ALL) -> Tensor:
-        return F.one_hot(x.long(), self.n_in).to(x.dtype)
-
-    def log_prob(self, theta: Tensor, x: Tensor, at: slice = ALL) -> Tensor:
-        return theta.gather(-1, x.long()[..., None])[..., 0] - theta.logsumexp(-1)
-
-    def draw(self, theta: Tensor, at: slice, rng: torch.Generator) -> Tensor:
-        picked = torch.multinomial(theta.softmax(-1).flatten(0, 1), 1, generator=rng)
-        return picked.reshape(theta.shape[:2]).to(theta.dtype)
-
-
-class Numbers(Part):
-    """A mixture of K normals of y = (x − m)/s: its density, over s, or (``levels``) its mass within ½ of the level, ends with tails."""
-
-    floor = 0.01  # of σ, in standard units
-    shift_: Tensor
-    scale_: Tensor
-    levels: Tensor
-
-    def __init__(self, columns: list[int], levels: list[int], K: int, several: bool) -> None:
-        super().__init__(columns, 1 + several, 3 * K)
-        self.K, self.whole = K, any(levels)
-        self.register_buffer("levels", torch.tensor(levels), persistent=False)
-        self.register_buffer("shift_", torch.zeros(len(columns), dtype=torch.float64))
-        self.register_buffer("scale_", torch.ones(len(columns), dtype=torch.float64))
-
-    def fit(self, x: Tensor) -> Tensor:
-        f = Standardise(x.shape[1]).to(x.device).fit(x)
-        self.shift_.copy_(f.mean_)
-        self.scale_.copy_(f.std_)
-        q = (torch.arange(self.K, device=x.device).double() + 0.5) / self.K
-        mu = torch.quantile(self._standard(x), q, 0).T
-        return torch.cat([torch.zeros_like(mu), mu, torch.full_like(mu, math.log(0.5))], 1)
-
-    def features(self, x: Tensor, at: slice = ALL) -> Tensor:
-        return _and_one(self._standard(x, at).clamp(-10, 10)[..., None], self.n_in)
-
-    def log_prob(self, theta: Tensor, x: Tensor, at: slice = ALL) -> Tensor:
-        log_pi, mu, sigma = self._mixture(theta)
-        r = self._standard(x, at)[..., None] - mu
-        if not self.whole:
-            log_n = -0.5 * (r / sigma).square() - torch.log(sigma) - 0.5 * math.log(2 * math.pi)
-            return torch.logsumexp(log_pi + log_n, -1) - torch.log(self.scale_[at])
-        half = (0.5 / self.scale_[at])[:, None]
-        above = torch.where((x > self.levels[at] - 1.5)[..., None], _FAR, (r + half) / sigma)
-        below = torch.where((x < 0.5)[..., None], -_FAR, (r - half) / sigma)
-        return torch.logsumexp(log_pi + log_mass(below, above), -1)
-
-    def draw(self, theta: Tensor, at: slice, rng: torch.Generator) -> Tensor:
-        log_pi, mu, sigma = self._mixture(theta)
-        k = torch.multinomial(log_pi.exp().flatten(0, 1), 1, generator=rng).reshape(*mu.shape[:2], 1)
-        mu, sigma = mu.gather(-1, k)[..., 0], sigma.gather(-1, k)[..., 0]
-        e = torch.randn(mu.shape, generator=rng, dtype=mu.dtype, device=mu.device)
-        x = (mu + sigma * e) * self.scale_[at] + self.shift_[at]
-        return x.round().clamp_min(0).minimum(self.levels[at] - 1.0) if self.whole else x
-
-    def _standard(self, x: Tensor, at: slice = ALL) -> Tensor:
-        return (x.double() - self.shift_[at]) / self.scale_[at]
-
-    def _mixture(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """log π, μ and σ, (n, m, K) each."""
-        logits, mu, log_s = theta.double().split(self.K, -1)
-        return logits.log_softmax(-1), mu, self.floor + log_s.clamp_max(20).exp()
+    def linear(self, x: Tensor, W: Tensor, b: Tensor | None = None) -> Tensor:
+        """x (W ∘ M)ᵀ + b."""
+        slabs = zip(self.ends, W.split(self.rows), self.seen.split(self.rows), strict=True)
+        y = torch.cat([F.linear(x[:, :e], (w[:, :e] * m[:, :e]).to(x.dtype)) for e, w, m in slabs], 1)
+        return y if b is None else y + b.to(x.dtype)
 
 
 def _at(given: Tensor | None, index: Any) -> Tensor | None:
     return None if given is None else given[index]
-
-
-def _and_one(f: Tensor, n_in: int) -> Tensor:
-    return f if n_in == 1 else torch.cat([f, torch.ones_like(f)], -1)
 
 
 def _log_mean(a: Tensor) -> Tensor:
