@@ -27,7 +27,7 @@ def rows(*shape: int) -> Tensor:
 
 
 def coupling(d: int, g: Shift | Affine | Spline, given: int = 0) -> Coupling:
-    network = construct(MLP(16, 1, "tanh"), (d // 2 + given,), (d - d // 2, g.each), generator(0))
+    network = construct(MLP(16, 1, "tanh"), (d // 2 + given,), (g.each, d - d // 2), generator(0))
     return wild(Coupling(d // 2, g, network))  # type: ignore[return-value]
 
 
@@ -112,21 +112,22 @@ def test_a_board_has_no_two_neighbours_of_one_colour() -> None:
 
 def test_the_spline_is_its_formula() -> None:
     g, B = Spline(5, 3.0), 3.0
-    p = rows(1, 1, g.each)
-    y = torch.linspace(-5, 5, 40_001, dtype=torch.float64)[:, None]
-    z, log_slope = g.forward(y, p.expand(len(y), -1, -1))
+    p = rows(g.each, 1)
+    y = torch.linspace(-5, 5, 40_001, dtype=torch.float64)
+    z, log_slope = g.forward(y, p.expand(-1, len(y)))
     outside = y.abs() > B
     assert torch.equal(z[outside], y[outside]) and bool((log_slope[outside] == 0).all())
     slope = (z[2:] - z[:-2]) / (y[2:] - y[:-2])
     assert bool((slope > 0).all())
     inside = y[1:-1].abs() < B - 0.01
     torch.testing.assert_close(log_slope[1:-1][inside], slope.log()[inside], atol=5e-3, rtol=0)
-    unit = y[~outside][:, None] / (2 * B) + 0.5
-    y0, z0, w, h, d0, d1 = (v[:, 0] for v in g.bin(unit, p.expand(len(unit), -1, -1), inverse=False))
+    unit = y[~outside] / (2 * B) + 0.5
+    y0, z0, w, h, d0, d1 = g.bin(unit, p.expand(-1, len(unit)), inverse=False)
     assert len(y0.unique()) == 5 and float(w.min()) >= g.least and float(h.min()) >= g.least
-    knots, at = g.forward(B * (2 * y0.unique()[1:, None] - 1), p.expand(4, -1, -1))
-    torch.testing.assert_close(knots[:, 0], B * (2 * z0.unique()[1:] - 1))  # it passes through every knot, with the slope of the knot
-    torch.testing.assert_close(at[:, 0].exp(), torch.stack([d0[y0 == v][0] for v in y0.unique()])[1:])
+    knots, at = g.forward(B * (2 * y0.unique()[1:] - 1), p.expand(-1, 4))
+    torch.testing.assert_close(knots, B * (2 * z0.unique()[1:] - 1))  # it passes through every knot, with the slope of the knot
+    torch.testing.assert_close(at.exp(), torch.stack([d0[y0 == v][0] for v in y0.unique()])[1:])
+    assert y0.min() == 0 and z0.min() == 0 and (y0 + w).max() == 1 and (z0 + h).max() == 1 and d0[0] == 1 and d1[-1] == 1
 
 
 def test_far_away_networks_see_an_edge() -> None:

@@ -94,12 +94,12 @@ class Chain(Bijection):
         self.maps = nn.ModuleList(maps)
 
     def forward(self, x: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
-        parts = []
+        total = None
         for f in self.maps:
             x, log_det = f(x, *given)
             if not isinstance(f, Permute):
-                parts.append(log_det)
-        return x, torch.stack(parts).sum(0) if parts else x.new_zeros(len(x))
+                total = log_det if total is None else total + log_det
+        return x, x.new_zeros(len(x)) if total is None else total
 
     def inverse(self, y: Tensor, *given: Tensor) -> Tensor:
         for f in reversed(self.maps):
@@ -135,10 +135,13 @@ class Permute(Bijection):
         self.register_buffer("back_", order.argsort())
 
     def forward(self, x: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
-        return x.index_select(1, self.order_), x.new_zeros(len(x))
+        return self._taken(x, self.order_), x.new_zeros(len(x))
 
     def inverse(self, y: Tensor, *given: Tensor) -> Tensor:
-        return y.index_select(1, self.back_)
+        return self._taken(y, self.back_)
+
+    def _taken(self, x: Tensor, order: Tensor) -> Tensor:
+        return x.T.index_select(0, order).T if x.dim() == 2 else x.index_select(1, order)
 
 
 class ActNorm(Bijection):
@@ -198,14 +201,15 @@ class Mix(Bijection):
 
     def forward(self, x: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
         P, L, U = self.factors(x.dtype)
-        y = ((P @ L @ U) @ x.flatten(2) if x.dim() > 2 else x @ (P @ L @ U).T).reshape(x.shape)
+        W = P @ L @ U
+        y = (W @ x.flatten(2)).reshape(x.shape) if x.dim() > 2 else (W @ x.T).T
         return y, (self.s_.sum() * x[0, 0].numel()).expand(len(x))
 
     def inverse(self, y: Tensor, *given: Tensor) -> Tensor:
         P, L, U = self.factors(y.dtype)
         v = y.flatten(2) if y.dim() > 2 else y.T
         x = torch.linalg.solve_triangular(U, torch.linalg.solve_triangular(L, P.T @ v, upper=False, unitriangular=True), upper=True)
-        return (x if y.dim() > 2 else x.T).reshape(y.shape)
+        return x.reshape(y.shape) if y.dim() > 2 else x.T
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,9 @@ r"""Maps of rows with a triangular Jacobian, made of monotone maps of one coordi
 
 Coordinates may be float64 while networks are float32: what networks see is rounded, and the same both ways, so that maps
 invert to the precision of the coordinates. Far from the data networks see an edge, and the maps stay tame.
+
+Rows (n, d) lie in memory coordinate by coordinate: coordinates are then taken and put together without a stride, and
+narrow layers multiply fast.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ BEND = 2.0  # largest |log-scale| of an affine step
 FAR = 8.0  # standard deviations beyond which a network sees no difference
 
 
-# ---------------------------------------------------------------------- maps of one coordinate: y, its parameters → g(y), log g′(y)
+# ---------------------------------------------------------------------- maps of one coordinate: y, parameters (each, …) → g(y), log g′(y)
 
 
 class Shift:
@@ -32,11 +35,11 @@ class Shift:
 
     def forward(self, y: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
         """(g(y), log g′)."""
-        return y + p.squeeze(-1), torch.zeros_like(y)
+        return y + p[0], torch.zeros_like(y)
 
     def inverse(self, z: Tensor, p: Tensor) -> Tensor:
         """y with g(y) = z."""
-        return z - p.squeeze(-1)
+        return z - p[0]
 
 
 class Affine:
@@ -56,8 +59,8 @@ class Affine:
 
     def parts(self, p: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """s and t, as precise as the coordinates from here on."""
-        s, t = p.unbind(-1)
-        return (BEND * torch.tanh(s)).to(dtype), t.to(dtype)
+        s, t = p.unbind(0)
+        return (BEND * torch.tanh(s / BEND)).to(dtype), t.to(dtype)
 
 
 class Spline:
@@ -77,46 +80,44 @@ class Spline:
         self.each = 3 * bins - 1
 
     def bin(self, v: Tensor, p: Tensor, inverse: bool) -> tuple[Tensor, ...]:
-        """y₀, z₀, w, h, δ₀, δ₁ of the bin in which each v of [0, 1] lies; the square is the unit one."""
-        K = self.K
-        wide, high, slopes = p.split([K, K, K - 1], -1)
-        floor = self.least * torch.arange(1, K + 1, dtype=p.dtype, device=p.device)
-        ends = [torch.add(floor, torch.softmax(a, -1).cumsum(-1), alpha=1 - self.least * K) for a in (wide, high)]
+        """y₀, z₀, w, h, δ₀, δ₁ of the bin in which each v (N,) of [0, 1] lies; the square is the unit one; p (each, N)."""
+        K, N = self.K, len(v)
+        shares, slopes = p.split([2 * K, K - 1])
+        inner = (torch.arange(K + 1, device=p.device) % K > 0).to(p.dtype)[:, None]  # knots 0 and K stay at 0 and 1
+        below = torch.ones(K + 1, K, dtype=p.dtype, device=p.device).tril(-1) * inner * (1 - self.least * K)
+        floor = self.least * inner.cumsum(0) * inner
+        floor[K] = 1
+        knots = floor + below @ torch.softmax(shares.reshape(2, K, N), 1)  # (2, K + 1, N)
         with torch.no_grad():
-            k = torch.searchsorted(ends[inverse], v.to(p.dtype)[..., None], right=True).clamp_max_(K - 1)
-            before, first, last = (k - 1).clamp_min_(0), k == 0, k == K - 1
-        out = []
-        for e in ends:  # from here on as precise as v
-            low = torch.where(first, 0.0, e.gather(-1, before)).to(v.dtype)
-            out += [low, torch.where(last, 1.0, e.gather(-1, k)).to(v.dtype) - low]
-        for edge, at in ((first, before), (last, k.clamp_max(K - 2))):
-            out.append(torch.where(edge, 1.0, torch.exp(self.steep * torch.tanh(slopes.gather(-1, at) / self.steep))).to(v.dtype))
-        y0, w, z0, h, d0, d1 = (a.squeeze(-1) for a in out)
-        return y0, z0, w, h, d0, d1
+            k = (knots[int(inverse), 1:K] <= v.to(p.dtype)).sum(0, keepdim=True)
+            ends = torch.cat([k, k + 1])
+        (y0, y1), (z0, z1) = (e.to(v.dtype) for e in knots.gather(1, ends.expand(2, 2, N)))
+        slopes = F.pad(slopes, (0, 0, 1, 1)).gather(0, ends)  # δ = 1 at both ends of the square
+        d0, d1 = torch.exp(self.steep * torch.tanh(slopes / self.steep)).to(v.dtype)
+        return y0, z0, y1 - y0, z1 - z0, d0, d1
 
     def forward(self, y: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
         """(g(y), log g′(y))."""
-        inside = y.abs() < self.B
-        v = torch.where(inside, y / (2 * self.B) + 0.5, 0.5)
-        y0, z0, w, h, d0, d1 = self.bin(v, p, inverse=False)
+        v = (y / (2 * self.B) + 0.5).clamp(0, 1).flatten()
+        y0, z0, w, h, d0, d1 = self.bin(v, p.reshape(self.each, -1), inverse=False)
         s, t = h / w, (v - y0) / w
         r = 1 - t
         u = t * r
         q = s + (d0 + d1 - 2 * s) * u
         z = z0 + h * (s * t.square() + d0 * u) / q
         log_slope = torch.log(s.square() * (d1 * t.square() + 2 * s * u + d0 * r.square()) / q.square())
-        return torch.where(inside, self.B * (2 * z - 1), y), torch.where(inside, log_slope, 0.0)
+        inside = y.abs() < self.B
+        return torch.where(inside, self.B * (2 * z - 1).reshape(y.shape), y), torch.where(inside, log_slope.reshape(y.shape), 0.0)
 
     def inverse(self, z: Tensor, p: Tensor) -> Tensor:
         """y with g(y) = z: the root in [0, 1] of a quadratic in t."""
-        inside = z.abs() < self.B
-        v = torch.where(inside, z / (2 * self.B) + 0.5, 0.5)
-        y0, z0, w, h, d0, d1 = self.bin(v, p, inverse=True)
+        v = (z / (2 * self.B) + 0.5).clamp(0, 1).flatten()
+        y0, z0, w, h, d0, d1 = self.bin(v, p.reshape(self.each, -1), inverse=True)
         s, r = h / w, v - z0
         bend = (d0 + d1 - 2 * s) * r
         a, b, c = h * (s - d0) + bend, h * d0 - bend, -s * r
         t = 2 * c / (-b - (b.square() - 4 * a * c).clamp_min(0).sqrt())
-        return torch.where(inside, self.B * (2 * (y0 + w * t) - 1), z)
+        return torch.where(z.abs() < self.B, self.B * (2 * (y0 + w * t) - 1).reshape(z.shape), z)
 
 
 # ---------------------------------------------------------------------- maps of rows
@@ -125,7 +126,8 @@ class Spline:
 class Coupling(Bijection):
     """The first h coordinates (or channels) kept, the others bent by maps whose parameters the network gives.
 
-    network: (n, h [+ g], …) → (n, rest, each, …). swap: those that were bent go first, so that the next step sees them.
+    network: (n, h [+ g]) → (n, each, rest), of images (n, h [+ g], H, W) → (n, each · rest, H, W). swap: those that were
+    bent go first, so that the next step sees them.
     """
 
     def __init__(self, h: int, g: Shift | Affine | Spline, network: nn.Module, swap: bool = False) -> None:
@@ -133,19 +135,22 @@ class Coupling(Bijection):
         self.h, self.g, self.network, self.swap = h, g, network, swap
 
     def parameters_of(self, a: Tensor, *given: Tensor) -> Tensor:
-        """θ(a), (n, rest, …, each)."""
-        seen = torch.cat([_near(a, self.network), *(_over(v, a) for v in given)], 1)
-        p: Tensor = self.network(seen)
-        return p if a.dim() == 2 else p.reshape(len(p), -1, self.g.each, *p.shape[2:]).movedim(2, -1)
+        """θ(a), (each, …), beside what is bent."""
+        seen = _near(a, self.network)
+        if a.dim() == 2:
+            p: Tensor = self.network(torch.cat([seen, *(v.T for v in given)]).T if given else seen.T)
+            return p.movedim(0, -1)
+        p = self.network(torch.cat([seen, *(v[:, :, None, None].expand(-1, -1, *a.shape[2:]) for v in given)], 1))
+        return p.reshape(len(p), self.g.each, -1, *p.shape[2:]).movedim(1, 0)
 
     def forward(self, x: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
-        a, b = x.tensor_split([self.h], 1)
+        a, b = _parts(x, self.h)
         z, log_slope = self.g.forward(b, self.parameters_of(a, *given))
-        return torch.cat([z, a] if self.swap else [a, z], 1), log_slope.flatten(1).sum(1)
+        return _whole(z, a) if self.swap else _whole(a, z), log_slope.sum(0) if x.dim() == 2 else log_slope.flatten(1).sum(1)
 
     def inverse(self, y: Tensor, *given: Tensor) -> Tensor:
-        a, b = y.tensor_split([y.shape[1] - self.h], 1)[::-1] if self.swap else y.tensor_split([self.h], 1)
-        return torch.cat([a, self.g.inverse(b, self.parameters_of(a, *given))], 1)
+        a, b = _parts(y, y.shape[1] - self.h)[::-1] if self.swap else _parts(y, self.h)
+        return _whole(a, self.g.inverse(b, self.parameters_of(a, *given)))
 
 
 class Autoregressive(Bijection):
@@ -156,22 +161,29 @@ class Autoregressive(Bijection):
         self.g, self.network = g, network
 
     def forward(self, x: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
-        z, log_slope = self.g.forward(x, self.network(_near(x, self.network), *given))
-        return z, log_slope.sum(1)
+        y = x.T.contiguous()
+        p = self.network(_near(y, self.network).T, *given)
+        z, log_slope = self.g.forward(y, p.movedim(0, -1))
+        return z.T, log_slope.sum(0)
 
     def inverse(self, y: Tensor, *given: Tensor) -> Tensor:
         return self.network.in_order(len(y), lambda j, p: self.g.inverse(y[:, j], p), *given, bound=FAR)
+
+
+def _parts(x: Tensor, h: int) -> tuple[Tensor, ...]:
+    """The first h coordinates (h, n) and the others, from rows (n, d); the first h channels (n, h, H, W) and the others, of images."""
+    return x.T.contiguous().tensor_split([h]) if x.dim() == 2 else x.tensor_split([h], 1)
+
+
+def _whole(*parts: Tensor) -> Tensor:
+    """Rows (n, d) or images of such parts."""
+    return torch.cat(parts).T if parts[0].dim() == 2 else torch.cat(parts, 1)
 
 
 def _near(x: Tensor, network: nn.Module) -> Tensor:
     """What a network sees of x."""
     weight = next(network.parameters(), None)
     return F.hardtanh(x, -FAR, FAR).to(x.dtype if weight is None else weight.dtype)
-
-
-def _over(given: Tensor, like: Tensor) -> Tensor:
-    """Conditions (n, g) as they stand beside x: everywhere the same, where x is an image."""
-    return given if like.dim() == 2 else given[:, :, None, None].expand(-1, -1, *like.shape[2:])
 
 
 # ---------------------------------------------------------------------- images

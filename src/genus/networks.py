@@ -47,10 +47,10 @@ class Settings:
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
 
-def _activation(name: str) -> nn.Module:
+def _activation(name: str, inplace: bool = False) -> nn.Module:
     if name not in ACTIVATIONS:
         raise ValueError(f"activation={name!r} is unknown: choose from {', '.join(ACTIVATIONS)}")
-    return ACTIVATIONS[name]()
+    return nn.ReLU(inplace=True) if inplace and name == "relu" else ACTIVATIONS[name]()
 
 
 def _within(name: str, value: int, low: int, high: int) -> None:
@@ -78,7 +78,7 @@ class MLP(Settings):
         if self.dropout:
             layers.append(Dropout(self.dropout))
         for a, b in itertools.pairwise(sizes):
-            layers += [Linear(a, b), _activation(self.activation)]
+            layers += [Linear(a, b), _activation(self.activation, inplace=True)]
         return nn.Sequential(*layers, Linear(sizes[-1], math.prod(out_shape)), nn.Unflatten(1, out_shape))
 
 
@@ -188,7 +188,7 @@ class SameConv(Settings):
 class MaskedMLP(nn.Module):
     """A multilayer perceptron whose outputs for coordinate j see the coordinates before j alone (Germain et al., 2015).
 
-    (n, d) → (n, d, each). Hidden units have degrees 0 … d − 1 in rising order: one of degree m sees the first m
+    (n, d) → (n, each, d). Hidden units have degrees 0 … d − 1 in rising order: one of degree m sees the first m
     coordinates and units of degree ≤ m, and is seen by the outputs of coordinates ≥ m. It starts at 0. All units of the
     first layer see conditions (n, given) as well.
     """
@@ -198,10 +198,10 @@ class MaskedMLP(nn.Module):
         _within("MLP(width)", width, 1, 1 << 20)
         _within("MLP(depth)", depth, 1, 1000)
         self.d, self.each = d, each
-        self.act = _activation(activation)
+        self.act = _activation(activation, inplace=True)
         degree = torch.arange(width) * d // width
         seen = [torch.arange(1, d + 1), *[degree] * depth]
-        shown = [*[degree] * depth, torch.arange(d).repeat_interleave(each)]
+        shown = [*[degree] * depth, torch.arange(d).repeat(each)]
         sizes = [d, *[width] * depth, d * each]
         self.layers = nn.ModuleList(Linear(a, b, zero=i == depth) for i, (a, b) in enumerate(itertools.pairwise(sizes)))
         for i, (a, b) in enumerate(zip(seen, shown, strict=True)):
@@ -214,62 +214,61 @@ class MaskedMLP(nn.Module):
         return [(layer.weight * getattr(self, f"mask{i}"), layer.bias) for i, layer in enumerate(self.layers)]  # type: ignore[misc]
 
     def forward(self, x: Tensor, *given: Tensor) -> Tensor:
-        """(n, d) → (n, d, each)."""
+        """(n, d) → (n, each, d)."""
         *hidden, last = self.parts()
         for i, (weight, bias) in enumerate(hidden):
-            x = nn.functional.linear(x, weight, bias)
+            x = linear(x, weight, bias)
             x = self.act(x if i or self.given is None else x + self.given(*given))
-        return nn.functional.linear(x, *last).reshape(len(x), self.d, self.each)
+        return linear(x, *last).unflatten(1, (self.each, self.d))
 
     def in_order(self, n: int, value: Callable[[int, Tensor], Tensor], *given: Tensor, bound: float = math.inf) -> Tensor:
-        """(n, d), coordinate j being ``value(j, outputs for j)``, (n, each) → (n,): each unit is computed once, when it is known.
+        """(n, d), coordinate j being ``value(j, outputs for j)``, (each, n) → (n,): each unit is computed once, when it is known.
 
         bound: the network sees coordinates clamped to ± this.
         """
         *layers, (last, shift) = self.parts()
-        context = None if self.given is None else self.given(*given)
+        context = None if self.given is None else self.given(*given).T
         grown = _Grown if torch.is_grad_enabled() else _Filled
-        x = grown(n, self.d, last.dtype, last.device)
-        seen = grown(n, self.d, last.dtype, last.device)
-        units = [grown(n, len(bias), last.dtype, last.device) for _, bias in layers]
+        x = grown(self.d, n, last.dtype, last.device)
+        seen = grown(self.d, n, last.dtype, last.device)
+        units = [grown(len(bias), n, last.dtype, last.device) for _, bias in layers]
         begin = 0
         for j, end in enumerate(self.ends):
             below = seen.known
             for i, (weight, bias) in enumerate(layers if end > begin else ()):
-                more = nn.functional.linear(below, weight[begin:end, : below.shape[1]], bias[begin:end])
-                units[i].add(self.act(more if i or context is None else more + context[:, begin:end]))
+                more = torch.addmm(bias[begin:end, None], weight[begin:end, : len(below)], below)
+                units[i].add(self.act(more if i or context is None else more + context[begin:end]))
                 below = units[i].known
-            rows = slice(j * self.each, (j + 1) * self.each)
-            new = value(j, nn.functional.linear(units[-1].known, last[rows, :end], shift[rows]))[:, None]
+            new = value(j, torch.addmm(shift[j :: self.d, None], last[j :: self.d, :end], units[-1].known))[None]
             x.add(new)
             seen.add(new.clamp(-bound, bound).to(last.dtype))
             begin = end
-        return x.known
+        return x.known.T
 
 
 class _Filled:
-    """Columns that become known from left to right, written in place."""
+    """Coordinates (d, n) that become known one after another, written in place."""
 
-    def __init__(self, n: int, d: int, dtype: torch.dtype, device: torch.device) -> None:
-        self.whole = torch.empty(n, d, dtype=dtype, device=device)
-        self.known = self.whole[:, :0]
+    def __init__(self, d: int, n: int, dtype: torch.dtype, device: torch.device) -> None:
+        self.whole = torch.empty(d, n, dtype=dtype, device=device)
+        self.known = self.whole[:0]
 
     def add(self, new: Tensor) -> None:
-        end = self.known.shape[1] + new.shape[1]
+        end = len(self.known) + len(new)
         if new.dtype != self.whole.dtype:
             self.whole = self.whole.to(new.dtype)
-        self.whole[:, self.known.shape[1] : end] = new
-        self.known = self.whole[:, :end]
+        self.whole[len(self.known) : end] = new
+        self.known = self.whole[:end]
 
 
 class _Grown:
     """The same where a gradient is wanted: copied as they grow."""
 
-    def __init__(self, n: int, d: int, dtype: torch.dtype, device: torch.device) -> None:
-        self.known = torch.empty(n, 0, dtype=dtype, device=device)
+    def __init__(self, d: int, n: int, dtype: torch.dtype, device: torch.device) -> None:
+        self.known = torch.empty(0, n, dtype=dtype, device=device)
 
     def add(self, new: Tensor) -> None:
-        self.known = torch.cat([self.known.to(new.dtype), new], 1)
+        self.known = torch.cat([self.known.to(new.dtype), new])
 
 
 # ---------------------------------------------------------------------- layers whose weights are drawn by initialise()
@@ -282,8 +281,18 @@ class Linear(nn.Linear):
         super().__init__(n_in, n_out, bias)
         self.zero = zero
 
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight, self.bias)
+
     def reset_parameters(self) -> None:
         """Left to :func:`initialise`."""
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x Wᵀ + b. Rows (n, d) that lie in memory coordinate by coordinate stay so, which is quick where d is small."""
+    if x.dim() == 2 and x.stride(0) == 1 < x.stride(1):
+        return (weight @ x.T if bias is None else torch.addmm(bias[:, None], weight, x.T)).T
+    return nn.functional.linear(x, weight, bias)
 
 
 class Conv2d(nn.Conv2d):

@@ -111,7 +111,7 @@ class Flow(DensityModel):
 
     def from_base(self, z: Tensor, given: Tensor | None = None) -> Tensor:
         """y with f(y) = z, (n, d)."""
-        v = self.flow_.inverse(z.double(), *self._context(given))
+        v = self.flow_.inverse(z, *self._context(given))
         return self.scale_.inverse(v.flatten(1))
 
     def _bend(self, u: Tensor, *context: Tensor) -> tuple[Tensor, Tensor]:
@@ -265,10 +265,11 @@ class Flow(DensityModel):
         h = d // 2
         blueprint = self.conditioner or (SameConv(64) if sides else MLP(128, 2, "silu"))
         seen = h + (self._given if given is None else given)
-        out = ((d - h) * g.each, *sides) if sides else (d - h, g.each)
+        out = (g.each * (d - h), *sides) if sides else (g.each, d - h)
         network = construct(blueprint, (seen, *sides), out, self.rng)
         if (last := output_layer(network)) is not None:
             nn.init.zeros_(last.weight)
+        self._bent(network)
         return Coupling(h, g, network, swap)
 
     def _autoregressive(self, d: int, g: Affine | Spline) -> Autoregressive:
@@ -278,7 +279,14 @@ class Flow(DensityModel):
             raise ValueError(f"conditioner={blueprint!r}: an autoregressive step needs genus.MLP(...), whose weights it can mask")
         made = MaskedMLP(d, g.each, blueprint.width, blueprint.depth, blueprint.activation, self._given)
         initialise(made, self.rng)
+        self._bent(made)
         return Autoregressive(g, made)
+
+    def _bent(self, network: nn.Module) -> None:
+        """Units of the first layer bend at places of their own, not all at 0: few coordinates give them no other."""
+        first = next((m for m in network.modules() if isinstance(m, nn.Linear) and m.bias is not None), None)
+        if first is not None and not first.weight.is_meta and bool(first.weight.any()):
+            nn.init.normal_(first.bias, std=0.5, generator=self.rng)
 
     def _shuffle(self, d: int, i: int) -> list[Bijection]:
         """After every second step, once each coordinate has been bent, all are shuffled."""
@@ -310,14 +318,14 @@ class Flow(DensityModel):
 
     def draw(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
         """f⁻¹ of draws from the base, (n, d)."""
-        z = self.base_.draw(n, rng, self.temperature)
+        z = self.base_.draw(n, rng, self.temperature).to(self._dtype())
         return torch.cat([self.from_base(z[i : i + 8192], None if given is None else given[i : i + 8192]) for i in range(0, n, 8192)])
 
     def _encode(self, x: Tensor) -> Tensor:
         return self.to_base(self.real(x, torch.full((1, 1), 0.5, dtype=torch.float64, device=x.device))[0])
 
     def _decode(self, z: Tensor) -> Tensor:
-        return self.unreal(self.from_base(z))
+        return self.unreal(self.from_base(z.double()))
 
 
 class Base(nn.Module):
@@ -464,9 +472,12 @@ class SplineFlow(Flow):
 
 
 def _alternating(flow: Flow, shape: tuple[int, ...], i: int, g: Shift | Affine | Spline) -> list[Bijection]:
-    """A coupling and what lets the next one bend the others: halves of a vector; of an image checkerboards, then channels."""
+    """A coupling and what lets the next one bend the others: every second coordinate of a vector, then shuffled halves; of an
+    image checkerboards, then channels."""
     if len(shape) == 1:
-        return [flow._coupling(shape, g, swap=True), *flow._shuffle(shape[0], i)]
+        d = shape[0]
+        apart = [Permute(torch.cat([torch.arange(0, d, 2), torch.arange(1, d, 2)]))] if i == 0 and d > 2 else []
+        return [*apart, flow._coupling(shape, g, swap=True), *flow._shuffle(d, i)]
     c, coupling = shape[0], flow._coupling(shape, g)
     order = board(c // 4) if i < flow.n_transforms // 2 else torch.arange(c)
     to = Permute(order.roll(c // 2) if i % 2 else order)
