@@ -250,6 +250,18 @@ def test_an_order_is_declared_or_learned() -> None:
     assert made(order=np.array([3, 1, 0, 2])).fit(X).order_.tolist() == [3, 1, 0, 2]
 
 
+def test_what_is_read_as_a_number() -> None:
+    """A column of 70 levels has no logit for each; a pixel or a token, whose values all others share, has."""
+    r = np.random.default_rng(0)
+    once = QUICK.replace(max_steps=1)
+    table = pd.DataFrame({"age": r.integers(20, 90, 60), "children": r.integers(0, 5, 60), "real": r.normal(size=60)})
+    m = made(trainer=once).fit(table)
+    assert (m.many.tolist(), m.real.tolist()) == ([True, False, False], [True, False, True])
+    assert not made(trainer=once).fit(r.integers(0, 70, (60, 4, 4)), space=Space((4, 4), "ordinal", 70, layout="HW")).many.any()
+    assert made(trainer=once).fit(r.integers(0, 70, (60, 3)), space="ordinal").many.all()
+    assert not made(trainer=once).fit(r.integers(0, 70, (60, 80)), space="ordinal").many.any()
+
+
 def test_channels_of_a_pixel_come_together_in_any_layout() -> None:
     X = np.random.default_rng(0).integers(0, 4, (60, 3, 4, 4)).astype(np.uint8)
     kind: dict[str, Any] = {"kind": "ordinal", "levels": 4}

@@ -40,7 +40,9 @@ from genus.rows import Rows
 from genus.space import Space
 from genus.trainer import Trainer
 
-LEVELS = 256  # of an ordered cell, above which it is read as a number
+LEVELS = 256  # of an ordered pixel or token, above which it is read as a number
+COLUMN = 32  # the same of a column of a table or a short row, which has fewer values to learn a logit for each level from
+SHORT = 64  # cells of a row up to which they are columns
 WORDS = 4096  # levels of a categorical cell that may have logits
 FLOOR = 0.01  # of s_k, in standard units
 NEAR = 0.3  # of a random vector that is added to what begins on a line or a grid
@@ -61,7 +63,7 @@ class AutoregressiveTransformer(Model):
         tells most of the others on, each next the one that those before it tell most of (mutual information); None: as they
         come, in images pixel by pixel.
     n_orders: O, of ``any_order``: orders whose probabilities are averaged, ``order`` first, the others random.
-    n_components: K, normals a real cell.
+    n_components: K, normals of a real cell, and of whole numbers of more than 32 levels (in images and long rows 256).
     dropout: share of each residual that is dropped in training.
     trainer: how to descend, see :class:`genus.Trainer`.
 
@@ -172,7 +174,7 @@ class AutoregressiveTransformer(Model):
         for name, kind, count in zip(space.names(), space.kinds, space.cardinality, strict=True):
             if kind == "categorical" and count > WORDS:
                 raise ValueError(f"{name} has {count} levels, too many for logits (most: {WORDS}): merge rare ones, or drop it")
-        many = (levels > LEVELS) & ordinal
+        many = (levels > (COLUMN if space.columns or (image is None and d <= SHORT) else LEVELS)) & ordinal
         real = many | (levels == 0)
         codes = np.where(real, 1, levels)
         most = int(np.where(real, 3 * self.n_components, levels).max())
