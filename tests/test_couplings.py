@@ -111,7 +111,7 @@ def test_a_board_has_no_two_neighbours_of_one_colour() -> None:
 
 
 def test_the_spline_is_its_formula() -> None:
-    g, B = Spline(5, 3.0), 3.0
+    g, B = Spline(5, 3.0).double(), 3.0
     p = rows(g.each, 1)
     y = torch.linspace(-5, 5, 40_001, dtype=torch.float64)
     z, log_slope = g.forward(y, p.expand(-1, len(y)))

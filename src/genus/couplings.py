@@ -63,7 +63,7 @@ class Affine:
         return (BEND * torch.tanh(s / BEND)).to(dtype), t.to(dtype)
 
 
-class Spline:
+class Spline(nn.Module):
     """g a monotone rational-quadratic spline on [−B, B] with K bins, the identity beyond (Gregory & Delbourgo, 1982).
 
     In a bin of width w, height h and slope s = h/w, with derivatives δ₀, δ₁ at its ends and t = (y − y₀)/w:
@@ -75,26 +75,30 @@ class Spline:
     least = 1e-3  # share of a bin
     steep = 4.0  # largest |log δ|
 
+    below: Tensor
+    floor: Tensor
+
     def __init__(self, bins: int, bound: float) -> None:
-        self.K, self.B = bins, bound
-        self.each = 3 * bins - 1
+        super().__init__()
+        self.K, self.B, self.each = bins, bound, 3 * bins - 1
+        K = bins
+        inner = (torch.arange(K + 1) % K > 0)[:, None]  # knots 0 and K stay at 0 and 1
+        self.register_buffer("below", (1 - self.least * K) * torch.ones(K + 1, K).tril(-1) * inner, persistent=False)
+        self.register_buffer("floor", torch.where(inner, self.least, 1 / K) * torch.arange(K + 1)[:, None], persistent=False)
 
     def bin(self, v: Tensor, p: Tensor, inverse: bool) -> tuple[Tensor, ...]:
         """y₀, z₀, w, h, δ₀, δ₁ of the bin in which each v (N,) of [0, 1] lies; the square is the unit one; p (each, N)."""
         K, N = self.K, len(v)
         shares, slopes = p.split([2 * K, K - 1])
-        inner = (torch.arange(K + 1, device=p.device) % K > 0).to(p.dtype)[:, None]  # knots 0 and K stay at 0 and 1
-        below = torch.ones(K + 1, K, dtype=p.dtype, device=p.device).tril(-1) * inner * (1 - self.least * K)
-        floor = self.least * inner.cumsum(0) * inner
-        floor[K] = 1
-        knots = floor + below @ torch.softmax(shares.reshape(2, K, N), 1)  # (2, K + 1, N)
+        knots = self.floor + self.below @ torch.softmax(shares.reshape(2, K, N), 1)  # (2, K + 1, N)
         with torch.no_grad():
             k = (knots[int(inverse), 1:K] <= v.to(p.dtype)).sum(0, keepdim=True)
             ends = torch.cat([k, k + 1])
-        (y0, y1), (z0, z1) = (e.to(v.dtype) for e in knots.gather(1, ends.expand(2, 2, N)))
+        low, high = knots.gather(1, ends.expand(2, 2, N)).to(v.dtype).unbind(1)
         slopes = F.pad(slopes, (0, 0, 1, 1)).gather(0, ends)  # δ = 1 at both ends of the square
         d0, d1 = torch.exp(self.steep * torch.tanh(slopes / self.steep)).to(v.dtype)
-        return y0, z0, y1 - y0, z1 - z0, d0, d1
+        (y0, z0), (w, h) = low, high - low
+        return y0, z0, w, h, d0, d1
 
     def forward(self, y: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
         """(g(y), log g′(y))."""
@@ -102,22 +106,23 @@ class Spline:
         y0, z0, w, h, d0, d1 = self.bin(v, p.reshape(self.each, -1), inverse=False)
         s, t = h / w, (v - y0) / w
         r = 1 - t
-        u = t * r
-        q = s + (d0 + d1 - 2 * s) * u
-        z = z0 + h * (s * t.square() + d0 * u) / q
-        log_slope = torch.log(s.square() * (d1 * t.square() + 2 * s * u + d0 * r.square()) / q.square())
+        tt, u = t * t, t * r
+        q = torch.addcmul(s, torch.sub(d0 + d1, s, alpha=2), u)
+        z = torch.addcmul(z0, h, torch.addcmul(s * tt, d0, u) / q)
+        log_slope = torch.log((s / q).square() * (d1 * tt + 2 * s * u + d0 * r * r))
         inside = y.abs() < self.B
-        return torch.where(inside, self.B * (2 * z - 1).reshape(y.shape), y), torch.where(inside, log_slope.reshape(y.shape), 0.0)
+        return torch.where(inside, (2 * self.B * z - self.B).reshape(y.shape), y), torch.where(inside, log_slope.reshape(y.shape), 0.0)
 
     def inverse(self, z: Tensor, p: Tensor) -> Tensor:
-        """y with g(y) = z: the root in [0, 1] of a quadratic in t."""
+        """y with g(y) = z: the root in [0, 1] of a t² + b t = c."""
         v = (z / (2 * self.B) + 0.5).clamp(0, 1).flatten()
         y0, z0, w, h, d0, d1 = self.bin(v, p.reshape(self.each, -1), inverse=True)
         s, r = h / w, v - z0
-        bend = (d0 + d1 - 2 * s) * r
-        a, b, c = h * (s - d0) + bend, h * d0 - bend, -s * r
-        t = 2 * c / (-b - (b.square() - 4 * a * c).clamp_min(0).sqrt())
-        return torch.where(z.abs() < self.B, self.B * (2 * (y0 + w * t) - 1).reshape(z.shape), z)
+        bend = torch.sub(d0 + d1, s, alpha=2) * r
+        a, b, c = torch.addcmul(bend, h, s - d0), h * d0 - bend, s * r
+        t = 2 * c / (b + torch.addcmul(b * b, a, c, value=4).clamp_min(0).sqrt())
+        y = torch.addcmul(y0, w, t)
+        return torch.where(z.abs() < self.B, (2 * self.B * y - self.B).reshape(z.shape), z)
 
 
 # ---------------------------------------------------------------------- maps of rows

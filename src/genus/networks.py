@@ -226,46 +226,46 @@ class MaskedMLP(nn.Module):
 
         bound: the network sees coordinates clamped to ± this.
         """
-        *layers, (last, shift) = self.parts()
-        context = None if self.given is None else self.given(*given).T
-        grown = _Grown if torch.is_grad_enabled() else _Filled
-        x = grown(self.d, n, last.dtype, last.device)
-        seen = grown(self.d, n, last.dtype, last.device)
-        units = [grown(len(bias), n, last.dtype, last.device) for _, bias in layers]
-        begin = 0
-        for j, end in enumerate(self.ends):
+        *hidden, (last, shift) = self.parts()
+        sizes = [e - b for b, e in itertools.pairwise([0, *self.ends])]  # units that become known with each coordinate
+        layers = [(weight.split(sizes), bias[:, None].split(sizes)) for weight, bias in hidden]
+        lasts, shifts = (v.reshape(self.each, self.d, -1).unbind(1) for v in (last, shift))
+        context = None if self.given is None else self.given(*given).T.split(sizes)
+        known = _Grown if torch.is_grad_enabled() else _Filled
+        x, seen = (known([1] * self.d, n, last) for _ in range(2))
+        units = [known(sizes, n, last) for _ in layers]
+        for j in range(self.d):
             below = seen.known
-            for i, (weight, bias) in enumerate(layers if end > begin else ()):
-                more = torch.addmm(bias[begin:end, None], weight[begin:end, : len(below)], below)
-                units[i].add(self.act(more if i or context is None else more + context[begin:end]))
+            for i, (weight, bias) in enumerate(layers if sizes[j] else ()):
+                more = torch.addmm(bias[j], weight[j][:, : len(below)], below)
+                units[i].add(self.act(more if i or context is None else more + context[j]))
                 below = units[i].known
-            new = value(j, torch.addmm(shift[j :: self.d, None], last[j :: self.d, :end], units[-1].known))[None]
+            below = units[-1].known
+            new = value(j, torch.addmm(shifts[j], lasts[j][:, : len(below)], below))[None]
             x.add(new)
             seen.add(new.clamp(-bound, bound).to(last.dtype))
-            begin = end
         return x.known.T
 
 
 class _Filled:
-    """Coordinates (d, n) that become known one after another, written in place."""
+    """Coordinates (d, n) that become known in blocks, written in place over zeros."""
 
-    def __init__(self, d: int, n: int, dtype: torch.dtype, device: torch.device) -> None:
-        self.whole = torch.empty(d, n, dtype=dtype, device=device)
-        self.known = self.whole[:0]
+    def __init__(self, sizes: list[int], n: int, like: Tensor) -> None:
+        self.sizes, self.known = sizes, like.new_zeros(sum(sizes), n)
+        self.next = iter(self.known.split(sizes))
 
     def add(self, new: Tensor) -> None:
-        end = len(self.known) + len(new)
-        if new.dtype != self.whole.dtype:
-            self.whole = self.whole.to(new.dtype)
-        self.whole[len(self.known) : end] = new
-        self.known = self.whole[:end]
+        if new.dtype != self.known.dtype:  # at the first block
+            self.known = self.known.to(new.dtype)
+            self.next = iter(self.known.split(self.sizes))
+        next(self.next).copy_(new)
 
 
 class _Grown:
     """The same where a gradient is wanted: copied as they grow."""
 
-    def __init__(self, d: int, n: int, dtype: torch.dtype, device: torch.device) -> None:
-        self.known = torch.empty(0, n, dtype=dtype, device=device)
+    def __init__(self, sizes: list[int], n: int, like: Tensor) -> None:
+        self.known = like.new_empty(0, n)
 
     def add(self, new: Tensor) -> None:
         self.known = torch.cat([self.known.to(new.dtype), new])
