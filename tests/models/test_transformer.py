@@ -376,6 +376,8 @@ def test_half_precision(variant: str) -> None:
         ({"width": 10, "heads": 4}, "width=10 does not fall into heads=4"),
         ({"width": 6, "heads": 2, "positions": "rotary"}, "even size"),
         ({"depth": 0}, "depth=0: a whole number"),
+        ({"particles": 0}, "particles=0: a whole number"),
+        ({"any_order": True, "n_orders": 1.5}, "n_orders=1.5: a whole number"),
         ({"positions": "sine"}, "positions='sine' is unknown: choose"),
         ({"order": [0, 1, 1]}, "every one of the 10 cells is needed once"),
         ({"order": "best"}, "or 'learned', or None"),

@@ -65,9 +65,8 @@ class AutoregressiveTransformer(Model):
     n_orders: O, of ``any_order``: orders whose probabilities are averaged, ``order`` first, the others random.
     n_components: K, normals of a real cell, and of whole numbers of more than 32 levels (in images and long rows 256).
     dropout: share of each residual that is dropped in training.
-    trainer: how to descend, see :class:`genus.Trainer`.
-
     particles: of ``complete``, where one draw would not be exact. None: 64 to 256, more where rows are short, a fourth with ``any_order``.
+    trainer: how to descend, see :class:`genus.Trainer`.
 
     ``log_prob``: ``Exact``, nats. ``complete`` is exact where the missing cells come last in the order. Other masks are filled by
     particles, which is p(missing | observed) as their number grows: drawn in the order, weighed by what is observed after a draw
