@@ -199,7 +199,7 @@ class MADE(Model):
         return Trainer(
             epochs=epochs,
             batch_size=batch,
-            lr=2e-3,
+            lr=5e-3,
             optimizer="adamw",
             weight_decay=0.05,
             validation=share,
