@@ -139,7 +139,7 @@ def speeds(d: int, width: int, rounds: int) -> None:
         sides = {"genus": genus_side(kind, d, width, x), "zuko": zuko_side(kind, d, width), "nflows": nflows_side(kind, d, width)}
         if (normflows := normflows_side(kind, d, width)) is not None:
             sides["normflows"] = normflows
-        few = 256 if kind != "RealNVP" else 2048
+        few = BATCH if kind != "RealNVP" else 2048
         found: dict[str, dict[str, list[float]]] = {what: {n: [] for n in sides} for what in ("train", "log_prob", "sample")}
         for r in range(rounds):
             names = list(sides)[:: 1 if r % 2 == 0 else -1]

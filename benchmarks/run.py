@@ -1,4 +1,8 @@
-"""Run every benchmark and write RESULTS.md: output, date, versions, machine and the exact commands."""
+"""Run benchmarks and write their sections of RESULTS.md: output, date, versions, machine and the exact commands.
+
+python benchmarks/run.py                     # all of them
+python benchmarks/run.py flow_peers digits   # these; the sections of the others stay
+"""
 
 from __future__ import annotations
 
@@ -22,9 +26,21 @@ BENCHMARKS = (
     "rbm_sklearn",
     "bayesnet_queries",
     "bayesnet_structure",
+    "flow_peers",
+    "pixelcnn_sampling",
+    "transformer_sampling",
+    "made_tables",
     "mnist rbm 8",
     "mnist vae 600",
+    "mnist made 240",
+    "mnist pixelcnn 1200",
 )
+PEERS = ("pythae", "ppca-py", "pyAgrum", "pgmpy", "pomegranate", "zuko", "nflows", "normflows")
+HEAD = """# Results
+
+Written by `make bench`, or section by section by `python benchmarks/run.py NAME ...`. Each ratio compares two things measured in the
+same run; `median [least, most]`.
+"""
 
 
 ONE_THREAD = {f"{v}_NUM_THREADS": "1" for v in ("OMP", "MKL", "OPENBLAS")}
@@ -32,15 +48,10 @@ ONE_THREAD = {f"{v}_NUM_THREADS": "1" for v in ("OMP", "MKL", "OPENBLAS")}
 
 def main() -> int:
     chosen = sys.argv[1:] or BENCHMARKS
-    parts = [
-        "# Results",
-        "",
-        "Written by `make bench`. Each ratio compares two things measured in the same run; `median [least, most]`.",
-        "",
-        f"- date: {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
-        f"- machine: {common.machine()}",
-        f"- versions: {common.versions('genus', 'torch', 'numpy', 'scikit-learn', 'pythae', 'ppca-py', 'pyAgrum', 'pgmpy', 'pomegranate')}",
-    ]
+    results = HERE / "RESULTS.md"
+    old = results.read_text(encoding="utf-8").split("\n## ")[1:] if results.exists() else []
+    sections = {part.split("\n", 1)[0]: part.rstrip() for part in old}
+    versions = common.versions("genus", "torch", "numpy", "scikit-learn", *PEERS)
     failed = []
     for name in chosen:
         file, *args = name.split()
@@ -48,6 +59,7 @@ def main() -> int:
             print(f"no benchmark {name!r}: choose from {', '.join(BENCHMARKS)}", file=sys.stderr)
             return 2
         print(f"== {name}", flush=True)
+        where = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC; {common.machine()}; {versions}"
         env = {**os.environ, **({} if file == "mnist" else ONE_THREAD)}  # a stated budget of all cores
         # -u: lines appear as they are measured
         done = subprocess.Popen([sys.executable, "-u", str(HERE / f"{file}.py"), *args], stdout=subprocess.PIPE, text=True, env=env)
@@ -61,10 +73,11 @@ def main() -> int:
         data = "GENUS_DATA=... " if os.environ.get("GENUS_DATA") else ""
         settings = "" if file == "mnist" else " ".join(f"{k}={v}" for k, v in ONE_THREAD.items()) + " "
         command = f"{data}{settings}.bench/venv/bin/python benchmarks/{file}.py {' '.join(args)}".rstrip()
-        parts += ["", f"## {name}", "", f"`{command}`", "", "```", *"".join(lines).splitlines(), "```"]
-    if tuple(chosen) == BENCHMARKS:
-        (HERE / "RESULTS.md").write_text("\n".join(parts) + "\n", encoding="utf-8")
-        print(f"written: {HERE / 'RESULTS.md'}")
+        sections[name] = "\n".join([name, "", f"`{command}`", "", where, "", "```", *"".join(lines).splitlines(), "```"])
+        order = [n for n in BENCHMARKS if n in sections]
+        results.write_text(
+            "\n".join([HEAD, *(f"## {sections[n]}\n" for n in order)]), encoding="utf-8"
+        )  # after each: a run may be cut short
     return 1 if failed else 0
 
 
