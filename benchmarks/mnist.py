@@ -54,7 +54,8 @@ def rbm(epochs: int) -> None:
 def pixelcnn(seconds: float) -> None:
     """Exact log-probability of a PixelCNN of 32 channels and 7 layers on all 10,000 test rows."""
     data = genus.data.load("mnist", binarize="dynamic")
-    model = PixelCNN(trainer=Trainer(max_time=seconds, epochs=1000, validation=0.0), random_state=0).fit(data.train)
+    trainer = Trainer(max_time=seconds, epochs=1000, batch_size=16, lr=6e-3, validation=0.0)
+    model = PixelCNN(trainer=trainer, random_state=0).fit(data.train)
     last = model.history_[-1]
     print(f"PixelCNN 32 x 7: {model.n_steps_} steps, {last['epoch']} epochs in {last['seconds']:.0f} s")
     begun = time.perf_counter()

@@ -27,7 +27,7 @@ def rows(*shape: int) -> Tensor:
 
 
 def coupling(d: int, g: Shift | Affine | Spline, given: int = 0) -> Coupling:
-    network = construct(MLP(16, 1, "tanh"), (d // 2 + given,), (g.each, d - d // 2), generator(0))
+    network = construct(MLP(16, 1, "tanh"), (d // 2 + given,), (g.each * (d - d // 2),), generator(0))
     return wild(Coupling(d // 2, g, network))  # type: ignore[return-value]
 
 

@@ -141,7 +141,7 @@ class Permute(Bijection):
         return self._taken(y, self.back_)
 
     def _taken(self, x: Tensor, order: Tensor) -> Tensor:
-        return x.T.index_select(0, order).T if x.dim() == 2 else x.index_select(1, order)
+        return x.t().index_select(0, order).t() if x.dim() == 2 else x.index_select(1, order)
 
 
 class ActNorm(Bijection):

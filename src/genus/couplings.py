@@ -19,9 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genus.bijections import Bijection, Chain
-from genus.networks import MaskedMLP
+from genus.networks import Columns, MaskedMLP
 
-BEND = 2.0  # largest |log-scale| of an affine step
 FAR = 8.0  # standard deviations beyond which a network sees no difference
 
 
@@ -43,7 +42,7 @@ class Shift:
 
 
 class Affine:
-    """g(y) = y e^s + t, |s| < 2."""
+    """g(y) = y e^s + t, |s| < π/2."""
 
     each = 2
 
@@ -59,8 +58,8 @@ class Affine:
 
     def parts(self, p: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """s and t, as precise as the coordinates from here on."""
-        s, t = p.unbind(0)
-        return (BEND * torch.tanh(s / BEND)).to(dtype), t.to(dtype)
+        s, t = p.unbind(0) if p.dtype == dtype else p.to(dtype).unbind(0)
+        return torch.atan(s), t
 
 
 class Spline(nn.Module):
@@ -131,20 +130,21 @@ class Spline(nn.Module):
 class Coupling(Bijection):
     """The first h coordinates (or channels) kept, the others bent by maps whose parameters the network gives.
 
-    network: (n, h [+ g]) → (n, each, rest), of images (n, h [+ g], H, W) → (n, each · rest, H, W). swap: those that were
+    network: (n, h [+ g]) → (n, each · rest), of images (n, h [+ g], H, W) → (n, each · rest, H, W). swap: those that were
     bent go first, so that the next step sees them.
     """
 
     def __init__(self, h: int, g: Shift | Affine | Spline, network: nn.Module, swap: bool = False) -> None:
         super().__init__()
         self.h, self.g, self.network, self.swap = h, g, network, swap
+        self.columns = Columns(network)
 
     def parameters_of(self, a: Tensor, *given: Tensor) -> Tensor:
         """θ(a), (each, …), beside what is bent."""
         seen = _near(a, self.network)
         if a.dim() == 2:
-            p: Tensor = self.network(torch.cat([seen, *(v.T for v in given)]).T if given else seen.T)
-            return p.movedim(0, -1)
+            p = self.columns(torch.cat([seen, *(v.t() for v in given)]) if given else seen)
+            return p.view(self.g.each, -1, p.shape[1])
         p = self.network(torch.cat([seen, *(v[:, :, None, None].expand(-1, -1, *a.shape[2:]) for v in given)], 1))
         return p.reshape(len(p), self.g.each, -1, *p.shape[2:]).movedim(1, 0)
 
@@ -166,10 +166,10 @@ class Autoregressive(Bijection):
         self.g, self.network = g, network
 
     def forward(self, x: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
-        y = x.T.contiguous()
-        p = self.network(_near(y, self.network).T, *given)
-        z, log_slope = self.g.forward(y, p.movedim(0, -1))
-        return z.T, log_slope.sum(0)
+        y = x.t().contiguous()
+        p = self.network.columns(_near(y, self.network), *given)
+        z, log_slope = self.g.forward(y, p.view(self.g.each, *y.shape))
+        return z.t(), log_slope.sum(0)
 
     def inverse(self, y: Tensor, *given: Tensor) -> Tensor:
         return self.network.in_order(len(y), lambda j, p: self.g.inverse(y[:, j], p), *given, bound=FAR)
@@ -177,18 +177,21 @@ class Autoregressive(Bijection):
 
 def _parts(x: Tensor, h: int) -> tuple[Tensor, ...]:
     """The first h coordinates (h, n) and the others, from rows (n, d); the first h channels (n, h, H, W) and the others, of images."""
-    return x.T.contiguous().tensor_split([h]) if x.dim() == 2 else x.tensor_split([h], 1)
+    return x.t().contiguous().tensor_split([h]) if x.dim() == 2 else x.tensor_split([h], 1)
 
 
 def _whole(*parts: Tensor) -> Tensor:
     """Rows (n, d) or images of such parts."""
-    return torch.cat(parts).T if parts[0].dim() == 2 else torch.cat(parts, 1)
+    return torch.cat(parts).t() if parts[0].dim() == 2 else torch.cat(parts, 1)
 
 
 def _near(x: Tensor, network: nn.Module) -> Tensor:
     """What a network sees of x."""
+    near = x.clamp(-FAR, FAR)
+    if x.dtype == torch.float32:
+        return near
     weight = next(network.parameters(), None)
-    return F.hardtanh(x, -FAR, FAR).to(x.dtype if weight is None else weight.dtype)
+    return near if weight is None else near.to(weight.dtype)
 
 
 # ---------------------------------------------------------------------- images

@@ -116,7 +116,7 @@ def test_a_base_of_normals() -> None:
     base = Base(3, 2, generator(0)).double()
     base.logits_.data = torch.tensor([0.0, math.log(3.0)]).double()
     base.log_scales_.data = torch.tensor([[0.1, 0.2, -0.3], [0.5, 0.0, 0.0]]).double()
-    z = base.draw(20_000, generator(1))
+    z = base.draw(20_000, generator(1), 1.0, torch.float64)
     parts = [
         w * np.prod(stats.norm.pdf(z[:50].numpy(), m, s), 1)
         for w, m, s in zip([0.25, 0.75], base.means_.detach().numpy(), base.log_scales_.detach().exp().numpy(), strict=True)

@@ -264,7 +264,11 @@ def conditional() -> tuple[MADE, pd.DataFrame, np.ndarray]:
         {f"b{j}": r.random(600) < (rate if j % 2 == 0 else 1 - rate) for j in range(4)} | {"y": 20 * number + r.normal(size=600)}
     )
     G = pd.DataFrame({"word": words, "number": 1000 + 50 * number})
-    return MADE(MLP(16, 1, dropout=0.1), 2, n_components=2, trainer=QUICK.replace(epochs=25, batch_size=64), random_state=0).fit(X, given=G), X, G
+    return (
+        MADE(MLP(16, 1, dropout=0.1), 2, n_components=2, trainer=QUICK.replace(epochs=25, batch_size=64), random_state=0).fit(X, given=G),
+        X,
+        G,
+    )
 
 
 def test_conditions_are_seen_by_every_column_and_never_dropped() -> None:

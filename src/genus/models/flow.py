@@ -265,8 +265,7 @@ class Flow(DensityModel):
         h = d // 2
         blueprint = self.conditioner or (SameConv(64) if sides else MLP(128, 2, "silu"))
         seen = h + (self._given if given is None else given)
-        out = (g.each * (d - h), *sides) if sides else (g.each, d - h)
-        network = construct(blueprint, (seen, *sides), out, self.rng)
+        network = construct(blueprint, (seen, *sides), (g.each * (d - h), *sides), self.rng)
         if (last := output_layer(network)) is not None:
             nn.init.zeros_(last.weight)
         self._bent(network)
@@ -318,7 +317,7 @@ class Flow(DensityModel):
 
     def draw(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
         """f⁻¹ of draws from the base, (n, d)."""
-        z = self.base_.draw(n, rng, self.temperature).to(self._dtype())
+        z = self.base_.draw(n, rng, self.temperature, self._dtype())
         return torch.cat([self.from_base(z[i : i + 8192], None if given is None else given[i : i + 8192]) for i in range(0, n, 8192)])
 
     def _encode(self, x: Tensor) -> Tensor:
@@ -348,13 +347,13 @@ class Base(nn.Module):
         log_p = -0.5 * (square + self.d * math.log(2 * math.pi)) - self.log_scales_.sum(1)
         return torch.logsumexp(log_p + torch.log_softmax(self.logits_, 0), 1)
 
-    def draw(self, n: int, rng: torch.Generator, temperature: float = 1.0) -> Tensor:
-        """n draws, (n, d), float64; the scales of all normals times the temperature."""
-        e = temperature * torch.randn(n, self.d, generator=rng, dtype=torch.float64, device=rng.device)
+    def draw(self, n: int, rng: torch.Generator, temperature: float, dtype: torch.dtype) -> Tensor:
+        """n draws, (n, d); the scales of all normals times the temperature."""
+        e = temperature * torch.randn(n, self.d, generator=rng, dtype=dtype, device=rng.device)
         if not self.K:
             return e
         k = torch.multinomial(self.logits_.detach().softmax(0), n, True, generator=rng)
-        return self.means_.detach()[k].double() + e * self.log_scales_.detach()[k].double().exp()
+        return (self.means_.detach()[k] + e * self.log_scales_.detach()[k].exp()).to(dtype)
 
 
 # ---------------------------------------------------------------------- the six
