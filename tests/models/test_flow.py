@@ -123,7 +123,7 @@ def test_a_base_of_normals() -> None:
     ]
     np.testing.assert_allclose(base.log_prob(z[:50]).detach().numpy(), np.log(np.sum(parts, 0)), atol=1e-9)
     np.testing.assert_allclose(z.mean(0), (torch.tensor([[0.25], [0.75]]) * base.means_.detach()).sum(0), atol=0.04)
-    cool = base.draw(20_000, generator(1), 1e-6)
+    cool = base.draw(20_000, generator(1), 1e-6, torch.float64)
     assert float(torch.cdist(cool, base.means_.detach()).amin(1).max()) < 1e-3  # temperature leaves the means where they are
     two = np.random.default_rng(0).normal(size=(400, 2)) + 12 * np.random.default_rng(1).integers(0, 2, (400, 1))
     one, several = (made("nice", base=b, trainer=QUICK.replace(epochs=60)).fit(two) for b in (0, 4))
