@@ -121,13 +121,12 @@ def test_the_spline_is_its_formula() -> None:
     assert bool((slope > 0).all())
     inside = y[1:-1].abs() < B - 0.01
     torch.testing.assert_close(log_slope[1:-1][inside], slope.log()[inside], atol=5e-3, rtol=0)
-    unit = y[~outside] / (2 * B) + 0.5
-    y0, z0, w, h, d0, d1 = g.bin(unit, p.expand(-1, len(unit)), inverse=False)
-    assert len(y0.unique()) == 5 and float(w.min()) >= g.least and float(h.min()) >= g.least
-    knots, at = g.forward(B * (2 * y0.unique()[1:] - 1), p.expand(-1, 4))
-    torch.testing.assert_close(knots, B * (2 * z0.unique()[1:] - 1))  # it passes through every knot, with the slope of the knot
+    y0, z0, w, h, d0, d1 = g.bin(y[~outside], p.expand(-1, int((~outside).sum())), inverse=False)
+    assert len(y0.unique()) == 5 and float(w.min()) >= 2 * B * g.least - 1e-9 and float(h.min()) >= 2 * B * g.least - 1e-9
+    knots, at = g.forward(y0.unique()[1:], p.expand(-1, 4))
+    torch.testing.assert_close(knots, z0.unique()[1:])  # it passes through every knot, with the slope of the knot
     torch.testing.assert_close(at.exp(), torch.stack([d0[y0 == v][0] for v in y0.unique()])[1:])
-    assert y0.min() == 0 and z0.min() == 0 and (y0 + w).max() == 1 and (z0 + h).max() == 1 and d0[0] == 1 and d1[-1] == 1
+    assert y0.min() == -B and z0.min() == -B and (y0 + w).max() == B and (z0 + h).max() == B and d0[0] == 1 and d1[-1] == 1
 
 
 def test_far_away_networks_see_an_edge() -> None:

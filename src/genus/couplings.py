@@ -65,7 +65,7 @@ class Affine:
 class Spline(nn.Module):
     """g a monotone rational-quadratic spline on [−B, B] with K bins, the identity beyond (Gregory & Delbourgo, 1982).
 
-    In a bin of width w, height h and slope s = h/w, with derivatives δ₀, δ₁ at its ends and t = (y − y₀)/w:
+    In a bin of width w, height h and slope s = h/w, with derivatives δ₀, δ₁ at its ends and t = (y − y₀)/w in [0, 1]:
 
         g = z₀ + h (s t² + δ₀ t(1−t)) / q,    q = s + (δ₀ + δ₁ − 2s) t(1−t),
         g′ = s² (δ₁ t² + 2 s t(1−t) + δ₀ (1−t)²) / q²
@@ -74,34 +74,36 @@ class Spline(nn.Module):
     least = 1e-3  # share of a bin
     steep = 4.0  # largest |log δ|
 
-    below: Tensor
     floor: Tensor
+    below: Tensor
+    ends: Tensor
 
     def __init__(self, bins: int, bound: float) -> None:
         super().__init__()
         self.K, self.B, self.each = bins, bound, 3 * bins - 1
         K = bins
-        inner = (torch.arange(K + 1) % K > 0)[:, None]  # knots 0 and K stay at 0 and 1
-        self.register_buffer("below", (1 - self.least * K) * torch.ones(K + 1, K).tril(-1) * inner, persistent=False)
-        self.register_buffer("floor", torch.where(inner, self.least, 1 / K) * torch.arange(K + 1)[:, None], persistent=False)
+        inner = (torch.arange(K + 1) % K > 0)[:, None]  # knots 0 and K stay at −B and B
+        share = torch.where(inner, self.least, 1 / K) * torch.arange(K + 1)[:, None]
+        self.register_buffer("floor", bound * (2 * share - 1), persistent=False)
+        self.register_buffer("below", 2 * bound * (1 - self.least * K) * torch.ones(K + 1, K).tril(-1) * inner, persistent=False)
+        self.register_buffer("ends", torch.arange(2)[:, None], persistent=False)
 
     def bin(self, v: Tensor, p: Tensor, inverse: bool) -> tuple[Tensor, ...]:
-        """y₀, z₀, w, h, δ₀, δ₁ of the bin in which each v (N,) of [0, 1] lies; the square is the unit one; p (each, N)."""
+        """y₀, z₀, w, h, δ₀, δ₁ of the bin in which each v (N,) of [−B, B] lies; p (each, N)."""
         K, N = self.K, len(v)
         shares, slopes = p.split([2 * K, K - 1])
         knots = self.floor + self.below @ torch.softmax(shares.reshape(2, K, N), 1)  # (2, K + 1, N)
         with torch.no_grad():
-            k = (knots[int(inverse), 1:K] <= v.to(p.dtype)).sum(0, keepdim=True)
-            ends = torch.cat([k, k + 1])
+            ends = self.ends + (knots[int(inverse), 1:K] <= v.to(p.dtype)).sum(0)
         low, high = knots.gather(1, ends.expand(2, 2, N)).to(v.dtype).unbind(1)
-        slopes = F.pad(slopes, (0, 0, 1, 1)).gather(0, ends)  # δ = 1 at both ends of the square
+        slopes = F.pad(slopes, (0, 0, 1, 1)).gather(0, ends)  # δ = 1 at −B and B
         d0, d1 = torch.exp(self.steep * torch.tanh(slopes / self.steep)).to(v.dtype)
         (y0, z0), (w, h) = low, high - low
         return y0, z0, w, h, d0, d1
 
     def forward(self, y: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
         """(g(y), log g′(y))."""
-        v = (y / (2 * self.B) + 0.5).clamp(0, 1).flatten()
+        v = y.clamp(-self.B, self.B).flatten()
         y0, z0, w, h, d0, d1 = self.bin(v, p.reshape(self.each, -1), inverse=False)
         s, t = h / w, (v - y0) / w
         r = 1 - t
@@ -110,18 +112,17 @@ class Spline(nn.Module):
         z = torch.addcmul(z0, h, torch.addcmul(s * tt, d0, u) / q)
         log_slope = torch.log((s / q).square() * (d1 * tt + 2 * s * u + d0 * r * r))
         inside = y.abs() < self.B
-        return torch.where(inside, (2 * self.B * z - self.B).reshape(y.shape), y), torch.where(inside, log_slope.reshape(y.shape), 0.0)
+        return torch.where(inside, z.reshape(y.shape), y), torch.where(inside, log_slope.reshape(y.shape), 0.0)
 
     def inverse(self, z: Tensor, p: Tensor) -> Tensor:
         """y with g(y) = z: the root in [0, 1] of a t² + b t = c."""
-        v = (z / (2 * self.B) + 0.5).clamp(0, 1).flatten()
+        v = z.clamp(-self.B, self.B).flatten()
         y0, z0, w, h, d0, d1 = self.bin(v, p.reshape(self.each, -1), inverse=True)
         s, r = h / w, v - z0
         bend = torch.sub(d0 + d1, s, alpha=2) * r
         a, b, c = torch.addcmul(bend, h, s - d0), h * d0 - bend, s * r
         t = 2 * c / (b + torch.addcmul(b * b, a, c, value=4).clamp_min(0).sqrt())
-        y = torch.addcmul(y0, w, t)
-        return torch.where(z.abs() < self.B, (2 * self.B * y - self.B).reshape(z.shape), z)
+        return torch.where(z.abs() < self.B, torch.addcmul(y0, w, t).reshape(z.shape), z)
 
 
 # ---------------------------------------------------------------------- maps of rows
