@@ -170,7 +170,7 @@ class PixelModel(Model):
         cell = self._observe(self.space_, 1)
         size = min(n, 1024)
         _, h, w = self._shape
-        with pixels(self._trainer().progress, type(self).__name__, -(-n // size) * h * w) as advance:
+        with drawing(self._trainer().progress, type(self).__name__, -(-n // size) * h * w) as advance:
 
             def value(i: int, j: int, c: int, p: Tensor) -> Tensor:
                 if c == 0:
@@ -396,15 +396,15 @@ class LogisticMixture(Observation):
 
 
 @contextmanager
-def pixels(progress: bool | None, name: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar of pixels on stderr while they are drawn. progress None: where stderr is a terminal."""
+def drawing(progress: bool | None, name: str, total: int, what: str = "pixels") -> Iterator[Callable[[], None]]:
+    """A bar on stderr of the cells that are drawn. progress None: where stderr is a terminal."""
     if not (sys.stderr.isatty() if progress is None else progress):
         yield lambda: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("pixels"), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(what), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(name, total=total)
         yield lambda: bar.advance(task)

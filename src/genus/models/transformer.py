@@ -20,8 +20,7 @@ the average of a few of them, log p(x) = log (1/O) Σ_o p_o(x), which is a proba
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +34,7 @@ from genus.graphical.structure import Counts, spanning_tree
 from genus.likelihood import Exact, LogProb
 from genus.model import Model
 from genus.models.observation import log_mass
+from genus.models.pixels import drawing
 from genus.networks import Dropout, Linear, initialise
 from genus.rows import Rows
 from genus.space import Space
@@ -468,22 +468,15 @@ class AutoregressiveTransformer(Model):
         chosen = torch.multinomial(torch.softmax(log_w, 1), 1, generator=rng)[:, 0] if k > 1 else 0
         return x[torch.arange(rows, device=x.device) * k + chosen]
 
-    def _shown(self, steps: range) -> Iterable[int]:
+    def _shown(self, steps: range) -> Iterator[int]:
         """The steps, counted by a bar on stderr where there are many."""
         wanted = self.trainer.progress if self.trainer is not None else None
-        if not (sys.stderr.isatty() and len(steps) >= 64 if wanted is None else wanted):
-            return steps
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        what = "pixels" if self.space_.image_shape else "cells"
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(what), TimeRemainingColumn())
-
-        def counted() -> Iterator[int]:
-            with Progress(*columns, console=Console(stderr=True)) as bar:
-                yield from bar.track(steps, description=type(self).__name__)
-
-        return counted()
+        if wanted is None and len(steps) < 64:
+            wanted = False
+        with drawing(wanted, type(self).__name__, len(steps), "pixels" if self.space_.image_shape else "cells") as advance:
+            for t in steps:
+                yield t
+                advance()
 
 
 class Block(nn.Module):
