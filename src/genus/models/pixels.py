@@ -120,7 +120,8 @@ class PixelModel(Model):
 
     def defaults(self, n: int) -> Trainer:
         batch = 2 ** round(math.log2(min(64, max(16, n / 40))))
-        epochs = min(100, max(10, 450 * batch // max(n, 1)))  # about 450 steps, of a few rows: more are learned by heart
+        few = 450 * batch // max(n, 1)  # about 450 steps of a few rows: more are learned by heart
+        epochs = min(100, max(few, min(10, 200_000 // max(n, 1)), 1))
         share = 0.1 if n >= 50 else 0.0
         return Trainer(
             epochs=epochs, batch_size=batch, lr=2e-3, optimizer="adamw", weight_decay=0.01, validation=share, ema=0.99, grad_clip=50.0

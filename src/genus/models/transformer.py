@@ -228,7 +228,7 @@ class AutoregressiveTransformer(Model):
         d = max(self.space_.dim, 1)
         batch = 2 ** round(math.log2(min(128, max(16, n / 32))))
         steps = min(3000, max(500, 2_500_000 // (batch * d)))
-        epochs = max(10, steps * batch // max(n, 1))
+        epochs = max(steps * batch // max(n, 1), min(10, 200_000 // max(n, 1)), 1)
         share = 0.1 if n >= 100 else 0.0
         return Trainer(
             epochs=epochs,
