@@ -28,12 +28,12 @@ from genus.bijections import ActNorm, Bijection, Chain, Inverse, Mix, Permute, S
 from genus.couplings import Affine, Autoregressive, Coupling, Level, Shift, Spline, board
 from genus.density import DensityModel
 from genus.likelihood import LogProb
+from genus.models.conditions import Conditions
 from genus.networks import MLP, MaskedMLP, Network, SameConv, construct, initialise, output_layer
 from genus.rows import Rows
 from genus.space import Space
 from genus.trainer import Trainer
 
-LABELS = 64  # levels of a condition up to which each has a weight of its own
 LANES = 16  # rows in multiples of this are rounded alike, whatever their number: vector instructions leave no rest
 LARGE = 16  # least side of images that are bent scale by scale
 
@@ -61,7 +61,7 @@ class Flow(DensityModel):
     flow_: Bijection
     base_: Base
     noise_: Chain | None
-    context_: Standardise
+    context_: Conditions
 
     def __init__(
         self,
@@ -210,9 +210,8 @@ class Flow(DensityModel):
         self.scale_ = Standardise(d)
         self._given = 0
         if hasattr(self, "given_space_"):
-            levels = self.given_space_.cardinality
-            self._given = sum(c if 0 < c <= LABELS else 1 for c in levels)
-            self.context_ = Standardise(len(levels))
+            self.context_ = Conditions(self.given_space_)
+            self._given = self.context_.width
         depth = self._levels(space)
         if depth:
             c, h, w = space.image_shape  # type: ignore[misc]
@@ -297,15 +296,8 @@ class Flow(DensityModel):
         return torch.float64 if self.dtype == "float64" else torch.float32
 
     def _context(self, given: Tensor | None = None) -> tuple[Tensor, ...]:
-        """() without conditions; else (n, g): a number for each level of few, standard units of what has many or none."""
-        if given is None:
-            return ()
-        g = given.flatten(1)
-        scaled = self.context_(g)[0]
-        parts = [
-            F.one_hot(g[:, j].long(), c) if 0 < c <= LABELS else scaled[:, j, None] for j, c in enumerate(self.given_space_.cardinality)
-        ]
-        return (torch.cat([p.to(self._dtype()) for p in parts], 1),)
+        """What networks see of conditions, (n, g); () without."""
+        return () if given is None else (self.context_.features(given, self._dtype()),)
 
     # ------------------------------------------------------------------ verbs
 

@@ -30,16 +30,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genus.bijections import Standardise
 from genus.learn import Trainer
 from genus.likelihood import Exact, LogProb
 from genus.model import Model
 from genus.models.columns import Bits, Levels, Numbers, Part
+from genus.models.conditions import Conditions
 from genus.networks import MLP, Linear, _activation, _within, initialise
 from genus.rows import Rows
 from genus.space import Space
 
-LABELS = 64  # levels of a condition up to which each has a weight of its own
 FEW = 10_000  # rows below which columns are dropped while training, where nothing is said
 
 
@@ -68,7 +67,7 @@ class MADE(Model):
     made_: Masked
     parts_: Any
     back_: Tensor
-    context_: Standardise
+    context_: Conditions
 
     def __init__(
         self,
@@ -103,16 +102,8 @@ class MADE(Model):
 
     def features(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """f(x), part after part, then those of the conditions, (n, d) → (n, F)."""
-        return torch.cat([*(part.features(part.of(x)).flatten(1) for part in self.parts_), *self._context(given)], 1)
-
-    def _context(self, given: Tensor | None) -> list[Tensor]:
-        """A number for each level of a condition of few, standard units of one that has many or none."""
-        if given is None:
-            return []
-        g = given.flatten(1)
-        scaled = self.context_(g)[0]
-        levels = enumerate(self.given_space_.cardinality)
-        return [F.one_hot(g[:, j].long(), c).double() if 0 < c <= LABELS else scaled[:, j, None] for j, c in levels]
+        told = [] if given is None else [self.context_.features(given, torch.float64)]
+        return torch.cat([*(part.features(part.of(x)).flatten(1) for part in self.parts_), *told], 1)
 
     def _terms(self, x: Tensor, theta: Tensor) -> Tensor:
         """log p of each column, part after part."""
@@ -164,9 +155,8 @@ class MADE(Model):
             raise ValueError(f"hidden={blueprint!r}: MADE needs genus.MLP(...), whose weights it can mask")
         before = 0
         if hasattr(self, "given_space_"):
-            levels_given = self.given_space_.cardinality
-            before = sum(c if 0 < c <= LABELS else 1 for c in levels_given)
-            self.context_ = Standardise(len(levels_given))
+            self.context_ = Conditions(self.given_space_)
+            before = self.context_.width
         column_in = torch.cat([*(part.columns.repeat_interleave(part.n_in) for part in parts), torch.full((before,), -1)])
         column_out = torch.cat([part.columns.repeat_interleave(part.n_out) for part in parts])
         self.made_ = Masked(torch.stack([self._first(d), *others]), column_in, column_out, blueprint)
@@ -260,7 +250,7 @@ class MADE(Model):
         parts = [(part, slice(i, i + 1)) for part in self.parts_ for i in range(len(part.columns))]
         f = y.new_zeros(len(y), made.n_in)
         if given is not None:
-            f[:, made.column_in < 0] = torch.cat(self._context(given), 1).repeat_interleave(k, 0)
+            f[:, made.column_in < 0] = self.context_.features(given, f.dtype).repeat_interleave(k, 0)
         units = [y.new_zeros(len(y), made.width) for _ in range(made.depth)]
         W, V, S = made.weights(o, torch.float64)
         begin = 0

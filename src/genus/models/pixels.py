@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genus.bijections import Standardise
 from genus.likelihood import Exact, LogProb
 from genus.model import Model
+from genus.models.conditions import Conditions
 from genus.models.observation import Bernoulli, Categorical, Logistic, Observation
 from genus.networks import Conv2d, initialise
 from genus.rows import Rows
@@ -27,7 +27,6 @@ from genus.space import Space
 from genus.trainer import Trainer
 
 FIRST = 3  # rows above, and pixels to each side, that the first convolutions see
-LABELS = 64  # levels of a condition up to which each has a weight of its own
 FEW = 64  # ordered levels up to which each has a probability of its own
 CELLS = 1 << 18  # pixels whose activations are in memory at once
 
@@ -49,7 +48,7 @@ class PixelModel(Model):
     particles: int
     observation_: Observation
     network_: Causal
-    context_: Standardise
+    context_: Conditions
 
     # ------------------------------------------------------------------ the likelihood
 
@@ -87,9 +86,8 @@ class PixelModel(Model):
         self._each = int(space.levels or 1) if space.kind == "categorical" else 1  # features a cell
         n_given = 0
         if hasattr(self, "given_space_"):
-            levels = self.given_space_.cardinality
-            n_given = sum(c if 0 < c <= LABELS else 1 for c in levels)
-            self.context_ = Standardise(len(levels))
+            self.context_ = Conditions(self.given_space_)
+            n_given = self.context_.width
         self.network_ = self._network(self._shape, self._each, self.observation_.per_cell, n_given)
         initialise(self.network_, self.rng)
         self.network_.settle()
@@ -154,14 +152,8 @@ class PixelModel(Model):
         return F.one_hot(x.long(), levels).movedim(-1, 2).flatten(1, 2).to(self.network_.place.dtype)
 
     def _context(self, given: Tensor | None) -> Tensor | None:
-        """(n, g): a number for each level of few, standard units of what has many or none."""
-        if given is None:
-            return None
-        g = given.flatten(1)
-        scaled = self.context_(g)[0]
-        levels = enumerate(self.given_space_.cardinality)
-        parts = [F.one_hot(g[:, j].long(), c) if 0 < c <= LABELS else scaled[:, j, None] for j, c in levels]
-        return torch.cat([p.to(self.network_.place.dtype) for p in parts], 1)
+        """What the network sees of conditions, (n, g)."""
+        return None if given is None else self.context_.features(given, self.network_.place.dtype)
 
     # ------------------------------------------------------------------ draws
 

@@ -33,6 +33,7 @@ from genus.graphical.bins import Bins, cut
 from genus.graphical.structure import Counts, spanning_tree
 from genus.likelihood import Exact, LogProb
 from genus.model import Model
+from genus.models.conditions import Conditions
 from genus.models.observation import log_mass
 from genus.models.pixels import drawing
 from genus.networks import Dropout, Linear, initialise
@@ -85,7 +86,7 @@ class AutoregressiveTransformer(Model):
     angles: Tensor
     orders_: Tensor
     scale_: Standardise
-    given_scale_: Standardise
+    context_: Conditions
     blocks_: nn.ModuleList
 
     def __init__(
@@ -198,9 +199,8 @@ class AutoregressiveTransformer(Model):
         if self.any_order:
             self.source_ = nn.Parameter(_places(image, d, w, rng))
         if hasattr(self, "given_space_"):
-            sizes = [c or 1 for c in self.given_space_.cardinality]
-            self.given_scale_ = Standardise(len(sizes))
-            self.given_ = Linear(sum(c if c <= LEVELS else 1 for c in sizes), w, bias=False)
+            self.context_ = Conditions(self.given_space_)
+            self.given_ = Linear(self.context_.width, w, bias=False)
         self.blocks_ = nn.ModuleList(Block(w, self.heads, self.dropout) for _ in range(self.depth))
         self.norm_ = nn.LayerNorm(w)
         initialise(self, rng)
@@ -250,7 +250,7 @@ class AutoregressiveTransformer(Model):
         x = self._to_cells(x)
         self.scale_.fit(x)
         if given:
-            self.given_scale_.fit(given[0].flatten(1))
+            self.context_.fit(given[0].flatten(1))
         if isinstance(self.order, str):
             self.order_.copy_(self._told(x))
         K = self.n_components
@@ -295,11 +295,7 @@ class AutoregressiveTransformer(Model):
             if hasattr(self, "given_space_"):
                 raise ValueError("this AutoregressiveTransformer models p(x | given): pass given=")
             return None
-        g = given.flatten(1)
-        scaled = self.given_scale_(g)[0]
-        levels = self.given_space_.cardinality
-        parts = [F.one_hot(g[:, j].long(), c) if 0 < c <= LEVELS else scaled[:, j, None] for j, c in enumerate(levels)]
-        out: Tensor = self.given_(torch.cat([p.to(self.value_.dtype) for p in parts], 1))
+        out: Tensor = self.given_(self.context_.features(given, self.value_.dtype))
         return out
 
     def _standard(self, x: Tensor, cells: Tensor) -> Tensor:
