@@ -27,6 +27,7 @@ BENCHMARKS = (
     "bayesnet_queries",
     "bayesnet_structure",
     "flow_peers",
+    "flow_quality",
     "pixelcnn_sampling 56",
     "transformer_sampling 28",
     "made_tables",
