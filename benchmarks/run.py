@@ -35,6 +35,7 @@ BENCHMARKS = (
     "mnist vae 600",
     "mnist made 240",
     "mnist pixelcnn 1200",
+    "mnist transformer 600",
     "fashion 300",
 )
 BUDGETS = ("mnist", "fashion")  # seconds of all cores
