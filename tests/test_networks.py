@@ -13,7 +13,7 @@ from sklearn.base import clone
 from torch import nn
 
 from genus import MLP, Conv, ResNet
-from genus.networks import ACTIVATIONS, Linear, Settings, construct, initialise
+from genus.networks import ACTIVATIONS, Columns, Linear, Settings, construct, initialise
 from genus.rows import generator
 from genus.store import from_json, to_json
 
@@ -142,3 +142,19 @@ def test_settings_out_of_range() -> None:
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activations(activation: str) -> None:
     assert made(MLP(4, 1, activation), (2,), (3,))(torch.randn(2, 2)).isfinite().all()
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_rows_as_columns_give_the_same(dropout: float) -> None:
+    x = torch.randn(7, 3, generator=generator(1))
+    for blueprint in (
+        MLP(5, 2, "relu", dropout),
+        MLP(5, 1, "silu", dropout),
+        lambda i, o: nn.Sequential(nn.Linear(i[0], o[0], bias=False), nn.Tanh()),
+    ):
+        network = construct(blueprint, (3,), (4,), generator(0)).eval()
+        columns = Columns(network)
+        assert bool(columns.layers) == (isinstance(blueprint, MLP) and not dropout)
+        with torch.no_grad():
+            torch.testing.assert_close(columns(x.t().contiguous()).t(), network(x))
+        torch.testing.assert_close(columns(x.t().contiguous()).t(), network(x))

@@ -350,16 +350,19 @@ class Columns:
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network
-        layers = [m for m in network if not isinstance(m, nn.Flatten | nn.Unflatten)] if isinstance(network, nn.Sequential) else []
-        plain: tuple[type[nn.Module], ...] = (nn.Linear, *ACTIVATIONS.values())
-        self.layers: list[Any] = layers if all(isinstance(m, plain) for m in layers) else []
+        self.layers: list[Any] = []  # of an MLP; other networks are called as they are
+        layers = list(network) if isinstance(network, nn.Sequential) else []
+        if len(layers) > 2 and isinstance(layers[0], nn.Flatten) and isinstance(layers[-1], nn.Unflatten):
+            layers = layers[1:-1]
+            if all(type(m) in (Linear, _InPlace, *ACTIVATIONS.values()) for m in layers):
+                self.layers = layers
 
     def __call__(self, x: Tensor) -> Tensor:
         if not self.layers:
             out: Tensor = self.network(x.t())
             return out.flatten(1).t().contiguous()
         for m in self.layers:
-            x = torch.addmm(m.bias.unsqueeze(1), m.weight, x) if isinstance(m, nn.Linear) else m(x)
+            x = torch.addmm(m.bias.unsqueeze(1), m.weight, x) if isinstance(m, Linear) else m(x)
         return x
 
 
