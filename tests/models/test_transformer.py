@@ -393,3 +393,11 @@ def test_too_many_words() -> None:
     X = pd.DataFrame({"id": pd.Categorical([f"w{i}" for i in range(50)], categories=[f"w{i}" for i in range(5000)])})
     with pytest.raises(ValueError, match="id has 5000 levels, too many"):
         made().fit(X)
+
+
+def test_a_model_of_any_order_is_saved_and_loads(tmp_path: Path) -> None:
+    X = np.random.default_rng(0).integers(0, 3, (60, 4))
+    model = AutoregressiveTransformer(8, 1, 2, any_order=True, n_orders=3, trainer=QUICK, random_state=0).fit(X)
+    model.save(tmp_path / "m.genus")
+    again = genus.load(tmp_path / "m.genus")
+    assert np.array_equal(again.log_prob(X).nats, model.log_prob(X).nats) and torch.equal(again.orders_, model.orders_)

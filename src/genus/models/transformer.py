@@ -186,7 +186,9 @@ class AutoregressiveTransformer(Model):
             self.register_buffer(name, torch.tensor(buffer.tolist()), persistent=False)
         self.scale_ = Standardise(d)
         rng, others = self.rng, range(1, self.n_orders if self.any_order else 1)
-        orders = [self._declared(space), *(torch.randperm(d, generator=rng, device=rng.device).cpu() for _ in others)]
+        with torch.device("cpu"):  # also where a saved model is built on shapes alone
+            declared = self._declared(space)
+        orders = [declared, *(torch.randperm(d, generator=rng, device=rng.device).cpu() for _ in others)]
         self.register_buffer("orders_", torch.stack(orders))
         self.value_ = nn.Parameter(torch.randn(int((first + codes).max()), w, generator=rng))
         with torch.no_grad():  # levels that have an order begin near a line
