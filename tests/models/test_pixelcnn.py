@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import logsumexp
-from torch import Tensor
 
 import genus
 from genus import Exact, Space, Trainer
@@ -19,6 +17,7 @@ from genus.models.observation import Logistic
 from genus.models.pixelcnn import PixelCNN
 from genus.models.pixels import LogisticMixture
 from genus.rows import Rows, generator
+from raster import every, naive, sees, shaken
 
 QUICK = Trainer(epochs=2, batch_size=20, lr=1e-2, validation=0.0, progress=False)
 SPACES = {
@@ -31,25 +30,12 @@ SPACES = {
 }
 
 
-def shaken(model: PixelCNN, size: float = 0.3) -> PixelCNN:
-    """The model with random parameters, so that everything depends on everything it may depend on."""
-    rng = generator(0)
-    with torch.no_grad():
-        for p in model.network_.parameters():
-            p.add_(size * torch.randn(p.shape, generator=rng))
-    return model
-
-
 def made(space: Space, likelihood: str = "auto", given: Any = None, **args: Any) -> PixelCNN:
     rng = np.random.default_rng(0)
     X = rng.integers(0, space.levels, (40, *space.shape))
     settings: dict[str, Any] = {"channels": 6, "n_layers": 2, "n_components": 2, "trainer": QUICK, "random_state": 0}
     model = PixelCNN(likelihood=likelihood, **(settings | args)).fit(X, space=space, given=given)
     return shaken(model)
-
-
-def every(space: Space) -> np.ndarray:
-    return np.array(list(itertools.product(range(space.levels or 1), repeat=space.dim))).reshape(-1, *space.shape)
 
 
 CASES = [
@@ -73,21 +59,12 @@ def test_probabilities_of_all_images_sum_to_one(name: str, likelihood: str) -> N
     assert np.std(p.nats) > 0.1
 
 
-def sees(model: PixelCNN, place: int) -> Tensor:
-    """|∂ parameters of a pixel / ∂ features of each cell|, (cells of the pixel, C, H, W)."""
-    c, h, w = model._shape
-    network = model.network_.double()
-    x = torch.randn(12, c * model._each, h, w, generator=generator(2), dtype=torch.float64)  # many, as a rectifier may be off
-    rows = torch.autograd.functional.jacobian(lambda v: network(v)[:, :, place // w, place % w].sum(0), x).abs().sum(1)
-    return rows.unflatten(1, (c, model._each)).sum(2).unflatten(0, (c, -1)).sum(1)
-
-
 @pytest.mark.parametrize("shape", [(1, 4, 4), (3, 3, 3)])
 def test_a_cell_sees_all_before_it_and_nothing_else(shape: tuple[int, int, int]) -> None:
     model = made(Space(shape, "ordinal", levels=5, layout="CHW"), n_layers=3)
     c, h, w = shape
     for place in range(h * w):
-        J = sees(model, place).permute(0, 2, 3, 1).reshape(c, -1)  # in raster order, channels inside the pixel
+        J = sees(model, place, 12).permute(0, 2, 3, 1).reshape(c, -1)  # in raster order, channels inside the pixel
         for k in range(c):
             cell = place * c + k
             assert (J[k, cell:] == 0).all(), "it sees itself or what comes after"
@@ -96,22 +73,11 @@ def test_a_cell_sees_all_before_it_and_nothing_else(shape: tuple[int, int, int])
 
 def test_one_layer_sees_three_rows_and_one_more() -> None:
     model = made(Space((7, 15), "binary", layout="HW"), n_layers=1)
-    seen = sees(model, 5 * 15 + 7)[0, 0] > 0
+    seen = sees(model, 5 * 15 + 7, 12)[0, 0] > 0
     box = torch.zeros(7, 15, dtype=torch.bool)
     box[1:5, 3:12] = True  # 3 rows above v's own, and one row more by its layer; 3 + 1 to each side
     box[5, 3:7] = True  # 3 + 1 to the left
     assert torch.equal(seen, box)
-
-
-def naive(model: PixelCNN, n: int, rng: torch.Generator) -> Tensor:
-    """Draws by a full pass of the network for every cell."""
-    (c, h, w), each, cell = model._shape, model.observation_.per_cell, model._observe(model.space_, 1)
-    x = torch.zeros(n, c, h, w)
-    with torch.no_grad():
-        for i, j, k in itertools.product(range(h), range(w), range(c)):
-            p = model.network_(model._features(x))[:, k * each : (k + 1) * each, i, j]
-            x[:, k, i, j] = cell.sample(p, rng)[:, 0]
-    return model._rows_of(x)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from genus import Exact, Space, Trainer
 from genus.models import pixelrnn
 from genus.models.pixelrnn import LSTM, PixelRNN, skew, unskew
 from genus.rows import generator
+from raster import every, naive, sees, shaken
 
 VARIANTS = ("diagonal", "row")
 QUICK = Trainer(epochs=2, batch_size=20, lr=1e-2, validation=0.0, progress=False)
@@ -34,25 +35,12 @@ SPACES = {
 both = pytest.mark.parametrize("variant", VARIANTS)
 
 
-def shaken(model: PixelRNN, size: float = 0.3) -> PixelRNN:
-    """The model with random parameters, so that everything depends on everything it may depend on."""
-    rng = generator(0)
-    with torch.no_grad():
-        for p in model.network_.parameters():
-            p.add_(size * torch.randn(p.shape, generator=rng))
-    return model
-
-
 def made(space: Space, variant: str, likelihood: str = "auto", given: Any = None, **args: Any) -> PixelRNN:
     rng = np.random.default_rng(0)
     X = rng.integers(0, space.levels, (40, *space.shape))
     settings: dict[str, Any] = {"channels": 4, "n_layers": 2, "n_components": 2, "trainer": QUICK.replace(max_steps=1), "random_state": 0}
     model = PixelRNN(variant=variant, likelihood=likelihood, **(settings | args)).fit(X, space=space, given=given)
     return shaken(model)
-
-
-def every(space: Space) -> np.ndarray:
-    return np.array(list(itertools.product(range(space.levels or 1), repeat=space.dim))).reshape(-1, *space.shape)
 
 
 CASES = [
@@ -79,15 +67,6 @@ def test_probabilities_of_all_images_sum_to_one(name: str, likelihood: str, vari
 
 
 # ---------------------------------------------------------------------- what a pixel sees
-
-
-def sees(model: PixelRNN, place: int) -> Tensor:
-    """|∂ parameters of a pixel / ∂ features of each cell|, (cells of the pixel, C, H, W)."""
-    c, h, w = model._shape
-    network = model.network_.double()
-    x = torch.randn(4, c * model._each, h, w, generator=generator(2), dtype=torch.float64)  # some, as a rectifier may be off
-    rows = torch.autograd.functional.jacobian(lambda v: network(v)[:, :, place // w, place % w].sum(0), x).abs().sum(1)
-    return rows.unflatten(1, (c, model._each)).sum(2).unflatten(0, (c, -1)).sum(1)
 
 
 @both
@@ -235,17 +214,6 @@ def test_layers_are_their_equations(variant: str) -> None:
 
 
 # ---------------------------------------------------------------------- draws
-
-
-def naive(model: PixelRNN, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
-    """Draws by a full pass of the network for every cell."""
-    (c, h, w), each, cell = model._shape, model.observation_.per_cell, model._observe(model.space_, 1)
-    x = torch.zeros(n, c, h, w)
-    with torch.no_grad():
-        for i, j, k in itertools.product(range(h), range(w), range(c)):
-            p = model.network_(model._features(x), model._context(given))[:, k * each : (k + 1) * each, i, j]
-            x[:, k, i, j] = cell.sample(p, rng)[:, 0]
-    return model._rows_of(x)
 
 
 @both

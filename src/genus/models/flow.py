@@ -267,7 +267,7 @@ class Flow(DensityModel):
         network = construct(blueprint, (seen, *sides), (g.each * (d - h), *sides), self.rng)
         if (last := output_layer(network)) is not None:
             nn.init.zeros_(last.weight)
-        self._bent(network)
+        self._spread(network)
         return Coupling(h, g, network, swap)
 
     def _autoregressive(self, d: int, g: Affine | Spline) -> Autoregressive:
@@ -277,10 +277,10 @@ class Flow(DensityModel):
             raise ValueError(f"conditioner={blueprint!r}: an autoregressive step needs genus.MLP(...), whose weights it can mask")
         made = MaskedMLP(d, g.each, blueprint.width, blueprint.depth, blueprint.activation, self._given)
         initialise(made, self.rng)
-        self._bent(made)
+        self._spread(made)
         return Autoregressive(g, made)
 
-    def _bent(self, network: nn.Module) -> None:
+    def _spread(self, network: nn.Module) -> None:
         """Units of the first layer bend at places of their own, not all at 0: few coordinates give them no other."""
         first = next((m for m in network.modules() if isinstance(m, nn.Linear) and m.bias is not None), None)
         if first is not None and not first.weight.is_meta and bool(first.weight.any()):

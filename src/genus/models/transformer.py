@@ -292,7 +292,7 @@ class AutoregressiveTransformer(Model):
         return x.reshape(-1, *self.space_.shape)
 
     def _context(self, given: Tensor | None) -> Tensor | None:
-        """Conditions as (n, width): one weight for each level of few, standard units of what has many or none."""
+        """What is added to h for conditions, (n, width)."""
         if given is None:
             if hasattr(self, "given_space_"):
                 raise ValueError("this AutoregressiveTransformer models p(x | given): pass given=")
