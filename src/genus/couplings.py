@@ -49,12 +49,12 @@ class Affine:
     def forward(self, y: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
         """(g(y), log g′ = s)."""
         s, t = self.parts(p, y.dtype)
-        return torch.addcmul(t, y, s.exp()), s
+        return y * s.exp() + t, s
 
     def inverse(self, z: Tensor, p: Tensor) -> Tensor:
         """y with g(y) = z."""
         s, t = self.parts(p, z.dtype)
-        return (z - t) * torch.exp(-s)
+        return (z - t) / s.exp()
 
     def parts(self, p: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """s and t, as precise as the coordinates from here on."""
@@ -84,15 +84,17 @@ class Spline(nn.Module):
         K = bins
         inner = (torch.arange(K + 1) % K > 0)[:, None]  # knots 0 and K stay at −B and B
         share = torch.where(inner, self.least, 1 / K) * torch.arange(K + 1)[:, None]
-        self.register_buffer("floor", bound * (2 * share - 1), persistent=False)
-        self.register_buffer("below", 2 * bound * (1 - self.least * K) * torch.ones(K + 1, K).tril(-1) * inner, persistent=False)
+        below = 2 * bound * (1 - self.least * K) * torch.ones(K + 1, K).tril(-1) * inner
+        self.register_buffer("floor", bound * (2 * share - 1).repeat(2, 1), persistent=False)
+        self.register_buffer("below", torch.block_diag(below, below), persistent=False)
         self.register_buffer("ends", torch.arange(2)[:, None], persistent=False)
 
     def bin(self, v: Tensor, p: Tensor, inverse: bool) -> tuple[Tensor, ...]:
         """y₀, z₀, w, h, δ₀, δ₁ of the bin in which each v (N,) of [−B, B] lies; p (each, N)."""
         K, N = self.K, len(v)
         shares, slopes = p.split([2 * K, K - 1])
-        knots = self.floor + self.below @ torch.softmax(shares.reshape(2, K, N), 1)  # (2, K + 1, N)
+        shares = torch.softmax(shares.reshape(2, K, N), 1).view(2 * K, N)
+        knots = torch.addmm(self.floor, self.below, shares).view(2, K + 1, N)
         with torch.no_grad():
             ends = self.ends + (knots[int(inverse), 1:K] <= v.to(p.dtype)).sum(0)
         low, high = knots.gather(1, ends.expand(2, 2, N)).to(v.dtype).unbind(1)
@@ -103,7 +105,8 @@ class Spline(nn.Module):
 
     def forward(self, y: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
         """(g(y), log g′(y))."""
-        v = y.clamp(-self.B, self.B).flatten()
+        near = y.clamp(-self.B, self.B)
+        v = near.flatten()
         y0, z0, w, h, d0, d1 = self.bin(v, p.reshape(self.each, -1), inverse=False)
         s, t = h / w, (v - y0) / w
         r = 1 - t
@@ -111,18 +114,19 @@ class Spline(nn.Module):
         q = torch.addcmul(s, torch.sub(d0 + d1, s, alpha=2), u)
         z = torch.addcmul(z0, h, torch.addcmul(s * tt, d0, u) / q)
         log_slope = torch.log((s / q).square() * (d1 * tt + 2 * s * u + d0 * r * r))
-        inside = y.abs() < self.B
+        inside = near == y
         return torch.where(inside, z.reshape(y.shape), y), torch.where(inside, log_slope.reshape(y.shape), 0.0)
 
     def inverse(self, z: Tensor, p: Tensor) -> Tensor:
         """y with g(y) = z: the root in [0, 1] of a t² + b t = c."""
-        v = z.clamp(-self.B, self.B).flatten()
+        near = z.clamp(-self.B, self.B)
+        v = near.flatten()
         y0, z0, w, h, d0, d1 = self.bin(v, p.reshape(self.each, -1), inverse=True)
         s, r = h / w, v - z0
         bend = torch.sub(d0 + d1, s, alpha=2) * r
         a, b, c = torch.addcmul(bend, h, s - d0), h * d0 - bend, s * r
         t = 2 * c / (b + torch.addcmul(b * b, a, c, value=4).clamp_min(0).sqrt())
-        return torch.where(z.abs() < self.B, torch.addcmul(y0, w, t).reshape(z.shape), z)
+        return torch.where(near == z, torch.addcmul(y0, w, t).reshape(z.shape), z)
 
 
 # ---------------------------------------------------------------------- maps of rows
@@ -173,12 +177,14 @@ class Autoregressive(Bijection):
         return z.t(), log_slope.sum(0)
 
     def inverse(self, y: Tensor, *given: Tensor) -> Tensor:
-        return self.network.in_order(len(y), lambda j, p: self.g.inverse(y[:, j], p), *given, bound=FAR)
+        z = y.t().contiguous().unbind(0)
+        return self.network.in_order(len(y), lambda j, p: self.g.inverse(z[j], p), *given, bound=FAR)
 
 
 def _parts(x: Tensor, h: int) -> tuple[Tensor, ...]:
     """The first h coordinates (h, n) and the others, from rows (n, d); the first h channels (n, h, H, W) and the others, of images."""
-    return x.t().contiguous().tensor_split([h]) if x.dim() == 2 else x.tensor_split([h], 1)
+    sizes = [h, x.shape[1] - h]
+    return x.t().contiguous().split(sizes) if x.dim() == 2 else x.split(sizes, 1)
 
 
 def _whole(*parts: Tensor) -> Tensor:
@@ -188,7 +194,7 @@ def _whole(*parts: Tensor) -> Tensor:
 
 def _near(x: Tensor, network: nn.Module) -> Tensor:
     """What a network sees of x."""
-    near = x.clamp(-FAR, FAR)
+    near = F.hardtanh(x, -FAR, FAR)  # a clamp with one kernel for its gradient
     if x.dtype == torch.float32:
         return near
     weight = next(network.parameters(), None)

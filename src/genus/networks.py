@@ -54,10 +54,10 @@ def _activation(name: str, own: bool = False) -> nn.Module:
 
 
 class _InPlace(nn.ReLU):
-    """ReLU of what a layer has just made, in place where no gradient is wanted."""
+    """ReLU of what a layer has just made, and has no other use for."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.relu(x, inplace=not torch.is_grad_enabled())
+        return x.relu_()
 
 
 def _within(name: str, value: int, low: int, high: int) -> None:
@@ -197,24 +197,31 @@ class MaskedMLP(nn.Module):
 
     (n, d) → (n, each, d). Hidden units have degrees 0 … d − 1 in rising order: one of degree m sees the first m
     coordinates and units of degree ≤ m, and is seen by the outputs of coordinates ≥ m. It starts at 0. All units of the
-    first layer see conditions (n, given) as well.
+    first layer see conditions (n, given) as well. backwards: "before" means after, the last coordinate is the first.
     """
 
-    def __init__(self, d: int, each: int, width: int, depth: int, activation: str = "relu", given: int = 0) -> None:
+    def __init__(
+        self, d: int, each: int, width: int, depth: int, activation: str = "relu", given: int = 0, backwards: bool = False
+    ) -> None:
         super().__init__()
         _within("MLP(width)", width, 1, 1 << 20)
         _within("MLP(depth)", depth, 1, 1000)
-        self.d, self.each = d, each
+        self.d, self.each, self.backwards = d, each, backwards
         self.act = _activation(activation, own=True)
         degree = torch.arange(width) * d // width
-        seen = [torch.arange(1, d + 1), *[degree] * depth]
-        shown = [*[degree] * depth, torch.arange(d).repeat(each)]
+        place = self.turned(torch.arange(d), 0)
+        seen = [place + 1, *[degree] * depth]
+        shown = [*[degree] * depth, place.repeat(each)]
         sizes = [d, *[width] * depth, d * each]
         self.layers = nn.ModuleList(Linear(a, b, zero=i == depth) for i, (a, b) in enumerate(itertools.pairwise(sizes)))
         for i, (a, b) in enumerate(zip(seen, shown, strict=True)):
             self.register_buffer(f"mask{i}", (b[:, None] >= a).float(), persistent=False)
         self.ends = [-(-(j + 1) * width // d) for j in range(d)]  # units of degree ≤ j, known before that coordinate
         self.given = Linear(given, width, bias=False) if given else None
+
+    def turned(self, x: Tensor, dim: int) -> Tensor:
+        """Coordinates along dim in the order in which they become known; done twice, as they were."""
+        return x.flip(dim) if self.backwards else x
 
     def parts(self) -> list[tuple[Tensor, Tensor]]:
         """Weight, masked, and bias of every layer."""
@@ -239,37 +246,39 @@ class MaskedMLP(nn.Module):
         """
         *hidden, (last, shift) = self.parts()
         sizes = [e - b for b, e in itertools.pairwise([0, *self.ends])]  # units that become known with each coordinate
+        hidden[0] = (self.turned(hidden[0][0], 1), hidden[0][1])
         layers = [(weight.split(sizes), bias[:, None].split(sizes)) for weight, bias in hidden]
         lasts, shifts = (v.reshape(self.each, self.d, -1).unbind(1) for v in (last, shift))
+        order = self.turned(torch.arange(self.d), 0).tolist()
         context = None if self.given is None else self.given(*given).T.split(sizes)
         known = _Grown if torch.is_grad_enabled() else _Filled
-        x, seen = (known([1] * self.d, n, last) for _ in range(2))
-        units = [known(sizes, n, last) for _ in layers]
-        for j in range(self.d):
-            below = seen.known
-            for i, (weight, bias) in enumerate(layers if sizes[j] else ()):
-                more = torch.addmm(bias[j], weight[j][:, : len(below)], below)
-                units[i].add(self.act(more if i or context is None else more + context[j]))
-                below = units[i].known
-            below = units[-1].known
-            new = value(j, torch.addmm(shifts[j], lasts[j][:, : len(below)], below))[None]
-            x.add(new)
-            seen.add(new.clamp(-bound, bound).to(last.dtype))
-        return x.known.T
+        seen, units = known([1] * self.d, n, last), [known(sizes, n, last) for _ in layers]
+        out = []
+        for k, j in enumerate(order):
+            below = seen
+            for i, (weight, bias) in enumerate(layers if sizes[k] else ()):
+                more = below.times(weight[k], bias[k])
+                units[i].add(self.act(more if i or context is None else more + context[k]))
+                below = units[i]
+            new = value(j, units[-1].times(lasts[j], shifts[j]))
+            seen.add(nn.functional.hardtanh(new, -bound, bound).to(last.dtype))
+            out.append(new)
+        return self.turned(torch.stack(out), 0).T
 
 
 class _Filled:
     """Coordinates (d, n) that become known in blocks, written in place over zeros."""
 
     def __init__(self, sizes: list[int], n: int, like: Tensor) -> None:
-        self.sizes, self.known = sizes, like.new_zeros(sum(sizes), n)
+        self.known = like.new_zeros(sum(sizes), n)
         self.next = iter(self.known.split(sizes))
 
     def add(self, new: Tensor) -> None:
-        if new.dtype != self.known.dtype:  # at the first block
-            self.known = self.known.to(new.dtype)
-            self.next = iter(self.known.split(self.sizes))
         next(self.next).copy_(new)
+
+    def times(self, weight: Tensor, bias: Tensor) -> Tensor:
+        """W x + b, where what is not known yet has weight 0."""
+        return torch.addmm(bias, weight, self.known)
 
 
 class _Grown:
@@ -279,7 +288,10 @@ class _Grown:
         self.known = like.new_empty(0, n)
 
     def add(self, new: Tensor) -> None:
-        self.known = torch.cat([self.known.to(new.dtype), new])
+        self.known = torch.cat([self.known, new.view(-1, new.shape[-1])])
+
+    def times(self, weight: Tensor, bias: Tensor) -> Tensor:
+        return torch.addmm(bias, weight[:, : len(self.known)], self.known)
 
 
 # ---------------------------------------------------------------------- layers whose weights are drawn by initialise()

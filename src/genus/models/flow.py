@@ -270,12 +270,12 @@ class Flow(DensityModel):
         self._spread(network)
         return Coupling(h, g, network, swap)
 
-    def _autoregressive(self, d: int, g: Affine | Spline) -> Autoregressive:
-        """An autoregressive step, from the blueprint of a plain MLP, which it masks."""
+    def _autoregressive(self, d: int, i: int, g: Affine | Spline) -> Autoregressive:
+        """Autoregressive step i, from the blueprint of a plain MLP, which it masks; every second one starts from the last coordinate."""
         blueprint = self.conditioner or MLP(128, 2, "silu")
         if not isinstance(blueprint, MLP):
             raise ValueError(f"conditioner={blueprint!r}: an autoregressive step needs genus.MLP(...), whose weights it can mask")
-        made = MaskedMLP(d, g.each, blueprint.width, blueprint.depth, blueprint.activation, self._given)
+        made = MaskedMLP(d, g.each, blueprint.width, blueprint.depth, blueprint.activation, self._given, backwards=i % 2 == 1)
         initialise(made, self.rng)
         self._spread(made)
         return Autoregressive(g, made)
@@ -395,7 +395,7 @@ class MAF(Flow):
     """
 
     def step(self, shape: tuple[int, ...], i: int) -> list[Bijection]:
-        return [self._autoregressive(shape[0], Affine()), Permute(torch.arange(shape[0]).flip(0))]
+        return [self._autoregressive(shape[0], i, Affine())]
 
     def _levels(self, space: Space) -> int:
         return _vectors_only(self, super()._levels(space))
@@ -410,7 +410,7 @@ class IAF(Flow):
     by_default = False  # to score, and so to learn from data, takes d passes
 
     def step(self, shape: tuple[int, ...], i: int) -> list[Bijection]:
-        return [Inverse(self._autoregressive(shape[0], Affine())), Permute(torch.arange(shape[0]).flip(0))]
+        return [Inverse(self._autoregressive(shape[0], i, Affine()))]
 
     def _levels(self, space: Space) -> int:
         return _vectors_only(self, super()._levels(space))
@@ -454,7 +454,7 @@ class SplineFlow(Flow):
     def step(self, shape: tuple[int, ...], i: int) -> list[Bijection]:
         g = Spline(self.bins, self.bound)
         if self.autoregressive:
-            return [self._autoregressive(shape[0], g), Permute(torch.arange(shape[0]).flip(0))]
+            return [self._autoregressive(shape[0], i, g)]
         return _alternating(self, shape, i, g)
 
     def _levels(self, space: Space) -> int:
