@@ -56,7 +56,7 @@ class Standardise(Bijection):
         return y, log_det
 
     def inverse(self, y: Tensor, *given: Tensor) -> Tensor:
-        return y.double() * self.std_ + self.mean_
+        return torch.addcmul(self.mean_, y.double(), self.std_)
 
 
 class Logit(Bijection):

@@ -5,8 +5,9 @@ r"""Maps of rows with a triangular Jacobian, made of monotone maps of one coordi
 
     log |det ∂z/∂y| = Σ_j log g′(y_j)
 
-Coordinates may be float64 while networks are float32: what networks see is rounded, and the same both ways, so that maps
-invert to the precision of the coordinates. Far from the data networks see an edge, and the maps stay tame.
+Coordinates may be float64 while networks are float32. What the network of a coupling sees is then rounded, and the same both
+ways; an autoregressive one, whose units are added up in another order on the way back, reckons in float64. So maps invert to
+the precision of the coordinates. Far from the data networks see an edge, and the maps stay tame.
 
 Rows (n, d) lie in memory coordinate by coordinate: coordinates are then taken and put together without a stride, and
 narrow layers multiply fast.
@@ -92,9 +93,9 @@ class Spline(nn.Module):
     def bin(self, v: Tensor, p: Tensor, inverse: bool) -> tuple[Tensor, ...]:
         """y₀, z₀, w, h, δ₀, δ₁ of the bin in which each v (N,) of [−B, B] lies; p (each, N)."""
         K, N = self.K, len(v)
-        shares, slopes = p.split([2 * K, K - 1])
+        shares, slopes = p.split_with_sizes([2 * K, K - 1])
         shares = torch.softmax(shares.reshape(2, K, N), 1).view(2 * K, N)
-        knots = torch.addmm(self.floor, self.below, shares).view(2, K + 1, N)
+        knots = torch.addmm(self.floor.to(p.dtype), self.below.to(p.dtype), shares).view(2, K + 1, N)
         with torch.no_grad():
             ends = self.ends + (knots[int(inverse), 1:K] <= v.to(p.dtype)).sum(0)
         low, high = knots.gather(1, ends.expand(2, 2, N)).to(v.dtype).unbind(1)
@@ -172,19 +173,19 @@ class Autoregressive(Bijection):
 
     def forward(self, x: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
         y = x.t().contiguous()
-        p = self.network.columns(_near(y, self.network), *given)
+        p = self.network.columns(F.hardtanh(y, -FAR, FAR), *given)
         z, log_slope = self.g.forward(y, p.view(self.g.each, *y.shape))
         return z.t(), log_slope.sum(0)
 
     def inverse(self, y: Tensor, *given: Tensor) -> Tensor:
-        z = y.t().contiguous().unbind(0)
-        return self.network.in_order(len(y), lambda j, p: self.g.inverse(z[j], p), *given, bound=FAR)
+        z = y.t().contiguous()
+        return self.network.in_order(z, self.g.inverse, *given, bound=FAR).t()
 
 
 def _parts(x: Tensor, h: int) -> tuple[Tensor, ...]:
     """The first h coordinates (h, n) and the others, from rows (n, d); the first h channels (n, h, H, W) and the others, of images."""
     sizes = [h, x.shape[1] - h]
-    return x.t().contiguous().split(sizes) if x.dim() == 2 else x.split(sizes, 1)
+    return x.t().contiguous().split_with_sizes(sizes) if x.dim() == 2 else x.split_with_sizes(sizes, 1)
 
 
 def _whole(*parts: Tensor) -> Tensor:

@@ -214,63 +214,62 @@ class MaskedMLP(nn.Module):
         shown = [*[degree] * depth, place.repeat(each)]
         sizes = [d, *[width] * depth, d * each]
         self.layers = nn.ModuleList(Linear(a, b, zero=i == depth) for i, (a, b) in enumerate(itertools.pairwise(sizes)))
-        for i, (a, b) in enumerate(zip(seen, shown, strict=True)):
-            self.register_buffer(f"mask{i}", (b[:, None] >= a).float(), persistent=False)
+        for layer, a, b in zip(self.layers, seen, shown, strict=True):
+            layer.register_buffer("mask", (b[:, None] >= a).float(), persistent=False)
         self.ends = [-(-(j + 1) * width // d) for j in range(d)]  # units of degree ≤ j, known before that coordinate
         self.given = Linear(given, width, bias=False) if given else None
 
     def turned(self, x: Tensor, dim: int) -> Tensor:
-        """Coordinates along dim in the order in which they become known; done twice, as they were."""
+        """What lies along dim in the order in which coordinates become known."""
         return x.flip(dim) if self.backwards else x
 
-    def parts(self) -> list[tuple[Tensor, Tensor]]:
-        """Weight, masked, and bias of every layer."""
-        return [(layer.weight * getattr(self, f"mask{i}"), layer.bias) for i, layer in enumerate(self.layers)]  # type: ignore[misc]
+    def parts(self, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
+        """Weight, masked, and bias (·, 1) of every layer."""
+        parts = [(m.weight * m.mask, m.bias.unsqueeze(1)) for m in self.layers]  # type: ignore[operator]
+        return parts if parts[0][0].dtype == dtype else [(weight.to(dtype), bias.to(dtype)) for weight, bias in parts]
 
     def forward(self, x: Tensor, *given: Tensor) -> Tensor:
         """(n, d) → (n, each, d)."""
         return self.columns(x.t(), *given).view(self.each, self.d, len(x)).movedim(-1, 0)
 
     def columns(self, x: Tensor, *given: Tensor) -> Tensor:
-        """(d, n) → (each · d, n)."""
-        *hidden, (last, shift) = self.parts()
+        """(d, n) → (each · d, n), in the precision of x."""
+        *hidden, (last, shift) = self.parts(x.dtype)
         for i, (weight, bias) in enumerate(hidden):
-            x = torch.addmm(bias.unsqueeze(1), weight, x)
+            x = torch.addmm(bias, weight, x)
             x = self.act(x if i or self.given is None else x + self.given(*given).t())
-        return torch.addmm(shift.unsqueeze(1), last, x)
+        return torch.addmm(shift, last, x)
 
-    def in_order(self, n: int, value: Callable[[int, Tensor], Tensor], *given: Tensor, bound: float = math.inf) -> Tensor:
-        """(n, d), coordinate j being ``value(j, outputs for j)``, (each, n) → (n,): each unit is computed once, when it is known.
+    def in_order(self, z: Tensor, inverse: Callable[[Tensor, Tensor], Tensor], *given: Tensor, bound: float = math.inf) -> Tensor:
+        """y (d, n) with y_j = ``inverse``(z_j, outputs for j (each, n)), in turn: each unit is computed once, when it is known.
 
         bound: the network sees coordinates clamped to ± this.
         """
-        *hidden, (last, shift) = self.parts()
-        sizes = [e - b for b, e in itertools.pairwise([0, *self.ends])]  # units that become known with each coordinate
+        *hidden, (last, shift) = self.parts(z.dtype)
         hidden[0] = (self.turned(hidden[0][0], 1), hidden[0][1])
-        layers = [(weight.split(sizes), bias[:, None].split(sizes)) for weight, bias in hidden]
-        lasts, shifts = (v.reshape(self.each, self.d, -1).unbind(1) for v in (last, shift))
-        order = self.turned(torch.arange(self.d), 0).tolist()
+        sizes = [e - b for b, e in itertools.pairwise([0, *self.ends])]  # units that become known with each coordinate
+        layers = [(weight.split(sizes), bias.split(sizes)) for weight, bias in hidden]
+        weights, shifts = (v.reshape(self.each, self.d, -1).unbind(1) for v in (last, shift))
         context = None if self.given is None else self.given(*given).T.split(sizes)
         known = _Grown if torch.is_grad_enabled() else _Filled
-        seen, units = known([1] * self.d, n, last), [known(sizes, n, last) for _ in layers]
-        out = []
-        for k, j in enumerate(order):
+        seen, units = known([1] * self.d, z), [known(sizes, z) for _ in layers]
+        rows, y = z.unbind(0), [z[0]] * self.d
+        for k, j in enumerate(range(self.d)[:: -1 if self.backwards else 1]):
             below = seen
             for i, (weight, bias) in enumerate(layers if sizes[k] else ()):
                 more = below.times(weight[k], bias[k])
                 units[i].add(self.act(more if i or context is None else more + context[k]))
                 below = units[i]
-            new = value(j, units[-1].times(lasts[j], shifts[j]))
-            seen.add(nn.functional.hardtanh(new, -bound, bound).to(last.dtype))
-            out.append(new)
-        return self.turned(torch.stack(out), 0).T
+            y[j] = inverse(rows[j], units[-1].times(weights[j], shifts[j]))
+            seen.add(nn.functional.hardtanh(y[j], -bound, bound)[None])
+        return torch.stack(y)
 
 
 class _Filled:
     """Coordinates (d, n) that become known in blocks, written in place over zeros."""
 
-    def __init__(self, sizes: list[int], n: int, like: Tensor) -> None:
-        self.known = like.new_zeros(sum(sizes), n)
+    def __init__(self, sizes: list[int], like: Tensor) -> None:
+        self.known = like.new_zeros(sum(sizes), like.shape[1])
         self.next = iter(self.known.split(sizes))
 
     def add(self, new: Tensor) -> None:
@@ -284,11 +283,11 @@ class _Filled:
 class _Grown:
     """The same where a gradient is wanted: copied as they grow."""
 
-    def __init__(self, sizes: list[int], n: int, like: Tensor) -> None:
-        self.known = like.new_empty(0, n)
+    def __init__(self, sizes: list[int], like: Tensor) -> None:
+        self.known = like.new_empty(0, like.shape[1])
 
     def add(self, new: Tensor) -> None:
-        self.known = torch.cat([self.known, new.view(-1, new.shape[-1])])
+        self.known = torch.cat([self.known, new])
 
     def times(self, weight: Tensor, bias: Tensor) -> Tensor:
         return torch.addmm(bias, weight[:, : len(self.known)], self.known)
@@ -362,19 +361,19 @@ class Columns:
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network
-        self.layers: list[Any] = []  # of an MLP; other networks are called as they are
+        self.layers: list[tuple[nn.Linear, nn.Module]] = []  # of an MLP, with activations; other networks are called as they are
         layers = list(network) if isinstance(network, nn.Sequential) else []
         if len(layers) > 2 and isinstance(layers[0], nn.Flatten) and isinstance(layers[-1], nn.Unflatten):
             layers = layers[1:-1]
             if all(type(m) in (Linear, _InPlace, *ACTIVATIONS.values()) for m in layers):
-                self.layers = layers
+                self.layers = list(zip(layers[::2], [*layers[1::2], nn.Identity()], strict=True))  # type: ignore[arg-type]
 
     def __call__(self, x: Tensor) -> Tensor:
         if not self.layers:
             out: Tensor = self.network(x.t())
             return out.flatten(1).t().contiguous()
-        for m in self.layers:
-            x = torch.addmm(m.bias.unsqueeze(1), m.weight, x) if isinstance(m, Linear) else m(x)
+        for layer, act in self.layers:
+            x = act.forward(torch.addmm(layer.bias.unsqueeze(1), layer.weight, x))
         return x
 
 

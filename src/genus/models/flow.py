@@ -341,7 +341,7 @@ class Base(nn.Module):
 
     def draw(self, n: int, rng: torch.Generator, temperature: float, dtype: torch.dtype) -> Tensor:
         """n draws, (n, d); the scales of all normals times the temperature."""
-        e = temperature * torch.randn(n, self.d, generator=rng, dtype=dtype, device=rng.device)
+        e = torch.randn(n, self.d, generator=rng, dtype=dtype, device=rng.device).mul_(temperature)
         if not self.K:
             return e
         k = torch.multinomial(self.logits_.detach().softmax(0), n, True, generator=rng)
