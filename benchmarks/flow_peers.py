@@ -59,12 +59,12 @@ def data(d: int, n: int, seed: int) -> Tensor:
     return torch.from_numpy((x - x.mean(0)) / x.std(0)).float()
 
 
-def genus_side(kind: str, d: int, width: int, x: Tensor) -> Side:
+def genus_side(kind: str, d: int, width: int, x: Tensor, seed: int = 0) -> Side:
     net = genus.MLP(width, 2, "relu")
     once = genus.Trainer(max_steps=1, batch_size=BATCH, validation=0.0, progress=False)
     family = {"RealNVP": genus.RealNVP, "MAF": genus.MAF, "spline": genus.SplineFlow}[kind]
     more = {"autoregressive": True} if kind == "spline" else {}
-    model = family(STEPS, net, trainer=once, random_state=0, **more).fit(x[:2048].numpy())
+    model = family(STEPS, net, trainer=once, random_state=seed, **more).fit(x[:2048].numpy())
     return Side(model.train(), lambda v: model.log_density(v.double()), lambda n: model.draw(n, torch.Generator().manual_seed(0)))
 
 

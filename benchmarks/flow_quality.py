@@ -13,33 +13,42 @@ from sklearn import datasets
 from torch import Tensor
 
 
-def quality(steps: int) -> None:
-    """Held-out nats after the steps that the validation rows choose, of the same loop for all."""
+def quality(steps: int, seeds: int) -> None:
+    """Held-out nats after the steps that the validation rows choose, of the same loop for all; mean of the seeds."""
     for name, x, width in real():
+        d = x.shape[1]
         a, b = len(x) * 6 // 10, len(x) * 8 // 10
         mean, std = x[:a].mean(0), x[:a].std(0)
         train, valid, test = ((x - mean) / std).split([a, b - a, len(x) - b])
+        batch = min(peers.BATCH, len(train) // 4)
         for kind in ("RealNVP", "MAF", "spline"):
-            d = x.shape[1]
-            sides = {
-                "genus": peers.genus_side(kind, d, width, train),
-                "zuko": peers.zuko_side(kind, d, width),
-                "nflows": peers.nflows_side(kind, d, width),
-            }
-            scores = {}
-            for who, side in sides.items():
-                rng, best = torch.Generator().manual_seed(0), (-math.inf, torch.zeros(len(test)))
-                for step in range(1, steps + 1):
-                    side.step(train[torch.randint(len(train), (min(peers.BATCH, len(train) // 4),), generator=rng)])
-                    if step % max(1, steps // 20) == 0:
-                        with torch.no_grad():
-                            best = max(best, (float(side.log_prob(valid).mean()), side.log_prob(test).double()), key=lambda v: v[0])
-                scores[who] = best[1]
-            shown = ", ".join(f"{who} {float(s.mean()):.3f}" for who, s in scores.items())
-            other = max((s for who, s in scores.items() if who != "genus"), key=lambda s: float(s.mean()))
-            more = scores["genus"] - other
-            error = float(more.std()) / len(more) ** 0.5
-            print(f"{name}, {kind}, held-out nats: {shown}; genus - best {float(more.mean()):+.3f} ± {error:.3f}", flush=True)
+            scores = {who: torch.zeros(seeds, len(test), dtype=torch.float64) for who in ("genus", "zuko", "nflows")}
+            for seed in range(seeds):
+                torch.manual_seed(seed)
+                sides = {
+                    "genus": peers.genus_side(kind, d, width, train, seed),
+                    "zuko": peers.zuko_side(kind, d, width),
+                    "nflows": peers.nflows_side(kind, d, width),
+                }
+                for who, side in sides.items():
+                    scores[who][seed] = chosen(side, train, valid, test, batch, steps, seed)
+            means = {who: s.mean(1) for who, s in scores.items()}
+            shown = ", ".join(f"{who} {float(m.mean()):.3f} ± {float(m.std()) / seeds**0.5:.3f}" for who, m in means.items())
+            other = max((who for who in means if who != "genus"), key=lambda who: float(means[who].mean()))
+            more = (scores["genus"] - scores[other]).mean(0)
+            error = math.hypot(float(more.std()) / len(more) ** 0.5, *(float(means[w].std()) / seeds**0.5 for w in ("genus", other)))
+            print(f"{name}, {kind}, held-out nats: {shown}; genus - {other} {float(more.mean()):+.3f} ± {error:.3f}", flush=True)
+
+
+def chosen(side: peers.Side, train: Tensor, valid: Tensor, test: Tensor, batch: int, steps: int, seed: int) -> Tensor:
+    """log p of the test rows after training, at the one of twenty moments at which the validation rows were likeliest."""
+    rng, best = torch.Generator().manual_seed(seed), (-math.inf, torch.zeros(len(test)))
+    for step in range(1, steps + 1):
+        side.step(train[torch.randint(len(train), (batch,), generator=rng)])
+        if step % max(1, steps // 20) == 0:
+            with torch.no_grad():
+                best = max(best, (float(side.log_prob(valid).mean()), side.log_prob(test).double()), key=lambda v: v[0])
+    return best[1]
 
 
 def real() -> list[tuple[str, Tensor, int]]:
@@ -56,10 +65,12 @@ def real() -> list[tuple[str, Tensor, int]]:
 
 
 def main() -> None:
-    args = common.options(__doc__, steps=600)
+    args = common.options(__doc__, steps=600, seeds=3)
     warnings.simplefilter("ignore")
-    print(f"{common.versions('genus', 'torch', 'zuko', 'nflows')}; {args.threads} thread(s), {args.steps} steps at most")
-    quality(args.steps)
+    print(
+        f"{common.versions('genus', 'torch', 'zuko', 'nflows')}; {args.threads} thread(s), {args.seeds} seeds, {args.steps} steps at most"
+    )
+    quality(args.steps, args.seeds)
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ def coupling(d: int, g: Shift | Affine | Spline, given: int = 0) -> Coupling:
     return wild(Coupling(d // 2, g, network))  # type: ignore[return-value]
 
 
-def autoregressive(d: int, g: Affine | Spline, given: int = 0) -> Autoregressive:
-    return wild(Autoregressive(g, initialise(MaskedMLP(d, g.each, 16, 2, "tanh", given), generator(0))))  # type: ignore[arg-type, return-value]
+def autoregressive(d: int, g: Affine | Spline, given: int = 0, backwards: bool = False) -> Autoregressive:
+    return wild(Autoregressive(g, initialise(MaskedMLP(d, g.each, 16, 2, "tanh", given, backwards), generator(0))))  # type: ignore[arg-type, return-value]
 
 
 def images(g: Shift | Affine) -> Level:
@@ -52,6 +52,8 @@ MAPS: dict[str, tuple[Bijection, tuple[int, ...]]] = {
     "one coordinate": (coupling(1, Affine()), (1,)),
     "autoregressive affine": (autoregressive(5, Affine()), (5,)),
     "autoregressive spline": (autoregressive(5, Spline(6, 3.0)), (5,)),
+    "autoregressive, backwards": (autoregressive(5, Affine(), backwards=True), (5,)),
+    "autoregressive, one coordinate": (autoregressive(1, Affine()), (1,)),
     "inverse": (Inverse(autoregressive(4, Affine())), (4,)),
     "permute": (Permute(torch.tensor([2, 0, 1])), (3,)),
     "actnorm": (wild(ActNorm(3)), (3,)),  # type: ignore[dict-item]
@@ -83,6 +85,19 @@ def test_the_inverse_undoes_the_map(name: str) -> None:
     assert name == "permute" or float((y - x.reshape(y.shape)).abs().max()) > 0.1
 
 
+def test_float32_networks_invert_float64_coordinates() -> None:
+    x = 2 * rows(50, 5)
+    for g in (Affine(), Spline(6, 3.0)):
+        f = autoregressive(5, g).float()
+        assert float((f.inverse(f(x)[0]) - x).abs().max()) < 1e-10
+    c = coupling(5, Affine()).float()
+    assert float((c.inverse(c(x)[0]) - x).abs().max()) < 1e-10
+
+
+def test_no_unit_is_idle_without_conditions() -> None:
+    assert MaskedMLP(2, 1, 8, 1).sizes == [0, 8] and MaskedMLP(2, 1, 8, 1, given=1).sizes == [4, 4]
+
+
 def test_conditions_reach_every_parameter() -> None:
     given, x = rows(30, 2), rows(30, 4)
     for f in (coupling(4, Affine(), 2), autoregressive(4, Affine(), 2)):
@@ -96,6 +111,8 @@ def test_what_may_see_what() -> None:
     x = rows(1, 5)
     J = torch.autograd.functional.jacobian(lambda v: autoregressive(5, Affine())(v)[0], x)[0, :, 0]
     assert torch.equal(J, J.tril()) and bool((J.diagonal() != 0).all()) and bool((J.tril(-1) != 0).sum() == 10)
+    J = torch.autograd.functional.jacobian(lambda v: autoregressive(5, Affine(), backwards=True)(v)[0], x)[0, :, 0]
+    assert torch.equal(J, J.triu()) and bool((J.diagonal() != 0).all()) and bool((J.triu(1) != 0).sum() == 10)
     c = coupling(5, Affine())
     J = torch.autograd.functional.jacobian(lambda v: c(v)[0], x)[0, :, 0]
     assert torch.equal(J[:2], torch.eye(5, dtype=J.dtype)[:2]) and torch.equal(J[2:, 2:], J[2:, 2:].diagonal().diag())

@@ -195,9 +195,9 @@ class SameConv(Settings):
 class MaskedMLP(nn.Module):
     """A multilayer perceptron whose outputs for coordinate j see the coordinates before j alone (Germain et al., 2015).
 
-    (n, d) → (n, each, d). Hidden units have degrees 0 … d − 1 in rising order: one of degree m sees the first m
+    (n, d) → (n, each, d). Hidden units have degrees up to d − 1 in rising order: one of degree m sees the first m
     coordinates and units of degree ≤ m, and is seen by the outputs of coordinates ≥ m. It starts at 0. All units of the
-    first layer see conditions (n, given) as well. backwards: "before" means after, the last coordinate is the first.
+    first layer see conditions (n, given) as well; without, none has degree 0. backwards: the last coordinate comes first.
     """
 
     def __init__(
@@ -208,7 +208,8 @@ class MaskedMLP(nn.Module):
         _within("MLP(depth)", depth, 1, 1000)
         self.d, self.each, self.backwards = d, each, backwards
         self.act = _activation(activation, own=True)
-        degree = torch.arange(width) * d // width
+        least = 0 if given or d == 1 else 1
+        degree = least + torch.arange(width) * (d - least) // width
         place = self.turned(torch.arange(d), 0)
         seen = [place + 1, *[degree] * depth]
         shown = [*[degree] * depth, place.repeat(each)]
@@ -216,7 +217,7 @@ class MaskedMLP(nn.Module):
         self.layers = nn.ModuleList(Linear(a, b, zero=i == depth) for i, (a, b) in enumerate(itertools.pairwise(sizes)))
         for layer, a, b in zip(self.layers, seen, shown, strict=True):
             layer.register_buffer("mask", (b[:, None] >= a).float(), persistent=False)
-        self.ends = [-(-(j + 1) * width // d) for j in range(d)]  # units of degree ≤ j, known before that coordinate
+        self.sizes = torch.bincount(degree, minlength=d).tolist()  # units of each degree
         self.given = Linear(given, width, bias=False) if given else None
 
     def turned(self, x: Tensor, dim: int) -> Tensor:
@@ -247,16 +248,15 @@ class MaskedMLP(nn.Module):
         """
         *hidden, (last, shift) = self.parts(z.dtype)
         hidden[0] = (self.turned(hidden[0][0], 1), hidden[0][1])
-        sizes = [e - b for b, e in itertools.pairwise([0, *self.ends])]  # units that become known with each coordinate
-        layers = [(weight.split(sizes), bias.split(sizes)) for weight, bias in hidden]
+        layers = [(weight.split(self.sizes), bias.split(self.sizes)) for weight, bias in hidden]
         weights, shifts = (v.reshape(self.each, self.d, -1).unbind(1) for v in (last, shift))
-        context = None if self.given is None else self.given(*given).T.split(sizes)
+        context = None if self.given is None else self.given(*given).T.split(self.sizes)
         known = _Grown if torch.is_grad_enabled() else _Filled
-        seen, units = known([1] * self.d, z), [known(sizes, z) for _ in layers]
+        seen, units = known([1] * self.d, z), [known(self.sizes, z) for _ in layers]
         rows, y = z.unbind(0), [z[0]] * self.d
         for k, j in enumerate(range(self.d)[:: -1 if self.backwards else 1]):
             below = seen
-            for i, (weight, bias) in enumerate(layers if sizes[k] else ()):
+            for i, (weight, bias) in enumerate(layers if self.sizes[k] else ()):
                 more = below.times(weight[k], bias[k])
                 units[i].add(self.act(more if i or context is None else more + context[k]))
                 below = units[i]
@@ -270,7 +270,7 @@ class _Filled:
 
     def __init__(self, sizes: list[int], like: Tensor) -> None:
         self.known = like.new_zeros(sum(sizes), like.shape[1])
-        self.next = iter(self.known.split(sizes))
+        self.next = iter(self.known.split([s for s in sizes if s]))
 
     def add(self, new: Tensor) -> None:
         next(self.next).copy_(new)

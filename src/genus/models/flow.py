@@ -281,10 +281,10 @@ class Flow(DensityModel):
         return Autoregressive(g, made)
 
     def _spread(self, network: nn.Module) -> None:
-        """Units of the first layer bend at places of their own, not all at 0: few coordinates give them no other."""
+        """Units of the first layer bend at places of their own, as far apart as standardised rows are, not all at 0."""
         first = next((m for m in network.modules() if isinstance(m, nn.Linear) and m.bias is not None), None)
         if first is not None and not first.weight.is_meta and bool(first.weight.any()):
-            nn.init.normal_(first.bias, std=0.5, generator=self.rng)
+            nn.init.normal_(first.bias, std=math.sqrt(2), generator=self.rng)  # as W y: weights have variance 2/fan-in
 
     def _shuffle(self, d: int, i: int) -> list[Bijection]:
         """After every second step, once each coordinate has been bent, all are shuffled."""
