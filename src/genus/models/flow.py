@@ -29,7 +29,7 @@ from genus.couplings import Affine, Autoregressive, Coupling, Level, Shift, Spli
 from genus.density import DensityModel
 from genus.likelihood import LogProb
 from genus.models.conditions import Conditions
-from genus.networks import MLP, MaskedMLP, Network, SameConv, construct, initialise, output_layer
+from genus.networks import MLP, Linear, MaskedMLP, Network, SameConv, construct, initialise, output_layer
 from genus.rows import Rows
 from genus.space import Space
 from genus.trainer import Trainer
@@ -280,11 +280,14 @@ class Flow(DensityModel):
         self._spread(made)
         return Autoregressive(g, made)
 
+    @torch.no_grad()
     def _spread(self, network: nn.Module) -> None:
-        """Units of the first layer bend at places of their own, as far apart as standardised rows are, not all at 0."""
-        first = next((m for m in network.modules() if isinstance(m, nn.Linear) and m.bias is not None), None)
-        if first is not None and not first.weight.is_meta and bool(first.weight.any()):
-            nn.init.normal_(first.bias, std=math.sqrt(2), generator=self.rng)  # as W y: weights have variance 2/fan-in
+        """Units of the first layer bend at places of their own, spread as standardised rows are, and start with half of He's weights."""
+        layers = [m for m in network.modules() if isinstance(m, Linear) and m.bias is not None and not m.weight.is_meta]
+        for i, layer in enumerate(layers[:-1]):
+            layer.weight *= 0.5
+            if i == 0:
+                layer.bias.normal_(generator=self.rng)
 
     def _shuffle(self, d: int, i: int) -> list[Bijection]:
         """After every second step, once each coordinate has been bent, all are shuffled."""
