@@ -332,7 +332,7 @@ class Dropout(nn.Module):
         self.rng: torch.Generator | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
+        if not self.training or not self.p:
             return x
         keep = torch.rand(x.shape, generator=self.rng, device=x.device) >= self.p
         return x * keep / (1 - self.p)

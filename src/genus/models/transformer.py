@@ -168,6 +168,7 @@ class AutoregressiveTransformer(Model):
             pairs = " of even size, for rotary positions" if self.width % self.heads == 0 else ""
             raise ValueError(f"width={self.width!r} does not fall into heads={self.heads!r} equal parts{pairs}: use a multiple")
         d, w, image = space.dim, self.width, space.image_shape
+        self.reuse = d
         levels, ordinal = np.array(space.cardinality), np.array([k == "ordinal" for k in space.kinds])
         if image and space.layout == "HWC":  # inside, cells are channel-first
             levels = levels.reshape(space.shape).transpose(2, 0, 1).flatten()
