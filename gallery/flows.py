@@ -17,7 +17,6 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 import genus
-from genus.bijections import Permute
 
 
 def bent(ax: plt.Axes, lines: list[np.ndarray], points: np.ndarray, colour: np.ndarray) -> None:
@@ -39,24 +38,21 @@ def steps(folder: Path) -> None:
     fig, axes = plt.subplots(2, 4, figsize=(10, 5.1))
     bent(axes[0, 0], [w.numpy() for w in where[1:]], where[0].numpy(), angle[:1200])
     axes[0, 0].set_title("data, standardised", fontsize=9)
-    shown, turns = 1, 0
+    order = np.array([0, 1])
     with torch.no_grad():
-        for step in model.flow_.maps:
+        for shown, step in enumerate(model.flow_.maps, 1):
             where = [step(w)[0] for w in where]
-            if isinstance(step, Permute):
-                turns ^= 1  # two coordinates that changed places are drawn in their own
-                continue
-            order = [1, 0] if turns else [0, 1]
+            order = order[::-1] if step.swap else order  # coordinates that changed places are drawn in their own
             ax = axes.flat[shown]
             bent(ax, [w.numpy()[:, order] for w in where[1:]], where[0].numpy()[:, order], angle[:1200])
             ax.set_title(f"after step {shown}", fontsize=9)
-            shown += 1
     side = np.linspace(-3.4, 3.4, 300)
     mesh = np.stack(np.meshgrid(side, side), -1).reshape(-1, 2)
     density = np.exp(model.score_samples(model.scale_.inverse(torch.from_numpy(mesh)).numpy())).reshape(300, 300)
-    axes.flat[shown].contourf(side, side, density, 20, cmap="Blues")
-    axes.flat[shown].set(xticks=[], yticks=[], aspect="equal")
-    axes.flat[shown].set_title("the density of the data", fontsize=9)
+    last = axes.flat[-1]
+    last.contourf(side, side, density, 20, cmap="Blues")
+    last.set(xticks=[], yticks=[], aspect="equal")
+    last.set_title("the density of the data", fontsize=9)
     fig.tight_layout(pad=0.6)
     fig.savefig(folder / "flow_steps.png", dpi=90)
 

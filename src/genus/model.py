@@ -61,7 +61,6 @@ class Model(nn.Module, BaseEstimator):
     frozen: ClassVar[tuple[str, ...]] = ()  # parameters that no gradient moves
     chunk = 4096  # rows a verb takes at a time
     network_bound: ClassVar[bool] = False  # do networks take most of a step, so that bfloat16 may pay?
-    reuse: int = 1  # places of a row at which each weight is used, as convolutions do
 
     random_state: Any
     space_: Space
@@ -398,6 +397,11 @@ class Model(nn.Module, BaseEstimator):
 
     def __repr__(self) -> str:
         return str(BaseEstimator.__repr__(self))
+
+    @property
+    def reuse(self) -> int:
+        """Places of a row at which each weight is used, as convolutions do."""
+        return 1
 
     def _device(self) -> torch.device:
         for t in (*self.parameters(), *self.buffers()):

@@ -209,7 +209,8 @@ class MaskedMLP(nn.Module):
         self.d, self.each, self.backwards = d, each, backwards
         self.act = _activation(activation, own=True)
         least = 0 if given or d == 1 else 1
-        degree = least + torch.arange(width) * (d - least) // width
+        degrees = [least + i * (d - least) // width for i in range(width)]
+        degree = torch.tensor(degrees)
         place = self.turned(torch.arange(d), 0)
         seen = [place + 1, *[degree] * depth]
         shown = [*[degree] * depth, place.repeat(each)]
@@ -217,7 +218,7 @@ class MaskedMLP(nn.Module):
         self.layers = nn.ModuleList(Linear(a, b, zero=i == depth) for i, (a, b) in enumerate(itertools.pairwise(sizes)))
         for layer, a, b in zip(self.layers, seen, shown, strict=True):
             layer.register_buffer("mask", (b[:, None] >= a).float(), persistent=False)
-        self.sizes = torch.bincount(degree, minlength=d).tolist()  # units of each degree
+        self.sizes = [degrees.count(j) for j in range(d)]
         self.given = Linear(given, width, bias=False) if given else None
 
     def turned(self, x: Tensor, dim: int) -> Tensor:

@@ -81,7 +81,6 @@ class PixelModel(Model):
             what = f"{type(self).__name__} needs images of discrete cells, or rows of discrete cells of one kind: X is {space}"
             raise ValueError(f"{what}; use MADE, or round grey values and pass space='ordinal'")
         self._shape = space.image_shape or (1, 1, space.dim)
-        self.reuse = self._shape[1] * self._shape[2]
         self.observation_ = self._observe(space, self._shape[0])
         self._each = int(space.levels or 1) if space.kind == "categorical" else 1  # features a cell
         n_given = 0
@@ -91,6 +90,11 @@ class PixelModel(Model):
         self.network_ = self._network(self._shape, self._each, self.observation_.per_cell, n_given)
         initialise(self.network_, self.rng)
         self.network_.settle()
+
+    @property
+    def reuse(self) -> int:
+        """Places of an image."""
+        return self._shape[1] * self._shape[2]
 
     def _network(self, shape: tuple[int, int, int], each: int, per_cell: int, given: int) -> Causal:
         """The network of images (C, H, W) whose cells are ``each`` features and have ``per_cell`` parameters."""

@@ -168,7 +168,6 @@ class AutoregressiveTransformer(Model):
             pairs = " of even size, for rotary positions" if self.width % self.heads == 0 else ""
             raise ValueError(f"width={self.width!r} does not fall into heads={self.heads!r} equal parts{pairs}: use a multiple")
         d, w, image = space.dim, self.width, space.image_shape
-        self.reuse = d
         levels, ordinal = np.array(space.cardinality), np.array([k == "ordinal" for k in space.kinds])
         if image and space.layout == "HWC":  # inside, cells are channel-first
             levels = levels.reshape(space.shape).transpose(2, 0, 1).flatten()
@@ -211,6 +210,11 @@ class AutoregressiveTransformer(Model):
         self.bias_ = nn.Parameter(torch.zeros(d, most))
         if self.positions == "rotary":
             self.register_buffer("angles", _angles(image, d, w // self.heads // 2), persistent=False)
+
+    @property
+    def reuse(self) -> int:
+        """Cells of a row."""
+        return self.space_.dim
 
     def _declared(self, space: Space) -> Tensor:
         """The order by numbers of cells, channel-first."""
