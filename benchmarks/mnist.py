@@ -8,7 +8,7 @@ batch, as the PixelCNN's and MADE's; the RBM's once. Nothing is chosen by the te
     GENUS_DATA=folder python benchmarks/mnist.py rbm 8       # epochs
     GENUS_DATA=folder python benchmarks/mnist.py pixelcnn 1200     # seconds of training
     GENUS_DATA=folder python benchmarks/mnist.py made 240     # seconds of training
-    GENUS_DATA=folder python benchmarks/mnist.py transformer 600     # seconds of training
+    GENUS_DATA=folder python benchmarks/mnist.py transformer 1200    # seconds of training
 """
 
 from __future__ import annotations

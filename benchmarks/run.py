@@ -35,7 +35,7 @@ BENCHMARKS = (
     "mnist vae 600",
     "mnist made 240",
     "mnist pixelcnn 1200",
-    "mnist transformer 600",
+    "mnist transformer 1200",
     "fashion 300",
 )
 BUDGETS = ("mnist", "fashion")  # seconds of all cores
