@@ -218,7 +218,7 @@ class MaskedMLP(nn.Module):
         self.layers = nn.ModuleList(Linear(a, b, zero=i == depth) for i, (a, b) in enumerate(itertools.pairwise(sizes)))
         for layer, a, b in zip(self.layers, seen, shown, strict=True):
             layer.register_buffer("mask", (b[:, None] >= a).float(), persistent=False)
-        self.sizes = [degrees.count(j) for j in range(d)]
+        self.sizes = [degrees.count(j) for j in range(d)]  # units that become known with each coordinate
         self.given = Linear(given, width, bias=False) if given else None
 
     def turned(self, x: Tensor, dim: int) -> Tensor:

@@ -284,10 +284,10 @@ class Flow(DensityModel):
     def _spread(self, network: nn.Module) -> None:
         """Units of the first layer bend at places of their own, spread as standardised rows are, and start with half of He's weights."""
         layers = [m for m in network.modules() if isinstance(m, Linear) and m.bias is not None and not m.weight.is_meta]
-        for i, layer in enumerate(layers[:-1]):
+        for layer in layers[:-1]:
             layer.weight *= 0.5
-            if i == 0:
-                layer.bias.normal_(generator=self.rng)
+        if len(layers) > 1:
+            layers[0].bias.normal_(generator=self.rng)
 
     def _shuffle(self, d: int, i: int) -> list[Bijection]:
         """After every second step, once each coordinate has been bent, all are shuffled."""
