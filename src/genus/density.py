@@ -113,7 +113,7 @@ class DensityModel(Model):
             y[out] = self.draw(int(out.sum()), rng, *_some(None if given is None else given[out]))
         return self.unreal(y)
 
-    @available_if(lambda self: type(self).draw_given is not DensityModel.draw_given)
+    @available_if(lambda self: any(getattr(type(self), m) is not getattr(DensityModel, m) for m in ("draw_given", "_complete")))
     def complete(self, X: Any, n: int | None = None, *, mask: Any = None, given: Any = None, random_state: Any = None) -> Any:
         """``Model.complete``, for families that write ``draw_given``."""
         return super().complete(X, n, mask=mask, given=given, random_state=random_state)

@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genus import conditional
 from genus.bijections import ActNorm, Bijection, Chain, Inverse, Mix, Permute, Standardise
 from genus.couplings import Affine, Autoregressive, Coupling, Level, Shift, Spline, board
 from genus.density import DensityModel
@@ -58,6 +59,7 @@ class Flow(DensityModel):
     learned_by = "gradient of the likelihood"
 
     scale_: Standardise
+    correlation_: Tensor
     flow_: Bijection
     base_: Base
     noise_: Chain | None
@@ -171,6 +173,8 @@ class Flow(DensityModel):
         x, *given = rows.take(slice(0, 65536), self.rng)
         y = self.real(x, self.rng)[0]
         self.scale_.fit(y)
+        v = self.scale_(y)[0]
+        self.correlation_.copy_(torch.lerp(v.T @ v / len(v), torch.eye(v.shape[1], dtype=v.dtype, device=v.device), 0.01))
         self._warn(y)
         if given:
             self.context_.fit(given[0].flatten(1))
@@ -208,6 +212,7 @@ class Flow(DensityModel):
                 raise ValueError(f"{name}={getattr(self, name)!r} is unknown: choose {known[0]} or {known[1]}")
         d = space.dim
         self.scale_ = Standardise(d)
+        self.register_buffer("correlation_", torch.eye(d))
         self._given = 0
         if hasattr(self, "given_space_"):
             self.context_ = Conditions(self.given_space_)
@@ -309,6 +314,10 @@ class Flow(DensityModel):
 
     def _sample(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
         return self._drawn(n, rng, given)
+
+    def _complete(self, x: Tensor, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+        y = conditional.complete(self, x, (self.scale_.mean_, self.scale_.std_, self.correlation_), rng, given)
+        return torch.where(torch.isnan(x), self.unreal(y).to(x.dtype), x)
 
     def draw(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
         """f⁻¹ of draws from the base, (n, d)."""
