@@ -19,6 +19,9 @@ def wild(module: torch.nn.Module, size: float = 0.5) -> torch.nn.Module:
     rng = generator(1)
     for p in module.double().parameters():
         p.data += size * torch.randn(p.shape, generator=rng, dtype=torch.float64)
+    for m in module.modules():
+        if "mask" in m._buffers:
+            m.weight.data *= m.mask
     return module
 
 
@@ -92,6 +95,20 @@ def test_float32_networks_invert_float64_coordinates() -> None:
         assert float((f.inverse(f(x)[0]) - x).abs().max()) < 1e-10
     c = coupling(5, Affine()).float()
     assert float((c.inverse(c(x)[0]) - x).abs().max()) < 1e-10
+
+
+def test_masked_weights_stay_0_in_training_so_that_without_gradients_they_need_no_mask() -> None:
+    f = initialise(MaskedMLP(4, 2, 32, 2), generator(0))
+    optimizer = torch.optim.AdamW(f.parameters(), lr=0.1, weight_decay=0.5)
+    x = rows(64, 4).float()
+    for _ in range(5):
+        optimizer.zero_grad()
+        (f(x) - x[:, None]).square().mean().backward()
+        optimizer.step()
+    assert all(bool((m.weight[m.mask == 0] == 0).all()) and bool((m.weight[m.mask == 1] != 0).any()) for m in f.layers)  # type: ignore[attr-defined]
+    seen = f(x)
+    with torch.no_grad():
+        assert torch.equal(f(x), seen)
 
 
 def test_no_unit_is_idle_without_conditions() -> None:

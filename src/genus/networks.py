@@ -196,8 +196,9 @@ class MaskedMLP(nn.Module):
     """A multilayer perceptron whose outputs for coordinate j see the coordinates before j alone (Germain et al., 2015).
 
     (n, d) → (n, each, d). Hidden units have degrees up to d − 1 in rising order: one of degree m sees the first m
-    coordinates and units of degree ≤ m, and is seen by the outputs of coordinates ≥ m. It starts at 0. All units of the
+    coordinates and units of degree ≤ m, and is seen by the outputs of coordinates ≥ m. Outputs start at 0. All units of the
     first layer see conditions (n, given) as well; without, none has degree 0. backwards: the last coordinate comes first.
+    Weights outside the masks are 0 at the start and learn nothing; whoever sets weights by hand keeps them 0.
     """
 
     def __init__(
@@ -226,8 +227,10 @@ class MaskedMLP(nn.Module):
         return x.flip(dim) if self.backwards else x
 
     def parts(self, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
-        """Weight, masked, and bias (·, 1) of every layer."""
-        parts = [(m.weight * m.mask, m.bias.unsqueeze(1)) for m in self.layers]  # type: ignore[operator]
+        """Weight and bias (·, 1) of every layer. Masked weights start at 0; to stay there it is enough that they get no gradient."""
+        parts: list[tuple[Tensor, Tensor]] = [(m.weight, m.bias.unsqueeze(1)) for m in self.layers]  # type: ignore[misc,operator]
+        if torch.is_grad_enabled():
+            parts = [(weight * m.mask, bias) for m, (weight, bias) in zip(self.layers, parts, strict=True)]  # type: ignore[operator]
         return parts if parts[0][0].dtype == dtype else [(weight.to(dtype), bias.to(dtype)) for weight, bias in parts]
 
     def forward(self, x: Tensor, *given: Tensor) -> Tensor:
@@ -340,7 +343,7 @@ class Dropout(nn.Module):
 
 
 def initialise(network: nn.Module, rng: torch.Generator) -> nn.Module:
-    """Draw the weights of genus's own layers from N(0, 2/fan-in), biases 0 (He et al., 2015)."""
+    """Draw the weights of genus's own layers from N(0, 2/fan-in), those outside a mask and biases 0 (He et al., 2015)."""
     for layer in network.modules():
         if isinstance(layer, Dropout):
             layer.rng = rng
@@ -349,6 +352,7 @@ def initialise(network: nn.Module, rng: torch.Generator) -> nn.Module:
         fan_in = layer.weight[0].numel() if not isinstance(layer, ConvTranspose2d) else layer.weight[:, 0].numel()
         with torch.no_grad():
             layer.weight.normal_(0, 0.0 if getattr(layer, "zero", False) else math.sqrt(2 / max(fan_in, 1)), generator=rng)
+            layer.weight *= getattr(layer, "mask", 1)
             if layer.bias is not None:
                 layer.bias.zero_()
     return network
