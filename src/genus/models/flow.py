@@ -322,6 +322,8 @@ class Flow(DensityModel):
     def draw(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
         """f⁻¹ of draws from the base, (n, d)."""
         z = self.base_.draw(n, rng, self.temperature, self._dtype())
+        if n <= 8192:
+            return self.from_base(z, given)
         return torch.cat([self.from_base(z[i : i + 8192], None if given is None else given[i : i + 8192]) for i in range(0, n, 8192)])
 
     def _encode(self, x: Tensor) -> Tensor:
@@ -353,7 +355,9 @@ class Base(nn.Module):
 
     def draw(self, n: int, rng: torch.Generator, temperature: float, dtype: torch.dtype) -> Tensor:
         """n draws, (n, d); the scales of all normals times the temperature."""
-        e = torch.randn(n, self.d, generator=rng, dtype=dtype, device=rng.device).mul_(temperature)
+        e = torch.randn(self.d, n, generator=rng, dtype=dtype, device=rng.device).t()  # as rows lie in memory
+        if temperature != 1:
+            e = e * temperature
         if not self.K:
             return e
         k = torch.multinomial(self.logits_.detach().softmax(0), n, True, generator=rng)
