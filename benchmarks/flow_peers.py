@@ -2,8 +2,8 @@
 
 The same architecture on both sides: 5 transforms, MLPs of 2 x 64 units in 6 dimensions and 2 x 128 in 43, ReLU, 8 bins a spline,
 batches of 512, the same optimiser. Each ratio is genus over the fastest of the three. Training is steps of Adam on the mean
-of -log p, by one and the same loop. Sides take turns; seconds of the processor. At the end the spline flow beside itself
-compiled, which takes two minutes.
+of -log p, by one and the same loop. Sides take turns, and each round gives ratios, whose median is shown; seconds of the
+processor. At the end the spline flow beside itself compiled.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import common
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 import genus
 
 BATCH, STEPS = 512, 5
-SHORT = 0.25  # seconds of one measurement at least
+SHORT = 0.05  # seconds of one measurement at least
 BARS = {
     6: {
         "train": {"RealNVP": 1.2, "MAF": 1.2, "spline": 1.2},
@@ -122,13 +123,28 @@ def normflows_side(kind: str, d: int, width: int) -> Side | None:
     return Side(flow, flow.log_prob, lambda n: flow.sample(n)[0])
 
 
-def rate(act: Callable[[], Any], rows: int) -> float:
-    """Rows a second of the processor."""
+def seconds(act: Callable[[], Any]) -> float:
+    """Of the processor, a call."""
+    act()
     begun, times = time.process_time(), 0
     while (spent := time.process_time() - begun) < SHORT or times == 0:
         act()
         times += 1
-    return rows * times / spent
+    return spent / times
+
+
+def taken(acts: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each side, in turn, round by round."""
+    found: dict[str, list[float]] = {name: [] for name in acts}
+    for r in range(rounds):
+        for name in list(acts)[:: 1 if r % 2 == 0 else -1]:
+            found[name].append(seconds(acts[name]))
+    return found
+
+
+def ratio(slow: list[float], fast: list[float]) -> float:
+    """The median over rounds of how many times as fast."""
+    return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
 
 
 def speeds(d: int, width: int, rounds: int) -> None:
@@ -138,42 +154,40 @@ def speeds(d: int, width: int, rounds: int) -> None:
         sides = {"genus": genus_side(kind, d, width, x), "zuko": zuko_side(kind, d, width), "nflows": nflows_side(kind, d, width)}
         if (normflows := normflows_side(kind, d, width)) is not None:
             sides["normflows"] = normflows
-        found: dict[str, dict[str, list[float]]] = {what: {n: [] for n in sides} for what in ("train", "log_prob", "sample")}
-        for r in range(rounds):
-            names = list(sides)[:: 1 if r % 2 == 0 else -1]
-            for name in names:
-                found["train"][name].append(rate(lambda s=sides[name]: s.step(x[:BATCH]), BATCH))
-            with torch.no_grad():
-                for name in names:
-                    found["log_prob"][name].append(rate(lambda s=sides[name]: s.log_prob(x[:BATCH]), BATCH))
-                for name in names:
-                    found["sample"][name].append(rate(lambda s=sides[name]: s.sample(BATCH), BATCH))
-        for what, rates in found.items():
-            middle = {n: statistics.median(v) for n, v in rates.items()}
-            best = max((n for n in middle if n != "genus"), key=lambda n: middle[n])
-            shown = ", ".join(f"{n} {v / 1000:.3g}" for n, v in middle.items())
-            bar, ratio = BARS[d][what][kind], middle["genus"] / middle[best]
-            verdict = f"{ratio:.2f}x (bar: {bar}x{'' if ratio >= bar else ', MISSED'})"
+        acts: dict[str, Callable[[Side], Any]] = {
+            "train": lambda s: s.step(x[:BATCH]),
+            "log_prob": lambda s: s.log_prob(x[:BATCH]),
+            "sample": lambda s: s.sample(BATCH),  # type: ignore[misc]
+        }
+        for what, act in acts.items():
+            with torch.set_grad_enabled(what == "train"):
+                found = taken({n: partial(act, s) for n, s in sides.items()}, rounds)
+            ratios = {n: ratio(found[n], found["genus"]) for n in sides if n != "genus"}
+            best = min(ratios, key=lambda n: ratios[n])
+            shown = ", ".join(f"{n} {BATCH / statistics.median(v) / 1000:.3g}" for n, v in found.items())
+            bar = BARS[d][what][kind]
+            verdict = f"{ratios[best]:.2f}x (bar: {bar}x{'' if ratios[best] >= bar else ', MISSED'})"
             print(f"{d:2d}-d {kind:8s}{what:9s} thousand rows/s: {shown}; genus / {best} {verdict}")
 
 
 def compiled(rounds: int) -> None:
     """Training of the spline flow by ``compile=True``, beside itself without."""
     x = data(6, 8192, 0)
-    sides = []
+    sides = {}
     for compiles in (False, True):
         once = genus.Trainer(max_steps=1, batch_size=BATCH, validation=0.0, progress=False, compile=compiles)
         model = genus.SplineFlow(STEPS, genus.MLP(64, 2, "relu"), trainer=once, random_state=0).fit(x[:2048].numpy()).train()
-        sides.append(Side(model, lambda v, m=model: m.log_density(v.double()), None))
+        sides["compiled" if compiles else "plain"] = Side(model, lambda v, m=model: m.log_density(v.double()), None)
     for _ in range(3):
-        sides[1].step(x[:BATCH])
-    found = [[rate(lambda s=s: s.step(x[:BATCH]), BATCH) for s in sides] for _ in range(3 * rounds)]
-    plain, fast = (statistics.median(f) for f in zip(*found, strict=True))
-    print(f" 6-d spline by coupling, train, thousand rows/s: {plain / 1000:.3g}, compiled {fast / 1000:.3g}: {fast / plain:.2f}x (bar: 2x)")
+        sides["compiled"].step(x[:BATCH])
+    found = taken({n: partial(s.step, x[:BATCH]) for n, s in sides.items()}, rounds)
+    plain, fast = (BATCH / statistics.median(found[n]) / 1000 for n in sides)
+    times = ratio(found["plain"], found["compiled"])
+    print(f" 6-d spline by coupling, train, thousand rows/s: {plain:.3g}, compiled {fast:.3g}: {times:.2f}x (bar: 2x)")
 
 
 def main() -> None:
-    args = common.options(__doc__, rounds=5)
+    args = common.options(__doc__, rounds=15)
     warnings.simplefilter("ignore")
     print(f"{common.versions('genus', 'torch', 'zuko', 'nflows', 'normflows')}; {args.threads} thread(s), {args.rounds} rounds")
     for d, width in ((6, 64), (43, 128)):

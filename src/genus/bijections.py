@@ -96,9 +96,11 @@ class Chain(Bijection):
     def forward(self, x: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
         total = None
         for f in self.maps:
+            if isinstance(f, Permute):  # adds nothing
+                x = f.taken(x, f.order_)
+                continue
             x, log_det = f(x, *given)
-            if not isinstance(f, Permute):
-                total = log_det if total is None else total + log_det
+            total = log_det if total is None else total + log_det
         return x, x.new_zeros(len(x)) if total is None else total
 
     def inverse(self, y: Tensor, *given: Tensor) -> Tensor:
@@ -135,12 +137,13 @@ class Permute(Bijection):
         self.register_buffer("back_", order.argsort())
 
     def forward(self, x: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
-        return self._taken(x, self.order_), x.new_zeros(len(x))
+        return self.taken(x, self.order_), x.new_zeros(len(x))
 
     def inverse(self, y: Tensor, *given: Tensor) -> Tensor:
-        return self._taken(y, self.back_)
+        return self.taken(y, self.back_)
 
-    def _taken(self, x: Tensor, order: Tensor) -> Tensor:
+    def taken(self, x: Tensor, order: Tensor) -> Tensor:
+        """x in that order."""
         return x.t().index_select(0, order).t() if x.dim() == 2 else x.index_select(1, order)
 
 

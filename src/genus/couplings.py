@@ -50,7 +50,7 @@ class Affine:
     def forward(self, y: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
         """(g(y), log g′ = s)."""
         s, t = self.parts(p, y.dtype)
-        return y * s.exp() + t, s
+        return torch.addcmul(t, y, s.exp()), s
 
     def inverse(self, z: Tensor, p: Tensor) -> Tensor:
         """y with g(y) = z."""
@@ -73,11 +73,12 @@ class Spline(nn.Module):
     """
 
     least = 1e-3  # share of a bin
-    steep = 4.0  # largest |log δ|
 
     floor: Tensor
     below: Tensor
     ends: Tensor
+    flat: Tensor
+    steep: Tensor
 
     def __init__(self, bins: int, bound: float) -> None:
         super().__init__()
@@ -89,6 +90,8 @@ class Spline(nn.Module):
         self.register_buffer("floor", bound * (2 * share - 1).repeat(2, 1), persistent=False)
         self.register_buffer("below", torch.block_diag(below, below), persistent=False)
         self.register_buffer("ends", torch.arange(2)[:, None], persistent=False)
+        self.register_buffer("steep", torch.tensor(4.0), persistent=False)  # largest |log δ|
+        self.register_buffer("flat", torch.zeros(1, 1), persistent=False)
 
     def bin(self, v: Tensor, p: Tensor, inverse: bool) -> tuple[Tensor, ...]:
         """y₀, z₀, w, h, δ₀, δ₁ of the bin in which each v (N,) of [−B, B] lies; p (each, N)."""
@@ -96,10 +99,10 @@ class Spline(nn.Module):
         shares, slopes = p.split_with_sizes([2 * K, K - 1])
         shares = torch.softmax(shares.reshape(2, K, N), 1).view(2 * K, N)
         knots = torch.addmm(self.floor.to(p.dtype), self.below.to(p.dtype), shares).view(2, K + 1, N)
-        with torch.no_grad():
-            ends = self.ends + (knots[int(inverse), 1:K] <= v.to(p.dtype)).sum(0)
+        ends = self.ends + (knots[int(inverse), 1:K] <= v.to(p.dtype)).sum(0)
         low, high = knots.gather(1, ends.expand(2, 2, N)).to(v.dtype).unbind(1)
-        slopes = F.pad(slopes, (0, 0, 1, 1)).gather(0, ends)  # δ = 1 at −B and B
+        flat = self.flat.expand(1, N)  # δ = 1 at −B and B
+        slopes = torch.cat([flat, slopes, flat]).gather(0, ends)
         d0, d1 = torch.exp(self.steep * torch.tanh(slopes / self.steep)).to(v.dtype)
         (y0, z0), (w, h) = low, high - low
         return y0, z0, w, h, d0, d1
@@ -126,7 +129,7 @@ class Spline(nn.Module):
         s, r = h / w, v - z0
         bend = torch.sub(d0 + d1, s, alpha=2) * r
         a, b, c = torch.addcmul(bend, h, s - d0), h * d0 - bend, s * r
-        t = 2 * c / (b + torch.addcmul(b * b, a, c, value=4).clamp_min(0).sqrt())
+        t = (c + c) / (b + torch.addcmul(b * b, a, c, value=4).clamp_min(0).sqrt())
         return torch.where(near == z, torch.addcmul(y0, w, t).reshape(z.shape), z)
 
 

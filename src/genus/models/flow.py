@@ -347,7 +347,7 @@ class Base(nn.Module):
     def log_prob(self, z: Tensor) -> Tensor:
         """log p_0 of rows (n, d)."""
         if not self.K:
-            return -0.5 * (z.square().sum(1) + self.d * math.log(2 * math.pi))
+            return torch.rsub(z.square().sum(1), -0.5 * self.d * math.log(2 * math.pi), alpha=0.5)  # one small operation fewer
         P = (-2 * self.log_scales_).exp()
         square = z.square() @ P.T - 2 * z @ (P * self.means_).T + (P * self.means_.square()).sum(1)
         log_p = -0.5 * (square + self.d * math.log(2 * math.pi)) - self.log_scales_.sum(1)
