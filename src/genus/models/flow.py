@@ -465,10 +465,11 @@ class SplineFlow(Flow):
             raise ValueError(f"bins={self.bins!r}: a whole number from 2 to 256 is needed")
         if not self.bound > 0:
             raise ValueError(f"bound={self.bound!r}: a positive number of standard deviations is needed")
+        self._g = (Spline(self.bins, self.bound),)  # one for all steps: it learns nothing; in a tuple, as it is no part beside them
         super().build(space)
 
     def step(self, shape: tuple[int, ...], i: int) -> list[Bijection]:
-        g = Spline(self.bins, self.bound)
+        g = self._g[0]
         if self.autoregressive:
             return [self._autoregressive(shape[0], i, g)]
         return _alternating(self, shape, i, g)
