@@ -316,8 +316,14 @@ class Flow(DensityModel):
         return self._drawn(n, rng, given)
 
     def _complete(self, x: Tensor, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
-        y = conditional.complete(self, x, (self.scale_.mean_, self.scale_.std_, self.correlation_), rng, given)
-        return torch.where(torch.isnan(x), self.unreal(y).to(x.dtype), x)
+        rows = torch.isnan(x).flatten(1).any(1)
+        if not rows.any():
+            return x
+        start = (self.scale_.mean_, self.scale_.std_, self.correlation_)
+        y = conditional.complete(self, x[rows], start, rng, None if given is None else given[rows])
+        filled = x.clone()
+        filled[rows] = self.unreal(y).to(x.dtype)
+        return torch.where(torch.isnan(x), filled, x)
 
     def draw(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
         """f⁻¹ of draws from the base, (n, d)."""
