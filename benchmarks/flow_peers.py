@@ -157,7 +157,7 @@ def speeds(d: int, width: int, rounds: int) -> None:
         acts: dict[str, Callable[[Side], Any]] = {
             "train": lambda s: s.step(x[:BATCH]),
             "log_prob": lambda s: s.log_prob(x[:BATCH]),
-            "sample": lambda s: s.sample(BATCH),  # type: ignore[misc]
+            "sample": lambda s: s.sample(BATCH),
         }
         for what, act in acts.items():
             with torch.set_grad_enabled(what == "train"):
