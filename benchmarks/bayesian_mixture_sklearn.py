@@ -1,11 +1,12 @@
-"""Seconds of a sweep of genus.BayesianGaussianMixture beside scikit-learn's, on MNIST projected to 50 components.
+"""Seconds of a sweep of genus.BayesianGaussianMixture beside scikit-learn's, on MNIST projected to
+50 components.
 
-60,000 × 50, float64 and float32, full and diagonal covariances, K = 10 and 50, a Dirichlet over the weights. Both start at the
-same responsibilities with the same priors and run the same number of sweeps; with full covariances the models coincide, and in
-float64 both must end at the same means (1e-6 of the columns' spread) and at the same bound but for the constants that
-scikit-learn leaves out. They take turns in one process. Only sweeps are timed, the computation of the bound included, in
-seconds of the processor, which other work on the machine disturbs least.
-"""
+60,000 × 50, float64 and float32, full and diagonal covariances, K = 10 and 50, a Dirichlet over the
+weights. Both start at the same responsibilities with the same priors and run the same number of
+sweeps; with full covariances the models coincide, and in float64 both must end at the same means
+(1e-6 of the columns' spread) and at the same bound but for the constants that scikit-learn leaves
+out. They take turns in one process. Only sweeps are timed, the computation of the bound included,
+in seconds of the processor, which other work on the machine disturbs least."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ import genus
 ALPHA, BETA = 1.0, 0.1
 
 
-def run_sklearn(x: np.ndarray, r: np.ndarray, S0: np.ndarray, sweeps: int) -> tuple[float, BayesianGaussianMixture]:
+def run_sklearn(
+    x: np.ndarray, r: np.ndarray, S0: np.ndarray, sweeps: int
+) -> tuple[float, BayesianGaussianMixture]:
     """(seconds a sweep, the model), clocked from E step to E step; the first sums come from r."""
     model = BayesianGaussianMixture(
         n_components=r.shape[1],
@@ -63,7 +66,9 @@ class Clocked(genus.BayesianGaussianMixture):
         self.clock.append(time.process_time())
 
 
-def run_genus(x: np.ndarray, r: np.ndarray, S0: np.ndarray, sweeps: int) -> tuple[float, genus.BayesianGaussianMixture]:
+def run_genus(
+    x: np.ndarray, r: np.ndarray, S0: np.ndarray, sweeps: int
+) -> tuple[float, genus.BayesianGaussianMixture]:
     """(seconds a sweep, the model)."""
     Clocked.clock = clock = []
     model = Clocked(
@@ -85,9 +90,15 @@ def run_genus(x: np.ndarray, r: np.ndarray, S0: np.ndarray, sweeps: int) -> tupl
 def left_out(n: int, d: int, K: int, S0: np.ndarray) -> float:
     """The constants of the ELBO that scikit-learn's lower bound leaves out, full covariances."""
     nu = d + 1
-    log_B0 = 0.5 * nu * np.linalg.slogdet(S0)[1] - 0.5 * nu * d * math.log(2) - gammaln(0.5 * (nu - np.arange(d))).sum()
+    log_B0 = (
+        0.5 * nu * np.linalg.slogdet(S0)[1]
+        - 0.5 * nu * d * math.log(2)
+        - gammaln(0.5 * (nu - np.arange(d))).sum()
+    )
     log_C0 = gammaln(K * ALPHA) - K * gammaln(ALPHA)
-    return float(-0.5 * n * d * math.log(2 * math.pi) + K * (log_B0 + 0.5 * d * math.log(BETA)) + log_C0)
+    return float(
+        -0.5 * n * d * math.log(2 * math.pi) + K * (log_B0 + 0.5 * d * math.log(BETA)) + log_C0
+    )
 
 
 def main() -> None:
@@ -96,7 +107,10 @@ def main() -> None:
     train, _, name = common.mnist(args.rows)
     pca = PCA(50, random_state=0).fit(train[:20_000] / np.float32(255))
     single = np.ascontiguousarray(pca.transform(train / np.float32(255)), dtype=np.float32)
-    print(f"data: {name}, {single.shape[0]} x {single.shape[1]} by PCA; {args.iterations} sweeps, {args.threads} thread(s)")
+    print(
+        f"data: {name}, {single.shape[0]} x {single.shape[1]} by PCA; {args.iterations} sweeps, "
+        f"{args.threads} thread(s)"
+    )
     for x in (single.astype(np.float64), single):
         n, d = x.shape
         cov = np.cov(single.T.astype(np.float64))
@@ -114,13 +128,21 @@ def main() -> None:
                 what = f"{x.dtype} {kind} K={k:2}"
                 print(f"{what} scikit-learn {common.spread(a)} s a sweep")
                 print(f"{what} genus        {common.spread(b)} s a sweep")
-                print(f"{what} scikit-learn / genus: {statistics.median(a) / statistics.median(b):.2f}x   (bar: 1x)")
+                print(
+                    f"{what} scikit-learn / genus: "
+                    f"{statistics.median(a) / statistics.median(b):.2f}x   (bar: 1x)"
+                )
                 if kind == "full" and x.dtype == np.float64:
                     s, g = theirs[-1][1], ours[-1][1]
-                    apart = float((np.abs(np.asarray(g.means_) - s.means_) / np.sqrt(cov.diagonal())).max())
+                    apart = float(
+                        (np.abs(np.asarray(g.means_) - s.means_) / np.sqrt(cov.diagonal())).max()
+                    )
                     gap = abs(g.elbo_ - s.lower_bounds_[-1] - left_out(n, d, k, S0)) / n
                     same = "yes" if max(apart, gap) < 1e-6 else "NO"
-                    print(f"{what} means {apart:.1e} apart, bounds {gap:.1e} nats a row ({same}, bar: 1e-6)")
+                    print(
+                        f"{what} means {apart:.1e} apart, bounds {gap:.1e} nats a row ({same}, "
+                        f"bar: 1e-6)"
+                    )
 
 
 if __name__ == "__main__":

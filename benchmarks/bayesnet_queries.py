@@ -1,12 +1,18 @@
-"""Exact queries of genus.BayesNet on alarm, insurance, hailfinder and hepar2 beside pyAgrum and pgmpy.
+"""Exact queries of genus.BayesNet on alarm, insurance, hailfinder and hepar2 beside pyAgrum and
+pgmpy.
 
-The networks are read from the files that pgmpy ships, or from --networks FOLDER of .bif or .bif.gz files; where there
-are none, random ones of the same sizes are made by pyAgrum. Every network is written by genus.graphical.bif and read by pyAgrum,
-which then judges: p(evidence), every posterior, and joint posteriors of two variables, given five observed ones.
+The networks are read from the files that pgmpy ships, or from --networks FOLDER of .bif or .bif.gz
+files; where there are none, random ones of the same sizes are made by pyAgrum. Every network is
+written by genus.graphical.bif and read by pyAgrum,
+which then judges: p(evidence), every posterior, and joint posteriors of two variables, given five
+observed ones.
 
-On the first network three times are taken, in turns and in seconds of the processor, all of BayesNet.query, tables of words in and out:
-  - one query of a pattern that was never met before, beside pgmpy's VariableElimination: the order of elimination included;
-  - rows of evidence of one pattern, beside pyAgrum's LazyPropagation row by row, which keeps its junction tree;
+On the first network three times are taken, in turns and in seconds of the processor, all of
+BayesNet.query, tables of words in and out:
+  - one query of a pattern that was never met before, beside pgmpy's VariableElimination: the order
+  of elimination included;
+  - rows of evidence of one pattern, beside pyAgrum's LazyPropagation row by row, which keeps its
+  junction tree;
   - the same with half of the variables observed, so that few rows are equal.
 """
 
@@ -27,11 +33,12 @@ import pandas as pd
 import torch
 
 from genus import BayesNet
-from genus.graphical import elimination
-from genus.graphical.bif import Network, read_bif, write_bif
-from genus.graphical.contraction import plan_of
+from genus.models.graphs import elimination
+from genus.models.graphs.bif import Network, read_bif, write_bif
+from genus.models.graphs.contraction import plan_of
 
-NAMES = {"alarm": (37, 46), "insurance": (27, 52), "hailfinder": (56, 66), "hepar2": (70, 123)}  # variables, edges
+# variables, edges
+NAMES = {"alarm": (37, 46), "insurance": (27, 52), "hailfinder": (56, 66), "hepar2": (70, 123)}
 PEERS = [name for name in ("pyagrum", "pgmpy") if importlib.util.find_spec(name) is None]
 
 
@@ -46,9 +53,20 @@ def networks(folder: str, tmp: Path) -> dict[str, Network]:
         places.append(Path(spec.origin).parent / "utils" / "example_models")
     found = {}
     for name, (nodes, arcs) in NAMES.items():
-        file = next((p / f"{name}{end}" for p in places for end in (".bif", ".bif.gz") if (p / f"{name}{end}").exists()), None)
+        file = next(
+            (
+                p / f"{name}{end}"
+                for p in places
+                for end in (".bif", ".bif.gz")
+                if (p / f"{name}{end}").exists()
+            ),
+            None,
+        )
         if file is None:
-            print(f"{name}: no file was found (--networks FOLDER); a random network of {nodes} variables and {arcs} edges stands in")
+            print(
+                f"{name}: no file was found (--networks FOLDER); a random network of {nodes} "
+                f"variables and {arcs} edges stands in"
+            )
             gum.initRandom(1)
             file = tmp / f"{name}.bif"
             gum.BNGenerator().generate(nodes, arcs, 4).saveBIF(str(file))
@@ -63,7 +81,8 @@ def factors_of(net: Network) -> tuple[list[elimination.Factor], tuple[int, ...]]
 
 
 def in_pyagrum(net: Network, file: Path):  # type: ignore[no-untyped-def]
-    """pyAgrum's network, by way of a file with plain names, and how far its tables were apart before they were made equal.
+    """pyAgrum's network, by way of a file with plain names, and how far its tables were apart
+    before they were made equal.
 
     It reads numbers in single precision; for exact comparisons the tables are then set in double.
     """
@@ -78,7 +97,8 @@ def in_pyagrum(net: Network, file: Path):  # type: ignore[no-untyped-def]
     apart = 0.0
     for v, table in copy.tables.items():
         axes = (*copy.parents[v], v)
-        ours = table.permute([axes.index(u) for u in reversed(bn.cpt(v).names)])  # its first name runs fastest
+        # its first name runs fastest
+        ours = table.permute([axes.index(u) for u in reversed(bn.cpt(v).names)])
         apart = max(apart, float(np.abs(bn.cpt(v).toarray() - ours.numpy()).max()))
         bn.cpt(v).fillWith(ours.reshape(-1).tolist())
     return bn, apart
@@ -100,13 +120,19 @@ def judged(name: str, net: Network, bn, queries: int, rng: torch.Generator) -> f
         ie.addAllTargets()
         ie.makeInference()
         total = float(elimination.log_marginal(factors, cards, (), evidence))
-        worst = max(worst, abs(np.exp(total) - ie.evidenceProbability()), abs(total - np.log(ie.evidenceProbability())))
+        worst = max(
+            worst,
+            abs(np.exp(total) - ie.evidenceProbability()),
+            abs(total - np.log(ie.evidenceProbability())),
+        )
         for v, p in enumerate(elimination.posteriors(factors, cards, tuple(range(d)), evidence)):
             worst = max(worst, float(np.abs(p[0].numpy() - ie.posterior(f"x{v}").toarray()).max()))
         one = (elimination.log_marginal(factors, cards, (a,), evidence)[0] - total).exp().numpy()
         worst = max(worst, float(np.abs(one - ie.posterior(f"x{a}").toarray()).max()))
         both = (elimination.log_marginal(factors, cards, (a, b), evidence)[0] - total).exp()
-        ie = gum.LazyPropagation(bn)  # one with a joint target gives another p(evidence) now and then, at odds with its own chain rule
+        # one with a joint target gives another p(evidence) now and then, at odds with its own chain
+        # rule
+        ie = gum.LazyPropagation(bn)
         ie.setEvidence({f"x{v}": int(row[v]) for v in seen})
         ie.addJointTarget({f"x{a}", f"x{b}"})
         ie.makeInference()
@@ -149,21 +175,37 @@ def cold(net: Network, file: Path, queries: int, rng: torch.Generator) -> None:
         if q >= 5:  # the first ones load code
             ours.append(times[0])
             theirs.append(times[1])
-    print(f"one cold query:   genus {common.spread([1e3 * s for s in ours])} ms, pgmpy {common.spread([1e3 * s for s in theirs])} ms,")
     print(
-        f"                  genus / pgmpy {statistics.median(ours) / statistics.median(theirs):.2f}   (bar: at most 3); {worst:.1e} apart"
+        f"one cold query:   genus {common.spread([1e3 * s for s in ours])} ms, pgmpy "
+        f"{common.spread([1e3 * s for s in theirs])} ms,"
+    )
+    print(
+        f"                  genus / pgmpy "
+        f"{statistics.median(ours) / statistics.median(theirs):.2f}   (bar: at most 3); "
+        f"{worst:.1e} apart"
     )
 
 
-def batched(net: Network, bn, file: Path, n: int, observed: int, rounds: int, rng: torch.Generator) -> None:  # type: ignore[no-untyped-def]
-    """Rows of one pattern at once, read from a table of words, beside one at a time, given as numbers."""
+def batched(
+    net: Network, bn, file: Path, n: int, observed: int, rounds: int, rng: torch.Generator
+) -> None:  # type: ignore[no-untyped-def]
+    """Rows of one pattern at once, read from a table of words, beside one at a time, given as
+    numbers.
+    """
     import pyagrum as gum
 
     model, (factors, cards) = BayesNet.from_bif(file), factors_of(net)
     order = torch.randperm(len(cards), generator=rng).tolist()
     seen, target = order[:observed], order[observed]
-    every = elimination.draw(factors, cards, tuple(range(len(cards))), {0: torch.full((n,), -1)}, rng)
-    table = pd.DataFrame({f"x{v}": pd.Series([f"s{i}" for i in range(cards[v])])[every[:, v].numpy()].array for v in seen})
+    every = elimination.draw(
+        factors, cards, tuple(range(len(cards))), {0: torch.full((n,), -1)}, rng
+    )
+    table = pd.DataFrame(
+        {
+            f"x{v}": pd.Series([f"s{i}" for i in range(cards[v])])[every[:, v].numpy()].array
+            for v in seen
+        }
+    )
     ours, theirs, p = [], [], pd.DataFrame()
     ie = gum.LazyPropagation(bn)
     ie.setEvidence({f"x{v}": 0 for v in seen})
@@ -184,14 +226,28 @@ def batched(net: Network, bn, file: Path, n: int, observed: int, rounds: int, rn
         theirs.append(seconds(one_by_one) / single)
     p = model.query(f"x{target}", table)
     distinct = len(torch.unique(every[:, seen], dim=0))
-    print(f"{n} rows, {observed} observed ({distinct} distinct): genus {common.spread([1e6 * s for s in ours])} µs a row,")
-    print(f"                  pyAgrum {common.spread([1e6 * s for s in theirs])} µs a row, one by one (its first {single} rows),")
-    ratio, apart = statistics.median(theirs) / statistics.median(ours), np.abs(p[:single].to_numpy() - answers).max()
-    print(f"                  pyAgrum / genus {ratio:.0f}x   (bar: 100x with 5 observed); {apart:.1e} apart")
+    print(
+        f"{n} rows, {observed} observed ({distinct} distinct): genus "
+        f"{common.spread([1e6 * s for s in ours])} µs a row,"
+    )
+    print(
+        f"                  pyAgrum {common.spread([1e6 * s for s in theirs])} µs a row, one by "
+        f"one (its first {single} rows),"
+    )
+    ratio, apart = (
+        statistics.median(theirs) / statistics.median(ours),
+        np.abs(p[:single].to_numpy() - answers).max(),
+    )
+    print(
+        f"                  pyAgrum / genus {ratio:.0f}x   (bar: 100x with 5 observed); "
+        f"{apart:.1e} apart"
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--networks", default="", help="a folder of .bif or .bif.gz files")
     for option, value in {"threads": 1, "rows": 10_000, "rounds": 5, "queries": 50}.items():
         parser.add_argument(f"--{option}", type=int, default=value, help=f"default {value}")
@@ -212,8 +268,15 @@ def main() -> None:
             file = Path(tmp) / f"plain_{name}.bif"
             bn, bits = in_pyagrum(net, file)
             worst = judged(name, net, bn, args.queries, rng)
-            print(f"{name}: {len(net.states)} variables; written and read by pyAgrum: tables {bits:.1e} apart;", end=" ")
-            print(f"{args.queries} sets of evidence: {worst:.1e} apart ({'yes' if worst < 1e-7 else 'NO'}, bar: 1e-7)")
+            print(
+                f"{name}: {len(net.states)} variables; written and read by pyAgrum: tables "
+                f"{bits:.1e} apart;",
+                end=" ",
+            )
+            print(
+                f"{args.queries} sets of evidence: {worst:.1e} apart "
+                f"({'yes' if worst < 1e-7 else 'NO'}, bar: 1e-7)"
+            )
             first = first or (name, net, bn, file)
         assert first is not None
         name, net, bn, file = first

@@ -1,11 +1,12 @@
-"""Learning the structure of Bayesian networks: genus.BayesNet beside pomegranate (Chow–Liu) and pyAgrum (hill climbing, BIC).
+"""Learning the structure of Bayesian networks: genus.BayesNet beside pomegranate (Chow–Liu) and
+pyAgrum (hill climbing, BIC).
 
-Chow–Liu trees of plants (17,412 × 69) must have the information of SciPy's spanning tree of scikit-learn's mutual informations;
-pomegranate's own goes wrong there, where a column is constant and counts are 0. Greedy graphs of nltcs, plants and dna, with at
-most four parents, must be as good on the test rows as published and as pyAgrum's under the same smoothed tables. All sides take
-turns in one process; seconds of the processor, one thread. genus's time is that of the whole fit, tables included. Data:
-binary_tables.npz in $GENUS_DATA.
-"""
+Chow–Liu trees of plants (17,412 × 69) must have the information of SciPy's spanning tree of
+scikit-learn's mutual informations; pomegranate's own goes wrong there, where a column is constant
+and counts are 0. Greedy graphs of nltcs, plants and dna, with at most four parents, must be as good
+on the test rows as published and as pyAgrum's under the same smoothed tables. All sides take turns
+in one process; seconds of the processor, one thread. genus's time is that of the whole fit, tables
+included. Data: binary_tables.npz in $GENUS_DATA."""
 
 from __future__ import annotations
 
@@ -66,7 +67,10 @@ def main() -> None:
         print("no data: set GENUS_DATA to a folder with binary_tables.npz")
         return
     data = np.load(file)
-    print(f"{common.versions('genus', 'pyAgrum', 'pomegranate', 'torch')}; {args.threads} thread(s), {args.rounds} rounds")
+    print(
+        f"{common.versions('genus', 'pyAgrum', 'pomegranate', 'torch')}; {args.threads} "
+        f"thread(s), {args.rounds} rounds"
+    )
 
     x = data["plants_train"]
     ours, theirs = [], []
@@ -78,7 +82,12 @@ def main() -> None:
         t, our_tree = seconds(genus_tree, x)
         ours.append(t)
     columns = np.ascontiguousarray(x.T)
-    information = np.array([[mutual_info_score(a, b) if i < j else 0.0 for j, b in enumerate(columns)] for i, a in enumerate(columns)])
+    information = np.array(
+        [
+            [mutual_info_score(a, b) if i < j else 0.0 for j, b in enumerate(columns)]
+            for i, a in enumerate(columns)
+        ]
+    )
     best = -minimum_spanning_tree(-information).sum()
     information += information.T
     total = [sum(information[e] for e in tree) for tree in (our_tree, their_tree)]
@@ -86,7 +95,10 @@ def main() -> None:
     ratio = statistics.median(theirs) / statistics.median(ours)
     right = "yes" if total[0] > best - 1e-9 else "NO"
     print(f"Chow–Liu, plants: pomegranate / genus {ratio:.1f}x (bar: 20x)")
-    print(f"Chow–Liu, plants: information of the tree {total[0]:.6f} nats, the best {best:.6f} ({right}), pomegranate's {total[1]:.6f}")
+    print(
+        f"Chow–Liu, plants: information of the tree {total[0]:.6f} nats, the best {best:.6f} "
+        f"({right}), pomegranate's {total[1]:.6f}"
+    )
 
     for name, bar in PUBLISHED.items():
         x, test = data[f"{name}_train"], data[f"{name}_test"]
@@ -100,10 +112,14 @@ def main() -> None:
         peer = genus.BayesNet(edges).fit(x)
         ratio = statistics.median(ours) / statistics.median(theirs)
         good = "yes" if model.score(test) > bar - 0.05 else "NO"
-        print(f"hill climbing, {name}: pyAgrum {common.spread(theirs)} s, genus {common.spread(ours)} s")
+        print(
+            f"hill climbing, {name}: pyAgrum {common.spread(theirs)} s, genus "
+            f"{common.spread(ours)} s"
+        )
         print(f"hill climbing, {name}: genus / pyAgrum {ratio:.2f}x (bar: 3x)")
         print(
-            f"hill climbing, {name}: test {model.score(test):.3f} nats with {len(model.edges_)} edges, "
+            f"hill climbing, {name}: test {model.score(test):.3f} nats with {len(model.edges_)} "
+            f"edges, "
             f"pyAgrum's graph {peer.score(test):.3f} with {len(edges)} (bar: {bar} ± 0.05: {good})"
         )
 

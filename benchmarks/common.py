@@ -14,7 +14,9 @@ import torch
 
 
 def mnist(rows: int | None = None) -> tuple[np.ndarray, np.ndarray, str]:
-    """(train, test, what it is): uint8 (n, 784) from $GENUS_DATA/mnist.npz, or synthetic rows of the same shape."""
+    """(train, test, what it is): uint8 (n, 784) from $GENUS_DATA/mnist.npz, or synthetic rows of
+    the same shape.
+    """
     file = Path(os.environ.get("GENUS_DATA", "")) / "mnist.npz"
     if os.environ.get("GENUS_DATA") and file.exists():
         with np.load(file) as z:
@@ -22,16 +24,24 @@ def mnist(rows: int | None = None) -> tuple[np.ndarray, np.ndarray, str]:
         name = "MNIST"
     else:
         rng = np.random.default_rng(0)
-        ink = 255 * rng.beta(0.15, 0.6, (10, 784))  # ten blurred prototypes, about as much ink as digits
-        make = lambda n: np.clip(ink[rng.integers(10, size=n)] + rng.normal(0, 20, (n, 784)), 0, 255).astype(np.uint8)  # noqa: E731
+        # ten blurred prototypes, about as much ink as digits
+        ink = 255 * rng.beta(0.15, 0.6, (10, 784))
+        make = lambda n: np.clip(
+            ink[rng.integers(10, size=n)] + rng.normal(0, 20, (n, 784)), 0, 255
+        ).astype(np.uint8)  # noqa: E731
         train, test = make(60_000), make(10_000)
-        name = "SYNTHETIC rows of MNIST's shape (set GENUS_DATA to a folder with mnist.npz): speeds only, likelihoods mean nothing"
+        name = (
+            "SYNTHETIC rows of MNIST's shape (set GENUS_DATA to a folder with mnist.npz): speeds "
+            "only, likelihoods mean nothing"
+        )
     return train[:rows], test, name
 
 
 def binarised(x: np.ndarray, seed: int) -> np.ndarray:
     """Every pixel drawn once with its grey value as the probability, as float32 zeros and ones."""
-    return (np.random.default_rng(seed).random(x.shape, dtype=np.float32) * 255 < x).astype(np.float32)
+    return (np.random.default_rng(seed).random(x.shape, dtype=np.float32) * 255 < x).astype(
+        np.float32
+    )
 
 
 def options(description: str | None, **defaults: int) -> argparse.Namespace:
@@ -61,9 +71,12 @@ def machine() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     model = next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor() or "unknown processor"
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+        platform.processor() or "unknown processor",
     )
-    load = f", load average {os.getloadavg()[0]:.1f} at the start" if hasattr(os, "getloadavg") else ""
+    load = (
+        f", load average {os.getloadavg()[0]:.1f} at the start" if hasattr(os, "getloadavg") else ""
+    )
     return f"{model}, {os.cpu_count()} cores{load}"
 
 

@@ -1,4 +1,6 @@
-"""No toys: every model of the catalogue, constructed with no arguments, beside the independent histogram on held-out digits."""
+"""No toys: every model of the catalogue, constructed with no arguments, beside the independent
+histogram on held-out digits.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,10 @@ def main() -> None:
     nats = {row.name: row.likelihood.nats for row in table.rows if row.likelihood is not None}
     for name, value in nats.items():
         if name != "IndependentHistogram":
-            print(f"{name} - IndependentHistogram: {value - nats['IndependentHistogram']:+.1f} nats a row   (bar: +0)")
+            print(
+                f"{name} - IndependentHistogram: {value - nats['IndependentHistogram']:+.1f} nats "
+                f"a row   (bar: +0)"
+            )
 
 
 if __name__ == "__main__":

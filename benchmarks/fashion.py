@@ -1,7 +1,8 @@
-"""Bits a dimension of Fashion-MNIST by Glow and the PixelCNN, each for a stated budget, beside the floors.
+"""Bits a dimension of Fashion-MNIST by Glow and the PixelCNN, each for a stated budget, beside the
+floors.
 
-256 levels, 60,000 training rows, the first 2,000 test rows. Glow: a lower bound, uniform noise within a level. The floors: each
-pixel for itself, and one Gaussian.
+256 levels, 60,000 training rows, the first 2,000 test rows. Glow: a lower bound, uniform noise
+within a level. The floors: each pixel for itself, and one Gaussian.
 
     GENUS_DATA=folder python benchmarks/fashion.py 300     # seconds of training of each
 """
@@ -23,8 +24,14 @@ def main(seconds: float) -> None:
     models = [
         IndependentHistogram(),
         Gaussian(),
-        Glow(trainer=Trainer(max_time=seconds, epochs=1000, batch_size=32, validation=0.02), random_state=0),
-        PixelCNN(trainer=Trainer(max_time=seconds, epochs=1000, batch_size=16, lr=6e-3, validation=0.02), random_state=0),
+        Glow(
+            trainer=Trainer(max_time=seconds, epochs=1000, batch_size=32, validation=0.02),
+            random_state=0,
+        ),
+        PixelCNN(
+            trainer=Trainer(max_time=seconds, epochs=1000, batch_size=16, lr=6e-3, validation=0.02),
+            random_state=0,
+        ),
     ]
     for model in models:
         begun = time.perf_counter()

@@ -1,10 +1,11 @@
-"""Normalizing flows beside zuko, nflows and normflows: rows a second of the processor in training, log_prob and sampling.
+"""Normalizing flows beside zuko, nflows and normflows: rows a second of the processor in training,
+log_prob and sampling.
 
-The same architecture on both sides: 5 transforms, MLPs of 2 x 64 units in 6 dimensions and 2 x 128 in 43, ReLU, 8 bins a spline,
-batches of 512, the same optimiser. Each ratio is genus over the fastest of the three. Training is steps of Adam on the mean
-of -log p, by one and the same loop. Sides take turns, and each round gives ratios, whose median is shown; seconds of the
-processor. At the end the spline flow beside itself compiled.
-"""
+The same architecture on both sides: 5 transforms, MLPs of 2 x 64 units in 6 dimensions and 2 x 128
+in 43, ReLU, 8 bins a spline, batches of 512, the same optimiser. Each ratio is genus over the
+fastest of the three. Training is steps of Adam on the mean of -log p, by one and the same loop.
+Sides take turns, and each round gives ratios, whose median is shown; seconds of the processor. At
+the end the spline flow beside itself compiled."""
 
 from __future__ import annotations
 
@@ -41,7 +42,12 @@ BARS = {
 class Side:
     """A flow of somebody's: its parameters, log p of rows, and draws."""
 
-    def __init__(self, net: nn.Module, log_prob: Callable[[Tensor], Tensor], sample: Callable[[int], Any] | None) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        log_prob: Callable[[Tensor], Tensor],
+        sample: Callable[[int], Any] | None,
+    ) -> None:
         self.net, self.log_prob, self.sample = net, log_prob, sample
         self.optimiser = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
 
@@ -66,7 +72,11 @@ def genus_side(kind: str, d: int, width: int, x: Tensor, seed: int = 0) -> Side:
     family = {"RealNVP": genus.RealNVP, "MAF": genus.MAF, "spline": genus.SplineFlow}[kind]
     more = {"autoregressive": True} if kind == "spline" else {}
     model = family(STEPS, net, trainer=once, random_state=seed, **more).fit(x[:2048].numpy())
-    return Side(model.train(), lambda v: model.log_density(v.double()), lambda n: model.draw(n, torch.Generator().manual_seed(0)))
+    return Side(
+        model.train(),
+        lambda v: model.log_density(v.double()),
+        lambda n: model.draw(n, torch.Generator().manual_seed(0)),
+    )
 
 
 def zuko_side(kind: str, d: int, width: int) -> Side:
@@ -94,11 +104,21 @@ def nflows_side(kind: str, d: int, width: int) -> Side:
             steps.append(transforms.AffineCouplingTransform(mask, make))
             continue
         if kind == "MAF":
-            steps.append(transforms.MaskedAffineAutoregressiveTransform(d, width, num_blocks=2, use_residual_blocks=False))
+            steps.append(
+                transforms.MaskedAffineAutoregressiveTransform(
+                    d, width, num_blocks=2, use_residual_blocks=False
+                )
+            )
         else:
             steps.append(
                 transforms.MaskedPiecewiseRationalQuadraticAutoregressiveTransform(
-                    d, width, num_bins=8, tails="linear", tail_bound=5.0, num_blocks=2, use_residual_blocks=False
+                    d,
+                    width,
+                    num_bins=8,
+                    tails="linear",
+                    tail_bound=5.0,
+                    num_blocks=2,
+                    use_residual_blocks=False,
                 )
             )
         steps.append(transforms.ReversePermutation(d))
@@ -114,10 +134,18 @@ def normflows_side(kind: str, d: int, width: int) -> Side | None:
     steps: list[Any] = []
     for _ in range(STEPS):
         if kind == "RealNVP":
-            steps.append(nf.flows.AffineCouplingBlock(nf.nets.MLP([d - d // 2, width, width, 2 * (d // 2)], init_zeros=True)))
+            steps.append(
+                nf.flows.AffineCouplingBlock(
+                    nf.nets.MLP([d - d // 2, width, width, 2 * (d // 2)], init_zeros=True)
+                )
+            )
             steps.append(nf.flows.Permute(d, mode="swap"))
         else:
-            steps.append(nf.flows.AutoregressiveRationalQuadraticSpline(d, 2, width, num_bins=8, tail_bound=5.0))
+            steps.append(
+                nf.flows.AutoregressiveRationalQuadraticSpline(
+                    d, 2, width, num_bins=8, tail_bound=5.0
+                )
+            )
             steps.append(nf.flows.Permute(d, mode="shuffle"))
     flow = nf.NormalizingFlow(nf.distributions.DiagGaussian(d, trainable=False), steps)
     return Side(flow, flow.log_prob, lambda n: flow.sample(n)[0])
@@ -151,7 +179,11 @@ def speeds(d: int, width: int, rounds: int) -> None:
     """All kinds in d dimensions."""
     x = data(d, 8192, 0)
     for kind in ("RealNVP", "MAF", "spline"):
-        sides = {"genus": genus_side(kind, d, width, x), "zuko": zuko_side(kind, d, width), "nflows": nflows_side(kind, d, width)}
+        sides = {
+            "genus": genus_side(kind, d, width, x),
+            "zuko": zuko_side(kind, d, width),
+            "nflows": nflows_side(kind, d, width),
+        }
         if (normflows := normflows_side(kind, d, width)) is not None:
             sides["normflows"] = normflows
         acts: dict[str, Callable[[Side], Any]] = {
@@ -164,9 +196,13 @@ def speeds(d: int, width: int, rounds: int) -> None:
                 found = taken({n: partial(act, s) for n, s in sides.items()}, rounds)
             ratios = {n: ratio(found[n], found["genus"]) for n in sides if n != "genus"}
             best = min(ratios, key=lambda n: ratios[n])
-            shown = ", ".join(f"{n} {BATCH / statistics.median(v) / 1000:.3g}" for n, v in found.items())
+            shown = ", ".join(
+                f"{n} {BATCH / statistics.median(v) / 1000:.3g}" for n, v in found.items()
+            )
             bar = BARS[d][what][kind]
-            verdict = f"{ratios[best]:.2f}x (bar: {bar}x{'' if ratios[best] >= bar else ', MISSED'})"
+            verdict = (
+                f"{ratios[best]:.2f}x (bar: {bar}x{'' if ratios[best] >= bar else ', MISSED'})"
+            )
             print(f"{d:2d}-d {kind:8s}{what:9s} thousand rows/s: {shown}; genus / {best} {verdict}")
 
 
@@ -175,21 +211,35 @@ def compiled(rounds: int) -> None:
     x = data(6, 8192, 0)
     sides = {}
     for compiles in (False, True):
-        once = genus.Trainer(max_steps=1, batch_size=BATCH, validation=0.0, progress=False, compile=compiles)
-        model = genus.SplineFlow(STEPS, genus.MLP(64, 2, "relu"), trainer=once, random_state=0).fit(x[:2048].numpy()).train()
-        sides["compiled" if compiles else "plain"] = Side(model, lambda v, m=model: m.log_density(v.double()), None)
+        once = genus.Trainer(
+            max_steps=1, batch_size=BATCH, validation=0.0, progress=False, compile=compiles
+        )
+        model = (
+            genus.SplineFlow(STEPS, genus.MLP(64, 2, "relu"), trainer=once, random_state=0)
+            .fit(x[:2048].numpy())
+            .train()
+        )
+        sides["compiled" if compiles else "plain"] = Side(
+            model, lambda v, m=model: m.log_density(v.double()), None
+        )
     for _ in range(3):
         sides["compiled"].step(x[:BATCH])
     found = taken({n: partial(s.step, x[:BATCH]) for n, s in sides.items()}, rounds)
     plain, fast = (BATCH / statistics.median(found[n]) / 1000 for n in sides)
     times = ratio(found["plain"], found["compiled"])
-    print(f" 6-d spline by coupling, train, thousand rows/s: {plain:.3g}, compiled {fast:.3g}: {times:.2f}x (bar: 2x)")
+    print(
+        f" 6-d spline by coupling, train, thousand rows/s: {plain:.3g}, compiled {fast:.3g}: "
+        f"{times:.2f}x (bar: 2x)"
+    )
 
 
 def main() -> None:
     args = common.options(__doc__, rounds=15)
     warnings.simplefilter("ignore")
-    print(f"{common.versions('genus', 'torch', 'zuko', 'nflows', 'normflows')}; {args.threads} thread(s), {args.rounds} rounds")
+    print(
+        f"{common.versions('genus', 'torch', 'zuko', 'nflows', 'normflows')}; {args.threads} "
+        f"thread(s), {args.rounds} rounds"
+    )
     for d, width in ((6, 64), (43, 128)):
         speeds(d, width, args.rounds)
     compiled(args.rounds)

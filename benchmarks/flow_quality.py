@@ -1,4 +1,6 @@
-"""Held-out likelihood of the flows of flow_peers.py beside zuko and nflows on four sets of data: equal architectures, steps, optimiser."""
+"""Held-out likelihood of the flows of flow_peers.py beside zuko and nflows on four sets of data:
+equal architectures, steps, optimiser.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from torch import Tensor
 
 
 def quality(steps: int, seeds: int) -> None:
-    """Held-out nats after the steps that the validation rows choose, of the same loop for all; mean of the seeds."""
+    """Held-out nats after the steps that the validation rows choose, of the same loop for all; mean
+    of the seeds.
+    """
     for name, x, width in real():
         d = x.shape[1]
         a, b = len(x) * 6 // 10, len(x) * 8 // 10
@@ -22,7 +26,10 @@ def quality(steps: int, seeds: int) -> None:
         train, valid, test = ((x - mean) / std).split([a, b - a, len(x) - b])
         batch = min(peers.BATCH, len(train) // 4)
         for kind in ("RealNVP", "MAF", "spline"):
-            scores = {who: torch.zeros(seeds, len(test), dtype=torch.float64) for who in ("genus", "zuko", "nflows")}
+            scores = {
+                who: torch.zeros(seeds, len(test), dtype=torch.float64)
+                for who in ("genus", "zuko", "nflows")
+            }
             for seed in range(seeds):
                 torch.manual_seed(seed)
                 sides = {
@@ -33,26 +40,48 @@ def quality(steps: int, seeds: int) -> None:
                 for who, side in sides.items():
                     scores[who][seed] = chosen(side, train, valid, test, batch, steps, seed)
             means = {who: s.mean(1) for who, s in scores.items()}
-            shown = ", ".join(f"{who} {float(m.mean()):.3f} ± {float(m.std()) / seeds**0.5:.3f}" for who, m in means.items())
-            other = max((who for who in means if who != "genus"), key=lambda who: float(means[who].mean()))
+            shown = ", ".join(
+                f"{who} {float(m.mean()):.3f} ± {float(m.std()) / seeds**0.5:.3f}"
+                for who, m in means.items()
+            )
+            other = max(
+                (who for who in means if who != "genus"), key=lambda who: float(means[who].mean())
+            )
             more = (scores["genus"] - scores[other]).mean(0)
-            error = math.hypot(float(more.std()) / len(more) ** 0.5, *(float(means[w].std()) / seeds**0.5 for w in ("genus", other)))
-            print(f"{name}, {kind}, held-out nats: {shown}; genus - {other} {float(more.mean()):+.3f} ± {error:.3f}", flush=True)
+            error = math.hypot(
+                float(more.std()) / len(more) ** 0.5,
+                *(float(means[w].std()) / seeds**0.5 for w in ("genus", other)),
+            )
+            print(
+                f"{name}, {kind}, held-out nats: {shown}; genus - {other} "
+                f"{float(more.mean()):+.3f} ± {error:.3f}",
+                flush=True,
+            )
 
 
-def chosen(side: peers.Side, train: Tensor, valid: Tensor, test: Tensor, batch: int, steps: int, seed: int) -> Tensor:
-    """log p of the test rows after training, at the one of twenty moments at which the validation rows were likeliest."""
+def chosen(
+    side: peers.Side, train: Tensor, valid: Tensor, test: Tensor, batch: int, steps: int, seed: int
+) -> Tensor:
+    """log p of the test rows after training, at the one of twenty moments at which the validation
+    rows were likeliest.
+    """
     rng, best = torch.Generator().manual_seed(seed), (-math.inf, torch.zeros(len(test)))
     for step in range(1, steps + 1):
         side.step(train[torch.randint(len(train), (batch,), generator=rng)])
         if step % max(1, steps // 20) == 0:
             with torch.no_grad():
-                best = max(best, (float(side.log_prob(valid).mean()), side.log_prob(test).double()), key=lambda v: v[0])
+                best = max(
+                    best,
+                    (float(side.log_prob(valid).mean()), side.log_prob(test).double()),
+                    key=lambda v: v[0],
+                )
     return best[1]
 
 
 def real() -> list[tuple[str, Tensor, int]]:
-    """Data: a curved chain, moons, the digits with noise within a level, a table of 30 measurements; and the width of the networks."""
+    """Data: a curved chain, moons, the digits with noise within a level, a table of 30
+    measurements; and the width of the networks.
+    """
     rng = np.random.default_rng(0)
     digits, table = datasets.load_digits().data, datasets.load_breast_cancer().data
     sets = {
@@ -61,14 +90,18 @@ def real() -> list[tuple[str, Tensor, int]]:
         "64-d digits": (digits[rng.permutation(len(digits))] + rng.random(digits.shape), 128),
         "30-d table": (np.log1p(table[rng.permutation(len(table))]), 128),
     }
-    return [(name, torch.from_numpy(np.ascontiguousarray(x)).float(), width) for name, (x, width) in sets.items()]
+    return [
+        (name, torch.from_numpy(np.ascontiguousarray(x)).float(), width)
+        for name, (x, width) in sets.items()
+    ]
 
 
 def main() -> None:
     args = common.options(__doc__, steps=600, seeds=3)
     warnings.simplefilter("ignore")
     print(
-        f"{common.versions('genus', 'torch', 'zuko', 'nflows')}; {args.threads} thread(s), {args.seeds} seeds, {args.steps} steps at most"
+        f"{common.versions('genus', 'torch', 'zuko', 'nflows')}; {args.threads} thread(s), "
+        f"{args.seeds} seeds, {args.steps} steps at most"
     )
     quality(args.steps, args.seeds)
 

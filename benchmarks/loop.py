@@ -1,8 +1,10 @@
-"""What genus costs over a PyTorch loop written by hand: 784-400-20 VAE, Bernoulli pixels, batch 100, fused Adam, one thread.
+"""What genus costs over a PyTorch loop written by hand: 784-400-20 VAE, Bernoulli pixels, batch
+100, fused Adam, one thread.
 
-Once with the loss of the hand-written side, which leaves the loop alone, and once with genus.VAE as it is. The two take
-turns step by step in one process, so that neither has the quieter machine: every time genus asks for its loss, one step
-is made by hand first. Times are those of the processor.
+Once with the loss of the hand-written side, which leaves the loop alone, and once with genus.VAE as
+it is. The two take
+turns step by step in one process, so that neither has the quieter machine: every time genus asks
+for its loss, one step is made by hand first. Times are those of the processor.
 
     python benchmarks/loop.py [--steps 3000]
 """
@@ -42,7 +44,9 @@ class ByHand:
         self.x, self.batches = x, iter(())
         self.encoder = nn.Sequential(nn.Linear(784, 400), nn.ReLU(), nn.Linear(400, 40))
         self.decoder = nn.Sequential(nn.Linear(20, 400), nn.ReLU(), nn.Linear(400, 784))
-        self.adam = torch.optim.Adam([*self.encoder.parameters(), *self.decoder.parameters()], lr=1e-3, fused=True)
+        self.adam = torch.optim.Adam(
+            [*self.encoder.parameters(), *self.decoder.parameters()], lr=1e-3, fused=True
+        )
 
     def step(self) -> None:
         index = next(self.batches, None)
@@ -56,7 +60,9 @@ class ByHand:
 
 
 class Alternating(genus.VAE):
-    """genus.VAE, which lets the other make a step before each of its own and notes the time of both."""
+    """genus.VAE, which lets the other make a step before each of its own and notes the time of
+    both.
+    """
 
     other: ByHand
     times: list[tuple[float, float]]
@@ -80,7 +86,9 @@ class LoopAlone(Alternating):
 
 def main() -> None:
     """Print the ratios."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=3000)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -90,16 +98,24 @@ def main() -> None:
         max_steps=args.steps, epochs=args.steps, batch_size=BATCH, lr=1e-3, optimizer="adam", weight_decay=0.0,
         schedule="constant", validation=0.0, threads=1, progress=False,
     )  # fmt: skip
-    print(f"torch {torch.__version__}, {platform.machine()}, 1 thread, {args.steps} steps of each, in turn, processor time")
+    print(
+        f"torch {torch.__version__}, {platform.machine()}, 1 thread, {args.steps} steps of each, "
+        f"in turn, processor time"
+    )
     for name, kind in (("the loop alone", LoopAlone), ("genus.VAE", Alternating)):
         Alternating.other, Alternating.times = ByHand(x), []
-        kind(latent_dim=20, encoder=net, decoder=net, trainer=trainer, random_state=0).fit(x.numpy(), space="binary")
+        kind(latent_dim=20, encoder=net, decoder=net, trainer=trainer, random_state=0).fit(
+            x.numpy(), space="binary"
+        )
         times = Alternating.times[100:]  # the first ones warm up
         hand = [done - begun for begun, done in times[:-1]]
         ours = [after - done for (_, done), (after, _) in itertools.pairwise(times)]
         median = [1e3 * statistics.median(t) for t in (hand, ours)]
         print(f"{name}: median step {median[1]:.3f} ms, by hand {median[0]:.3f} ms", end="; ")
-        print(f"{name} / by hand: {median[1] / median[0]:.3f} by medians, {sum(ours) / sum(hand):.3f} in total")
+        print(
+            f"{name} / by hand: {median[1] / median[0]:.3f} by medians, "
+            f"{sum(ours) / sum(hand):.3f} in total"
+        )
     print("(bar of the loop: 1.05)")
 
 

@@ -1,8 +1,9 @@
-"""Likelihoods on sampled-binarised MNIST with a stated budget: what the VAE, the RBM, the PixelCNN, MADE and the
-transformer reach.
+"""Likelihoods on sampled-binarised MNIST with a stated budget: what the VAE, the RBM, the PixelCNN,
+MADE and the transformer reach.
 
-Pixels are drawn as Bernoulli(grey): the test rows once, with a fixed seed; the VAE's training rows afresh for every
-batch, as the PixelCNN's and MADE's; the RBM's once. Nothing is chosen by the test rows.
+Pixels are drawn as Bernoulli(grey): the test rows once, with a fixed seed; the VAE's training rows
+afresh for every batch, as the PixelCNN's and MADE's; the RBM's once. Nothing is chosen by the test
+rows.
 
     GENUS_DATA=folder python benchmarks/mnist.py vae 600     # seconds of training
     GENUS_DATA=folder python benchmarks/mnist.py rbm 8       # epochs
@@ -26,28 +27,53 @@ from genus import MADE, MLP, RBM, VAE, AutoregressiveTransformer, PixelCNN, Trai
 def vae(seconds: float) -> None:
     """IWAE-500 of a 2 × 500 VAE with 40 latent dimensions on all 10,000 test rows."""
     data = genus.data.load("mnist", binarize="dynamic")
-    trainer = Trainer(max_time=seconds, epochs=1000, batch_size=128, optimizer="adam", weight_decay=0.0, validation=0.05)
-    model = VAE(40, MLP(500, 2, "silu"), MLP(500, 2, "silu"), k=500, trainer=trainer, random_state=0)
+    trainer = Trainer(
+        max_time=seconds,
+        epochs=1000,
+        batch_size=128,
+        optimizer="adam",
+        weight_decay=0.0,
+        validation=0.05,
+    )
+    model = VAE(
+        40, MLP(500, 2, "silu"), MLP(500, 2, "silu"), k=500, trainer=trainer, random_state=0
+    )
     model.fit(data.train)
     last = model.history_[-1]
-    print(f"VAE 784-500-500-40: {model.n_steps_} steps, {last['epoch']} epochs in {last['seconds']:.0f} s")
+    print(
+        f"VAE 784-500-500-40: {model.n_steps_} steps, {last['epoch']} epochs in "
+        f"{last['seconds']:.0f} s"
+    )
     begun = time.perf_counter()
-    print(f"IWAE-500 on {len(data.test)} test rows: {model.log_prob(data.test)!r} ({time.perf_counter() - begun:.0f} s)")
+    print(
+        f"IWAE-500 on {len(data.test)} test rows: {model.log_prob(data.test)!r} "
+        f"({time.perf_counter() - begun:.0f} s)"
+    )
     print(f"active units: {model.active_units(data.test)} of 40")
 
 
 def rbm(epochs: int) -> None:
-    """Estimate by annealed importance sampling for 500 hidden units, with the temperatures doubled, forward and back."""
+    """Estimate by annealed importance sampling for 500 hidden units, with the temperatures doubled,
+    forward and back.
+    """
     data = genus.data.load("mnist", binarize="sample")
-    model = RBM(500, k=(1, 5), n_annealing=10000, trainer=Trainer(epochs=epochs, batch_size=100), random_state=0)
+    model = RBM(
+        500,
+        k=(1, 5),
+        n_annealing=10000,
+        trainer=Trainer(epochs=epochs, batch_size=100),
+        random_state=0,
+    )
     begun = time.perf_counter()
     model.fit(data.train)
     print(f"RBM 784-500: {epochs} epochs in {time.perf_counter() - begun:.0f} s")
     begun = time.perf_counter()
     z = model.log_partition()
     print(
-        f"log Z = {z.value:.2f} ± {z.stderr:.2f}, ESS {z.ess:.0f} of {z.chains}, moved {z.moved:+.2f} when the temperatures were "
-        f"doubled to {z.detail['n_annealing']}, backwards {z.reverse:.2f} ({time.perf_counter() - begun:.0f} s)"
+        f"log Z = {z.value:.2f} ± {z.stderr:.2f}, ESS {z.ess:.0f} of {z.chains}, moved "
+        f"{z.moved:+.2f} when the temperatures were "
+        f"doubled to {z.detail['n_annealing']}, backwards {z.reverse:.2f} "
+        f"({time.perf_counter() - begun:.0f} s)"
     )
     with torch.no_grad():
         f = model.free_energy(model.space_.encode(data.test).float())
@@ -60,9 +86,15 @@ def exact(model: Any, seconds: float, rows: int, bar: str, **settings: Any) -> N
     trainer = Trainer(max_time=seconds, epochs=1000, validation=0.0, **settings)
     model.set_params(trainer=trainer, random_state=0).fit(data.train)
     last = model.history_[-1]
-    print(f"{type(model).__name__}: {model.n_steps_} steps, {last['epoch']} epochs in {last['seconds']:.0f} s")
+    print(
+        f"{type(model).__name__}: {model.n_steps_} steps, {last['epoch']} epochs in "
+        f"{last['seconds']:.0f} s"
+    )
     begun = time.perf_counter()
-    print(f"{model.log_prob(data.test.X[:rows])!r} ({time.perf_counter() - begun:.0f} s)   (bar: {bar} on two cores)")
+    print(
+        f"{model.log_prob(data.test.X[:rows])!r} ({time.perf_counter() - begun:.0f} s)   (bar: "
+        f"{bar} on two cores)"
+    )
 
 
 def pixelcnn(seconds: float) -> None:
@@ -77,10 +109,21 @@ def made(seconds: float) -> None:
 
 def transformer(seconds: float) -> None:
     """A transformer of width 64 and depth 3, in raster order; 2,000 rows."""
-    exact(AutoregressiveTransformer(dropout=0.0), seconds, 2000, "within reach of PixelCNN's -92 in 1200 s", batch_size=16, lr=3e-3)
+    exact(
+        AutoregressiveTransformer(dropout=0.0),
+        seconds,
+        2000,
+        "within reach of PixelCNN's -92 in 1200 s",
+        batch_size=16,
+        lr=3e-3,
+    )
 
 
 if __name__ == "__main__":
-    {"vae": vae, "pixelcnn": pixelcnn, "made": made, "transformer": transformer, "rbm": lambda n: rbm(int(n))}[sys.argv[1]](
-        float(sys.argv[2])
-    )
+    {
+        "vae": vae,
+        "pixelcnn": pixelcnn,
+        "made": made,
+        "transformer": transformer,
+        "rbm": lambda n: rbm(int(n)),
+    }[sys.argv[1]](float(sys.argv[2]))

@@ -1,4 +1,5 @@
-"""Draws of a PixelCNN from kept activations beside a whole pass of the network for every pixel: the same images, and the time of both.
+"""Draws of a PixelCNN from kept activations beside a whole pass of the network for every pixel: the
+same images, and the time of both.
 
 python benchmarks/pixelcnn_sampling.py 56     # pixels that are drawn the slow way, of 784; each costs the same
 """
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from genus import PixelCNN, Trainer
-from genus.rows import generator
+from genus.learn.rows import generator
 
 N, SIDE = 64, 28
 
@@ -29,7 +30,9 @@ def naive(model: PixelCNN, n: int, pixels: int, seed: int) -> torch.Tensor:
 
 def main(pixels: int) -> None:
     torch.set_num_threads(1)
-    X = (np.random.default_rng(0).random((256, SIDE, SIDE)) < np.linspace(0, 1, SIDE)).astype(np.uint8)
+    X = (np.random.default_rng(0).random((256, SIDE, SIDE)) < np.linspace(0, 1, SIDE)).astype(
+        np.uint8
+    )
     model = PixelCNN(trainer=Trainer(epochs=4, validation=0.0), random_state=0).fit(X)
     kept = []
     for _ in range(3):
@@ -42,8 +45,14 @@ def main(pixels: int) -> None:
     each = (time.process_time() - begun) / pixels
     same = float((torch.from_numpy(fast).flatten(1)[:, :pixels] == slow).float().mean())
     whole = each * SIDE * SIDE
-    print(f"{N} images of {SIDE} x {SIDE}, {model.channels} channels, {model.n_layers} layers, processor seconds on one thread:")
-    print(f"kept activations {np.median(kept):.2f}; a pass for every pixel {whole:.0f} ({pixels} of {SIDE * SIDE} pixels timed)")
+    print(
+        f"{N} images of {SIDE} x {SIDE}, {model.channels} channels, {model.n_layers} layers, "
+        f"processor seconds on one thread:"
+    )
+    print(
+        f"kept activations {np.median(kept):.2f}; a pass for every pixel {whole:.0f} ({pixels} of "
+        f"{SIDE * SIDE} pixels timed)"
+    )
     print(f"ratio {whole / np.median(kept):.0f}   (bar: 100); same cells {100 * same:.2f} %")
 
 

@@ -1,4 +1,5 @@
-"""Run benchmarks and write their sections of RESULTS.md: output, date, versions, machine and the exact commands.
+"""Run benchmarks and write their sections of RESULTS.md: output, date, versions, machine and the
+exact commands.
 
 python benchmarks/run.py                     # all of them
 python benchmarks/run.py flow_peers digits   # these; the sections of the others stay
@@ -61,10 +62,18 @@ def main() -> int:
             print(f"no benchmark {name!r}: choose from {', '.join(BENCHMARKS)}", file=sys.stderr)
             return 2
         print(f"== {name}", flush=True)
-        where = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC; {common.machine()}; {versions}"
+        where = (
+            f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC; {common.machine()}; "
+            f"{versions}"
+        )
         env = {**os.environ, **({} if file in BUDGETS else ONE_THREAD)}
         # -u: lines appear as they are measured
-        done = subprocess.Popen([sys.executable, "-u", str(HERE / f"{file}.py"), *args], stdout=subprocess.PIPE, text=True, env=env)
+        done = subprocess.Popen(
+            [sys.executable, "-u", str(HERE / f"{file}.py"), *args],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=env,
+        )
         lines = []
         for line in done.stdout or ():
             print(line, end="", flush=True)
@@ -73,11 +82,17 @@ def main() -> int:
             failed.append(name)
             lines.append(f"FAILED with exit status {done.returncode}\n")
         data = "GENUS_DATA=... " if os.environ.get("GENUS_DATA") else ""
-        settings = "" if file in BUDGETS else " ".join(f"{k}={v}" for k, v in ONE_THREAD.items()) + " "
-        command = f"{data}{settings}.bench/venv/bin/python benchmarks/{file}.py {' '.join(args)}".rstrip()
+        settings = (
+            "" if file in BUDGETS else " ".join(f"{k}={v}" for k, v in ONE_THREAD.items()) + " "
+        )
+        command = (
+            f"{data}{settings}.bench/venv/bin/python benchmarks/{file}.py {' '.join(args)}".rstrip()
+        )
         old = results.read_text(encoding="utf-8").split("\n## ")[1:] if results.exists() else []
         sections = {part.split("\n", 1)[0]: part.rstrip() for part in old}
-        sections[name] = "\n".join([name, "", f"`{command}`", "", where, "", "```", *"".join(lines).splitlines(), "```"])
+        sections[name] = "\n".join(
+            [name, "", f"`{command}`", "", where, "", "```", *"".join(lines).splitlines(), "```"]
+        )
         order = [n for n in BENCHMARKS if n in sections]
         text = "\n".join([HEAD, *(f"## {sections[n]}\n" for n in order)])
         results.write_text(text, encoding="utf-8")  # after each: a run may be cut short

@@ -1,10 +1,11 @@
-"""Training speed of genus.VAE beside pythae's VAE and a hand-written PyTorch loop, on the same model and settings.
+"""Training speed of genus.VAE beside pythae's VAE and a hand-written PyTorch loop, on the same
+model and settings.
 
-784-400-20 with ReLU, Bernoulli pixels, ELBO with one draw, Adam at 1e-3, float32. The three take turns in one process. A step
-is what passes between two evaluations of the loss, in seconds of the processor with one thread (which other work on
-the machine disturbs least), else of the clock. That genus and pythae climb the same objective is checked by pythae's
-own loss function on what genus computed.
-"""
+784-400-20 with ReLU, Bernoulli pixels, ELBO with one draw, Adam at 1e-3, float32. The three take
+turns in one process. A step is what passes between two evaluations of the loss, in seconds of the
+processor with one thread (which other work on the machine disturbs least), else of the clock. That
+genus and pythae climb the same objective is checked by pythae's own loss function on what genus
+computed."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ from torch import nn
 import genus
 
 D, H, Z = 784, 400, 20
-Run = tuple[list[float], float]  # the clock at every evaluation of the loss; mean training loss of the last epoch
+# the clock at every evaluation of the loss; mean training loss of the last epoch
+Run = tuple[list[float], float]
 now = time.process_time
 
 
@@ -78,12 +80,19 @@ class ClockedGenus(genus.VAE):
 def run_pythae(x: torch.Tensor, epochs: int, batch: int, seed: int) -> Run:
     """pythae's own trainer."""
     torch.manual_seed(seed)
-    model = ClockedPythae(VAEConfig(input_dim=(D,), latent_dim=Z, reconstruction_loss="bce"), Encoder(), Decoder())
+    model = ClockedPythae(
+        VAEConfig(input_dim=(D,), latent_dim=Z, reconstruction_loss="bce"), Encoder(), Decoder()
+    )
     model.clock = clock = []
     losses = []
     with tempfile.TemporaryDirectory() as folder:
         config = BaseTrainerConfig(
-            output_dir=folder, num_epochs=epochs, per_device_train_batch_size=batch, learning_rate=1e-3, seed=seed, no_cuda=True
+            output_dir=folder,
+            num_epochs=epochs,
+            per_device_train_batch_size=batch,
+            learning_rate=1e-3,
+            seed=seed,
+            no_cuda=True,
         )
         trainer = BaseTrainer(model, BaseDataset(x, torch.zeros(len(x))), training_config=config)
         step = trainer.train_step
@@ -92,14 +101,23 @@ def run_pythae(x: torch.Tensor, epochs: int, batch: int, seed: int) -> Run:
     return clock, losses[-1]
 
 
-def run_genus(x: torch.Tensor, epochs: int, batch: int, seed: int, threads: int) -> tuple[Run, genus.VAE]:
+def run_genus(
+    x: torch.Tensor, epochs: int, batch: int, seed: int, threads: int
+) -> tuple[Run, genus.VAE]:
     """genus.VAE.fit."""
     net = genus.MLP(width=H, depth=1, activation="relu")
     trainer = genus.Trainer(
         epochs=epochs, batch_size=batch, lr=1e-3, optimizer="adam", weight_decay=0.0, schedule="constant", warmup=0,
         validation=0.0, precision="float32", device="cpu", threads=threads, progress=False,
     )  # fmt: skip
-    model = ClockedGenus(latent_dim=Z, encoder=net, decoder=net, likelihood="bernoulli", trainer=trainer, random_state=seed)
+    model = ClockedGenus(
+        latent_dim=Z,
+        encoder=net,
+        decoder=net,
+        likelihood="bernoulli",
+        trainer=trainer,
+        random_state=seed,
+    )
     ClockedGenus.clock = clock = []
     model.fit(x.numpy(), space="binary")
     return (clock, model.history_[-1]["objective"]), model
@@ -136,8 +154,12 @@ def objectives(model: genus.VAE, x: torch.Tensor) -> tuple[float, float]:
     ours = -float(model.elbo(x).mean())
     m, s = model.posterior(x)
     z = m + s * torch.randn(m.shape, generator=torch.Generator().manual_seed(0))
-    judge = VAE(VAEConfig(input_dim=(D,), latent_dim=Z, reconstruction_loss="bce"), Encoder(), Decoder())
-    theirs = float(judge.loss_function(torch.sigmoid(model.parameters_of(z)), x, m, 2 * s.log(), z)[0])
+    judge = VAE(
+        VAEConfig(input_dim=(D,), latent_dim=Z, reconstruction_loss="bce"), Encoder(), Decoder()
+    )
+    theirs = float(
+        judge.loss_function(torch.sigmoid(model.parameters_of(z)), x, m, 2 * s.log(), z)[0]
+    )
     del model.rng
     return ours, theirs
 
@@ -151,7 +173,10 @@ def main() -> None:
     x, held = (torch.from_numpy(common.binarised(a, seed)) for seed, a in enumerate((train, test)))
     what = "processor" if args.threads == 1 else "clock"
     print(f"data: {name}, {len(x)} rows, pixels binarised by sampling once")
-    print(f"batch {args.batch}, {args.threads} thread(s), {what} time; median of {args.rounds} rounds [least, most]")
+    print(
+        f"batch {args.batch}, {args.threads} thread(s), {what} time; median of {args.rounds} "
+        f"rounds [least, most]"
+    )
     models: list[genus.VAE] = []
 
     def ours(seed: int) -> Run:
@@ -173,14 +198,22 @@ def main() -> None:
             rates[side].append(args.batch / statistics.median(steps))
             losses[side].append(loss)
     for side in sides:
-        print(f"{side:8} {common.spread(rates[side])} samples/s; loss of epoch {args.epochs}: {common.spread(losses[side])} nats")
+        print(
+            f"{side:8} {common.spread(rates[side])} samples/s; loss of epoch {args.epochs}: "
+            f"{common.spread(losses[side])} nats"
+        )
     best = {side: statistics.median(v) for side, v in rates.items()}
     print(f"genus / pythae: {best['genus'] / best['pythae']:.2f}x   (bar: 1.25x)")
     print(f"genus / by hand: {best['genus'] / best['by hand']:.3f}x   (bar: 0.95x)")
     a, b = objectives(models[-1], held[:2000])
     same = "yes" if abs(a - b) < 1e-2 else "NO"
-    print(f"same objective: -ELBO {a:.4f} by genus, {b:.4f} by pythae's loss ({same}, bar: 0.01 nats)")
-    print("(after equal steps genus's loss is the lower one where it starts the output biases at the data's log-odds)")
+    print(
+        f"same objective: -ELBO {a:.4f} by genus, {b:.4f} by pythae's loss ({same}, bar: 0.01 nats)"
+    )
+    print(
+        "(after equal steps genus's loss is the lower one where it starts the output biases at "
+        "the data's log-odds)"
+    )
 
 
 if __name__ == "__main__":

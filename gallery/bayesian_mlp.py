@@ -1,4 +1,5 @@
-"""One network, one posterior, five ways: maximum likelihood, MAP, Laplace, mean-field variational inference and HMC.
+"""One network, one posterior, five ways: maximum likelihood, MAP, Laplace, mean-field variational
+inference and HMC.
 
 Writes bayesian_mlp.png into the folder given (gallery/figures).
 """
@@ -39,9 +40,19 @@ def main(folder: Path) -> None:
     fig, axes = plt.subplots(1, 5, figsize=(13, 3.4), layout="constrained", sharey=True)
     for ax, (title, way) in zip(axes, WAYS.items(), strict=True):
         trainer = Trainer(epochs=2000, batch_size=24, lr=2e-2, schedule="cosine", progress=False)
-        model = BayesianMLP(MLP(10, 1, "tanh"), noise=NOISE, trainer=trainer, random_state=0, **way).fit(x[:, None], y)
+        model = BayesianMLP(
+            MLP(10, 1, "tanh"), noise=NOISE, trainer=trainer, random_state=0, **way
+        ).fit(x[:, None], y)
         mean, std = model.predict(t[:, None], return_std=True)
-        ax.fill_between(t, mean - 2 * std, mean + 2 * std, color=RED, alpha=0.18, lw=0, label="mean ± 2 standard deviations")
+        ax.fill_between(
+            t,
+            mean - 2 * std,
+            mean + 2 * std,
+            color=RED,
+            alpha=0.18,
+            lw=0,
+            label="mean ± 2 standard deviations",
+        )
         if way["posterior"] != "map":
             ax.plot(t, model.functions(t[:, None])[:8].T, color=BLUE, lw=0.6, alpha=0.7)
         ax.plot(t, mean, color=RED, lw=1.8)

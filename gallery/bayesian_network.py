@@ -1,8 +1,8 @@
-"""Bayesian networks: an expert's graph with its tables and what evidence does to beliefs, and graphs learned from digits.
+"""Bayesian networks: an expert's graph with its tables and what evidence does to beliefs, and
+graphs learned from digits.
 
-Prints how many table entries the graph saves and the tables themselves; writes bayesian_network.png into the folder given
-(gallery/figures).
-"""
+Prints how many table entries the graph saves and the tables themselves; writes bayesian_network.png
+into the folder given (gallery/figures)."""
 
 from __future__ import annotations
 
@@ -29,16 +29,30 @@ STATES = {
     "label": ["no", "yes"],
 }
 EXPERT = [("age", "salary"), ("marital", "salary"), ("salary", "label"), ("gender", "label")]
-PLACES = {"age": (0.0, 2.0), "marital": (1.4, 2.0), "salary": (0.7, 1.0), "gender": (2.1, 1.0), "label": (1.4, 0.0)}
+PLACES = {
+    "age": (0.0, 2.0),
+    "marital": (1.4, 2.0),
+    "salary": (0.7, 1.0),
+    "gender": (2.1, 1.0),
+    "label": (1.4, 0.0),
+}
 PRIOR, POSTERIOR, KNOWN = "#c3cad0", "#1f77b4", "#c8402f"
 
 
 def people(n: int, seed: int = 0) -> pd.DataFrame:
     """Rows that follow the expert's graph."""
     rng = np.random.default_rng(seed)
-    age, marital, gender = rng.choice(3, n, p=[0.35, 0.4, 0.25]), rng.choice(2, n, p=[0.45, 0.55]), rng.integers(0, 2, n)
-    salary = np.clip(np.rint(0.85 * age + 0.8 * marital - 0.4 + rng.normal(0, 0.5, n)), 0, 2).astype(int)
-    label = (rng.random(n) < np.array([[0.1, 0.2], [0.35, 0.5], [0.75, 0.9]])[salary, gender]).astype(int)
+    age, marital, gender = (
+        rng.choice(3, n, p=[0.35, 0.4, 0.25]),
+        rng.choice(2, n, p=[0.45, 0.55]),
+        rng.integers(0, 2, n),
+    )
+    salary = np.clip(
+        np.rint(0.85 * age + 0.8 * marital - 0.4 + rng.normal(0, 0.5, n)), 0, 2
+    ).astype(int)
+    label = (
+        rng.random(n) < np.array([[0.1, 0.2], [0.35, 0.5], [0.75, 0.9]])[salary, gender]
+    ).astype(int)
     codes = {"age": age, "salary": salary, "gender": gender, "marital": marital, "label": label}
     return pd.DataFrame({k: pd.Categorical.from_codes(v, STATES[k]) for k, v in codes.items()})
 
@@ -50,35 +64,93 @@ def show_beliefs(ax: plt.Axes, model: BayesNet, evidence: dict[str, str], title:
     for parent, child in EXPERT:
         (x, y), (u, v) = PLACES[parent], PLACES[child]
         ends = (x + width / 2, y), (u + width / 2, v + height)
-        ax.add_patch(FancyArrowPatch(*ends, arrowstyle="-|>", mutation_scale=11, color="#5b6770", lw=1.1, shrinkA=0, shrinkB=1))
+        ax.add_patch(
+            FancyArrowPatch(
+                *ends,
+                arrowstyle="-|>",
+                mutation_scale=11,
+                color="#5b6770",
+                lw=1.1,
+                shrinkA=0,
+                shrinkB=1,
+            )
+        )
     for name, (x, y) in PLACES.items():
         known = name in evidence
         edge = KNOWN if known else "#5b6770"
-        ax.add_patch(Rectangle((x, y), width, height, facecolor="white", edgecolor=edge, lw=1.8 if known else 0.9, zorder=2))
-        ax.text(x + 0.04, y + height - 0.04, name, va="top", fontsize=9.5, weight="bold", color=edge, zorder=4)
+        ax.add_patch(
+            Rectangle(
+                (x, y),
+                width,
+                height,
+                facecolor="white",
+                edgecolor=edge,
+                lw=1.8 if known else 0.9,
+                zorder=2,
+            )
+        )
+        ax.text(
+            x + 0.04,
+            y + height - 0.04,
+            name,
+            va="top",
+            fontsize=9.5,
+            weight="bold",
+            color=edge,
+            zorder=4,
+        )
         states, step = STATES[name], 0.15
         for i, s in enumerate(states):
             at = y + height - 0.32 - i * step
             p, q = before[name][s].iloc[0], after[name][s].iloc[0]
             ax.add_patch(Rectangle((x + 0.53, at), 0.37 * p, 0.11, color=PRIOR, zorder=3, lw=0))
             if evidence:
-                ax.add_patch(Rectangle((x + 0.53, at + 0.02), 0.37 * q, 0.07, color=KNOWN if known else POSTERIOR, zorder=4, lw=0))
+                ax.add_patch(
+                    Rectangle(
+                        (x + 0.53, at + 0.02),
+                        0.37 * q,
+                        0.07,
+                        color=KNOWN if known else POSTERIOR,
+                        zorder=4,
+                        lw=0,
+                    )
+                )
             ax.text(x + 0.5, at + 0.055, s, ha="right", va="center", fontsize=8, zorder=4)
-            ax.text(x + 1.19, at + 0.055, f"{q if evidence else p:.2f}", ha="right", va="center", fontsize=8, zorder=4)
+            ax.text(
+                x + 1.19,
+                at + 0.055,
+                f"{q if evidence else p:.2f}",
+                ha="right",
+                va="center",
+                fontsize=8,
+                zorder=4,
+            )
     ax.set(xlim=(-0.05, 3.37), ylim=(-0.06, 2.72), title=title)
     ax.axis("off")
 
 
 def show_graph(ax: plt.Axes, model: BayesNet, ink: np.ndarray, title: str) -> None:
-    """Edges between the pixels of an 8 × 8 image, on the mean image; those between pixels that do not touch in red."""
+    """Edges between the pixels of an 8 × 8 image, on the mean image; those between pixels that do
+    not touch in red.
+    """
     ax.imshow(ink.reshape(8, 8), cmap="Greys", vmin=0, vmax=2.2)
     few = len(model.edges_) < 64
     for p, c in model.edges_:
         ends = [(k % 8, k // 8) for k in (p, c)]
         far = max(abs(ends[0][i] - ends[1][i]) for i in (0, 1)) > 1
         arc = f"arc3,rad={0.25 if far and few else 0.0}"
-        style = {"arrowstyle": "-" if far else "-|>", "mutation_scale": 7, "shrinkA": 1, "shrinkB": 1, "connectionstyle": arc}
-        shade = {"color": KNOWN, "lw": 0.9, "alpha": 1.0 if few else 0.4} if far else {"color": POSTERIOR, "lw": 1.2, "zorder": 3}
+        style = {
+            "arrowstyle": "-" if far else "-|>",
+            "mutation_scale": 7,
+            "shrinkA": 1,
+            "shrinkB": 1,
+            "connectionstyle": arc,
+        }
+        shade = (
+            {"color": KNOWN, "lw": 0.9, "alpha": 1.0 if few else 0.4}
+            if far
+            else {"color": POSTERIOR, "lw": 1.2, "zorder": 3}
+        )
         ax.add_patch(FancyArrowPatch(*ends, **style, **shade))
     ax.set(xticks=[], yticks=[], title=title)
 
@@ -97,7 +169,11 @@ def show_halves(ax: plt.Axes, models: dict[str, BayesNet], rows: np.ndarray) -> 
     shown = plt.get_cmap("Greys").copy()
     shown.set_bad("#dce6ee")
     ax.imshow(canvas, cmap=shown, vmin=0, vmax=1)
-    ax.set(xticks=[], yticks=[i * 9 + 3.5 for i in range(len(lines))], title="p(lower half | upper half), exactly")
+    ax.set(
+        xticks=[],
+        yticks=[i * 9 + 3.5 for i in range(len(lines))],
+        title="p(lower half | upper half), exactly",
+    )
     ax.set_yticklabels([name for name, _ in lines], fontsize=8)
     ax.tick_params(length=0)
 
@@ -107,24 +183,58 @@ def main(folder: Path) -> None:
     chain = BayesNet(list(itertools.combinations(STATES, 2))).fit(X)
     expert = BayesNet(EXPERT).fit(X)
     for name, model in (("the chain rule alone", chain), ("the expert's graph", expert)):
-        print(f"{name}: {model.n_parameters()} table entries, {model.n_parameters(free=True)} of them free")
+        print(
+            f"{name}: {model.n_parameters()} table entries, {model.n_parameters(free=True)} of "
+            f"them free"
+        )
     for name in STATES:
         parents = [p for p, c in expert.edges_ if c == name]
-        print(f"\np({name}{' | ' + ', '.join(parents) if parents else ''})\n{expert.cpt(name).round(3).to_string()}")
-    print(f"\np(age | salary high, label yes)\n{expert.query('age', {'salary': 'high', 'label': 'yes'}).round(3).to_string(index=False)}")
+        print(
+            f"\np({name}{' | ' + ', '.join(parents) if parents else ''})\n{expert.cpt(name).round(3).to_string()}"
+        )
+    print(
+        f"\np(age | salary high, label "
+        f"yes)\n{expert.query('age', {'salary': 'high', 'label': 'yes'}).round(3).to_string(index=False)}"
+    )
 
     digits = (load_digits().data > 7).astype(np.uint8)
     train, test = digits[:1400], digits[1400:]
-    alone, tree, graph = BayesNet([]).fit(train), BayesNet("chow-liu").fit(train), BayesNet("hill-climb", max_parents=3).fit(train)
-    scores = {"no edges": alone.score(test), "Chow–Liu": tree.score(test), "hill climbing": graph.score(test)}
-    print("\ndigits in black and white, nats a test row:", ", ".join(f"{k} {v:.2f}" for k, v in scores.items()))
+    alone, tree, graph = (
+        BayesNet([]).fit(train),
+        BayesNet("chow-liu").fit(train),
+        BayesNet("hill-climb", max_parents=3).fit(train),
+    )
+    scores = {
+        "no edges": alone.score(test),
+        "Chow–Liu": tree.score(test),
+        "hill climbing": graph.score(test),
+    }
+    print(
+        "\ndigits in black and white, nats a test row:",
+        ", ".join(f"{k} {v:.2f}" for k, v in scores.items()),
+    )
 
     fig, axes = plt.subplots(2, 3, figsize=(12, 7.6), layout="constrained")
     show_beliefs(axes[0, 0], expert, {}, "An expert's graph, nothing known")
     show_beliefs(axes[0, 1], expert, {"salary": "high"}, "High salary: older, or married?")
-    show_beliefs(axes[0, 2], expert, {"salary": "high", "marital": "single"}, "High salary, yet single: surely old")
-    show_graph(axes[1, 0], tree, train.mean(0), f"Chow–Liu tree of 64 pixels, {scores['Chow–Liu']:.1f} nats")
-    show_graph(axes[1, 1], graph, train.mean(0), f"Hill climbing, BIC, {len(graph.edges_)} edges, {scores['hill climbing']:.1f} nats")
+    show_beliefs(
+        axes[0, 2],
+        expert,
+        {"salary": "high", "marital": "single"},
+        "High salary, yet single: surely old",
+    )
+    show_graph(
+        axes[1, 0],
+        tree,
+        train.mean(0),
+        f"Chow–Liu tree of 64 pixels, {scores['Chow–Liu']:.1f} nats",
+    )
+    show_graph(
+        axes[1, 1],
+        graph,
+        train.mean(0),
+        f"Hill climbing, BIC, {len(graph.edges_)} edges, {scores['hill climbing']:.1f} nats",
+    )
     show_halves(axes[1, 2], {"no edges": alone, "tree": tree, "climbed": graph}, test[:6])
     folder.mkdir(parents=True, exist_ok=True)
     fig.savefig(folder / "bayesian_network.png", dpi=78)

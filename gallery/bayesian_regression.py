@@ -1,4 +1,5 @@
-"""Bayesian linear regression: the posterior over a line as points come, and predictive bands on a noisy sine.
+"""Bayesian linear regression: the posterior over a line as points come, and predictive bands on a
+noisy sine.
 
 Writes posterior_of_a_line.png and predictive_bands.png into the folder given (gallery/figures).
 """
@@ -34,12 +35,20 @@ def line(folder: Path) -> None:
             mean, cov = np.zeros(2), np.eye(2) / alpha
             lines = rng.normal(size=(6, 2)) / np.sqrt(alpha)
         else:
-            model = BayesianLinearRegression(alpha=alpha, beta=noise**-2, intercept=True, random_state=0).fit(x[:n, None], y[:n])
+            model = BayesianLinearRegression(
+                alpha=alpha, beta=noise**-2, intercept=True, random_state=0
+            ).fit(x[:n, None], y[:n])
             mean, cov = np.r_[model.intercept_, model.coef_], model.covariance_
             lines = model.sample_weights(6, random_state=1)
-        above.contourf(grid[..., 0], grid[..., 1], multivariate_normal(mean, cov).pdf(grid), 12, cmap="Blues")
+        above.contourf(
+            grid[..., 0], grid[..., 1], multivariate_normal(mean, cov).pdf(grid), 12, cmap="Blues"
+        )
         above.plot(*truth, "+", color=RED, ms=12, mew=2, label="truth")
-        above.set(title="the prior" if n == 0 else f"{n} point{'s' * (n > 1)}", xlabel="$w_0$", aspect="equal")
+        above.set(
+            title="the prior" if n == 0 else f"{n} point{'s' * (n > 1)}",
+            xlabel="$w_0$",
+            aspect="equal",
+        )
         below.plot(t, (lines[:, :1] + lines[:, 1:] * t).T, color=BLUE, lw=1)
         below.plot(t, truth[0] + truth[1] * t, color=RED, lw=1.2, ls="--", label="truth")
         below.scatter(x[:n], y[:n], s=22, color="black", zorder=3)
@@ -52,7 +61,9 @@ def line(folder: Path) -> None:
 
 
 def bands(folder: Path) -> None:
-    """The predictive mean and two standard deviations with 9 Gaussian bases after 1, 2, 4 and 25 points."""
+    """The predictive mean and two standard deviations with 9 Gaussian bases after 1, 2, 4 and 25
+    points.
+    """
     rng = np.random.default_rng(4)
     noise = 0.2
     x = rng.uniform(0, 1, 25)
@@ -61,9 +72,19 @@ def bands(folder: Path) -> None:
     basis = GaussianBasis(9, low=0, high=1)
     fig, axes = plt.subplots(1, 4, figsize=(12, 3.2), layout="constrained", sharey=True)
     for ax, n in zip(axes, (1, 2, 4, 25), strict=True):
-        model = BayesianLinearRegression(basis, alpha=1.0, beta=noise**-2, intercept=False, random_state=0).fit(x[:n, None], y[:n])
+        model = BayesianLinearRegression(
+            basis, alpha=1.0, beta=noise**-2, intercept=False, random_state=0
+        ).fit(x[:n, None], y[:n])
         mean, std = model.predict(t, return_std=True)
-        ax.fill_between(t[:, 0], mean - 2 * std, mean + 2 * std, color=RED, alpha=0.18, lw=0, label="mean ± 2 standard deviations")
+        ax.fill_between(
+            t[:, 0],
+            mean - 2 * std,
+            mean + 2 * std,
+            color=RED,
+            alpha=0.18,
+            lw=0,
+            label="mean ± 2 standard deviations",
+        )
         ax.plot(t, mean, color=RED)
         ax.plot(t, np.sin(2 * np.pi * t), color=GREY, ls="--", label="the sine")
         ax.scatter(x[:n], y[:n], s=18, color="black", zorder=3)

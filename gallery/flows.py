@@ -1,4 +1,5 @@
-"""Normalizing flows: two moons bent step by step into a normal density, with the grid; digits drawn by six flows.
+"""Normalizing flows: two moons bent step by step into a normal density, with the grid; digits drawn
+by six flows.
 
 Writes flow_steps.png and flow_digits.png into the folder given (gallery/figures).
 """
@@ -30,11 +31,18 @@ def bent(ax: plt.Axes, lines: list[np.ndarray], points: np.ndarray, colour: np.n
 def steps(folder: Path) -> None:
     """Where each step brings the data and a grid, and the density that this gives."""
     X, moon = make_moons(3000, noise=0.06, random_state=0)
-    model = genus.SplineFlow(6, trainer=genus.Trainer(epochs=60, progress=False), random_state=0).fit(X)
+    model = genus.SplineFlow(
+        6, trainer=genus.Trainer(epochs=60, progress=False), random_state=0
+    ).fit(X)
     angle = np.arctan2(*(X - X.mean(0)).T) + np.pi * moon
     t, ticks = np.linspace(-3.4, 3.4, 400), np.linspace(-3.4, 3.4, 18)
-    grid = [np.stack(p, 1) for v in ticks for p in ((t, np.full_like(t, v)), (np.full_like(t, v), t))]
-    where = [model.scale_(torch.from_numpy(X[:1200]))[0], *(torch.from_numpy(line) for line in grid)]
+    grid = [
+        np.stack(p, 1) for v in ticks for p in ((t, np.full_like(t, v)), (np.full_like(t, v), t))
+    ]
+    where = [
+        model.scale_(torch.from_numpy(X[:1200]))[0],
+        *(torch.from_numpy(line) for line in grid),
+    ]
     fig, axes = plt.subplots(2, 4, figsize=(10, 5.1))
     bent(axes[0, 0], [w.numpy() for w in where[1:]], where[0].numpy(), angle[:1200])
     axes[0, 0].set_title("data, standardised", fontsize=9)
@@ -42,13 +50,21 @@ def steps(folder: Path) -> None:
     with torch.no_grad():
         for shown, step in enumerate(model.flow_.maps, 1):
             where = [step(w)[0] for w in where]
-            order = order[::-1] if step.swap else order  # coordinates that changed places are drawn in their own
+            # coordinates that changed places are drawn in their own
+            order = order[::-1] if step.swap else order
             ax = axes.flat[shown]
-            bent(ax, [w.numpy()[:, order] for w in where[1:]], where[0].numpy()[:, order], angle[:1200])
+            bent(
+                ax,
+                [w.numpy()[:, order] for w in where[1:]],
+                where[0].numpy()[:, order],
+                angle[:1200],
+            )
             ax.set_title(f"after step {shown}", fontsize=9)
     side = np.linspace(-3.4, 3.4, 300)
     mesh = np.stack(np.meshgrid(side, side), -1).reshape(-1, 2)
-    density = np.exp(model.score_samples(model.scale_.inverse(torch.from_numpy(mesh)).numpy())).reshape(300, 300)
+    density = np.exp(
+        model.score_samples(model.scale_.inverse(torch.from_numpy(mesh)).numpy())
+    ).reshape(300, 300)
     last = axes.flat[-1]
     last.contourf(side, side, density, 20, cmap="Blues")
     last.set(xticks=[], yticks=[], aspect="equal")
@@ -70,7 +86,9 @@ def digits(folder: Path) -> None:
     fig, axes = plt.subplots(2, 3, figsize=(7.5, 3.9))
     pictures = {"real, held out": data.test.X[:40]}
     for name, model in families.items():
-        model.set_params(trainer=genus.Trainer(epochs=40, progress=False), random_state=0).fit(data.train)
+        model.set_params(trainer=genus.Trainer(epochs=40, progress=False), random_state=0).fit(
+            data.train
+        )
         bits = float(np.mean(model.log_prob(data.test).bits_per_dim))
         print(f"{name}: {bits:.3f} bits/dim on held-out digits")
         pictures[f"{name}: ≤ {bits:.2f} bits/dim"] = model.sample(40, random_state=0)

@@ -1,4 +1,5 @@
-"""Probabilistic PCA and factor analysis on digits: mean, loadings and noise, gaps filled in, the posterior of z.
+"""Probabilistic PCA and factor analysis on digits: mean, loadings and noise, gaps filled in, the
+posterior of z.
 
 Writes linear_latent.png into the folder given (gallery/figures).
 """
@@ -21,7 +22,9 @@ SHOWN = 8
 
 
 def picture(ax: plt.Axes, x: np.ndarray, title: str = "", largest: float | None = None) -> None:
-    """An 8 × 8 image: ink where all is positive, blue to red about 0 with ``largest``; missing pixels are ochre."""
+    """An 8 × 8 image: ink where all is positive, blue to red about 0 with ``largest``; missing
+    pixels are ochre.
+    """
     colours = plt.get_cmap("gray_r" if largest is None else "RdBu_r").with_extremes(bad="#e0b050")
     low, high = (0.0, 1.0) if largest is None else (-largest, largest)
     ax.imshow(np.ma.masked_invalid(x.reshape(8, 8)), cmap=colours, vmin=low, vmax=high)
@@ -60,7 +63,9 @@ def main(folder: Path) -> None:
         picture(axes[2, j], gaps[j], "20 % missing" if j < SHOWN // 2 else "half missing")
         picture(axes[3, j], np.where(np.isnan(gaps[j]), filled[j], gaps[j]))
         picture(axes[4, j], shown[j])
-    for row, name in zip(axes, ("PCA", "factor\nanalysis", "seen", "E[x | seen]", "truth"), strict=True):
+    for row, name in zip(
+        axes, ("PCA", "factor\nanalysis", "seen", "E[x | seen]", "truth"), strict=True
+    ):
         row[0].set_ylabel(name, fontsize=9)
 
     plane = ProbabilisticPCA(2).fit(train)
@@ -69,12 +74,17 @@ def main(folder: Path) -> None:
     t = np.linspace(0, 2 * np.pi, 60)
     circle = np.stack([np.cos(t), np.sin(t)])
     axes = bottom.subplots(1, 2, sharex=True, sharey=True)
-    for ax, rows, title in ((axes[0], test, "Posterior of z, all pixels seen"), (axes[1], holes, "80 % of the pixels missing")):
+    for ax, rows, title in (
+        (axes[0], test, "Posterior of z, all pixels seen"),
+        (axes[1], holes, "80 % of the pixels missing"),
+    ):
         mean, cov = plane.posterior(rows[some])
         for i, (m, C, c) in enumerate(zip(mean, cov, digit[some], strict=True)):
             ax.plot(*m, ".", color=f"C{c}", ms=4)
             if i % 4 == 0:  # one standard deviation; all would hide the points
-                ax.plot(*(m[:, None] + np.linalg.cholesky(C) @ circle), color=f"C{c}", lw=0.6, alpha=0.7)
+                ax.plot(
+                    *(m[:, None] + np.linalg.cholesky(C) @ circle), color=f"C{c}", lw=0.6, alpha=0.7
+                )
         ax.set(title=title, xlabel="$z_1$", ylabel="$z_2$")
     for c in range(5):
         axes[0].plot([], [], ".", color=f"C{c}", label=str(c))

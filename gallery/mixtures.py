@@ -1,4 +1,5 @@
-"""Mixtures by EM: Gaussians with four kinds of covariance in the plane, and Bernoullis on binarised digits.
+"""Mixtures by EM: Gaussians with four kinds of covariance in the plane, and Bernoullis on binarised
+digits.
 
 Writes mixtures.png into the folder given (gallery/figures).
 """
@@ -16,7 +17,7 @@ import matplotlib.pyplot as plt
 from sklearn.datasets import load_digits
 
 from genus import CategoricalMixture, GaussianMixture, IndependentHistogram
-from genus.models.components import full_covariances
+from genus.models.mixtures.components import full_covariances
 
 
 def rows(n: int, seed: int) -> np.ndarray:
@@ -40,25 +41,35 @@ def main(folder: Path) -> None:
         log_p = m.score_samples(np.stack([a.ravel(), b.ravel()], 1)).reshape(a.shape)
         ax.contourf(a, b, log_p, levels=np.arange(-12, -1.9, 1), cmap="Blues", extend="min", vmax=3)
         ax.scatter(*X.T, s=1.5, color="#30383f", linewidths=0)
-        for mean, S in zip(m.means_.numpy(), full_covariances(m.covariances_, kind, 3, 2).numpy(), strict=True):
+        for mean, S in zip(
+            m.means_.numpy(), full_covariances(m.covariances_, kind, 3, 2).numpy(), strict=True
+        ):
             ax.plot(*(mean[:, None] + 2 * np.linalg.cholesky(S) @ circle), color="#c8402f", lw=1.5)
         ax.set_title(f"{kind}: {m.score(held):.2f} nats a row".replace("-", "−"), fontsize=9)
         ax.set(xticks=[], yticks=[], xlim=(-7, 7), ylim=(-6, 6), aspect="equal")
-        print(f"Gaussian mixture, {kind}: {m.score(held):.3f} nats a held-out row (density), {m.n_iter_} iterations")
+        print(
+            f"Gaussian mixture, {kind}: {m.score(held):.3f} nats a held-out row (density), "
+            f"{m.n_iter_} iterations"
+        )
 
     bits = (load_digits().data > 7).astype(int)
     train, test = bits[:1400], bits[1400:]
     base = IndependentHistogram().fit(train, space="binary")
     print(f"independent histogram: {base.score(test):.3f} nats a held-out row")
     m = CategoricalMixture(20, n_init=3, random_state=0).fit(train, space="binary")
-    print(f"mixture of 20 Bernoullis: {m.score(test):.3f} nats a held-out row, {m.n_iter_} iterations")
+    print(
+        f"mixture of 20 Bernoullis: {m.score(test):.3f} nats a held-out row, {m.n_iter_} iterations"
+    )
     theta = np.stack([p[:, 1] for p in m.profiles().values()], 1)
     axes = bottom.subplots(2, 10)
     for ax, k in zip(axes.flat, np.argsort(-m.weights_.numpy()), strict=True):
         ax.imshow(theta[k].reshape(8, 8), cmap="gray_r", vmin=0, vmax=1)
         ax.set_title(f"π = {float(m.weights_[k]):.2f}", fontsize=8)
         ax.set(xticks=[], yticks=[])
-    bottom.suptitle("A mixture of 20 Bernoullis on binarised digits: weights π and probabilities of ink θ", fontsize=9)
+    bottom.suptitle(
+        "A mixture of 20 Bernoullis on binarised digits: weights π and probabilities of ink θ",
+        fontsize=9,
+    )
     folder.mkdir(parents=True, exist_ok=True)
     fig.savefig(folder / "mixtures.png", dpi=80)
 

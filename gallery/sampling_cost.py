@@ -1,8 +1,8 @@
 """What a draw costs: a pass for every pixel, or one for all of them.
 
-Times are processor seconds on one thread, medians of three; the networks have their default sizes and are all but untrained, which
-does not change their time. Writes sampling_cost.png into the folder given (gallery/figures).
-"""
+Times are processor seconds on one thread, medians of three; the networks have their default sizes
+and are all but untrained, which does not change their time. Writes sampling_cost.png into the
+folder given (gallery/figures)."""
 
 from __future__ import annotations
 
@@ -49,14 +49,20 @@ def main(folder: Path) -> None:
             X = (np.random.default_rng(0).random((64, side, side)) < 0.3).astype(np.uint8)
             model = family(trainer=QUICK, random_state=0).fit(X)
             times.append([seconds(model, n) for n in (1, MANY)])
-            print(f"{name}, {side**2} pixels: {times[-1][0]:.2g} s alone, {times[-1][1]:.2g} s among {MANY}", flush=True)
+            print(
+                f"{name}, {side**2} pixels: {times[-1][0]:.2g} s alone, {times[-1][1]:.2g} s "
+                f"among {MANY}",
+                flush=True,
+            )
         for ax, column in zip(axes, np.array(times).T, strict=True):
             ax.loglog(pixels, column, color=colour, marker=mark, ms=5, lw=1.5, label=name)
     for ax in axes:
         ax.loglog(pixels, 4e-5 * pixels, color="#7c868e", lw=0.9, ls=":", zorder=0)
         ax.text(64, 1.6e-3, "∝ n", color="#7c868e", fontsize=9, va="top")
     for ax, title in zip(axes, ("one image", f"{MANY} images at once"), strict=True):
-        ax.set_xticks(pixels, [f"{p}\n{side} × {side}" for p, side in zip(pixels, SIDES, strict=True)])
+        ax.set_xticks(
+            pixels, [f"{p}\n{side} × {side}" for p, side in zip(pixels, SIDES, strict=True)]
+        )
         ax.minorticks_off()
         ax.grid(color="#e3e6e8", lw=0.6)
         ax.set_title(title, fontsize=10)

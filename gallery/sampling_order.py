@@ -1,7 +1,8 @@
-"""Digits drawn pixel by pixel, by a PixelCNN along the rows and by an any-order transformer in an order that was shuffled.
+"""Digits drawn pixel by pixel, by a PixelCNN along the rows and by an any-order transformer in an
+order that was shuffled.
 
-Writes sampling_order.gif into the folder given (gallery/figures). A pixel keeps the value it was drawn with, so that the frames are
-finished images of which only the pixels drawn so far are shown.
+Writes sampling_order.gif into the folder given (gallery/figures). A pixel keeps the value it was
+drawn with, so that the frames are finished images of which only the pixels drawn so far are shown.
 """
 
 from __future__ import annotations
@@ -19,7 +20,13 @@ import genus
 SCALE, GAP, ROWS, COLUMNS, TOP = 6, 6, 3, 4, 22
 PAPER, EMPTY, NOW, INK = 0, 1, 2, 3  # of the palette; from INK on the 17 greys of the digits
 SAME = INK + 17  # as in the frame before
-PALETTE = [(255, 255, 255), (205, 219, 232), (224, 122, 46), *[(int(255 * v / 16),) * 3 for v in range(17)], (255, 255, 255)]
+PALETTE = [
+    (255, 255, 255),
+    (205, 219, 232),
+    (224, 122, 46),
+    *[(int(255 * v / 16),) * 3 for v in range(17)],
+    (255, 255, 255),
+]
 
 
 def sheet(images: np.ndarray, order: np.ndarray, t: int) -> np.ndarray:
@@ -42,10 +49,17 @@ def main(folder: Path) -> None:
     trainer = genus.Trainer(progress=False)
     raster = genus.PixelCNN(trainer=trainer.replace(epochs=6), random_state=0).fit(data.train)
     any_order = genus.AutoregressiveTransformer(
-        any_order=True, order=shuffled, n_orders=1, trainer=trainer.replace(epochs=10), random_state=0
+        any_order=True,
+        order=shuffled,
+        n_orders=1,
+        trainer=trainer.replace(epochs=10),
+        random_state=0,
     ).fit(data.train)
     panels = []
-    for name, model, order in (("PixelCNN, row by row", raster, np.arange(64)), ("any-order transformer, shuffled", any_order, shuffled)):
+    for name, model, order in (
+        ("PixelCNN, row by row", raster, np.arange(64)),
+        ("any-order transformer, shuffled", any_order, shuffled),
+    ):
         bits = float(np.mean(model.log_prob(data.test).bits_per_dim))
         print(f"{name}: {bits:.3f} bits/dim on held-out digits", flush=True)
         panels.append((name, np.asarray(model.sample(n, random_state=1)), order))
@@ -58,7 +72,9 @@ def main(folder: Path) -> None:
         for i, part in enumerate(sheets):
             left = GAP + i * (width + 3 * GAP)
             canvas[TOP : TOP + height, left : left + width] = part
-        frame = Image.fromarray(canvas if last is None else np.where(canvas == last, SAME, canvas).astype(np.uint8))
+        frame = Image.fromarray(
+            canvas if last is None else np.where(canvas == last, SAME, canvas).astype(np.uint8)
+        )
         frame.putpalette([v for colour in PALETTE for v in colour])
         if last is None:
             draw = ImageDraw.Draw(frame)
@@ -69,7 +85,16 @@ def main(folder: Path) -> None:
         last = canvas
     waits = [600, *[70] * 63, 3000]
     file = folder / "sampling_order.gif"
-    frames[0].save(file, save_all=True, append_images=frames[1:], duration=waits, loop=0, transparency=SAME, disposal=1, optimize=False)
+    frames[0].save(
+        file,
+        save_all=True,
+        append_images=frames[1:],
+        duration=waits,
+        loop=0,
+        transparency=SAME,
+        disposal=1,
+        optimize=False,
+    )
     print(f"{file.stat().st_size / 1024:.0f} kB")
 
 

@@ -1,7 +1,8 @@
-"""The command ``genus``: help and the version at once; every other word goes to :mod:`genus.cli`, which imports torch.
+"""The command ``genus``: help and the version at once; every other word goes to :mod:`genus.cli`,
+which imports torch.
 
-It stands outside the package because importing anything of the package imports all of it, torch included.
-"""
+It stands outside the package because importing anything of the package imports all of it, torch
+included."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What the laws of test_contract.py need: the table of models, small spaces that can be enumerated, and bad input.
+"""What the laws of test_contract.py need: the table of models, small spaces that can be enumerated,
+and bad input.
 
 A new family costs one line of ``ROWS``.
 """
@@ -59,9 +60,8 @@ KINDS = ("binary", "ordinal", "categorical", "continuous", "mixed")
 class Toy:
     """A few hundred rows, and every state that a row can be in, so that p(x) can be summed.
 
-    axes: the values of each cell, midpoints of a fine grid where it is continuous. coarse: how many neighbours on
-    an axis count as one outcome when draws are counted.
-    """
+    axes: the values of each cell, midpoints of a fine grid where it is continuous. coarse: how many
+    neighbours on an axis count as one outcome when draws are counted."""
 
     X: Any
     axes: tuple[np.ndarray, ...]
@@ -75,14 +75,25 @@ class Toy:
     @property
     def cell(self) -> float:
         """log of the volume of a state; 0 where all is discrete."""
-        return sum(math.log(a[1] - a[0]) for a, c in zip(self.axes, self.coarse, strict=True) if c > 1)
+        return sum(
+            math.log(a[1] - a[0]) for a, c in zip(self.axes, self.coarse, strict=True) if c > 1
+        )
 
     def states(self, **fixed: int) -> Any:
         """Every state in the caller's type."""
         grid = np.meshgrid(*self.axes, indexing="ij")
         if isinstance(self.X, pd.DataFrame):
-            return pd.DataFrame({n: pd.Series(g.reshape(-1)).astype(self.X[n].dtype) for n, g in zip(self.X, grid, strict=True)})
-        return np.stack([g.reshape(-1) for g in grid], 1).astype(self.X.dtype).reshape(-1, *self.X.shape[1:])
+            return pd.DataFrame(
+                {
+                    n: pd.Series(g.reshape(-1)).astype(self.X[n].dtype)
+                    for n, g in zip(self.X, grid, strict=True)
+                }
+            )
+        return (
+            np.stack([g.reshape(-1) for g in grid], 1)
+            .astype(self.X.dtype)
+            .reshape(-1, *self.X.shape[1:])
+        )
 
     def counted(self, p: np.ndarray) -> np.ndarray:
         """Probabilities of states as those of outcomes."""
@@ -92,7 +103,11 @@ class Toy:
 
     def places(self, X: Any) -> np.ndarray:
         """The outcome of each cell of X, (n, d); −1 off the grid."""
-        cells = X.to_numpy(dtype=object) if isinstance(X, pd.DataFrame) else np.asarray(X).reshape(len(X), -1)
+        cells = (
+            X.to_numpy(dtype=object)
+            if isinstance(X, pd.DataFrame)
+            else np.asarray(X).reshape(len(X), -1)
+        )
         out = np.full(cells.shape, -1)
         for j, (a, c) in enumerate(zip(self.axes, self.coarse, strict=True)):
             if c > 1:
@@ -135,8 +150,18 @@ def toy(kind: str) -> Toy:
         X = 20 + 3 * np.stack([real, real + 0.6 * r.normal(size=n)], 1)
         axis = 20 + 3 * (np.arange(128) + 0.5 - 64) / 8
         return Toy(X, (axis, axis), (16, 16))
-    X = pd.DataFrame({"colour": np.where(a ^ flip[:, 0], "red", "blue"), "old": a ^ flip[:, 1], "size": 5 * real})
-    return Toy(X, (np.array(["blue", "red"], dtype=object), np.array([False, True]), 5 * (np.arange(128) + 0.5 - 64) / 10), (1, 1, 16))
+    X = pd.DataFrame(
+        {"colour": np.where(a ^ flip[:, 0], "red", "blue"), "old": a ^ flip[:, 1], "size": 5 * real}
+    )
+    return Toy(
+        X,
+        (
+            np.array(["blue", "red"], dtype=object),
+            np.array([False, True]),
+            5 * (np.arange(128) + 0.5 - 64) / 10,
+        ),
+        (1, 1, 16),
+    )
 
 
 # ---------------------------------------------------------------------- the table
@@ -146,12 +171,15 @@ def toy(kind: str) -> Toy:
 class Row:
     """A model under the laws.
 
-    make: a fresh one with settings that take a moment, ``random_state=0``. fits: the kinds of data it suits.
-    truth: log p(x) of every state of a toy by brute force, where ``log_prob`` is a bound; a DensityModel needs none.
-    chain: its losses compare data with a chain. independent: it models no dependence, and so cannot learn any.
+    make: a fresh one with settings that take a moment, ``random_state=0``. fits: the kinds of data
+        it suits.
+    truth: log p(x) of every state of a toy by brute force, where ``log_prob`` is a bound; a
+        DensityModel needs none.
+    chain: its losses compare data with a chain. independent: it models no dependence, and so cannot
+        learn any.
     refuses: what it says of data that an argument does not suit.
-    digits: settings that beat the independent histogram on the digits within seconds, or None where another row does.
-    """
+    digits: settings that beat the independent histogram on the digits within seconds, or None where
+    another row does."""
 
     name: str
     make: Callable[[], Any]
@@ -170,7 +198,11 @@ class Row:
     def hasty(self) -> Any:
         """The model with one pass over the rows, for tests that fit a hundred times."""
         model = self.make()
-        return model.set_params(trainer=model.trainer.replace(epochs=1)) if hasattr(model, "trainer") else model
+        return (
+            model.set_params(trainer=model.trainer.replace(epochs=1))
+            if hasattr(model, "trainer")
+            else model
+        )
 
 
 def over_latent(model: Any, t: Toy) -> np.ndarray:
@@ -184,13 +216,19 @@ def over_latent(model: Any, t: Toy) -> np.ndarray:
     tables = []  # p(x_j | z) of the values of each cell; given z the cells are independent
     with torch.no_grad():
         p = model.parameters_of(z)
-        for j, (values, name) in enumerate(zip((c.unique() for c in codes.T), "abcd", strict=False)):
+        for j, (values, name) in enumerate(
+            zip((c.unique() for c in codes.T), "abcd", strict=False)
+        ):
             rows = torch.zeros(len(values), 1, codes.shape[1], dtype=torch.float64)
             rows[:, 0, j] = values
-            log_p = torch.cat([model.observation_.log_prob(p, r)[:, j][None].double() for r in rows])
+            log_p = torch.cat(
+                [model.observation_.log_prob(p, r)[:, j][None].double() for r in rows]
+            )
             tables.append((name, log_p.exp()))
     names = "".join(n for n, _ in tables)
-    total = torch.einsum(",".join(f"{n}z" for n in names) + f",z->{names}", *(table for _, table in tables), prior)
+    total = torch.einsum(
+        ",".join(f"{n}z" for n in names) + f",z->{names}", *(table for _, table in tables), prior
+    )
     return np.log(total.numpy())
 
 
@@ -212,12 +250,18 @@ def over_noise(model: DensityModel, t: Toy) -> np.ndarray:
             v[..., j] = np.log(s / (1 - s))
             log_det += np.log(0.98 / l) - np.log(s * (1 - s))
     with torch.no_grad():
-        log_p = model.log_density(torch.from_numpy(v.reshape(-1, x.shape[1]))).numpy().reshape(log_det.shape)
+        log_p = (
+            model.log_density(torch.from_numpy(v.reshape(-1, x.shape[1])))
+            .numpy()
+            .reshape(log_det.shape)
+        )
     return logsumexp(log_p + log_det, axis=1) - math.log(len(u))
 
 
 def truth(row: Row, model: Any, t: Toy) -> np.ndarray | None:
-    """log p of every state, normalised by what it sums to, in the shape of the axes; None where nobody knows."""
+    """log p of every state, normalised by what it sums to, in the shape of the axes; None where
+    nobody knows.
+    """
     p = model.log_prob(t.states())
     if not isinstance(p, LowerBound):
         value = p.nats
@@ -237,11 +281,19 @@ DIGITS = Trainer(epochs=12, batch_size=64, progress=False)
 
 
 def vae(network: Any = NET, lr: float = 1e-2, **args: Any) -> Callable[[], VAE]:
-    return lambda: VAE(2, network, network, k=32, trainer=QUICK.replace(lr=lr), random_state=0, **args)
+    return lambda: VAE(
+        2, network, network, k=32, trainer=QUICK.replace(lr=lr), random_state=0, **args
+    )
 
 
 def rbm(**args: Any) -> Callable[[], RBM]:
-    settings: dict[str, Any] = {"n_hidden": 4, "burn_in": 400, "n_annealing": 200, "trainer": QUICK.replace(lr=1.0), "random_state": 0}
+    settings: dict[str, Any] = {
+        "n_hidden": 4,
+        "burn_in": 400,
+        "n_annealing": 200,
+        "trainer": QUICK.replace(lr=1.0),
+        "random_state": 0,
+    }
     return lambda: RBM(**(settings | args))
 
 
@@ -258,7 +310,12 @@ def made(**args: Any) -> Callable[[], MADE]:
 
 
 def transformer(**args: Any) -> Callable[[], AutoregressiveTransformer]:
-    settings: dict[str, Any] = {"n_components": 3, "dropout": 0.0, "trainer": QUICK, "random_state": 0}
+    settings: dict[str, Any] = {
+        "n_components": 3,
+        "dropout": 0.0,
+        "trainer": QUICK,
+        "random_state": 0,
+    }
     return lambda: AutoregressiveTransformer(8, 1, 2, **(settings | args))
 
 
@@ -285,7 +342,11 @@ ROWS = [
     Row("bayesian-mixture-svi", bayesian(inference="svi", batch_size=40, max_iter=20)),
     Row("ppca", lambda: ProbabilisticPCA(1, random_state=0), digits=ProbabilisticPCA),
     Row("factor-analysis", lambda: FactorAnalysis(1, random_state=0), digits=FactorAnalysis),
-    Row("categorical-mixture", lambda: CategoricalMixture(3, random_state=0), digits=CategoricalMixture),
+    Row(
+        "categorical-mixture",
+        lambda: CategoricalMixture(3, random_state=0),
+        digits=CategoricalMixture,
+    ),
     Row("nice", flow(NICE)),
     Row("realnvp", flow(RealNVP)),
     Row("realnvp-mixture", flow(RealNVP, base=3), ("categorical", "continuous")),
@@ -293,31 +354,97 @@ ROWS = [
     Row("glow", flow(Glow)),
     Row("maf", flow(MAF)),
     Row("iaf", flow(IAF), ("binary", "continuous", "mixed")),
-    Row("spline", flow(SplineFlow, bins=4), digits=lambda: SplineFlow(4, MLP(64, 1), trainer=DIGITS)),
-    Row("spline-autoregressive", flow(SplineFlow, bins=4, autoregressive=True), ("ordinal", "continuous")),
-    Row("made", made(), digits=lambda: MADE(MLP(64, 1), n_components=3, trainer=DIGITS.replace(lr=1e-2))),
+    Row(
+        "spline", flow(SplineFlow, bins=4), digits=lambda: SplineFlow(4, MLP(64, 1), trainer=DIGITS)
+    ),
+    Row(
+        "spline-autoregressive",
+        flow(SplineFlow, bins=4, autoregressive=True),
+        ("ordinal", "continuous"),
+    ),
+    Row(
+        "made",
+        made(),
+        digits=lambda: MADE(MLP(64, 1), n_components=3, trainer=DIGITS.replace(lr=1e-2)),
+    ),
     Row("made-orders", made(n_orders=2), ("binary", "categorical", "mixed")),
     Row("made-masses", made(max_logits=1, order="learned"), ("ordinal",)),
     Row(
         "transformer",
         transformer(),
         (*KINDS, "image"),
-        digits=lambda: AutoregressiveTransformer(16, 1, 2, trainer=DIGITS.replace(epochs=3, batch_size=32, lr=1e-2)),
+        digits=lambda: AutoregressiveTransformer(
+            16, 1, 2, trainer=DIGITS.replace(epochs=3, batch_size=32, lr=1e-2)
+        ),
     ),
     Row("transformer-rotary", transformer(positions="rotary", dropout=0.1), ("image",)),
-    Row("transformer-any-order", transformer(any_order=True, order="learned", n_orders=2), ("ordinal", "mixed")),
+    Row(
+        "transformer-any-order",
+        transformer(any_order=True, order="learned", n_orders=2),
+        ("ordinal", "mixed"),
+    ),
     Row("rbm", rbm(), chain=True, digits=lambda: RBM(12, trainer=DIGITS.replace(epochs=8))),
     Row("rbm-cd", rbm(method="cd", k=2, centred=False), chain=True),
-    Row("rbm-ais", rbm(n_hidden=24), ("ordinal", "categorical", "continuous", "mixed"), chain=True),  # too many units to enumerate
-    Row("rbm-bernoulli", rbm(visible="bernoulli"), ("binary", "image"), chain=True, refuses="does not suit"),
-    Row("rbm-categorical", rbm(visible="categorical"), ("binary", "ordinal", "categorical"), chain=True, refuses="does not suit"),
-    Row("rbm-gaussian", rbm(visible="gaussian"), ("continuous",), chain=True, refuses="does not suit"),
-    Row("vae", vae(), truth=over_latent, digits=lambda: VAE(8, MLP(64, 1), MLP(64, 1), k=32, trainer=DIGITS.replace(epochs=20, lr=3e-3))),
+    # too many units to enumerate
+    Row("rbm-ais", rbm(n_hidden=24), ("ordinal", "categorical", "continuous", "mixed"), chain=True),
+    Row(
+        "rbm-bernoulli",
+        rbm(visible="bernoulli"),
+        ("binary", "image"),
+        chain=True,
+        refuses="does not suit",
+    ),
+    Row(
+        "rbm-categorical",
+        rbm(visible="categorical"),
+        ("binary", "ordinal", "categorical"),
+        chain=True,
+        refuses="does not suit",
+    ),
+    Row(
+        "rbm-gaussian",
+        rbm(visible="gaussian"),
+        ("continuous",),
+        chain=True,
+        refuses="does not suit",
+    ),
+    Row(
+        "vae",
+        vae(),
+        truth=over_latent,
+        digits=lambda: VAE(
+            8, MLP(64, 1), MLP(64, 1), k=32, trainer=DIGITS.replace(epochs=20, lr=3e-3)
+        ),
+    ),
     Row("vae-iwae", vae(bound="iwae", k_train=4), truth=over_latent),
-    Row("vae-bernoulli", vae(likelihood="bernoulli"), ("binary",), over_latent, refuses="does not suit"),
-    Row("vae-categorical", vae(likelihood="categorical"), ("binary", "ordinal", "categorical"), over_latent, refuses="does not suit"),
-    Row("vae-logistic", vae(likelihood="logistic"), ("binary", "ordinal"), over_latent, refuses="does not suit"),
-    Row("vae-gaussian", vae(likelihood="gaussian"), ("binary", "ordinal", "continuous"), over_latent, refuses="does not suit"),
+    Row(
+        "vae-bernoulli",
+        vae(likelihood="bernoulli"),
+        ("binary",),
+        over_latent,
+        refuses="does not suit",
+    ),
+    Row(
+        "vae-categorical",
+        vae(likelihood="categorical"),
+        ("binary", "ordinal", "categorical"),
+        over_latent,
+        refuses="does not suit",
+    ),
+    Row(
+        "vae-logistic",
+        vae(likelihood="logistic"),
+        ("binary", "ordinal"),
+        over_latent,
+        refuses="does not suit",
+    ),
+    Row(
+        "vae-gaussian",
+        vae(likelihood="gaussian"),
+        ("binary", "ordinal", "continuous"),
+        over_latent,
+        refuses="does not suit",
+    ),
     Row(
         "vae-gaussian-fixed",
         vae(likelihood="gaussian", variance=2.0),
@@ -335,7 +462,9 @@ ROWS = [
     ),
     Row(
         "pixelcnn-logistic",
-        lambda: PixelCNN(6, 2, likelihood="logistic", n_components=2, trainer=QUICK, random_state=0),
+        lambda: PixelCNN(
+            6, 2, likelihood="logistic", n_components=2, trainer=QUICK, random_state=0
+        ),
         ("ordinal", "image"),
         refuses="PixelCNN needs images|does not suit",
     ),
@@ -372,7 +501,9 @@ def fresh(model: Any) -> Any:
 
 @dataclass(frozen=True)
 class Predicts:
-    """A Predictor under the laws of test_predictors.py: its name, a fresh quick one, ``random_state=0``, and what it is asked."""
+    """A Predictor under the laws of test_predictors.py: its name, a fresh quick one,
+    ``random_state=0``, and what it is asked.
+    """
 
     name: str
     make: Callable[[], Any]
@@ -388,21 +519,39 @@ def questions(task: str) -> tuple[np.ndarray, np.ndarray]:
     r = np.random.default_rng(11)
     X = 20 + 3 * r.normal(size=(60, 2))
     f = (X[:, 0] - 20) / 3 + 0.5 * np.sin(X[:, 1])
-    return X, (50 + 4 * f + r.normal(size=60) if task == "regression" else np.array(["a", "b", "c"])[np.digitize(f, [-0.5, 0.5])])
+    return X, (
+        50 + 4 * f + r.normal(size=60)
+        if task == "regression"
+        else np.array(["a", "b", "c"])[np.digitize(f, [-0.5, 0.5])]
+    )
 
 
 def bayesian_mlp(posterior: str, task: str) -> Callable[[], BayesianMLP]:
-    return lambda: BayesianMLP(NET, posterior, task, n_draws=16, trainer=QUICK.replace(epochs=15), random_state=0)
+    return lambda: BayesianMLP(
+        NET, posterior, task, n_draws=16, trainer=QUICK.replace(epochs=15), random_state=0
+    )
 
 
 PREDICTORS = [
     Predicts("bayesian-linear", lambda: BayesianLinearRegression(random_state=0)),
-    Predicts("bayesian-linear-evidence", lambda: BayesianLinearRegression(alpha="evidence", beta="evidence", random_state=0)),
     Predicts(
-        "bayesian-linear-student", lambda: BayesianLinearRegression(GaussianBasis(5, low=0, high=40), beta=(2.0, 2.0), random_state=0)
+        "bayesian-linear-evidence",
+        lambda: BayesianLinearRegression(alpha="evidence", beta="evidence", random_state=0),
     ),
-    *(Predicts(f"bayesian-mlp-{p}", bayesian_mlp(p, "regression")) for p in ("map", "vi", "laplace", "hmc")),
-    *(Predicts(f"bayesian-mlp-{p}-classes", bayesian_mlp(p, "classification"), "classification") for p in ("map", "vi", "laplace", "hmc")),
+    Predicts(
+        "bayesian-linear-student",
+        lambda: BayesianLinearRegression(
+            GaussianBasis(5, low=0, high=40), beta=(2.0, 2.0), random_state=0
+        ),
+    ),
+    *(
+        Predicts(f"bayesian-mlp-{p}", bayesian_mlp(p, "regression"))
+        for p in ("map", "vi", "laplace", "hmc")
+    ),
+    *(
+        Predicts(f"bayesian-mlp-{p}-classes", bayesian_mlp(p, "classification"), "classification")
+        for p in ("map", "vi", "laplace", "hmc")
+    ),
 ]
 
 
@@ -413,8 +562,8 @@ PREDICTORS = [
 class Bad:
     """An input that something is wrong with. spoil(X): from good rows (n, d) of numbers.
 
-    must: ``answer``, ``error`` or ``either``; says: what an error's message must hold; scored: it comes after a good fit.
-    """
+    must: ``answer``, ``error`` or ``either``; says: what an error's message must hold; scored: it
+    comes after a good fit."""
 
     name: str
     spoil: Callable[[np.ndarray], Any]
@@ -455,7 +604,12 @@ BAD = [
     Bad("one dimension", lambda X: X[:, 0], "error", "Reshape your data"),
     Bad("NaN", lambda X: _set(X, np.nan), "either", NAN),
     Bad("a column of NaN", lambda X: _set(X, np.nan, ALL), "either", NAN + "|column 1 .*drop it"),
-    Bad("a row of NaN", lambda X: _set(X, np.nan, 3, ALL), "either", "NaN in column 0 .*row 3.*drop or fill"),
+    Bad(
+        "a row of NaN",
+        lambda X: _set(X, np.nan, 3, ALL),
+        "either",
+        "NaN in column 0 .*row 3.*drop or fill",
+    ),
     Bad("all NaN", lambda X: X * np.nan, "error", "only NaN: drop it"),
     Bad("inf", lambda X: _set(X, np.inf), "error", "inf in column 1 .row 3.*drop or replace"),
     Bad("-inf", lambda X: _set(X, -np.inf), "error", "inf in column 1 .row 3.*drop or replace"),
@@ -472,29 +626,61 @@ BAD = [
     Bad("float32", lambda X: X.astype(np.float32), "answer"),
     Bad("longdouble", lambda X: X.astype(np.longdouble), "answer"),
     Bad("int8", lambda X: X.astype(np.int8), "answer"),
-    Bad("uint64", lambda X: np.abs(X).astype(np.uint64) + 2**60, "either", "too many|rescale|outside"),
+    Bad(
+        "uint64",
+        lambda X: np.abs(X).astype(np.uint64) + 2**60,
+        "either",
+        "too many|rescale|outside",
+    ),
     Bad("bool", lambda X: X > X.mean(), "answer"),
     Bad("object", lambda X: X.astype(object), "answer"),
     Bad("object with None", _with_none, "either", "NaN in column 1 .row 3"),
-    Bad("words", lambda X: np.where(X > X.mean(), "a", "b"), "error", "must hold numbers.*DataFrame"),
+    Bad(
+        "words", lambda X: np.where(X > X.mean(), "a", "b"), "error", "must hold numbers.*DataFrame"
+    ),
     Bad("read-only", _read_only, "answer"),
     Bad("not contiguous", lambda X: np.repeat(X, 2, 1)[:, ::2], "answer"),
     Bad("columns first", lambda X: np.asfortranarray(X), "answer"),
     Bad("backwards", lambda X: X[::-1, ::-1], "answer"),
     Bad("big-endian", lambda X: X.astype(">f8"), "answer"),
     Bad("sparse", lambda X: csr_matrix(X), "error", "sparse.*toarray"),
-    Bad("complex", lambda X: X + 1j, "error", "Complex data not supported.*pass real and imaginary"),
+    Bad(
+        "complex", lambda X: X + 1j, "error", "Complex data not supported.*pass real and imaginary"
+    ),
     Bad("lists", lambda X: X.tolist(), "answer"),
-    Bad("ragged lists", lambda X: [*X.tolist(), [1.0]], "error", "different lengths.*pass rows of one length"),
+    Bad(
+        "ragged lists",
+        lambda X: [*X.tolist(), [1.0]],
+        "error",
+        "different lengths.*pass rows of one length",
+    ),
     Bad("tensor", lambda X: torch.from_numpy(X.astype(np.float64)), "answer"),
     Bad("nothing", lambda X: None, "error", ""),
     Bad("a number", lambda X: 3.0, "error", "Expected 2D array"),
     Bad("wrong width", lambda X: X[:, :-1], "error", "features|shape|columns", scored=True),
     Bad("no rows, scored", lambda X: X[:0], "error", "0 sample", scored=True),
     Bad("NaN, scored", lambda X: _set(X, np.nan), "either", NAN, scored=True),
-    Bad("a row of NaN, scored", lambda X: _set(X, np.nan, 3, ALL), "either", "NaN in column 0 .*drop or fill", scored=True),
-    Bad("inf, scored", lambda X: _set(X, np.inf), "error", "inf in column 1 .row 3.*drop or replace", scored=True),
-    Bad("words, scored", lambda X: np.where(X > X.mean(), "a", "b"), "error", "must hold numbers", scored=True),
+    Bad(
+        "a row of NaN, scored",
+        lambda X: _set(X, np.nan, 3, ALL),
+        "either",
+        "NaN in column 0 .*drop or fill",
+        scored=True,
+    ),
+    Bad(
+        "inf, scored",
+        lambda X: _set(X, np.inf),
+        "error",
+        "inf in column 1 .row 3.*drop or replace",
+        scored=True,
+    ),
+    Bad(
+        "words, scored",
+        lambda X: np.where(X > X.mean(), "a", "b"),
+        "error",
+        "must hold numbers",
+        scored=True,
+    ),
     Bad("sparse, scored", lambda X: csr_matrix(X), "error", "sparse.*toarray", scored=True),
     Bad("complex, scored", lambda X: X + 1j, "error", "Complex data not supported", scored=True),
     Bad("float16, scored", lambda X: X.astype(np.float16), "either", "", scored=True),
@@ -509,21 +695,59 @@ BAD = [
 def bad_frames() -> dict[str, tuple[pd.DataFrame, str, str]]:
     """Tables with something wrong: (frame, must, says)."""
     t = toy("mixed").X[:40].reset_index(drop=True)
-    nullable = pd.DataFrame({"a": t["size"].astype("Float64"), "b": t["old"].astype("boolean"), "c": t.index.astype("Int64")})
+    nullable = pd.DataFrame(
+        {
+            "a": t["size"].astype("Float64"),
+            "b": t["old"].astype("boolean"),
+            "c": t.index.astype("Int64"),
+        }
+    )
     return {
         "nullable": (nullable, "answer", ""),
-        "nullable with NA": (nullable.where(np.arange(40)[:, None] + np.zeros(3) != 3), "either", "NaN in a .row 3.*drop"),
+        "nullable with NA": (
+            nullable.where(np.arange(40)[:, None] + np.zeros(3) != 3),
+            "either",
+            "NaN in a .row 3.*drop",
+        ),
         "no columns": (pd.DataFrame(index=range(5)), "error", "0 feature"),
         "no rows": (t[:0], "error", "0 sample"),
         "empty": (pd.DataFrame(), "error", "0 (feature|sample)"),
         "one word": (t.assign(colour="red"), "answer", ""),
         "one row": (t[:1], "answer", ""),
-        "missing word": (t.assign(colour=t["colour"].where(t.index != 3)), "either", "NaN in colour .row 3"),
-        "column of NaN": (t.assign(size=np.nan), "error", "column 'size' has no observed value: drop it"),
-        "inf": (t.assign(size=t["size"].where(t.index != 3, np.inf)), "error", "column 'size'.*inf.*row 3"),
-        "dates": (t.assign(day=pd.Timestamp("2020-01-01") + pd.to_timedelta(t.index % 9, "D")), "answer", ""),
-        "durations": (t.assign(day=pd.Timedelta(days=1)), "error", "column 'day' holds durations: turn it into numbers"),
-        "words and numbers": (t.assign(colour=t["colour"].where(t.index != 3, 7)), "error", "column 'colour' mixes"),
+        "missing word": (
+            t.assign(colour=t["colour"].where(t.index != 3)),
+            "either",
+            "NaN in colour .row 3",
+        ),
+        "column of NaN": (
+            t.assign(size=np.nan),
+            "error",
+            "column 'size' has no observed value: drop it",
+        ),
+        "inf": (
+            t.assign(size=t["size"].where(t.index != 3, np.inf)),
+            "error",
+            "column 'size'.*inf.*row 3",
+        ),
+        "dates": (
+            t.assign(day=pd.Timestamp("2020-01-01") + pd.to_timedelta(t.index % 9, "D")),
+            "answer",
+            "",
+        ),
+        "durations": (
+            t.assign(day=pd.Timedelta(days=1)),
+            "error",
+            "column 'day' holds durations: turn it into numbers",
+        ),
+        "words and numbers": (
+            t.assign(colour=t["colour"].where(t.index != 3, 7)),
+            "error",
+            "column 'colour' mixes",
+        ),
         "lists": (t.assign(colour=[[1]] * 40), "error", "column 'colour'"),
-        "two of a name": (pd.concat([t, t], axis=1), "error", "'colour' occurs more than once: rename"),
+        "two of a name": (
+            pd.concat([t, t], axis=1),
+            "error",
+            "'colour' occurs more than once: rename",
+        ),
     }

@@ -1,7 +1,7 @@
 """The laws that every model obeys, each over the whole table of contract.py.
 
-Law 9 is here in a cheap form (settings scaled down, seconds); with the defaults it belongs to the benchmarks.
-"""
+Law 9 is here in a cheap form (settings scaled down, seconds); with the defaults it belongs to the
+benchmarks."""
 
 from __future__ import annotations
 
@@ -27,17 +27,24 @@ from sklearn.utils.estimator_checks import check_estimator
 import genus
 from contract import BAD, PAIRS, PREDICTORS, ROWS, Bad, Row, bad_frames, fitted, toy, truth
 from genus import Estimate, Exact, LowerBound, Model
-from genus.rows import generator
+from genus.learn.rows import generator
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:n_components=", "ignore:EM stopped", "ignore:training diverged", "ignore::sklearn.exceptions.ConvergenceWarning"
+    "ignore:n_components=",
+    "ignore:EM stopped",
+    "ignore:training diverged",
+    "ignore::sklearn.exceptions.ConvergenceWarning",
 )
 
 rows = pytest.mark.parametrize("row", ROWS, ids=lambda r: r.name)
 pairs = pytest.mark.parametrize(("row", "kind"), PAIRS, ids=[f"{r.name}-{k}" for r, k in PAIRS])
 GRADIENT = [(r, k) for r, k in PAIRS if hasattr(r.make(), "losses")]
-gradient_pairs = pytest.mark.parametrize(("row", "kind"), GRADIENT, ids=[f"{r.name}-{k}" for r, k in GRADIENT])
-first = pytest.mark.parametrize(("row", "kind"), [(r, r.fits[0]) for r in ROWS], ids=lambda v: getattr(v, "name", v))
+gradient_pairs = pytest.mark.parametrize(
+    ("row", "kind"), GRADIENT, ids=[f"{r.name}-{k}" for r, k in GRADIENT]
+)
+first = pytest.mark.parametrize(
+    ("row", "kind"), [(r, r.fits[0]) for r in ROWS], ids=lambda v: getattr(v, "name", v)
+)
 
 
 def bits(model: Any, X: Any) -> list[Any]:
@@ -51,7 +58,9 @@ def bits(model: Any, X: Any) -> list[Any]:
         p = model.log_prob(X)
         out += [p.nats, p.stderr]
     if hasattr(model, "complete"):
-        out.append(flat(model.complete(X, mask=gaps.reshape(len(X), *model.space_.shape), random_state=3)))
+        out.append(
+            flat(model.complete(X, mask=gaps.reshape(len(X), *model.space_.shape), random_state=3))
+        )
     return out
 
 
@@ -67,13 +76,16 @@ def flat(X: Any) -> np.ndarray:
 
 
 def same(a: list[Any], b: list[Any]) -> bool:
-    return len(a) == len(b) and all(np.array_equal(x, y, equal_nan=x.dtype.kind == "f") for x, y in zip(a, b, strict=True))
+    return len(a) == len(b) and all(
+        np.array_equal(x, y, equal_nan=x.dtype.kind == "f") for x, y in zip(a, b, strict=True)
+    )
 
 
 # ---------------------------------------------------------------------- 1
 
 
-SKLEARN = [r for r in ROWS if {"continuous", "ordinal", "categorical"} <= set(r.fits)]  # the checks feed reals and small whole numbers
+# the checks feed reals and small whole numbers
+SKLEARN = [r for r in ROWS if {"continuous", "ordinal", "categorical"} <= set(r.fits)]
 
 
 @pytest.mark.parametrize("row", SKLEARN, ids=lambda r: r.name)
@@ -81,10 +93,14 @@ def test_1_scikit_learn(row: Row) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         results = check_estimator(row.hasty, on_fail=None)
-    failed = {r["check_name"]: r["exception"] for r in results if r["status"] in ("failed", "xfail")}
+    failed = {
+        r["check_name"]: r["exception"] for r in results if r["status"] in ("failed", "xfail")
+    }
     assert not failed
     # one check wants SCIPY_ARRAY_API=1 set before scipy is imported
-    assert {r["check_name"] for r in results if r["status"] == "skipped"} <= {"check_array_api_input"}
+    assert {r["check_name"] for r in results if r["status"] == "skipped"} <= {
+        "check_array_api_input"
+    }
     assert len(results) >= 40
 
 
@@ -105,7 +121,10 @@ def test_2_the_same_seed_gives_the_same_bits(row: Row, kind: str) -> None:
     assert not same([flat(one.sample(50, random_state=1))], [flat(one.sample(50, random_state=2))])
     if hasattr(one, "losses"):
         other = row.make().set_params(random_state=1).fit(t.X, space=t.space)
-        assert not same([p.detach().numpy() for p in one.parameters()], [p.detach().numpy() for p in other.parameters()])
+        assert not same(
+            [p.detach().numpy() for p in one.parameters()],
+            [p.detach().numpy() for p in other.parameters()],
+        )
 
 
 @first
@@ -130,11 +149,19 @@ def test_3_a_row_has_its_score_in_any_company(row: Row, kind: str) -> None:
         np.testing.assert_allclose(parts, whole, rtol=0, atol=2e-5 * (1 + np.abs(whole).max()))
     order = np.random.default_rng(0).permutation(60)
     shuffled = X.iloc[order] if isinstance(X, pd.DataFrame) else X[order]
-    np.testing.assert_allclose(model.score_samples(shuffled), whole[order], rtol=0, atol=2e-5 * (1 + np.abs(whole).max()))
+    np.testing.assert_allclose(
+        model.score_samples(shuffled), whole[order], rtol=0, atol=2e-5 * (1 + np.abs(whole).max())
+    )
 
 
-@pytest.mark.parametrize(("row", "kind"), [(r, k) for r, k in GRADIENT if not r.chain], ids=lambda v: getattr(v, "name", v))
-def test_3_the_loss_of_a_batch_is_the_mean_of_its_parts(row: Row, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("row", "kind"),
+    [(r, k) for r, k in GRADIENT if not r.chain],
+    ids=lambda v: getattr(v, "name", v),
+)
+def test_3_the_loss_of_a_batch_is_the_mean_of_its_parts(
+    row: Row, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = copy.deepcopy(fitted(row, kind))
     model.rng = generator(0)
     for name in ("rand", "randn"):  # the noise stands still: every row gets the same draw
@@ -221,12 +248,17 @@ def test_5_completions_follow_the_conditional(row: Row, kind: str) -> None:
     joint = np.exp(truth(row, model, t))
     d = len(t.axes)
     distances, told = [], []
-    for known, end in [((0,), 0.25), ((d - 1,) if d == 2 else (0, d - 1), 0.75)]:  # a low value known, then high ones
+    # a low value known, then high ones
+    for known, end in [((0,), 0.25), ((d - 1,) if d == 2 else (0, d - 1), 0.75)]:
         index = [int(end * len(a)) for a in t.axes]
         fixed = np.zeros(d, dtype=bool)
         fixed[list(known)] = True
         row_of = t.states()[np.ravel_multi_index(index, t.shape) :][:1]
-        X = pd.concat([row_of] * n, ignore_index=True) if isinstance(row_of, pd.DataFrame) else np.repeat(row_of, n, 0)
+        X = (
+            pd.concat([row_of] * n, ignore_index=True)
+            if isinstance(row_of, pd.DataFrame)
+            else np.repeat(row_of, n, 0)
+        )
         mask = np.broadcast_to(~fixed, (n, d)).reshape(n, *model.space_.shape)
         filled = model.complete(X, mask=mask, random_state=2)
         assert (t.places(filled)[:, fixed] == t.places(X)[:, fixed]).all()
@@ -237,7 +269,9 @@ def test_5_completions_follow_the_conditional(row: Row, kind: str) -> None:
         axes = tuple(j for j in range(d) if fixed[j])
         told.append(0.5 * np.abs(p.sum(axes) - t.counted(joint / joint.sum()).sum(axes)).sum())
     assert max(distances) <= 0.05 + chance(p, n) / 2
-    assert row.independent or max(told) > 0.1, "the model learned no dependence: this test could not fail"
+    assert row.independent or max(told) > 0.1, (
+        "the model learned no dependence: this test could not fail"
+    )
 
 
 # ---------------------------------------------------------------------- 6
@@ -266,12 +300,17 @@ def test_6_a_saved_model_says_the_same_in_another_process(tmp_path: Path) -> Non
         fitted(row, kind).save(tmp_path / f"{row.name}@{kind}.genus")
     here = str(Path(__file__).parent)
     source = str(Path(genus.__file__).parents[1])
-    done = subprocess.run([sys.executable, "-c", LOAD, str(tmp_path), here, source], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, str(tmp_path), here, source], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     there = pickle.loads((tmp_path / "out.pickle").read_bytes())
     assert len(there) == len(PAIRS)
     for row, kind in PAIRS:
-        assert same(there[f"{row.name}@{kind}"], bits(fitted(row, kind), toy(kind).X)), (row.name, kind)
+        assert same(there[f"{row.name}@{kind}"], bits(fitted(row, kind), toy(kind).X)), (
+            row.name,
+            kind,
+        )
 
 
 @first
@@ -281,7 +320,9 @@ def test_6_an_interrupted_run_resumes_as_if_nothing_had_happened(
     t, model = toy(kind), row.make()
     if hasattr(model, "losses"):
         trainer = model.trainer.replace(epochs=4, checkpoint=tmp_path / "run", checkpoint_every=0.0)
-        whole = row.make().set_params(trainer=trainer.replace(checkpoint=None)).fit(t.X, space=t.space)
+        whole = (
+            row.make().set_params(trainer=trainer.replace(checkpoint=None)).fit(t.X, space=t.space)
+        )
         calls, losses = 0, type(model).losses
 
         def stop(self: Any, *batch: Any) -> Any:
@@ -301,7 +342,11 @@ def test_6_an_interrupted_run_resumes_as_if_nothing_had_happened(
     elif "max_iter" in model.get_params():
         whole = row.make().set_params(max_iter=6, tol=0.0).fit(t.X, space=t.space)
         row.make().set_params(max_iter=2, tol=0.0).fit(t.X, space=t.space).save(tmp_path / "two")
-        half = row.make().set_params(max_iter=6, tol=0.0).fit(t.X, space=t.space, resume=tmp_path / "two")
+        half = (
+            row.make()
+            .set_params(max_iter=6, tol=0.0)
+            .fit(t.X, space=t.space, resume=tmp_path / "two")
+        )
         assert half.n_iter_ == whole.n_iter_ and whole.n_iter_ in (1, 6)  # 1: a closed form
     else:
         pytest.skip("learns in one go")
@@ -312,7 +357,10 @@ def test_6_an_interrupted_run_resumes_as_if_nothing_had_happened(
 
 
 PLACE = re.compile(r"column|cell|\bX\b|feature|sample\(s\)|array|'\w+'|\w+=", re.IGNORECASE)
-CURE = re.compile(r"drop|pass|use|fit|rescale|reshape|fill|turn|rename|must|required|need|expected|expecting|lower|got", re.IGNORECASE)
+CURE = re.compile(
+    r"drop|pass|use|fit|rescale|reshape|fill|turn|rename|must|required|need|expected|expecting|lower|got",
+    re.IGNORECASE,
+)
 
 
 def finite(model: Any, X: Any) -> None:
@@ -321,9 +369,14 @@ def finite(model: Any, X: Any) -> None:
         assert np.isfinite(np.asarray(model.log_prob(X).nats)).all(), "a score is not finite"
     sample = model.sample(5, random_state=0)
     assert len(sample) == 5 and not pd.isna(np.asarray(sample)).any(), "a sample is missing"
-    assert not model.space_.measure == "density" or np.isfinite(np.asarray(sample, dtype=np.float64)).all()
+    assert (
+        not model.space_.measure == "density"
+        or np.isfinite(np.asarray(sample, dtype=np.float64)).all()
+    )
     if hasattr(model, "complete"):
-        assert not pd.isna(np.asarray(model.complete(X, random_state=0))).any(), "a completion is missing"
+        assert not pd.isna(np.asarray(model.complete(X, random_state=0))).any(), (
+            "a completion is missing"
+        )
     for name, p in model.named_parameters():
         assert torch.isfinite(p).all(), f"{name} is not finite"
 
@@ -346,14 +399,22 @@ def quickly_fitted(row: Row, kind: str) -> Any:
 
 
 @pytest.mark.parametrize("bad", BAD, ids=lambda b: b.name)
-@pytest.mark.parametrize("row", [r for r in ROWS if {"continuous", "binary", "ordinal"} & set(r.fits)], ids=lambda r: r.name)
+@pytest.mark.parametrize(
+    "row",
+    [r for r in ROWS if {"continuous", "binary", "ordinal"} & set(r.fits)],
+    ids=lambda r: r.name,
+)
 def test_7_bad_input_gets_a_finite_answer_or_a_clear_error(row: Row, bad: Bad) -> None:
     kind = next(k for k in ("continuous", "ordinal", "binary") if k in row.fits)
     X = good(kind)
     spoiled = bad.spoil(X)
     must = bad.must if kind == "continuous" or bad.must == "error" else "either"
     # levels and bits are refused in other words than numbers
-    says = bad.says if kind == "continuous" or not bad.says else f"{bad.says}|whole number|outside|categories|column 0"
+    says = (
+        bad.says
+        if kind == "continuous" or not bad.says
+        else f"{bad.says}|whole number|outside|categories|column 0"
+    )
     old = copy.deepcopy(quickly_fitted(row, kind))
     before = old.score_samples(X)
     if bad.scored:
@@ -401,11 +462,15 @@ def test_7_an_unseen_category(row: Row) -> None:
     t, model = toy("categorical"), fitted(row, "categorical")
     X = t.X[:5].copy()
     X[3, 1] = 7
-    with pytest.raises(ValueError, match="7 in column 1 .row 3.*category that was not seen in fit.*drop"):
+    with pytest.raises(
+        ValueError, match="7 in column 1 .row 3.*category that was not seen in fit.*drop"
+    ):
         model.log_prob(X)
     if "mixed" in row.fits:
         table = toy("mixed").X[:5].assign(colour=["red", "red", "blue", "green", "red"])
-        with pytest.raises(ValueError, match="'green' in column 'colour' .row 3.*not seen in fit.*drop"):
+        with pytest.raises(
+            ValueError, match="'green' in column 'colour' .row 3.*not seen in fit.*drop"
+        ):
             fitted(row, "mixed").log_prob(table)
         with pytest.raises(ValueError, match="'size'|feature names"):
             fitted(row, "mixed").log_prob(toy("mixed").X.drop(columns="size"))
@@ -414,7 +479,17 @@ def test_7_an_unseen_category(row: Row) -> None:
 @rows
 def test_7_unfitted(row: Row) -> None:
     model, X = row.make(), toy(row.fits[0]).X
-    for verb in ("log_prob", "score", "score_samples", "complete", "encode", "reconstruct", "decode", "predict", "energy"):
+    for verb in (
+        "log_prob",
+        "score",
+        "score_samples",
+        "complete",
+        "encode",
+        "reconstruct",
+        "decode",
+        "predict",
+        "energy",
+    ):
         if hasattr(model, verb):
             with pytest.raises(NotFittedError, match="not fitted yet. Call 'fit'"):
                 getattr(model, verb)(*([X, X] if verb == "energy" else [X]))
@@ -444,7 +519,11 @@ def test_8_every_parameter_receives_a_gradient(row: Row, kind: str) -> None:
 @pairs
 def test_8_constant_data_leave_no_nan(row: Row, kind: str) -> None:
     t = toy(kind)
-    X = pd.concat([t.X[:1]] * 20, ignore_index=True) if isinstance(t.X, pd.DataFrame) else np.repeat(t.X[:1], 20, 0)
+    X = (
+        pd.concat([t.X[:1]] * 20, ignore_index=True)
+        if isinstance(t.X, pd.DataFrame)
+        else np.repeat(t.X[:1], 20, 0)
+    )
     model = row.make()
     if hasattr(model, "trainer"):
         model = model.set_params(trainer=model.trainer.replace(epochs=10))
@@ -485,7 +564,9 @@ def table() -> pd.DataFrame:
     return pd.DataFrame(
         {
             "word": np.where(a, "yes", "no"),
-            "grade": pd.Categorical(np.where(a, "high", "low"), categories=["low", "mid", "high"], ordered=True),
+            "grade": pd.Categorical(
+                np.where(a, "high", "low"), categories=["low", "mid", "high"], ordered=True
+            ),
             "flag": a ^ (r.random(n) < 0.1),
             "code": np.where(a, 7, -3) + r.integers(0, 2, n),
             "year": 1900 + r.integers(0, 90, n),
@@ -504,7 +585,11 @@ def test_a_table_of_every_sort_of_column(row: Row, table: pd.DataFrame) -> None:
         model = row.hasty.fit(X)
         assert model.log_prob(X).measure == "mixed" and np.isfinite(model.score_samples(X)).all()
         draws = model.sample(30)
-        assert list(draws.columns) == list(X.columns) and draws.dtypes.equals(X.dtypes) and not draws.isna().any(axis=None)
+        assert (
+            list(draws.columns) == list(X.columns)
+            and draws.dtypes.equals(X.dtypes)
+            and not draws.isna().any(axis=None)
+        )
         valid(draws, table)
     if not hasattr(row.make(), "complete"):
         return
@@ -521,11 +606,20 @@ def test_a_table_of_every_sort_of_column(row: Row, table: pd.DataFrame) -> None:
 
 
 def valid(X: pd.DataFrame, table: pd.DataFrame) -> None:
-    assert set(X["word"]) <= {"yes", "no"} and set(X["grade"]) <= {"low", "mid", "high"} and set(X["flag"]) <= {True, False}
-    assert set(X["code"]) <= set(table["code"]) and X["year"].between(table["year"].min(), table["year"].max()).all()
+    assert (
+        set(X["word"]) <= {"yes", "no"}
+        and set(X["grade"]) <= {"low", "mid", "high"}
+        and set(X["flag"]) <= {True, False}
+    )
+    assert (
+        set(X["code"]) <= set(table["code"])
+        and X["year"].between(table["year"].min(), table["year"].max()).all()
+    )
     assert (X["year"] % 1 == 0).all() and np.isfinite(X[["x", "y"]].to_numpy()).all()
 
 
 def test_every_public_model_has_a_row() -> None:
     public = {v for v in vars(genus).values() if isinstance(v, type) and issubclass(v, Model)}
-    assert public - {Model, genus.DensityModel, genus.Predictor} == {type(r.make()) for r in [*ROWS, *PREDICTORS]}
+    assert public - {Model, genus.DensityModel, genus.Predictor} == {
+        type(r.make()) for r in [*ROWS, *PREDICTORS]
+    }

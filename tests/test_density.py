@@ -73,10 +73,16 @@ def test_dequantised_scores_are_a_rows_own() -> None:
 def test_continuous_data_keep_their_exact_density_and_space_overrides() -> None:
     p = Normal().fit(X).log_prob(X)
     assert p.kind == "exact" and p.measure == "density"
-    assert np.allclose(p.nats, -0.5 * (X / 1.5).__pow__(2).sum(1) - 3 * np.log(1.5 * np.sqrt(2 * np.pi)))
+    assert np.allclose(
+        p.nats, -0.5 * (X / 1.5).__pow__(2).sum(1) - 3 * np.log(1.5 * np.sqrt(2 * np.pi))
+    )
     digits = np.random.default_rng(0).integers(0, 5, (20, 3))
     assert Normal().fit(digits, space="continuous").log_prob(digits).kind == "exact"
-    mixed = Normal().fit(pd.DataFrame({"a": X[:20, 0], "n": np.arange(20)})).log_prob(pd.DataFrame({"a": X[:20, 0], "n": np.arange(20)}))
+    mixed = (
+        Normal()
+        .fit(pd.DataFrame({"a": X[:20, 0], "n": np.arange(20)}))
+        .log_prob(pd.DataFrame({"a": X[:20, 0], "n": np.arange(20)}))
+    )
     assert mixed.measure == "mixed" and mixed.kind == "lower bound"
 
 

@@ -1,4 +1,6 @@
-"""The Python blocks of the README, the tutorial and the pages of families run, in order, with tiny budgets."""
+"""The Python blocks of the README, the tutorial and the pages of families run, in order, with tiny
+budgets.
+"""
 
 import re
 from pathlib import Path
@@ -48,7 +50,11 @@ def test_code_runs(page, tmp_path, monkeypatch, capsys):
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 
 
-PAGES = ["README.md", "CONTRIBUTING.md", *sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "docs").glob("*.md"))]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    *sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "docs").glob("*.md")),
+]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -60,10 +66,20 @@ def test_links_lead_somewhere(page):
 
 
 def test_catalogue_is_what_is_exported():
-    rows = re.findall(r"^\| (`.*?) \| .*? \| (yes|planned) \|$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    rows = re.findall(
+        r"^\| (`.*?) \| .*? \| (yes|planned) \|$",
+        (ROOT / "README.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
     works = {n for names, state in rows if state == "yes" for n in re.findall(r"`(\w+)`", names)}
-    planned = {n for names, state in rows if state == "planned" for n in re.findall(r"`(\w+)`", names)}
-    models = {n for n in genus.__all__ if isinstance(getattr(genus, n), type) and issubclass(getattr(genus, n), genus.Model)}
+    planned = {
+        n for names, state in rows if state == "planned" for n in re.findall(r"`(\w+)`", names)
+    }
+    models = {
+        n
+        for n in genus.__all__
+        if isinstance(getattr(genus, n), type) and issubclass(getattr(genus, n), genus.Model)
+    }
     models -= {"Model", "DensityModel", "Predictor"}
     assert works == models
     assert not planned & models

@@ -12,36 +12,59 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from genus import Estimate, Exact, LowerBound
-from genus.likelihood import concatenate, log_mean_exp, row_hash, row_normals, row_uniforms
+from genus.distributions.points import log_mean_exp, row_hash, row_normals, row_uniforms
+from genus.likelihood import concatenate
 
 
 def test_log_prob_says_what_it_is() -> None:
-    p = LowerBound(np.array([-1.0, -3.0]), stderr=np.array([0.1, 0.2]), dims=2, measure="probability", detail={"k": 5, "ess": 3.25})
+    p = LowerBound(
+        np.array([-1.0, -3.0]),
+        stderr=np.array([0.1, 0.2]),
+        dims=2,
+        measure="probability",
+        detail={"k": 5, "ess": 3.25},
+    )
     assert p.mean() == -2 and len(p) == 2
     assert np.allclose(p.bits_per_dim, [0.5 / math.log(2), 1.5 / math.log(2)])
-    assert repr(p) == "LowerBound(mean ≥ -2.0000 ± 1.0000 nats, 1.4427 bits/dim, n=2, probability, k=5, ess=3.25)"
+    assert (
+        repr(p)
+        == "LowerBound(mean ≥ -2.0000 ± 1.0000 nats, 1.4427 bits/dim, n=2, probability, k=5, "
+        "ess=3.25)"
+    )
     assert [c.symbol for c in (Exact, LowerBound, Estimate)] == ["=", "≥", "≈"]
     assert [c.kind for c in (Exact, LowerBound, Estimate)] == ["exact", "lower bound", "estimate"]
 
 
 def test_errors_of_the_mean() -> None:
     p = Estimate(np.array([-1.0, -3.0]), stderr=np.array([0.3, 0.4]), shared_stderr=0.5)
-    assert math.isclose(p.mean_stderr(), math.sqrt(1.0 + 0.25))  # var/(n − 1) and log Z's, which does not average out
+    # var/(n − 1) and log Z's, which does not average out
+    assert math.isclose(p.mean_stderr(), math.sqrt(1.0 + 0.25))
     assert math.isclose(p.monte_carlo_stderr(), math.sqrt((0.09 + 0.16) / 4 + 0.25))
     assert Exact(np.array([-1.0, -3.0])).monte_carlo_stderr() == 0
 
 
 def test_concatenate_keeps_rows_and_weighs_details() -> None:
     a = LowerBound(torch.tensor([-1.0]), torch.tensor([0.1]), 3, detail={"k": 4, "ess": 1.0})
-    b = LowerBound(torch.tensor([-2.0, -4.0, -5.0]), 0.0, torch.tensor([1, 2, 3]), detail={"k": 4, "ess": 3.0})
+    b = LowerBound(
+        torch.tensor([-2.0, -4.0, -5.0]), 0.0, torch.tensor([1, 2, 3]), detail={"k": 4, "ess": 3.0}
+    )
     p = concatenate([a, b])
-    assert type(p) is LowerBound and p.nats.tolist() == [-1, -2, -4, -5] and p.dims.tolist() == [3, 1, 2, 3]
+    assert (
+        type(p) is LowerBound
+        and p.nats.tolist() == [-1, -2, -4, -5]
+        and p.dims.tolist() == [3, 1, 2, 3]
+    )
     assert np.allclose(p.stderr, [0.1, 0, 0, 0]) and p.detail == {"k": 4, "ess": 2.5}
 
 
 def test_log_mean_exp_and_its_error_against_fresh_draws() -> None:
-    """Over many repetitions the spread of log (1/k) Σ exp w is the standard error that one repetition states."""
-    w = torch.randn(20_000, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 0.8
+    """Over many repetitions the spread of log (1/k) Σ exp w is the standard error that one
+    repetition states.
+    """
+    w = (
+        torch.randn(20_000, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        * 0.8
+    )
     value, stderr, ess = log_mean_exp(w, 1)
     assert torch.allclose(value, w.exp().mean(1).log())
     assert abs(float(stderr.square().mean().sqrt() / value.std()) - 1) < 0.05
@@ -75,7 +98,9 @@ def test_the_hash_sees_values_and_their_order_not_their_dtype() -> None:
     h = row_hash(x)
     assert h[0] == h[2] != h[1]
     assert torch.equal(row_hash(x.to(torch.uint8)), h) and torch.equal(row_hash(x.double()), h)
-    assert torch.equal(row_hash(torch.tensor([[-0.0, math.nan]])), row_hash(torch.tensor([[0.0, -math.nan]])))
+    assert torch.equal(
+        row_hash(torch.tensor([[-0.0, math.nan]])), row_hash(torch.tensor([[0.0, -math.nan]]))
+    )
     assert row_hash(torch.zeros(1, 3)) != row_hash(torch.zeros(1, 4))
     big = rows(3000, 100)  # more than one chunk
     assert torch.equal(row_hash(big), torch.cat([row_hash(r[None]) for r in big]))
@@ -84,7 +109,9 @@ def test_the_hash_sees_values_and_their_order_not_their_dtype() -> None:
 def test_no_two_rows_share_a_hash() -> None:
     grid = torch.cartesian_prod(*[torch.arange(2)] * 16).float()
     assert len(row_hash(grid).unique()) == len(grid) == 65536
-    steps = torch.cat([torch.arange(50_000).double()[:, None] * s for s in (1e-300, 1.0, 1e15)])[:, :1]
+    steps = torch.cat([torch.arange(50_000).double()[:, None] * s for s in (1e-300, 1.0, 1e15)])[
+        :, :1
+    ]
     assert len(row_hash(steps).unique()) == len(steps.unique())
 
 
@@ -102,7 +129,11 @@ def test_points_are_uniform_and_normal_and_strictly_inside() -> None:
 
 def test_points_are_independent_between_rows_and_between_dimensions() -> None:
     u = row_uniforms(torch.arange(20_000.0)[:, None], 2, 3).double() - 0.5
-    for a, b in ((u[:-1, 0, 0], u[1:, 0, 0]), (u[:, 0, 0], u[:, 0, 1]), (u[:-1, 1, 2], u[1:, 0, 2])):
+    for a, b in (
+        (u[:-1, 0, 0], u[1:, 0, 0]),
+        (u[:, 0, 0], u[:, 0, 1]),
+        (u[:-1, 1, 2], u[1:, 0, 2]),
+    ):
         assert abs(float(torch.corrcoef(torch.stack([a, b]))[0, 1])) < 4 / math.sqrt(20_000)
     similar = torch.zeros(20_000, 16)  # neighbours on the hypercube, which differ in one pixel
     similar[torch.arange(20_000), torch.arange(20_000) % 16] = torch.arange(20_000.0) // 16 + 1

@@ -34,7 +34,16 @@ def test_scikit_learn(estimator: Any, check: Any) -> None:
 
 
 VERBS = {
-    ToyVAE: {"log_prob", "score_samples", "score", "sample", "encode", "decode", "reconstruct", "interpolate"},
+    ToyVAE: {
+        "log_prob",
+        "score_samples",
+        "score",
+        "sample",
+        "encode",
+        "decode",
+        "reconstruct",
+        "interpolate",
+    },
     GAN: {"sample"},
     EBM: {"sample"},
     Stack: {"encode", "decode", "reconstruct", "interpolate"},
@@ -44,20 +53,40 @@ VERBS = {
 
 @pytest.mark.parametrize("cls", VERBS)
 def test_a_model_has_the_verbs_of_its_hooks(cls: type) -> None:
-    every = {"log_prob", "score_samples", "score", "sample", "complete", "encode", "decode", "reconstruct", "interpolate"}
+    every = {
+        "log_prob",
+        "score_samples",
+        "score",
+        "sample",
+        "complete",
+        "encode",
+        "decode",
+        "reconstruct",
+        "interpolate",
+    }
     assert {v for v in every if hasattr(cls(), v)} == VERBS[cls]
 
 
 def test_every_verb_of_a_fitted_model() -> None:
     model = ToyVAE(trainer=QUICK, random_state=0).fit(X)
     p = model.log_prob(X)
-    assert isinstance(p, LowerBound) and p.measure == "density" and p.nats.shape == p.stderr.shape == p.dims.shape == (60,)
-    assert np.array_equal(model.score_samples(X), p.nats) and model.score(X) == p.mean() and set(p.dims) == {3}
+    assert (
+        isinstance(p, LowerBound)
+        and p.measure == "density"
+        and p.nats.shape == p.stderr.shape == p.dims.shape == (60,)
+    )
+    assert (
+        np.array_equal(model.score_samples(X), p.nats)
+        and model.score(X) == p.mean()
+        and set(p.dims) == {3}
+    )
     assert model.encode(X).shape == (60, 2) and model.decode(np.zeros((4, 2))).shape == (4, 3)
     assert model.reconstruct(X).shape == X.shape and model.reconstruct(X).dtype == X.dtype
     path = model.interpolate(X[0], X[1], 5)
     assert path.shape == (5, 3) and np.allclose(path[[0, -1]], model.reconstruct(X[:2]))
-    assert model.sample(4).shape == (4, 3) and model.n_parameters() == sum(p.numel() for p in model.parameters())
+    assert model.sample(4).shape == (4, 3) and model.n_parameters() == sum(
+        p.numel() for p in model.parameters()
+    )
     assert not any(p.grad is not None and p.grad.requires_grad for p in model.parameters())
     assert isinstance(model, nn.Module) and not model.training
 
@@ -67,7 +96,9 @@ def test_scores_do_not_depend_on_batch_order_or_chunk(monkeypatch: pytest.Monkey
     whole = model.score_samples(X)
     order = np.random.default_rng(0).permutation(60)
     assert np.allclose(model.score_samples(X[order]), whole[order], rtol=0, atol=1e-5)
-    assert np.allclose([model.score_samples(X[[i]])[0] for i in range(60)], whole, rtol=0, atol=1e-5)
+    assert np.allclose(
+        [model.score_samples(X[[i]])[0] for i in range(60)], whole, rtol=0, atol=1e-5
+    )
     monkeypatch.setattr(ToyVAE, "chunk", 7)
     assert np.allclose(model.score_samples(X), whole, rtol=0, atol=1e-5)
 
@@ -111,8 +142,16 @@ def test_unfitted(call: Any) -> None:
         (lambda m: m.log_prob(X[0]), ValueError, "Expected 2D array"),
         (lambda m: m.log_prob(X[:0]), ValueError, "0 sample"),
         (lambda m: m.log_prob(X[:, :, None]), ValueError, "shape"),
-        (lambda m: m.log_prob(np.where(X == X[3, 1], np.nan, X)), ValueError, "NaN in column 1 .row 3"),
-        (lambda m: m.log_prob(np.where(X == X[3, 1], np.inf, X)), ValueError, "inf in column 1 .row 3"),
+        (
+            lambda m: m.log_prob(np.where(X == X[3, 1], np.nan, X)),
+            ValueError,
+            "NaN in column 1 .row 3",
+        ),
+        (
+            lambda m: m.log_prob(np.where(X == X[3, 1], np.inf, X)),
+            ValueError,
+            "inf in column 1 .row 3",
+        ),
         (lambda m: m.log_prob([["a", "b", "c"]]), ValueError, "must hold numbers"),
         (lambda m: m.encode(X[:, :2]), ValueError, "2 features"),
         (lambda m: m.sample(0), ValueError, "n=0"),
@@ -145,7 +184,9 @@ def test_conditions() -> None:
     model = Conditional(trainer=Trainer(epochs=60), random_state=0).fit(X, given=LABELS)
     p = model.log_prob(X, given=LABELS)
     assert p.mean() > model.log_prob(X, given=1 - LABELS).mean()
-    assert np.allclose(model.log_prob(X[:5], given=1).nats, model.log_prob(X[:5], given=[1] * 5).nats)
+    assert np.allclose(
+        model.log_prob(X[:5], given=1).nats, model.log_prob(X[:5], given=[1] * 5).nats
+    )
     low, high = (model.sample(2000, given=g, random_state=0)[:, 0].mean() for g in (0, 1))
     assert low < X[:, 0].mean() < high
     assert model.sample(3, given=[0, 1, 0]).shape == (3, 3)
@@ -170,10 +211,17 @@ def test_completions_hold_the_conditions_fixed(monkeypatch: pytest.MonkeyPatch) 
     assert (each[::2] == low[::2]).all() and (each[1::2] == high[1::2]).all()
     monkeypatch.setattr(Conditional, "chunk", 7)  # a row keeps its condition when rows go in pieces
     parts = model.complete(many, 2, mask=gaps, given=np.arange(1000) % 2, random_state=0)
-    assert parts.shape == (2, 1000, 3) and (parts[:, 1::2, 0].mean(1) > parts[:, ::2, 0].mean(1) + 0.2).all()
+    assert (
+        parts.shape == (2, 1000, 3)
+        and (parts[:, 1::2, 0].mean(1) > parts[:, ::2, 0].mean(1) + 0.2).all()
+    )
     for call, error, says in (
         (lambda: model.complete(many, mask=gaps), ValueError, "pass given="),
-        (lambda: model.complete(many, mask=gaps, given=LABELS[:7]), ValueError, "given has 7 rows, X has 1000"),
+        (
+            lambda: model.complete(many, mask=gaps, given=LABELS[:7]),
+            ValueError,
+            "given has 7 rows, X has 1000",
+        ),
         (lambda: Gaussian().fit(X).complete(X, given=1), CapabilityError, "leave given out"),
     ):
         with pytest.raises(error, match=says):
@@ -188,7 +236,12 @@ def test_sampling_a_conditional_model_needs_a_condition() -> None:
 
 def test_conditions_may_be_words_arrays_or_tables() -> None:
     words = np.where(LABELS, "yes", "no")
-    for given, one in ((words, "yes"), (pd.Series(words, name="w"), "yes"), (X + 1, X[:1]), (torch.tensor(LABELS), 1)):
+    for given, one in (
+        (words, "yes"),
+        (pd.Series(words, name="w"), "yes"),
+        (X + 1, X[:1]),
+        (torch.tensor(LABELS), 1),
+    ):
         model = Conditional(trainer=QUICK, random_state=0).fit(X, given=given)
         assert np.isfinite(model.log_prob(X, given=given).mean())
         assert model.sample(2, given=one).shape == (2, 3)
@@ -214,7 +267,11 @@ def test_a_refit_swaps_and_a_failed_one_changes_nothing() -> None:
     model = ToyVAE(trainer=QUICK, random_state=0).fit(X)
     keys = set(vars(model))
     model.fit(X[:, :2])
-    assert model.n_features_in_ == 2 and model.encoder_[1].in_features == 2 and set(vars(model)) == keys
+    assert (
+        model.n_features_in_ == 2
+        and model.encoder_[1].in_features == 2
+        and set(vars(model)) == keys
+    )
     before = model.score_samples(X[:, :2])
     with pytest.raises(ValueError):
         model.fit(np.array([["a"]]))
@@ -257,7 +314,11 @@ def test_samples_come_in_the_callers_type() -> None:
     ]
     for data, kind, dtype in kinds:
         sample = EM(random_state=0, max_iter=3).fit(data).sample(5)
-        assert isinstance(sample, kind) and (dtype is None or sample.dtype == dtype) and len(sample) == 5
+        assert (
+            isinstance(sample, kind)
+            and (dtype is None or sample.dtype == dtype)
+            and len(sample) == 5
+        )
     images = EM(random_state=0, max_iter=3).fit(np.random.default_rng(0).random((50, 4, 5)))
     assert images.sample(2).shape == (2, 4, 5)
 
@@ -270,7 +331,10 @@ def test_random_states() -> None:
     assert not np.array_equal(free.sample(5), free.sample(5))
     rng = np.random.default_rng(0)
     assert not np.array_equal(free.sample(5, random_state=rng), free.sample(5, random_state=rng))
-    assert np.array_equal(free.sample(5, random_state=np.random.RandomState(1)), free.sample(5, random_state=np.random.RandomState(1)))
+    assert np.array_equal(
+        free.sample(5, random_state=np.random.RandomState(1)),
+        free.sample(5, random_state=np.random.RandomState(1)),
+    )
 
 
 # ---------------------------------------------------------------------- completion
@@ -289,7 +353,9 @@ class Halves(Toy):
 
     def _complete(self, x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         mean = x.nanmean(1, keepdim=True)
-        return torch.where(torch.isnan(x), mean + torch.randn(x.shape, generator=rng, dtype=x.dtype), x)
+        return torch.where(
+            torch.isnan(x), mean + torch.randn(x.shape, generator=rng, dtype=x.dtype), x
+        )
 
 
 def test_complete_fills_what_is_missing_and_nothing_else() -> None:
@@ -297,13 +363,21 @@ def test_complete_fills_what_is_missing_and_nothing_else() -> None:
     holed = X.copy()
     holed[:, 1] = np.nan
     one = model.complete(holed)
-    assert one.shape == X.shape and np.array_equal(one[:, [0, 2]], X[:, [0, 2]]) and np.isfinite(one).all()
+    assert (
+        one.shape == X.shape
+        and np.array_equal(one[:, [0, 2]], X[:, [0, 2]])
+        and np.isfinite(one).all()
+    )
     many = model.complete(holed, 5, random_state=1)
     assert many.shape == (5, 60, 3) and len(np.unique(many[:, 0, 1])) == 5
     mask = np.zeros((60, 3), bool)
     mask[:, 1] = True
-    assert np.array_equal(model.complete(X, mask=mask, random_state=3), model.complete(holed, random_state=3))
-    assert np.array_equal(model.complete(X, mask=mask[0], random_state=3), model.complete(holed, random_state=3))
+    assert np.array_equal(
+        model.complete(X, mask=mask, random_state=3), model.complete(holed, random_state=3)
+    )
+    assert np.array_equal(
+        model.complete(X, mask=mask[0], random_state=3), model.complete(holed, random_state=3)
+    )
     assert np.array_equal(model.complete(X), X)
     assert np.isnan(holed[:, 1]).all()  # the caller's array is not touched
     for call, says in (

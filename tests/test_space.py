@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from genus.space import Column, Space, as_array
+from genus.coding import Column, as_array
+from genus.space import Space
 
 NAN = float("nan")
 
@@ -38,7 +39,12 @@ def same(a, b):
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "float32", "float64"])
 def test_zeros_and_ones_are_binary_whatever_the_dtype(dtype):
     space = Space.of(np.array([[0, 1], [1, 0]], dtype=dtype))
-    assert (space.kind, space.levels, space.dtype, space.measure) == ("binary", 2, dtype, "probability")
+    assert (space.kind, space.levels, space.dtype, space.measure) == (
+        "binary",
+        2,
+        dtype,
+        "probability",
+    )
 
 
 def test_zeros_and_ones_with_gaps_are_binary():
@@ -51,7 +57,10 @@ def test_bytes_are_ordinal_with_256_levels():
 
 
 def test_integers_are_categories_up_to_20_values_then_ordinal():
-    few, many = Space.of(np.arange(20).reshape(-1, 1) * 3 - 7), Space.of(np.arange(21).reshape(-1, 1) - 7)
+    few, many = (
+        Space.of(np.arange(20).reshape(-1, 1) * 3 - 7),
+        Space.of(np.arange(21).reshape(-1, 1) - 7),
+    )
     assert (few.kind, few.levels, few.values[:2]) == ("categorical", 20, (-7, -4))
     assert (many.kind, many.levels, many.low) == ("ordinal", 21, -7)
 
@@ -114,16 +123,34 @@ def test_columns_of_a_table_have_a_kind_each():
         }
     )
     space = Space.of(df)
-    assert space.kinds == ("continuous", "binary", "binary", "categorical", "categorical", "categorical", "categorical")
+    assert space.kinds == (
+        "continuous",
+        "binary",
+        "binary",
+        "categorical",
+        "categorical",
+        "categorical",
+        "categorical",
+    )
     assert space.cardinality == (0, 2, 2, 2, 2, 2, 3)
-    assert space.measure == "mixed" and str(space) == "table of 7 columns: 2 binary, 4 categorical, 1 continuous"
-    assert Space.of(df[["bit", "word"]]).measure == "probability" and Space.of(df[["real"]]).measure == "density"
-    assert Space.of(df[["few", "word"]], "ordinal").kinds == ("ordinal", "categorical")  # a kind's name is for numbers
+    assert (
+        space.measure == "mixed"
+        and str(space) == "table of 7 columns: 2 binary, 4 categorical, 1 continuous"
+    )
+    assert (
+        Space.of(df[["bit", "word"]]).measure == "probability"
+        and Space.of(df[["real"]]).measure == "density"
+    )
+    # a kind's name is for numbers
+    assert Space.of(df[["few", "word"]], "ordinal").kinds == ("ordinal", "categorical")
 
 
 def test_whole_numbers_of_a_table_are_ordinal_from_their_smallest():
     space = Space.of(pd.DataFrame({"year": range(1990, 2020), "gaps": [NAN, *range(29)]}))
-    assert [(c.kind, c.low, c.levels) for c in space.columns] == [("ordinal", 1990, 30), ("ordinal", 0, 29)]
+    assert [(c.kind, c.low, c.levels) for c in space.columns] == [
+        ("ordinal", 1990, 30),
+        ("ordinal", 0, 29),
+    ]
 
 
 def test_the_kind_of_a_dataset_is_that_of_its_first_items():
@@ -136,7 +163,9 @@ def test_the_kind_of_a_dataset_is_that_of_its_first_items():
 # ---------------------------------------------------------------------- there and back
 
 
-DTYPES = st.sampled_from(["bool", "uint8", "int8", "int16", "int32", "uint32", "int64", "float16", "float32", "float64"])
+DTYPES = st.sampled_from(
+    ["bool", "uint8", "int8", "int16", "int32", "uint32", "int64", "float16", "float32", "float64"]
+)
 
 
 @st.composite
@@ -148,7 +177,11 @@ def arrays(draw):
         cells = cells | st.just(NAN) | st.sampled_from([0.0, 1.0])
     else:
         small = dtype.kind == "b" or draw(st.booleans())
-        cells = st.integers(0, 1) if small else st.integers(max(np.iinfo(dtype).min, -(2**51)), min(np.iinfo(dtype).max, 2**51))
+        cells = (
+            st.integers(0, 1)
+            if small
+            else st.integers(max(np.iinfo(dtype).min, -(2**51)), min(np.iinfo(dtype).max, 2**51))
+        )
     return draw(hnp.arrays(dtype, shape, elements=cells))
 
 
@@ -168,7 +201,8 @@ def test_arrays_come_back_as_they_were(X):
         assert kind == "continuous" or (seen.min() >= 0 and seen.max() < top)
     same(space.decode(codes), X)
     np.testing.assert_array_equal(X, before)
-    if X.dtype != np.float16:  # torch's half comes back as single: numpy has no bfloat16 to keep the two alike
+    # torch's half comes back as single: numpy has no bfloat16 to keep the two alike
+    if X.dtype != np.float16:
         T = torch.from_numpy(X)
         both = Space.of(T)
         assert torch.equal(both.encode(T).nan_to_num(), codes.nan_to_num())
@@ -215,7 +249,9 @@ def tables(draw):
     for j in range(draw(st.integers(1, 5))):
         dtype = draw(st.sampled_from(sorted(COLUMNS)))
         cell = COLUMNS[dtype] | st.none() if dtype in GAPS else COLUMNS[dtype]
-        cells = draw(st.lists(cell, min_size=n, max_size=n).filter(lambda v: any(x is not None for x in v)))
+        cells = draw(
+            st.lists(cell, min_size=n, max_size=n).filter(lambda v: any(x is not None for x in v))
+        )
         s = pd.Series(cells, dtype=dtype)
         if dtype == "category":
             s = s.cat.set_categories(s.cat.categories, ordered=draw(st.booleans()))
@@ -232,26 +268,43 @@ def test_tables_come_back_as_they_were(df, random):
     assert torch.equal(torch.isnan(codes), torch.tensor(df.isna().to_numpy()))
     pd.testing.assert_frame_equal(space.decode(codes), df, check_index_type=False)
     assert again(space).decode(codes).equals(space.decode(codes))
-    order = random.sample(list(df.columns), df.shape[1])  # columns are found by name, and others left out
+    # columns are found by name, and others left out
+    order = random.sample(list(df.columns), df.shape[1])
     wider = pd.concat([df[order], pd.DataFrame({"another": range(len(df))})], axis=1)
     assert torch.equal(space.encode(wider).nan_to_num(), codes.nan_to_num())
 
 
 def test_arrow_tables_come_back_as_they_were():
     pytest.importorskip("pyarrow")
-    df = pd.DataFrame({"i": [1, None, 3], "f": [0.5, None, 2.5], "b": [True, None, False], "s": ["x", None, "y"]})
-    df = df.astype({"i": "int64[pyarrow]", "f": "double[pyarrow]", "b": "bool[pyarrow]", "s": "string[pyarrow]"})
+    df = pd.DataFrame(
+        {"i": [1, None, 3], "f": [0.5, None, 2.5], "b": [True, None, False], "s": ["x", None, "y"]}
+    )
+    df = df.astype(
+        {
+            "i": "int64[pyarrow]",
+            "f": "double[pyarrow]",
+            "b": "bool[pyarrow]",
+            "s": "string[pyarrow]",
+        }
+    )
     space = Space.of(df)
     assert space.kinds == ("categorical", "continuous", "binary", "categorical")
     pd.testing.assert_frame_equal(space.decode(space.encode(df)), df)
 
 
 def test_objects_of_numbers_and_truths_with_gaps_come_back():
-    df = pd.DataFrame({"truth": [True, None, False], "count": [30, 1, None], "real": [0.5, None, 1.0]}, dtype=object)
+    df = pd.DataFrame(
+        {"truth": [True, None, False], "count": [30, 1, None], "real": [0.5, None, 1.0]},
+        dtype=object,
+    )
     space = Space.of(df)
     assert space.kinds == ("binary", "categorical", "continuous")
     out = space.decode(space.encode(df))
-    assert set(out.dtypes.astype(str)) == {"object"} and out["truth"][0] is True and out["count"][0] == 30
+    assert (
+        set(out.dtypes.astype(str)) == {"object"}
+        and out["truth"][0] is True
+        and out["count"][0] == 30
+    )
     assert out.fillna(-1).equals(df.fillna(-1))
 
 
@@ -269,9 +322,13 @@ def test_continuous_draws_are_not_cut_to_whole_numbers():
     X = np.array([[1, 5], [9, 7]])
     np.testing.assert_array_equal(Space.of(X, "continuous").decode(draws), draws.numpy())
     df = pd.DataFrame(X, columns=["a", "b"])
-    np.testing.assert_array_equal(Space.of(df, "continuous").decode(draws).to_numpy(), draws.numpy())
+    np.testing.assert_array_equal(
+        Space.of(df, "continuous").decode(draws).to_numpy(), draws.numpy()
+    )
     df["a"] = df["a"].astype("Int64")
-    np.testing.assert_array_equal(Space.of(df, "continuous").decode(draws).to_numpy(float), draws.numpy())
+    np.testing.assert_array_equal(
+        Space.of(df, "continuous").decode(draws).to_numpy(float), draws.numpy()
+    )
 
 
 def test_several_draws_a_row_have_a_leading_axis():
@@ -343,7 +400,9 @@ def test_half_precision_tensors_are_read_in_single(dtype):
 # ---------------------------------------------------------------------- refusals
 
 
-TABLE = pd.DataFrame({"age": [30, 41, 30], "job": ["cook", "smith", "cook"], "pay": [1.5, 2.5, 3.5]})
+TABLE = pd.DataFrame(
+    {"age": [30, 41, 30], "job": ["cook", "smith", "cook"], "pay": [1.5, 2.5, 3.5]}
+)
 
 
 @pytest.mark.parametrize(
@@ -413,21 +472,32 @@ def test_grey_is_binary_only_where_it_is_asked_for():
 def test_a_declared_unknown_takes_what_fit_never_saw():
     kinds = pd.CategoricalDtype(["cook", "king", "unknown"])
     space = Space.of(pd.DataFrame({"job": pd.Series(["cook", "king"], dtype=kinds)}))
-    assert again(space).encode(pd.DataFrame({"job": ["king", "poet", "unknown"]})).flatten().tolist() == [1, 2, 2]
-    assert torch.isnan(space.encode(pd.DataFrame({"job": [None, "poet"]}))).flatten().tolist() == [True, False]
+    assert again(space).encode(
+        pd.DataFrame({"job": ["king", "poet", "unknown"]})
+    ).flatten().tolist() == [1, 2, 2]
+    assert torch.isnan(space.encode(pd.DataFrame({"job": [None, "poet"]}))).flatten().tolist() == [
+        True,
+        False,
+    ]
     seen = Space.of(pd.DataFrame({"job": ["cook", "unknown"]}))  # a word like others
     with pytest.raises(ValueError, match="'poet' in column 'job'"):
         seen.encode(pd.DataFrame({"job": ["poet"]}))
 
 
 @pytest.mark.parametrize("zone", [None, "Europe/Paris"])
-@pytest.mark.parametrize(("unit", "kind"), [("D", "ordinal"), ("7h", "continuous"), ("400D", "categorical")])
+@pytest.mark.parametrize(
+    ("unit", "kind"), [("D", "ordinal"), ("7h", "continuous"), ("400D", "categorical")]
+)
 def test_dates_are_days(zone: str | None, unit: str, kind: str) -> None:
     n = 15 if kind == "categorical" else 40
-    X = pd.DataFrame({"when": pd.date_range("1969-12-20", periods=n, freq=unit, tz=zone), "a": np.arange(n) / 2})
+    X = pd.DataFrame(
+        {"when": pd.date_range("1969-12-20", periods=n, freq=unit, tz=zone), "a": np.arange(n) / 2}
+    )
     X.loc[3, "when"] = pd.NaT
     space = Space.of(X)
-    assert space.kinds[0] == kind and Space.from_json(json.loads(json.dumps(space.to_json()))) == space
+    assert (
+        space.kinds[0] == kind and Space.from_json(json.loads(json.dumps(space.to_json()))) == space
+    )
     codes = space.encode(X)
     pd.testing.assert_frame_equal(space.decode(codes), X)
     if kind == "ordinal":
@@ -439,10 +509,16 @@ def test_dates_are_days(zone: str | None, unit: str, kind: str) -> None:
     [
         (pd.DataFrame({"d": pd.to_timedelta(["1D"])}), "column 'd' holds durations"),
         (pd.DataFrame({"c": [None, None]}), "column 'c' has no observed value"),
-        (pd.DataFrame({"c": pd.Categorical([None], categories=["a"])}), "column 'c' has no observed value"),
+        (
+            pd.DataFrame({"c": pd.Categorical([None], categories=["a"])}),
+            "column 'c' has no observed value",
+        ),
         (pd.DataFrame({"c": [1.0, np.inf]}), r"column 'c' contains inf \(row 1\)"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "'a' occurs more than once"),
-        (pd.DataFrame({"id": [f"u{i}" for i in range(1500)]}), "column 'id' has 1500 different words"),
+        (
+            pd.DataFrame({"id": [f"u{i}" for i in range(1500)]}),
+            "column 'id' has 1500 different words",
+        ),
         (pd.DataFrame({"c": pd.cut([1, 2, 3], 2)}), "column 'c' has categories of type Interval"),
         (pd.DataFrame({("a", "b"): [1]}), "column names"),
         (pd.DataFrame({"a": []}), r"0 sample\(s\)"),

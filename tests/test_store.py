@@ -20,8 +20,8 @@ import torch
 from torch import nn
 
 import genus
-from genus import MLP, Trainer, store
-from genus.store import BLANK, StoreError, from_json, read, to_json, write
+from genus import MLP, Trainer, files
+from genus.files import BLANK, StoreError, from_json, read, to_json, write
 from toys import EBM, EM, GAN, Conditional, Stack, Toy, ToyVAE
 
 X = np.random.default_rng(0).normal(size=(60, 3)) + 2
@@ -42,7 +42,9 @@ def load(path: Path) -> Any:
     return genus.load(path, models=[ToyVAE, GAN, EBM, EM, Conditional, Stack, Toy])
 
 
-def forged(path: Path, tensors: dict[str, torch.Tensor] | None = None, change: Any = None, **replaced: Any) -> Path:
+def forged(
+    path: Path, tensors: dict[str, torch.Tensor] | None = None, change: Any = None, **replaced: Any
+) -> Path:
     """The file at ``path`` rewritten with a good checksum: ``change(description)`` edits its JSON."""
     old, meta = read(path)
     if change is not None:
@@ -63,13 +65,22 @@ def test_load_gives_the_same_model(cls: type, tmp_path: Path) -> None:
     model.save(tmp_path / "m")
     other = load(tmp_path / "m")
     assert type(other) is cls and repr(other) == repr(model)
-    assert other.history_ == model.history_ and other.space_ == model.space_ and other.n_features_in_ == 3
+    assert (
+        other.history_ == model.history_
+        and other.space_ == model.space_
+        and other.n_features_in_ == 3
+    )
     assert other.state_dict().keys() == model.state_dict().keys()
-    assert all(torch.equal(a, b) for a, b in zip(other.state_dict().values(), model.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(other.state_dict().values(), model.state_dict().values(), strict=True)
+    )
     assert all(not t.is_meta for t in [*other.buffers(), *other.parameters()])
     if hasattr(model, "sample"):
         one = {"given": 1} if cls is Conditional else {}
-        assert np.array_equal(model.sample(9, random_state=5, **one), other.sample(9, random_state=5, **one))
+        assert np.array_equal(
+            model.sample(9, random_state=5, **one), other.sample(9, random_state=5, **one)
+        )
     if hasattr(model, "log_prob"):
         assert np.array_equal(model.log_prob(X, **given).nats, other.log_prob(X, **given).nats)
     other.fit(X, **given)  # and it can learn again
@@ -86,12 +97,21 @@ X = np.random.default_rng(0).normal(size=(60, 3)) + 2
 print(hashlib.sha256(m.score_samples(X).tobytes() + m.sample(7, random_state=1).tobytes()).hexdigest())
 """
     env = {**os.environ, "PYTHONPATH": str(Path(genus.__file__).parents[1])}
-    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=env, check=True).stdout
-    assert out.strip() == hashlib.sha256(model.score_samples(X).tobytes() + model.sample(7, random_state=1).tobytes()).hexdigest()
+    out = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=env, check=True
+    ).stdout
+    assert (
+        out.strip()
+        == hashlib.sha256(
+            model.score_samples(X).tobytes() + model.sample(7, random_state=1).tobytes()
+        ).hexdigest()
+    )
 
 
 def test_tables_keep_their_columns_and_sharing_models_their_names(tmp_path: Path) -> None:
-    table = pd.DataFrame({"a": X[:, 0], "word": np.where(X[:, 1] > 2, "yes", "no"), "n": np.arange(60)})
+    table = pd.DataFrame(
+        {"a": X[:, 0], "word": np.where(X[:, 1] > 2, "yes", "no"), "n": np.arange(60)}
+    )
     model = genus.IndependentHistogram().fit(table)
     model.save(tmp_path / "m")
     other = genus.load(tmp_path / "m")
@@ -106,9 +126,16 @@ def test_a_file_is_plain_safetensors(path: Path, model: ToyVAE) -> None:
 
 
 def test_every_dtype_and_shape_goes_there_and_back(tmp_path: Path) -> None:
-    tensors = {str(d): torch.arange(6).reshape(2, 3).to(d) for d in store._DTYPES.values()}
-    tensors |= {"scalar": torch.tensor(3.5), "none": torch.empty(0, 4), "strided": torch.arange(12.0).reshape(3, 4).T}
-    tensors |= {"shared": tensors["strided"], "channels": torch.rand(2, 3, 4, 4).to(memory_format=torch.channels_last)}
+    tensors = {str(d): torch.arange(6).reshape(2, 3).to(d) for d in files._DTYPES.values()}
+    tensors |= {
+        "scalar": torch.tensor(3.5),
+        "none": torch.empty(0, 4),
+        "strided": torch.arange(12.0).reshape(3, 4).T,
+    }
+    tensors |= {
+        "shared": tensors["strided"],
+        "channels": torch.rand(2, 3, 4, 4).to(memory_format=torch.channels_last),
+    }
     write(tmp_path / "f", tensors, {"x": 1})
     back, meta = read(tmp_path / "f")
     assert meta == {"format": 1, "x": 1}
@@ -126,7 +153,9 @@ def test_arguments_go_there_and_back() -> None:
 
 
 def test_an_argument_that_cannot_be_stored_is_named(tmp_path: Path) -> None:
-    model = ToyVAE(encoder=lambda i, o: nn.Sequential(nn.Flatten(), nn.Linear(i[0], o[0])), random_state=0).fit(X)
+    model = ToyVAE(
+        encoder=lambda i, o: nn.Sequential(nn.Flatten(), nn.Linear(i[0], o[0])), random_state=0
+    ).fit(X)
     with pytest.raises(TypeError, match=r"ToyVAE\(encoder\)=<function"):
         model.save(tmp_path / "m")
     assert not list(tmp_path.iterdir())
@@ -165,7 +194,9 @@ def test_an_unfitted_model_is_not_saved(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("call", ["replace", "fsync"])
-def test_a_write_that_fails_leaves_the_old_file(call: str, path: Path, model: ToyVAE, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_fails_leaves_the_old_file(
+    call: str, path: Path, model: ToyVAE, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = path.read_bytes()
 
     def fail(*args: Any) -> None:
@@ -219,7 +250,9 @@ def test_truncated_and_lengthened_files(path: Path) -> None:
 
 def test_foreign_files(tmp_path: Path) -> None:
     safetensors.torch.save_file({"w": torch.zeros(3)}, tmp_path / "foreign")
-    safetensors.torch.save_file({"w": torch.zeros(3)}, tmp_path / "other", metadata={"format": "pt"})
+    safetensors.torch.save_file(
+        {"w": torch.zeros(3)}, tmp_path / "other", metadata={"format": "pt"}
+    )
     torch.save({"w": 1}, tmp_path / "pickle")
     (tmp_path / "text").write_text("hello " * 100)
     for name in ("foreign", "other"):
@@ -241,7 +274,7 @@ def test_a_checkpoint_is_not_a_model(tmp_path: Path) -> None:
         load(tmp_path / "run")
 
 
-# ---------------------------------------------------------------------- malice: good checksums, bad contents
+# ---------------------------------------------------------------------- malice: good checksums, bad
 
 
 def _mlp(**fields: Any) -> dict[str, Any]:
@@ -350,7 +383,9 @@ def test_tensors_that_do_not_fit(change: str, path: Path) -> None:
 
 def raw(path: Path, header: Any, body: bytes = b"") -> None:
     """A file with any header and a good checksum."""
-    text = header if isinstance(header, bytes) else json.dumps(header, separators=(",", ":")).encode()
+    text = (
+        header if isinstance(header, bytes) else json.dumps(header, separators=(",", ":")).encode()
+    )
     data = bytearray(len(text).to_bytes(8, "little") + text + body)
     where = data.find(BLANK.encode())
     if where >= 0:
@@ -382,9 +417,22 @@ def test_hostile_headers(tmp_path: Path) -> None:
         raw(path, {"__metadata__": meta, "w": entry}, bytes(16))
         with pytest.raises(StoreError):
             read(path)
-    raw(path, {"__metadata__": meta, "w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}, bytes(16))
+    raw(
+        path,
+        {"__metadata__": meta, "w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}},
+        bytes(16),
+    )
     assert torch.equal(read(path)[0]["w"], torch.zeros(4))
-    for said in ["[]", "{", "null", "[" * 100_000, '{"format": "x"}', '{"format": null}', "{}", "1" * 10_000]:
+    for said in [
+        "[]",
+        "{",
+        "null",
+        "[" * 100_000,
+        '{"format": "x"}',
+        '{"format": null}',
+        "{}",
+        "1" * 10_000,
+    ]:
         raw(path, {"__metadata__": {**meta, "genus": said}})
         with pytest.raises(StoreError):
             load(path)
@@ -402,7 +450,15 @@ def test_hostile_headers(tmp_path: Path) -> None:
         raw(path, {"__metadata__": {**meta, "genus": json.dumps({"format": 1, "model": model})}})
         with pytest.raises(StoreError):
             load(path)
-    for header in (b"[" * 200_000, b"{}", b"[]", b"3", b"\xff" * 20, {"__metadata__": 3}, {"__metadata__": ["genus", "sha256"]}):
+    for header in (
+        b"[" * 200_000,
+        b"{}",
+        b"[]",
+        b"3",
+        b"\xff" * 20,
+        {"__metadata__": 3},
+        {"__metadata__": ["genus", "sha256"]},
+    ):
         raw(path, header)
         with pytest.raises(StoreError):
             load(path)
@@ -412,11 +468,13 @@ def test_reading_costs_less_than_twice_the_file(tmp_path: Path) -> None:
     write(tmp_path / "big", {f"w{i}": torch.rand(2_000_000) for i in range(16)}, {})  # 128 MB
     script = f"""
 import resource, genus
-from genus import store
+from genus import files
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-tensors, _ = store.read({str(tmp_path / "big")!r})
+tensors, _ = files.read({str(tmp_path / "big")!r})
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 128e6)
 """
     env = {**os.environ, "PYTHONPATH": str(Path(genus.__file__).parents[1])}
-    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=env, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=env, check=True
+    ).stdout
     assert float(out) < 1.5

@@ -1,4 +1,6 @@
-"""Tiny models, one for each way of learning that a family may bring: they prove that the core carries it."""
+"""Tiny models, one for each way of learning that a family may bring: they prove that the core
+carries it.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genus import MLP, DensityModel, LogProb, LowerBound, Model, Space, Trainer
-from genus.bijections import Standardise
-from genus.learn import Data, Rows, descend, solve
-from genus.likelihood import Exact, log_mean_exp, row_normals
+from genus.distributions.bijections import Standardise
+from genus.distributions.points import log_mean_exp, row_normals
+from genus.learn import Rows
+from genus.learn.descent import descend
+from genus.learn.fit import Data
+from genus.learn.sums import solve
+from genus.likelihood import Exact
 
 SMALL = Trainer(epochs=4, batch_size=16, lr=1e-2)
 
@@ -30,9 +36,17 @@ class Toy(Model):
 
 
 class ToyVAE(Model):
-    """One player, a bound: log p(x) ≥ E_q log p(x|z) p(z) / q(z|x), with p(x|z) = N(g(z), σ² I) on standardised rows."""
+    """One player, a bound: log p(x) ≥ E_q log p(x|z) p(z) / q(z|x), with p(x|z) = N(g(z), σ² I) on
+    standardised rows.
+    """
 
-    def __init__(self, latent_dim: int = 2, encoder: Any = None, trainer: Trainer | None = None, random_state: Any = None) -> None:
+    def __init__(
+        self,
+        latent_dim: int = 2,
+        encoder: Any = None,
+        trainer: Trainer | None = None,
+        random_state: Any = None,
+    ) -> None:
         self.latent_dim = latent_dim
         self.encoder = encoder
         self.trainer = trainer
@@ -61,7 +75,11 @@ class ToyVAE(Model):
         log_s = log_s.clamp(-7, 7)[:, None]
         z = mean[:, None] + log_s.exp() * e
         out = self.decoder_(z.flatten(0, 1)).float().unflatten(0, z.shape[:2])
-        log_p = -0.5 * ((y[:, None] - out) / self.log_sigma_.exp()).square() - self.log_sigma_ - 0.5 * math.log(2 * math.pi)
+        log_p = (
+            -0.5 * ((y[:, None] - out) / self.log_sigma_.exp()).square()
+            - self.log_sigma_
+            - 0.5 * math.log(2 * math.pi)
+        )
         return log_p.sum(2) + (-0.5 * z.square() + 0.5 * e.square() + log_s).sum(2)
 
     def losses(self, x: Tensor) -> Iterator[tuple[nn.Module, Tensor]]:
@@ -82,7 +100,9 @@ class ToyVAE(Model):
     def _sample(self, n: int, rng: torch.Generator) -> Tensor:
         z = torch.randn(n, self.latent_dim, generator=rng)
         e = torch.randn(n, self.space_.dim, generator=rng)
-        return self.scaler.inverse(self.decoder_(z) + self.log_sigma_.exp() * e).reshape(-1, *self.space_.shape)
+        return self.scaler.inverse(self.decoder_(z) + self.log_sigma_.exp() * e).reshape(
+            -1, *self.space_.shape
+        )
 
 
 class GAN(Toy):
@@ -98,7 +118,11 @@ class GAN(Toy):
 
     def losses(self, x: Tensor) -> Iterator[tuple[nn.Module, Tensor]]:
         fake = self.generate(len(x), self.rng)
-        yield self.critic_, F.softplus(-self.critic_(x.float())).mean() + F.softplus(self.critic_(fake.detach())).mean()
+        yield (
+            self.critic_,
+            F.softplus(-self.critic_(x.float())).mean()
+            + F.softplus(self.critic_(fake.detach())).mean(),
+        )
         yield self.generator_, F.softplus(-self.critic_(fake)).mean()
 
     def _sample(self, n: int, rng: torch.Generator) -> Tensor:
@@ -134,11 +158,20 @@ class EBM(Toy):
 
 
 class Stack(Toy):
-    """Two stages, as in a deep belief network: an autoencoder of the rows, then one of noisy hidden units."""
+    """Two stages, as in a deep belief network: an autoencoder of the rows, then one of noisy hidden
+    units.
+    """
 
     def build(self, space: Space) -> None:
-        self.first_ = nn.ModuleList([self.network(MLP(4, 0), (space.dim,), (4,)), self.network(MLP(4, 0), (4,), (space.dim,))])
-        self.second_ = nn.ModuleList([self.network(MLP(4, 0), (4,), (2,)), self.network(MLP(4, 0), (2,), (4,))])
+        self.first_ = nn.ModuleList(
+            [
+                self.network(MLP(4, 0), (space.dim,), (4,)),
+                self.network(MLP(4, 0), (4,), (space.dim,)),
+            ]
+        )
+        self.second_ = nn.ModuleList(
+            [self.network(MLP(4, 0), (4,), (2,)), self.network(MLP(4, 0), (2,), (4,))]
+        )
 
     def learn(self, data: Data) -> None:
         def losses(layer: nn.ModuleList) -> Any:
@@ -148,10 +181,13 @@ class Stack(Toy):
 
             return of
 
-        descend(self, data, losses=losses(self.first_), stage="first", max_time=data.time_left() / 2)
+        descend(
+            self, data, losses=losses(self.first_), stage="first", max_time=data.time_left() / 2
+        )
         with torch.no_grad():
             hidden = self.first_[0](data.rows.x.float())
-            hidden = hidden + 0.1 * torch.randn(hidden.shape, generator=self.rng)  # drawn between two stages
+            # drawn between two stages
+            hidden = hidden + 0.1 * torch.randn(hidden.shape, generator=self.rng)
         above = Data(Rows(hidden), None, data.trainer, data.seed, data.resume, data.begun)
         descend(self, above, losses=losses(self.second_), stage="second", lr=5e-3)
 
@@ -174,10 +210,14 @@ class Conditional(Toy):
 
     def _log_prob(self, x: Tensor, given: Tensor) -> LogProb:
         z = (x.float() - self.mean_(given)) / self.log_sigma_.exp()
-        return Exact((-0.5 * z.square() - self.log_sigma_ - 0.5 * math.log(2 * math.pi)).flatten(1).sum(1))
+        return Exact(
+            (-0.5 * z.square() - self.log_sigma_ - 0.5 * math.log(2 * math.pi)).flatten(1).sum(1)
+        )
 
     def _sample(self, n: int, rng: torch.Generator, given: Tensor) -> Tensor:
-        return self.mean_(given) + self.log_sigma_.exp() * torch.randn(n, *self.space_.shape, generator=rng)
+        return self.mean_(given) + self.log_sigma_.exp() * torch.randn(
+            n, *self.space_.shape, generator=rng
+        )
 
     def _complete(self, x: Tensor, rng: torch.Generator, given: Tensor) -> Tensor:
         return torch.where(torch.isnan(x), self._sample(len(x), rng, given), x)
@@ -204,18 +244,33 @@ class EM(DensityModel):
         if not getattr(self, "n_iter_", 0):
             pick = torch.randint(len(y), (self.n_components,), generator=self.rng)
             self.means_ = y[pick].clone()
-            self.variance_ = y.var(0, unbiased=False).mean().clamp_min(1e-12 * y.square().mean().clamp_min(1e-290))
-        self.converged_ = solve(self, data, max_iter=self.max_iter, tol=1e-9, start=getattr(self, "n_iter_", 0))
+            self.variance_ = (
+                y.var(0, unbiased=False)
+                .mean()
+                .clamp_min(1e-12 * y.square().mean().clamp_min(1e-290))
+            )
+        self.converged_ = solve(
+            self, data, max_iter=self.max_iter, tol=1e-9, start=getattr(self, "n_iter_", 0)
+        )
 
     def joint(self, y: Tensor) -> Tensor:
         square = (y[:, None] - self.means_).square().sum(2) / self.variance_
-        return self.weights_.log() - 0.5 * square - 0.5 * y.shape[1] * torch.log(2 * math.pi * self.variance_)
+        return (
+            self.weights_.log()
+            - 0.5 * square
+            - 0.5 * y.shape[1] * torch.log(2 * math.pi * self.variance_)
+        )
 
     def statistics(self, x: Tensor) -> dict[str, Tensor]:
         y, log_det = self.real(x, self.rng)
         log_p = self.joint(y)
         r = log_p.softmax(1)
-        return {"log_likelihood": (log_p.logsumexp(1) + log_det).sum(), "weight": torch.tensor(float(len(y))), "n": r.sum(0), "y": r.T @ y}
+        return {
+            "log_likelihood": (log_p.logsumexp(1) + log_det).sum(),
+            "weight": torch.tensor(float(len(y))),
+            "n": r.sum(0),
+            "y": r.T @ y,
+        }
 
     def maximise(self, sums: dict[str, Tensor]) -> None:
         self.weights_ = (sums["n"] / sums["weight"]).clamp_min(1e-300)

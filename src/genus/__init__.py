@@ -1,33 +1,37 @@
 """genus: every family of generative model behind one interface, with numbers that may be compared."""
 
 from genus import data
-from genus.compare import compare
+from genus.compare.run import compare
 from genus.density import DensityModel
 from genus.learn import Trainer
 from genus.likelihood import Estimate, Exact, LogProb, LowerBound
 from genus.model import CapabilityError, Model
-from genus.models.baseline import IndependentHistogram
-from genus.models.bayesian_mixture import BayesianGaussianMixture
-from genus.models.bayesian_mlp import BayesianMLP
-from genus.models.bayesnet import BayesNet
-from genus.models.categorical_mixture import CategoricalMixture
-from genus.models.flow import IAF, MAF, NICE, Glow, RealNVP, SplineFlow
-from genus.models.gaussian import Gaussian
-from genus.models.linear import BayesianLinearRegression, GaussianBasis, Identity, Polynomial
-from genus.models.made import MADE
-from genus.models.mixture import GaussianMixture
-from genus.models.pixelcnn import PixelCNN
-from genus.models.pixelrnn import PixelRNN
-from genus.models.ppca import FactorAnalysis, ProbabilisticPCA
-from genus.models.rbm import RBM
-from genus.models.transformer import AutoregressiveTransformer
-from genus.models.vae import VAE
-from genus.networks import MLP, Conv, ResNet, SameConv
+from genus.models.autoregressive.made import MADE
+from genus.models.autoregressive.pixelcnn import PixelCNN
+from genus.models.autoregressive.pixelrnn import PixelRNN
+from genus.models.autoregressive.transformer import AutoregressiveTransformer
+from genus.models.baselines.gaussian import Gaussian
+from genus.models.baselines.histogram import IndependentHistogram
+from genus.models.boltzmann.rbm import RBM
+from genus.models.flows.families import IAF, MAF, NICE, Glow, RealNVP, SplineFlow
+from genus.models.graphs.bayesnet import BayesNet
+from genus.models.latent.ppca import FactorAnalysis, ProbabilisticPCA
+from genus.models.latent.vae import VAE
+from genus.models.mixtures.bayesian_gaussian_mixture import BayesianGaussianMixture
+from genus.models.mixtures.categorical_mixture import CategoricalMixture
+from genus.models.mixtures.gaussian_mixture import GaussianMixture
+from genus.models.regression.bayesian_linear import (
+    BayesianLinearRegression,
+    GaussianBasis,
+    Identity,
+    Polynomial,
+)
+from genus.models.regression.bayesian_mlp import BayesianMLP
+from genus.networks.blueprints import MLP, Conv, ResNet, SameConv
 from genus.predictor import Predictor
 from genus.space import Space
 from genus.store import load
-
-__version__ = "0.1.0"
+from genus.version import __version__
 
 __all__ = [
     "IAF",
@@ -69,6 +73,7 @@ __all__ = [
     "Space",
     "SplineFlow",
     "Trainer",
+    "__version__",
     "compare",
     "data",
     "load",

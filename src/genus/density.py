@@ -8,8 +8,9 @@ import torch
 from sklearn.utils.metaestimators import available_if
 from torch import Tensor
 
-from genus.bijections import Logit
-from genus.likelihood import Exact, LogProb, LowerBound, log_mean_exp, row_uniforms
+from genus.distributions.bijections import Logit
+from genus.distributions.points import log_mean_exp, row_uniforms
+from genus.likelihood import Exact, LogProb, LowerBound
 from genus.model import Model
 
 TRIES = 50  # times a draw outside the box of the codes is repeated
@@ -18,14 +19,14 @@ TRIES = 50  # times a draw outside the box of the codes is repeated
 class DensityModel(Model):
     """A model of real vectors, p(y) on R^d, made to serve every space.
 
-    Continuous cells are themselves. Discrete cells are dequantised and unfolded from their box of levels,
-    y = logit(α + (1 − 2α)(x + u)/L) with u ~ U[0, 1), so that P(x) = ∫ p(y(x + u)) |∂y/∂u| du; the value
-    reported is log (1/k) Σ over k points u, a ``LowerBound`` on a probability. Purely continuous rows get
-    ``Exact`` densities. (Uria et al., 2013; Dinh et al., 2017.)
+    Continuous cells are themselves. Discrete cells are dequantised and unfolded from their box of
+    levels, y = logit(α + (1 − 2α)(x + u)/L) with u ~ U[0, 1), so that P(x) = ∫ p(y(x + u)) |∂y/∂u|
+    du; the value reported is log (1/k) Σ over k points u, a ``LowerBound`` on a probability. Purely
+    continuous rows get ``Exact`` densities. (Uria et al., 2013; Dinh et al., 2017.)
 
-    A family writes ``log_density(y)``, ``draw(n, rng)`` and, to complete, ``log_density_observed(y)`` and
-    ``draw_given(y, rng)`` with NaN where y is missing, all on float64 (n, d).
-    """
+    A family writes ``log_density(y)``, ``draw(n, rng)`` and, to complete,
+    ``log_density_observed(y)`` and ``draw_given(y, rng)`` with NaN where y is missing, all on
+    float64 (n, d)."""
 
     points = 16  # dequantisation points a row
 
@@ -46,12 +47,19 @@ class DensityModel(Model):
         raise NotImplementedError
 
     def real(self, x: Tensor, u: Tensor | torch.Generator) -> tuple[Tensor, Tensor]:
-        """Codes (n, *shape) as real vectors y (n, d), and log |∂y/∂x| (n,). u: noise (n, d) in [0, 1), or where to draw it."""
+        """Codes (n, *shape) as real vectors y (n, d), and log |∂y/∂x| (n,).
+
+        u: noise (n, d) in [0, 1), or where to draw it.
+        """
         y = x.flatten(1).double()
         log_det = y.new_zeros(len(y))
         discrete = self.space_.discrete.to(y.device)
         if discrete.any():
-            u = torch.rand(y.shape, generator=u, dtype=y.dtype, device=y.device) if isinstance(u, torch.Generator) else u
+            u = (
+                torch.rand(y.shape, generator=u, dtype=y.dtype, device=y.device)
+                if isinstance(u, torch.Generator)
+                else u
+            )
             y = y.clone()  # x may be the caller's own rows
             y[:, discrete], log_det = self._unfold(y.device)((y + u)[:, discrete])
         return y, log_det
@@ -62,11 +70,15 @@ class DensityModel(Model):
         discrete = self.space_.discrete.to(y.device)
         if discrete.any():
             unfold = self._unfold(y.device)
-            y[:, discrete] = unfold.inverse(y[:, discrete]).floor().clamp_min(0).minimum(unfold.high - 1)
+            y[:, discrete] = (
+                unfold.inverse(y[:, discrete]).floor().clamp_min(0).minimum(unfold.high - 1)
+            )
         return y.reshape(-1, *self.space_.shape)
 
     def _unfold(self, device: torch.device) -> Logit:
-        levels = torch.tensor([c for c in self.space_.cardinality if c], dtype=torch.float64, device=device)
+        levels = torch.tensor(
+            [c for c in self.space_.cardinality if c], dtype=torch.float64, device=device
+        )
         return Logit(torch.zeros_like(levels), levels, alpha=0.01)
 
     def _inside(self, y: Tensor) -> Tensor:
@@ -79,7 +91,9 @@ class DensityModel(Model):
         return ((x >= 0) & (x < unfold.high)).all(1)
 
     def noise(self, x: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
-        """u in [0, 1) drawn from q(u | x) by way of uniforms e (n, d), and log q(u | x): here uniform noise, log q = 0."""
+        """u in [0, 1) drawn from q(u | x) by way of uniforms e (n, d), and log q(u | x): here
+        uniform noise, log q = 0.
+        """
         return e, e.new_zeros(len(e))
 
     def _log_prob(self, x: Tensor) -> LogProb:
@@ -96,8 +110,12 @@ class DensityModel(Model):
             e = row_uniforms(batch, self.points, self.space_.dim).double()
             u, log_q = self.noise(many, e.flatten(0, 1))
             y, log_det = self.real(many, u)
-            g = _some(None if given is None else given[i : i + 256].repeat_interleave(self.points, 0))
-            parts.append((self.log_density(y, *g) + log_det - log_q).reshape(len(batch), self.points))
+            g = _some(
+                None if given is None else given[i : i + 256].repeat_interleave(self.points, 0)
+            )
+            parts.append(
+                (self.log_density(y, *g) + log_det - log_q).reshape(len(batch), self.points)
+            )
         value, stderr, ess = log_mean_exp(torch.cat(parts), 1)
         return LowerBound(value, stderr, detail={"k": self.points, "ess": float(ess.mean())})
 
@@ -113,8 +131,21 @@ class DensityModel(Model):
             y[out] = self.draw(int(out.sum()), rng, *_some(None if given is None else given[out]))
         return self.unreal(y)
 
-    @available_if(lambda self: any(getattr(type(self), m) is not getattr(DensityModel, m) for m in ("draw_given", "_complete")))
-    def complete(self, X: Any, n: int | None = None, *, mask: Any = None, given: Any = None, random_state: Any = None) -> Any:
+    @available_if(
+        lambda self: any(
+            getattr(type(self), m) is not getattr(DensityModel, m)
+            for m in ("draw_given", "_complete")
+        )
+    )
+    def complete(
+        self,
+        X: Any,
+        n: int | None = None,
+        *,
+        mask: Any = None,
+        given: Any = None,
+        random_state: Any = None,
+    ) -> Any:
         """``Model.complete``, for families that write ``draw_given``."""
         return super().complete(X, n, mask=mask, given=given, random_state=random_state)
 

@@ -1,7 +1,7 @@
 """The one base class: a torch module and a scikit-learn estimator in one object.
 
-A family writes the mathematics on tensors of codes; this file gives it the verbs. What a model can do is
-the methods it has:
+A family writes the mathematics on tensors of codes; this file gives it the verbs. What a model can
+do is the methods it has:
 
     build(space)                 parameters and buffers, once the data are known        (required)
     losses(x), or statistics(x) and maximise(sums), or learn(data)                      (one of them)
@@ -10,8 +10,8 @@ the methods it has:
     _complete(x, rng) -> x       gives  complete; NaN marks what is missing
     _encode(x) -> z, _decode(z) -> x   give  encode, decode, reconstruct, interpolate
 
-Models of p(x | given) take one more argument: losses(x, given), _log_prob(x, given), _sample(n, rng, given), _complete(x, rng, given).
-"""
+Models of p(x | given) take one more argument: losses(x, given), _log_prob(x, given), _sample(n,
+rng, given), _complete(x, rng, given)."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -30,13 +31,17 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 from torch import Tensor, nn
 
-from genus import checkpoint, rows, store
-from genus.learn import Data, descend
+from genus import files
+from genus.learn import checkpoint, rows
+from genus.learn.descent import descend
+from genus.learn.fit import Data
+from genus.learn.rows import Rows, Stream, generator
+from genus.learn.trainer import BASE, Trainer
 from genus.likelihood import LogProb, concatenate
-from genus.networks import MLP, Dropout, Network, Settings, Shape, construct
-from genus.rows import Rows, Stream, generator
+from genus.networks.blueprints import MLP, Network, Shape, construct
+from genus.networks.layers import Dropout
+from genus.settings import Settings
 from genus.space import Space
-from genus.trainer import BASE, Trainer
 
 
 class CapabilityError(RuntimeError):
@@ -56,11 +61,13 @@ class Model(nn.Module, BaseEstimator):
     training = False
     by_default: ClassVar[bool] = True  # does compare() take it unasked?
     allow_nan: ClassVar[bool] = False  # may X hold missing values in fit and log_prob?
-    learned_by: ClassVar[str] = ""  # what learns it, in a few words: EM, counting, contrastive divergence
+    # what learns it, in a few words: EM, counting, contrastive divergence
+    learned_by: ClassVar[str] = ""
     learned_shapes: ClassVar[tuple[str, ...]] = ()  # buffers whose shape is learned, not built
     frozen: ClassVar[tuple[str, ...]] = ()  # parameters that no gradient moves
     chunk = 4096  # rows a verb takes at a time
-    network_bound: ClassVar[bool] = False  # do networks take most of a step, so that bfloat16 may pay?
+    # do networks take most of a step, so that bfloat16 may pay?
+    network_bound: ClassVar[bool] = False
 
     random_state: Any
     space_: Space
@@ -126,25 +133,35 @@ class Model(nn.Module, BaseEstimator):
     ) -> Any:
         """Learn from the rows of X.
 
-        X: array, DataFrame, tensor, dataset or ``genus.data`` set, (n, *shape). y: ignored, for scikit-learn.
-        given: (n, …) conditions, for models of p(x | given). space: a Space or a kind's name, where the
-        inferred one is not wanted. validation: rows, or the share of X, held out to stop early and keep the
-        best weights (0: none). resume: True, or the checkpoint file to go on from.
-        A failed fit leaves the old model whole. Returns self.
-        """
+        X: array, DataFrame, tensor, dataset or ``genus.data`` set, (n, *shape). y: ignored, for
+        scikit-learn.
+        given: (n, …) conditions, for models of p(x | given). space: a Space or a kind's name, where
+        the inferred one is not wanted. validation: rows, or the share of X, held out to stop early
+        and keep the best weights (0: none). resume: True, or the checkpoint file to go on from. A
+        failed fit leaves the old model whole. Returns self."""
         return self._fit(X, given, space, validation, resume, None)
 
-    def _fit(self, X: Any, given: Any, space: Any, validation: Any, resume: Any, weight: Any) -> Any:
+    def _fit(
+        self, X: Any, given: Any, space: Any, validation: Any, resume: Any, weight: Any
+    ) -> Any:
         fresh = type(self)(**self.get_params(deep=False))
         fresh._learn(self, X, given, space, validation, resume, weight)
-        others = {k: v for k, v in self.__dict__.items() if k.startswith("_") and k not in fresh.__dict__}
+        others = {
+            k: v for k, v in self.__dict__.items() if k.startswith("_") and k not in fresh.__dict__
+        }
         self.__dict__ = {**others, **fresh.__dict__}
         return self
 
-    def _learn(self, old: Model, X: Any, given: Any, space: Any, validation: Any, resume: Any, weight: Any) -> None:
+    def _learn(
+        self, old: Model, X: Any, given: Any, space: Any, validation: Any, resume: Any, weight: Any
+    ) -> None:
         self._look(X, given, space)
         sums = hasattr(self, "maximise")  # EM needs no checkpoint file
-        state = checkpoint.read(resume, self, self._trainer().checkpoint) if resume and not sums else None
+        state = (
+            checkpoint.read(resume, self, self._trainer().checkpoint)
+            if resume and not sums
+            else None
+        )
         seed = state[1]["seed"] if state else seed_of(self.random_state)
         self._seed, self._done = seed, {}
         x = self._rows(X, given, weight)
@@ -153,19 +170,28 @@ class Model(nn.Module, BaseEstimator):
         data = Data(x, None, trainer, seed, state)
         if state:
             data.begun -= state[1]["spent"]
-        usual = (0.1 if trainer.patience else 0.0) if trainer.validation is None else trainer.validation
+        usual = (
+            (0.1 if trainer.patience else 0.0) if trainer.validation is None else trainer.validation
+        )
         share = usual if validation is None else validation
         if isinstance(share, int | float):
             if not 0 <= share < 1:
-                raise ValueError(f"validation={validation!r}: a share of the rows from 0 up to 1, or the rows themselves")
+                raise ValueError(
+                    f"validation={validation!r}: a share of the rows from 0 up to 1, or the rows "
+                    f"themselves"
+                )
             data.rows, data.held = x.split(share, seed)
         else:
             data.held = self._rows(*share) if isinstance(share, tuple) else self._rows(share)
             if (data.held.given is None) != (x.given is None):
-                raise ValueError("validation needs conditions just where X has them: pass validation=(X, given)")
+                raise ValueError(
+                    "validation needs conditions just where X has them: pass validation=(X, given)"
+                )
         self.rng = generator(seed)
         self.build(self.space_)
-        device = trainer.device or ("cuda" if torch.cuda.is_available() and hasattr(self, "trainer") else "cpu")
+        device = trainer.device or (
+            "cuda" if torch.cuda.is_available() and hasattr(self, "trainer") else "cpu"
+        )
         if device != "cpu":
             self.to(device)
             self._lend(generator(seed, device))
@@ -173,7 +199,7 @@ class Model(nn.Module, BaseEstimator):
                 if part is not None:
                     part.to(device)
         if resume and sums:
-            self._go_on_from(old if resume is True else store.load(resume, models=[type(self)]))
+            self._go_on_from(old if resume is True else self._earlier(resume))
         self.learn(data)
         self.eval()
         self._lend(None)
@@ -186,7 +212,9 @@ class Model(nn.Module, BaseEstimator):
         self.space_ = Space.of(X, space)
         _note_features(self, X)
         if given is not None:
-            self._takes_given(*(h for h in ("losses", "statistics", "_sample", "_log_prob") if hasattr(self, h)))
+            self._takes_given(
+                *(h for h in ("losses", "statistics", "_sample", "_log_prob") if hasattr(self, h))
+            )
             self.given_space_ = Space.of(_column_vector(given))
 
     def _lend(self, rng: torch.Generator | None) -> None:
@@ -196,11 +224,30 @@ class Model(nn.Module, BaseEstimator):
             if isinstance(layer, Dropout):
                 layer.rng = rng
 
-    def _go_on_from(self, source: Model) -> None:
+    def _earlier(self, path: str | Path) -> Any:
+        """What a saved model of this class learned, under the names of its attributes."""
+        tensors, meta = files.read(path)
+        if "model" not in meta:
+            raise files.StoreError(
+                f"{path} is a training checkpoint, and {type(self).__name__} goes on from a saved "
+                f"model"
+            )
+        said = meta["model"]
+        if said["class"] != type(self).__name__:
+            raise ValueError(f"resume: {path} holds a {said['class']}, not a {type(self).__name__}")
+        facts = {k: files.from_json(v, {"Space": Space}) for k, v in said["facts"].items()}
+        return SimpleNamespace(**facts, **tensors, state_dict=lambda: tensors)
+
+    def _go_on_from(self, source: Any) -> None:
         """Take up what an earlier model learned."""
         if hasattr(source, "space_"):
+            for name in self.learned_shapes:
+                setattr(self, name, getattr(source, name).clone())
             if source.space_.shape != self.space_.shape:
-                raise ValueError(f"resume: the earlier model has rows of shape {source.space_.shape}, X of shape {self.space_.shape}")
+                raise ValueError(
+                    f"resume: the earlier model has rows of shape {source.space_.shape}, X of "
+                    f"shape {self.space_.shape}"
+                )
             self.load_state_dict(source.state_dict())
             self.history_ = list(getattr(source, "history_", []))
             self.n_iter_ = getattr(source, "n_iter_", 0)
@@ -211,10 +258,18 @@ class Model(nn.Module, BaseEstimator):
         if large or isinstance(inner, torch.utils.data.Dataset):
             out = Rows(Stream(inner, self.space_, self.allow_nan), weight=weight)
         else:
-            out = Rows(self.space_.encode(X, missing=self.allow_nan, fractional=True), weight=weight)
-            out.draw = self.space_.kind == "binary" and out.x.is_floating_point() and not bool(torch.isnan(out.x).any())
+            out = Rows(
+                self.space_.encode(X, missing=self.allow_nan, fractional=True), weight=weight
+            )
+            out.draw = (
+                self.space_.kind == "binary"
+                and out.x.is_floating_point()
+                and not bool(torch.isnan(out.x).any())
+            )
         if given is not None:
-            out.given = self.given_space_.encode(_column_vector(given), missing=False).to(torch.get_default_dtype())
+            out.given = self.given_space_.encode(_column_vector(given), missing=False).to(
+                torch.get_default_dtype()
+            )
             if len(out.given) != len(out):
                 raise ValueError(f"given has {len(out.given)} rows, X has {len(out)}")
         return out
@@ -229,11 +284,26 @@ class Model(nn.Module, BaseEstimator):
 
     def _takes_given(self, *hooks: str) -> None:
         if not any("given" in inspect.signature(getattr(type(self), h)).parameters for h in hooks):
-            raise CapabilityError(f"{type(self).__name__} does not model p(x | given): leave given out")
+            raise CapabilityError(
+                f"{type(self).__name__} does not model p(x | given): leave given out"
+            )
 
-    def network(self, blueprint: Network | None, in_shape: Shape, out_shape: Shape, default: Network | None = None) -> nn.Module:
-        """The module of a blueprint (``MLP()`` when None), its weights drawn from the model's own generator."""
-        return construct(blueprint or default or MLP(), in_shape, out_shape, getattr(self, "rng", None) or generator(0))
+    def network(
+        self,
+        blueprint: Network | None,
+        in_shape: Shape,
+        out_shape: Shape,
+        default: Network | None = None,
+    ) -> nn.Module:
+        """The module of a blueprint (``MLP()`` when None), its weights drawn from the model's own
+        generator.
+        """
+        return construct(
+            blueprint or default or MLP(),
+            in_shape,
+            out_shape,
+            getattr(self, "rng", None) or generator(0),
+        )
 
     def set_params(self, **params: Any) -> Any:
         """Set arguments; ``trainer__lr=0.1`` changes one field of a frozen settings object."""
@@ -244,7 +314,9 @@ class Model(nn.Module, BaseEstimator):
                 continue
             if name not in self.get_params(deep=False):
                 known = ", ".join(self.get_params(deep=False))
-                raise ValueError(f"Invalid parameter {name!r} for {type(self).__name__}: choose from {known}")
+                raise ValueError(
+                    f"Invalid parameter {name!r} for {type(self).__name__}: choose from {known}"
+                )
             value = plain.get(name, getattr(self, name))
             if value is None:
                 value = Trainer() if name == "trainer" else MLP()
@@ -258,12 +330,16 @@ class Model(nn.Module, BaseEstimator):
 
     @available_if(_has("_log_prob"))
     def log_prob(self, X: Any, *, given: Any = None) -> LogProb:
-        """Log-probability of each row of X, in nats of the caller's units: Exact, LowerBound or Estimate."""
+        """Log-probability of each row of X, in nats of the caller's units: Exact, LowerBound or
+        Estimate.
+        """
         x, given = self._enter(X, given, "_log_prob")
         parts = []
         with torch.no_grad():
             for i in range(0, len(x), self.chunk):
-                part = self._log_prob(x[i : i + self.chunk], *(g[i : i + self.chunk] for g in given))
+                part = self._log_prob(
+                    x[i : i + self.chunk], *(g[i : i + self.chunk] for g in given)
+                )
                 seen = (~torch.isnan(x[i : i + self.chunk])).flatten(1).sum(1)
                 parts.append(concatenate([part.with_rows(dims=seen, measure=self.space_.measure)]))
         out = concatenate(parts)
@@ -278,7 +354,8 @@ class Model(nn.Module, BaseEstimator):
             cells = x[row].flatten().cpu()
             j = int(cells.nan_to_num().abs().argmax())
             raise ValueError(
-                f"X has {float(cells[j])!r} in {self.space_.names()[j]} (row {row}), so far from what was fitted that the "
+                f"X has {float(cells[j])!r} in {self.space_.names()[j]} (row {row}), so far from "
+                f"what was fitted that the "
                 "log-probability is not a finite number: drop the row or rescale the column"
             )
 
@@ -294,7 +371,10 @@ class Model(nn.Module, BaseEstimator):
 
     @available_if(_has("_sample"))
     def sample(self, n: int = 1, *, given: Any = None, random_state: Any = None) -> Any:
-        """n draws from the model, in the type of the data it was fitted on. ``given``: one condition, or n of them."""
+        """n draws from the model, in the type of the data it was fitted on.
+
+        ``given``: one condition, or n of them.
+        """
         self._check_fitted()
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
             raise ValueError(f"n={n!r}: a positive number of samples is needed")
@@ -305,17 +385,30 @@ class Model(nn.Module, BaseEstimator):
             if len(g) not in (1, n):
                 raise ValueError(f"given has {len(g)} rows: pass one, or n={n}")
             more = (g.expand(n, *g.shape[1:]),)
-        elif hasattr(self, "given_space_") and inspect.signature(self._sample).parameters["given"].default is inspect.Parameter.empty:
+        elif (
+            hasattr(self, "given_space_")
+            and inspect.signature(self._sample).parameters["given"].default
+            is inspect.Parameter.empty
+        ):
             raise ValueError(f"this {type(self).__name__} models p(x | given): pass given=")
         with torch.no_grad():
             return self.space_.decode(self._sample(int(n), rng, *more))
 
     @available_if(_has("_complete"))
-    def complete(self, X: Any, n: int | None = None, *, mask: Any = None, given: Any = None, random_state: Any = None) -> Any:
-        """X with its missing cells drawn from p(missing | observed, given); with n, a leading axis of n completions.
+    def complete(
+        self,
+        X: Any,
+        n: int | None = None,
+        *,
+        mask: Any = None,
+        given: Any = None,
+        random_state: Any = None,
+    ) -> Any:
+        """X with its missing cells drawn from p(missing | observed, given); with n, a leading axis
+        of n completions.
 
-        Missing are the NaN cells, or those where ``mask`` (boolean, the shape of X) is True. ``given``: one condition, or one a row.
-        """
+        Missing are the NaN cells, or those where ``mask`` (boolean, the shape of X) is True.
+        ``given``: one condition, or one a row."""
         self._check_fitted()
         x = self._encode_rows(X, missing=True)
         x = x.to(torch.get_default_dtype()) if not x.is_floating_point() else x.clone()
@@ -325,7 +418,9 @@ class Model(nn.Module, BaseEstimator):
                 try:
                     m = m.expand(x.shape)
                 except RuntimeError:
-                    raise ValueError(f"mask has shape {tuple(m.shape)}, X has {tuple(x.shape)}") from None
+                    raise ValueError(
+                        f"mask has shape {tuple(m.shape)}, X has {tuple(x.shape)}"
+                    ) from None
             x[m] = math.nan
         if n is not None and (isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1):
             raise ValueError(f"n={n!r}: a positive number of completions is needed")
@@ -334,7 +429,10 @@ class Model(nn.Module, BaseEstimator):
         draws = []
         with torch.no_grad():
             for _ in range(n or 1):
-                filled = [self._complete(c.to(self._device()), rng, *g) for c, *g in zip(*parts, strict=True)]
+                filled = [
+                    self._complete(c.to(self._device()), rng, *g)
+                    for c, *g in zip(*parts, strict=True)
+                ]
                 out = torch.cat(filled).cpu().reshape(x.shape)
                 draws.append(torch.where(torch.isnan(x), out.to(x.dtype), x))
         return self.space_.decode(draws[0] if n is None else torch.stack(draws))
@@ -347,7 +445,9 @@ class Model(nn.Module, BaseEstimator):
 
     @available_if(_has("_decode"))
     def decode(self, Z: Any) -> Any:
-        """The expected observation of each latent row: like the data, but between levels where a mean falls there."""
+        """The expected observation of each latent row: like the data, but between levels where a
+        mean falls there.
+        """
         self._check_fitted()
         z = torch.as_tensor(np.asarray(Z), dtype=torch.get_default_dtype(), device=self._device())
         with torch.no_grad():
@@ -361,30 +461,39 @@ class Model(nn.Module, BaseEstimator):
 
     @available_if(_has("_encode", "_decode"))
     def interpolate(self, a: Any, b: Any, steps: int = 8) -> Any:
-        """Decodings along the straight line from row a to row b in latent space, ends included; (steps, *shape)."""
+        """Decodings along the straight line from row a to row b in latent space, ends included;
+        (steps, *shape).
+        """
         if not isinstance(steps, int) or steps < 2:
             raise ValueError(f"steps={steps!r}: at least 2 are needed")
-        x, _ = self._enter(_stack(a, b, self.space_ if hasattr(self, "space_") else None), None, "_encode")
+        x, _ = self._enter(
+            _stack(a, b, self.space_ if hasattr(self, "space_") else None), None, "_encode"
+        )
         with torch.no_grad():
             za, zb = self._encode(x)
-            t = torch.linspace(0, 1, steps, dtype=za.dtype, device=za.device).reshape(-1, *[1] * za.dim())
+            t = torch.linspace(0, 1, steps, dtype=za.dtype, device=za.device).reshape(
+                -1, *[1] * za.dim()
+            )
             return self.space_.means(self._decode((1 - t) * za + t * zb))
 
     def save(self, path: str | Path) -> None:
         """Write the fitted model to one file (safetensors with JSON, no pickle), atomically."""
         self._check_fitted()
-        store.save(self, path)
+        files.write(path, self.state_dict(), {"model": files.describe(self)})
 
     def n_parameters(self) -> int:
         """Number of learned values."""
         self._check_fitted()
         return sum(p.numel() for p in self.parameters())
 
-    # ------------------------------------------------------------------ between the caller and the tensors
+    # ------------------------------------------------------------------ between the caller and the
 
     def _check_fitted(self) -> None:
         if not self.__sklearn_is_fitted__():
-            raise NotFittedError(f"This {type(self).__name__} instance is not fitted yet. Call 'fit' with appropriate arguments first.")
+            raise NotFittedError(
+                f"This {type(self).__name__} instance is not fitted yet. Call 'fit' with "
+                f"appropriate arguments first."
+            )
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "space_") and bool(self._parameters or self._buffers or self._modules)
@@ -414,17 +523,25 @@ class Model(nn.Module, BaseEstimator):
 
     def _encode_rows(self, X: Any, *, missing: bool) -> Tensor:
         inner = getattr(X, "X", X) if isinstance(getattr(X, "space", None), Space) else X
-        if len(self.space_.shape) == 1 and getattr(inner, "ndim", 2) == 2 and not isinstance(inner, torch.utils.data.Dataset):
+        if (
+            len(self.space_.shape) == 1
+            and getattr(inner, "ndim", 2) == 2
+            and not isinstance(inner, torch.utils.data.Dataset)
+        ):
             validate_data(self, inner, skip_check_array=True, reset=False)
         return self.space_.encode(inner, missing=missing)
 
     def _encode_given(self, given: Any, hook: str) -> Tensor:
         self._takes_given(hook)
         if not hasattr(self, "given_space_"):
-            raise CapabilityError(f"this {type(self).__name__} was fitted without given=: it has no conditions")
+            raise CapabilityError(
+                f"this {type(self).__name__} was fitted without given=: it has no conditions"
+            )
         if np.ndim(given) == 0:
             given = np.asarray([given])
-        return self.given_space_.encode(_column_vector(given), missing=False).to(self._device(), torch.get_default_dtype())
+        return self.given_space_.encode(_column_vector(given), missing=False).to(
+            self._device(), torch.get_default_dtype()
+        )
 
     def _enter(self, X: Any, given: Any, hook: str) -> tuple[Tensor, tuple[Tensor, ...]]:
         self._check_fitted()
@@ -452,8 +569,12 @@ def seed_of(random_state: Any) -> int:
     """An integer seed from None (fresh entropy), an int, or a numpy generator."""
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1, np.uint64)[0]) % 2**62
-    if isinstance(random_state, bool) or not isinstance(random_state, int | np.integer | np.random.RandomState | np.random.Generator):
-        raise ValueError(f"random_state={random_state!r}: pass an integer, a numpy generator, or None")
+    if isinstance(random_state, bool) or not isinstance(
+        random_state, int | np.integer | np.random.RandomState | np.random.Generator
+    ):
+        raise ValueError(
+            f"random_state={random_state!r}: pass an integer, a numpy generator, or None"
+        )
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(2**62))
     if isinstance(random_state, np.random.RandomState):
@@ -469,7 +590,12 @@ def _column_vector(given: Any) -> Any:
         return given
     a = np.asarray(given)
     a = a.reshape(-1, 1) if a.ndim == 1 else a
-    return pd.DataFrame(a, columns=[f"given {j}" for j in range(a.shape[1])]) if a.dtype.kind in "OUS" else a  # words
+    # words
+    return (
+        pd.DataFrame(a, columns=[f"given {j}" for j in range(a.shape[1])])
+        if a.dtype.kind in "OUS"
+        else a
+    )
 
 
 def _note_features(model: Model, X: Any) -> None:

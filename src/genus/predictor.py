@@ -1,10 +1,11 @@
 """Models of p(y | X): the same base class, seen from scikit-learn's side.
 
-The observation is y and the condition is X, so that ``fit(X, y)`` is ``Model.fit(y, given=X)``, and ``log_prob(y, given=X)`` and
-``sample(given=X)`` are those of every model of p(x | given). ``space_`` is the space of y, ``given_space_`` that of X.
+The observation is y and the condition is X, so that ``fit(X, y)`` is ``Model.fit(y, given=X)``, and
+``log_prob(y, given=X)`` and ``sample(given=X)`` are those of every model of p(x | given).
+``space_`` is the space of y, ``given_space_`` that of X.
 
-A family writes ``_log_prob(y, given)``, ``_sample(n, rng, given)`` and ``_predict(given)``; targets are real numbers (n, 1), or the
-codes 0 … K − 1 of classes where ``task_`` is ``"classification"``.
+A family writes ``_log_prob(y, given)``, ``_sample(n, rng, given)`` and ``_predict(given)``; targets
+are real numbers (n, 1), or the codes 0 … K − 1 of classes where ``task_`` is ``"classification"``.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
+from genus.coding import LARGEST
+from genus.learn.rows import Rows
 from genus.likelihood import LogProb
 from genus.model import Model
-from genus.rows import Rows
-from genus.space import LARGEST, Space, unwrap
+from genus.space import Space, unwrap
 
 TASKS = ("auto", "regression", "classification")
 
@@ -41,10 +43,10 @@ class Predictor(Model):
     def fit(self, X: Any, y: Any = None, *, validation: Any = None, resume: Any = None) -> Any:  # type: ignore[override]
         """Learn p(y | X).
 
-        X: array, DataFrame or tensor of numbers, (n, d). y: (n,) numbers, or labels for a classifier.
-        validation: the share of the rows held out, or a pair (X, y). resume: True, or the checkpoint file to go on from.
-        A failed fit leaves the old model whole. Returns self.
-        """
+        X: array, DataFrame or tensor of numbers, (n, d). y: (n,) numbers, or labels for a
+        classifier.
+        validation: the share of the rows held out, or a pair (X, y). resume: True, or the
+        checkpoint file to go on from. A failed fit leaves the old model whole. Returns self."""
         if isinstance(validation, tuple):
             validation = validation[::-1]
         return self._fit(y, X, None, validation, resume, None)
@@ -53,7 +55,10 @@ class Predictor(Model):
         self.given_space_ = Space.of(X, "continuous")
         words = [c.name for c in self.given_space_.columns if c.kind == "categorical"]
         if words:
-            raise ValueError(f"column {words[0]!r} holds categories: turn it into numbers, with pandas.get_dummies(X), or drop it")
+            raise ValueError(
+                f"column {words[0]!r} holds categories: turn it into numbers, with "
+                f"pandas.get_dummies(X), or drop it"
+            )
         self._note(X, reset=True)
         self.n_features_in_ = self.given_space_.dim
         a = self._vector(y)
@@ -73,12 +78,18 @@ class Predictor(Model):
             raise ValueError(f"task={task!r} is unknown: choose one of {', '.join(TASKS)}")
         if task != "auto":
             return str(task)
-        return "regression" if y.dtype.kind in "iuf" and Space.of(y[:, None]).kind in ("continuous", "ordinal") else "classification"
+        return (
+            "regression"
+            if y.dtype.kind in "iuf" and Space.of(y[:, None]).kind in ("continuous", "ordinal")
+            else "classification"
+        )
 
     def _vector(self, y: Any) -> np.ndarray:
         """y as a vector without gaps; ValueError that names the row."""
         if y is None:
-            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None"
+            )
         y = y.detach().cpu().numpy() if isinstance(y, Tensor) else y
         a = column_or_1d(y, warn=True)
         missing = pd.isna(a)
@@ -93,7 +104,9 @@ class Predictor(Model):
             raise ValueError("validation needs X and y: pass validation=(X, y)")
         out = Rows(self._encode_rows(y, missing=False), self._numbers(given), weight)
         if len(out) != len(out.given):  # type: ignore[arg-type]
-            raise ValueError(f"y has {len(out)} rows, X has {len(out.given)}: one y a row is needed")  # type: ignore[arg-type]
+            raise ValueError(
+                f"y has {len(out)} rows, X has {len(out.given)}: one y a row is needed"
+            )  # type: ignore[arg-type]
         return out
 
     # ------------------------------------------------------------------ verbs
@@ -104,7 +117,10 @@ class Predictor(Model):
 
     @available_if(lambda self: False)
     def score_samples(self, X: Any) -> np.ndarray:
-        """Not here: without y there is nothing to score. ``log_prob(y, given=X)`` has the nats of each row."""
+        """Not here: without y there is nothing to score.
+
+        ``log_prob(y, given=X)`` has the nats of each row.
+        """
         raise NotImplementedError
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -116,16 +132,23 @@ class Predictor(Model):
         """E[y | x] of each row, or its likeliest class; (n,)."""
         raise NotImplementedError(f"{type(self).__name__} does not define predict(X)")
 
-    def sample(self, n: int | None = None, *, given: Any = None, random_state: Any = None) -> np.ndarray:
-        """Draws from p(y | X): one a row of ``given`` (n = None), or n of them for a single row. Every draw is independent."""
+    def sample(
+        self, n: int | None = None, *, given: Any = None, random_state: Any = None
+    ) -> np.ndarray:
+        """Draws from p(y | X): one a row of ``given`` (n = None), or n of them for a single row.
+
+        Every draw is independent.
+        """
         self._check_fitted()
         if given is None:
             raise ValueError(f"{type(self).__name__} models p(y | X): pass given=X")
         rows = len(given) if n is None and hasattr(given, "__len__") else n
         code = np.asarray(super().sample(rows, given=given, random_state=random_state))[:, 0]
-        return np.asarray(self.classes_[code.astype(int)]) if self.task_ == "classification" else code
+        return (
+            np.asarray(self.classes_[code.astype(int)]) if self.task_ == "classification" else code
+        )
 
-    # ------------------------------------------------------------------ between the caller and the tensors
+    # ------------------------------------------------------------------ between the caller and the
 
     def _kind(self) -> str | None:
         """The task as far as it is known: ``auto`` learns it from y."""
@@ -164,7 +187,10 @@ class Predictor(Model):
             code = pd.Index(self.classes_).get_indexer(pd.Index(a))
             if (code < 0).any():
                 row = int((code < 0).argmax())
-                raise ValueError(f"y has {a.tolist()[row]!r} (row {row}), a class that was not seen in fit: drop the row")
+                raise ValueError(
+                    f"y has {a.tolist()[row]!r} (row {row}), a class that was not seen in fit: "
+                    f"drop the row"
+                )
             return torch.from_numpy(code.astype(np.float64))[:, None]
         if a.dtype.kind in "OUSb":
             try:
@@ -181,7 +207,10 @@ class Predictor(Model):
         bad = ~np.isfinite(p.nats)
         if bad.any():
             row = int(bad.argmax())
-            raise ValueError(f"log p(y | X) of row {row} is not a finite number, so far is it from what was fitted: drop or rescale it")
+            raise ValueError(
+                f"log p(y | X) of row {row} is not a finite number, so far is it from what was "
+                f"fitted: drop or rescale it"
+            )
 
 
 def _check_finite(y: np.ndarray) -> None:
@@ -189,5 +218,9 @@ def _check_finite(y: np.ndarray) -> None:
     bad = ~(np.abs(y) <= LARGEST) if y.dtype.kind == "f" else np.zeros(1, bool)
     if bad.any():
         row = int(bad.argmax())
-        why = "rescale y" if np.isfinite(y[row]) else "inf is not a number a model can use; drop the row"
+        why = (
+            "rescale y"
+            if np.isfinite(y[row])
+            else "inf is not a number a model can use; drop the row"
+        )
         raise ValueError(f"y has {float(y[row])!r} (row {row}): {why}")

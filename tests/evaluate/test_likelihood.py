@@ -10,14 +10,26 @@ from genus.evaluate import likelihood_summary, paired_difference
 
 
 def test_summary_of_known_numbers():
-    lp = LowerBound(np.array([-1.0, -2.0, -3.0]), stderr=np.full(3, 0.3), dims=2, measure="probability", detail={"k": 8})
+    lp = LowerBound(
+        np.array([-1.0, -2.0, -3.0]),
+        stderr=np.full(3, 0.3),
+        dims=2,
+        measure="probability",
+        detail={"k": 8},
+    )
     s = likelihood_summary(lp)
     assert s.nats == pytest.approx(-2)
     assert s.stderr == pytest.approx(1 / math.sqrt(3))  # sd 1 over √n
     assert s.mc_stderr == pytest.approx(0.3 / math.sqrt(3))
     assert s.bits_per_dim == pytest.approx(1 / math.log(2))
     assert s.bits_stderr == pytest.approx(s.stderr / (2 * math.log(2)))
-    assert (s.kind, s.symbol, s.measure, s.n, s.detail) == ("lower bound", "≥", "probability", 3, {"k": 8})
+    assert (s.kind, s.symbol, s.measure, s.n, s.detail) == (
+        "lower bound",
+        "≥",
+        "probability",
+        3,
+        {"k": 8},
+    )
     assert str(s) == "≥ -2.00 ± 0.58"
 
 
@@ -47,12 +59,16 @@ def test_differences_with_impossible_rows_and_shared_errors():
     assert paired_difference(a, a).nats == 0
     worse = paired_difference(a, Exact(np.array([-3.0, -1.0, -2.0])))
     assert worse.nats == -math.inf
-    shared = paired_difference(Estimate(np.zeros(3), shared_stderr=3.0), Estimate(np.zeros(3), shared_stderr=4.0))
+    shared = paired_difference(
+        Estimate(np.zeros(3), shared_stderr=3.0), Estimate(np.zeros(3), shared_stderr=4.0)
+    )
     assert shared.stderr == pytest.approx(5)
 
 
 def test_a_probability_minus_a_density_is_refused():
     with pytest.raises(ValueError, match="no difference.*dequantises"):
-        paired_difference(Exact(np.zeros(3), measure="probability"), Exact(np.zeros(3), measure="density"))
+        paired_difference(
+            Exact(np.zeros(3), measure="probability"), Exact(np.zeros(3), measure="density")
+        )
     with pytest.raises(ValueError, match="same rows"):
         paired_difference(Exact(np.zeros(3)), Exact(np.zeros(4)))

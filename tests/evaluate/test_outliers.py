@@ -26,7 +26,9 @@ def test_auroc_is_the_share_of_pairs_in_order():
 def test_its_error_is_the_spread_over_data_sets():
     rng = np.random.RandomState(0)
     found = [outlier_auroc(Told(), rng.randn(50, 1) + 1, rng.randn(50, 1)) for _ in range(300)]
-    assert np.std([f.auroc for f in found]) == pytest.approx(np.mean([f.stderr for f in found]), rel=0.25)
+    assert np.std([f.auroc for f in found]) == pytest.approx(
+        np.mean([f.stderr for f in found]), rel=0.25
+    )
 
 
 def test_a_fitted_model_tells_far_rows_and_not_its_own():

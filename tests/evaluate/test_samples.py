@@ -27,14 +27,20 @@ def normal(n, d=4, seed=0, shift=0.0):
 
 
 def test_features_of_a_table_are_one_hot_and_standardised():
-    table = pd.DataFrame({"colour": ["red", "green", "blue", "red"], "size": [10.5, 30.5, np.nan, 20.5]})
+    table = pd.DataFrame(
+        {"colour": ["red", "green", "blue", "red"], "size": [10.5, 30.5, np.nan, 20.5]}
+    )
     space = Space.of(table)
     x = space.encode(table)
     f = Features(space, x)(x)
     assert f.shape == (4, 4)
     one_hot = f[:, :3] - f[:, :3].min(axis=0)
-    np.testing.assert_allclose(one_hot, pd.get_dummies(table.colour)[["blue", "green", "red"]].to_numpy(), atol=1e-6)
-    np.testing.assert_allclose(f[[0, 1, 3], 3], (np.array([10, 30, 20]) - 20) / np.std([10, 30, 20]), rtol=1e-5)
+    np.testing.assert_allclose(
+        one_hot, pd.get_dummies(table.colour)[["blue", "green", "red"]].to_numpy(), atol=1e-6
+    )
+    np.testing.assert_allclose(
+        f[[0, 1, 3], 3], (np.array([10, 30, 20]) - 20) / np.std([10, 30, 20]), rtol=1e-5
+    )
     assert f[2, 3] == 0  # a missing cell is the mean
 
 
@@ -55,7 +61,10 @@ def test_pixels_share_a_scale_and_columns_do_not():
 
 
 def test_classifier_is_at_chance_on_one_distribution_with_honest_p_values():
-    tests = [classifier_test(normal(60, seed=2 * i), normal(60, seed=2 * i + 1), folds=3) for i in range(16)]
+    tests = [
+        classifier_test(normal(60, seed=2 * i), normal(60, seed=2 * i + 1), folds=3)
+        for i in range(16)
+    ]
     assert 0.42 < np.mean([t.accuracy for t in tests]) < 0.53
     p = np.array([t.p_value for t in tests])
     assert (p < 0.05).mean() <= 0.13
@@ -94,7 +103,9 @@ def test_mmd_is_its_definition():
 
 
 def test_mmd_is_unbiased_and_its_p_values_are_uniform_under_the_null():
-    found = [mmd(normal(50, seed=2 * i), normal(50, seed=2 * i + 1), permutations=99) for i in range(200)]
+    found = [
+        mmd(normal(50, seed=2 * i), normal(50, seed=2 * i + 1), permutations=99) for i in range(200)
+    ]
     values = np.array([f.mmd2 for f in found])
     assert abs(values.mean()) < 4 * values.std() / np.sqrt(200)
     assert (values < 0).any()
@@ -116,7 +127,9 @@ def test_frechet_of_gaussians_is_the_closed_form():
     A, B = rng.randn(5, 5), rng.randn(5, 5)
     S, T, m = A @ A.T, B @ B.T, rng.randn(5)
     root = linalg.sqrtm(S @ T).real
-    assert frechet_gaussians(m, S, np.zeros(5), T) == pytest.approx(m @ m + np.trace(S + T - 2 * root), rel=1e-8)
+    assert frechet_gaussians(m, S, np.zeros(5), T) == pytest.approx(
+        m @ m + np.trace(S + T - 2 * root), rel=1e-8
+    )
     assert frechet_gaussians(1.0, 4.0, 3.0, 9.0) == pytest.approx(4 + 1)  # (μ−μ′)² + (σ−σ′)²
     assert frechet_gaussians(m, S, m, S) == pytest.approx(0, abs=1e-7)
 
@@ -147,7 +160,11 @@ def test_memorisation_flags_copies_and_not_fresh_draws():
     copies = train[np.random.RandomState(3).permutation(400)[:100]]
     found = memorisation(train, held, copies)
     assert found.word == "copies training rows"
-    assert found.share == pytest.approx(1) and found.excess == pytest.approx(1) and found.distance_ratio == 0
+    assert (
+        found.share == pytest.approx(1)
+        and found.excess == pytest.approx(1)
+        and found.distance_ratio == 0
+    )
     noisy = copies + 0.05 * normal(100, 8, seed=4)
     assert memorisation(train, held, noisy).word == "copies training rows"
     some = np.concatenate([copies[:40], fresh[:60]])
@@ -162,12 +179,20 @@ def test_smooth_samples_are_no_copies():
 
 
 def test_memorisation_is_honest_under_the_null_and_where_rows_repeat():
-    p = np.array([memorisation(normal(120, 3, 3 * i), normal(60, 3, 3 * i + 1), normal(60, 3, 3 * i + 2)).p_value for i in range(200)])
+    p = np.array(
+        [
+            memorisation(
+                normal(120, 3, 3 * i), normal(60, 3, 3 * i + 1), normal(60, 3, 3 * i + 2)
+            ).p_value
+            for i in range(200)
+        ]
+    )
     assert 0.35 < (p < 0.5).mean() < 0.65
     assert (p < 0.05).mean() < 0.12
     bits = [np.random.RandomState(s).randint(0, 2, (100, 3)).astype(np.float32) for s in range(3)]
     assert memorisation(*bits).word == "no copying"
-    assert memorisation(bits[0], bits[1], bits[0]).word == "no copying"  # 8 possible rows: nothing to copy
+    # 8 possible rows: nothing to copy
+    assert memorisation(bits[0], bits[1], bits[0]).word == "no copying"
 
 
 # ---------------------------------------------------------------- all four
@@ -189,7 +214,11 @@ def test_sample_test_uses_equal_counts_and_repeats(judge):
     assert a.frechet.name == "Fréchet (pca-3)"
     assert a.frechet.distance < 6 * a.frechet.floor
     bad = test(good * [1, 1, 3])
-    assert bad.frechet.distance > 2 * a.frechet.distance and bad.classifier.accuracy > a.classifier.accuracy and bad.mmd.p_value < 0.05
+    assert (
+        bad.frechet.distance > 2 * a.frechet.distance
+        and bad.classifier.accuracy > a.classifier.accuracy
+        and bad.mmd.p_value < 0.05
+    )
     assert test(x[:80]).memorisation.word == "copies training rows"
 
 
@@ -218,10 +247,19 @@ def test_holes_of_real_rows_do_not_give_samples_away():
 
 def test_every_sort_of_space_is_measured():
     rng = np.random.RandomState(0)
-    table = pd.DataFrame({"a": rng.choice(["x", "y"], 120), "b": rng.randn(120), "c": rng.rand(120) < 0.5})
+    table = pd.DataFrame(
+        {"a": rng.choice(["x", "y"], 120), "b": rng.randn(120), "c": rng.rand(120) < 0.5}
+    )
     images = rng.randint(0, 17, (120, 4, 4)).astype(np.uint8)
     tensor = torch.from_numpy(rng.randint(0, 2, (120, 6)))
     for X in (table, images, tensor):
-        part = [X.iloc[i] if hasattr(X, "iloc") else X[i] for i in (slice(0, 60), slice(60, 90), slice(90, 120))]
+        part = [
+            X.iloc[i] if hasattr(X, "iloc") else X[i]
+            for i in (slice(0, 60), slice(60, 90), slice(90, 120))
+        ]
         quality = SampleTest(Space.of(X), part[0], part[1])(part[2])
-        assert quality.n == 30 and np.isfinite(quality.frechet.distance) and quality.classifier.accuracy < 0.8
+        assert (
+            quality.n == 30
+            and np.isfinite(quality.frechet.distance)
+            and quality.classifier.accuracy < 0.8
+        )

@@ -18,10 +18,10 @@ from genus.space import Space
 class Completion:
     """Errors over the hidden cells; nan where the space has no cell of that sort.
 
-    rmse: of the mean of the draws, over ordinal and continuous cells, in the units of the data (for a table:
-    in standard deviations of each column). accuracy: of the most frequent draw, over binary and categorical
-    cells. baseline_…: the same of each coordinate's mean and most frequent value. cells: how many were hidden.
-    """
+    rmse: of the mean of the draws, over ordinal and continuous cells, in the units of the data (for
+    a table: in standard deviations of each column). accuracy: of the most frequent draw, over
+    binary and categorical cells. baseline_…: the same of each coordinate's mean and most frequent
+    value. cells: how many were hidden."""
 
     rmse: float
     baseline_rmse: float
@@ -46,7 +46,10 @@ def hide(space: Space, n: int, what: float | str = 0.3, random_state: int = 0) -
     """
     if what == "lower":
         if space.image_shape is None:
-            raise ValueError(f"'lower' hides half of an image, and rows of shape {space.shape} are none: pass a share such as 0.3")
+            raise ValueError(
+                f"'lower' hides half of an image, and rows of shape {space.shape} are none: pass "
+                f"a share such as 0.3"
+            )
         mask = np.zeros(space.image_shape, dtype=bool)
         mask[:, space.image_shape[1] // 2 :] = True
         if space.layout == "HWC":
@@ -57,14 +60,23 @@ def hide(space: Space, n: int, what: float | str = 0.3, random_state: int = 0) -
     return np.asarray(torch.rand(n, *space.shape, generator=generator(random_state)) < what)
 
 
-def completion_score(model: Any, X: Any, *, hidden: Any = 0.3, train: Any = None, draws: int = 8, random_state: int = 0) -> Completion:
+def completion_score(
+    model: Any,
+    X: Any,
+    *,
+    hidden: Any = 0.3,
+    train: Any = None,
+    draws: int = 8,
+    random_state: int = 0,
+) -> Completion:
     """Hide cells of X, let the model draw them, and compare with the truth and with the marginals.
 
-    X: held-out rows. hidden: a share or ``"lower"`` (see :func:`hide`), or a boolean mask of X's shape.
+    X: held-out rows. hidden: a share or ``"lower"`` (see :func:`hide`), or a boolean mask of X's
+    shape.
     train: rows whose marginals are the baseline; None: the cells of X that stay visible, or where a
-    coordinate is never visible, the middle of its range. draws: completions a row, averaged or put to the vote.
-    Cells already missing in X are not scored. Raises ValueError when nothing is left to score.
-    """
+    coordinate is never visible, the middle of its range. draws: completions a row, averaged or put
+    to the vote. Cells already missing in X are not scored. Raises ValueError when nothing is left
+    to score."""
     space: Space = model.space_
     truth = space.encode(X).double()
     if isinstance(hidden, float | int | str):
@@ -79,7 +91,11 @@ def completion_score(model: Any, X: Any, *, hidden: Any = 0.3, train: Any = None
     scored = torch.from_numpy(mask).flatten(1) & ~torch.isnan(truth)
     if not scored.any():
         raise ValueError("no observed cell of X is hidden: nothing to score")
-    seen = torch.where(scored, math.nan, truth) if train is None else space.encode(train).double().flatten(1)
+    seen = (
+        torch.where(scored, math.nan, truth)
+        if train is None
+        else space.encode(train).double().flatten(1)
+    )
 
     numeric = torch.tensor([k in ("ordinal", "continuous") for k in space.kinds])
     unit = torch.ones(space.dim, dtype=torch.float64)
@@ -97,14 +113,18 @@ def completion_score(model: Any, X: Any, *, hidden: Any = 0.3, train: Any = None
     return Completion(
         rmse=_rms(((codes.mean(0) - truth) / unit)[cells]),
         baseline_rmse=_rms(((mean - truth) / unit)[cells]),
-        accuracy=_share((_mode(codes.transpose(0, 1), space) == truth)[labels]) if labels.any() else math.nan,
+        accuracy=_share((_mode(codes.transpose(0, 1), space) == truth)[labels])
+        if labels.any()
+        else math.nan,
         baseline_accuracy=_share((mode == truth)[labels]) if labels.any() else math.nan,
         cells=int(scored.sum()),
     )
 
 
 def _mode(codes: Tensor, space: Space) -> Tensor:
-    """Most frequent code over the middle axis of (n, draws, d), the smallest of equals; NaN does not vote."""
+    """Most frequent code over the middle axis of (n, draws, d), the smallest of equals; NaN does
+    not vote.
+    """
     levels = torch.arange(max(max(space.cardinality), 1), dtype=codes.dtype)
     best = torch.zeros(codes.shape[0], codes.shape[2], dtype=codes.dtype)
     most = torch.zeros_like(best)

@@ -1,1 +1,1 @@
-"""One family a file: equations first, then code in their symbols."""
+"""The families, one chapter a kind."""

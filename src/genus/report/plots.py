@@ -1,9 +1,9 @@
 """Pictures of models and data, one small function each.
 
-Every function returns a matplotlib ``Figure`` of its own (no pyplot, no global state): display it in a
-notebook, or ``figure.savefig("x.png")``. What can be drawn of a model is decided by the methods and
-attributes it has. Images are scaled by the levels of their space; missing cells are drawn in tint.
-"""
+Every function returns a matplotlib ``Figure`` of its own (no pyplot, no global state): display it
+in a notebook, or ``figure.savefig("x.png")``. What can be drawn of a model is decided by the
+methods and attributes it has. Images are scaled by the levels of their space; missing cells are
+drawn in tint."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from genus.coding import as_array
 from genus.evaluate import hide
-from genus.space import Space, as_array
+from genus.space import Space
 
 Array = NDArray[Any]
 
@@ -36,10 +37,16 @@ PX = 96  # figure sizes are thought in CSS pixels
 
 
 def limits(space: Space, X: Any) -> tuple[float, float]:
-    """The values drawn black and white: the ends of a discrete scale, the 0.5 % and 99.5 % points of a continuous one."""
+    """The values drawn black and white: the ends of a discrete scale, the 0.5 % and 99.5 % points
+    of a continuous one.
+    """
     if space.kind in ("binary", "ordinal"):
         return float(space.low), float(space.low + (space.levels or 2) - 1)
-    if space.kind == "categorical" and space.values and all(isinstance(v, int | float) for v in space.values):
+    if (
+        space.kind == "categorical"
+        and space.values
+        and all(isinstance(v, int | float) for v in space.values)
+    ):
         return float(min(space.values)), float(max(space.values))
     a = as_array(X).astype(float)
     low, high = np.nanpercentile(a, [0.5, 99.5])
@@ -65,7 +72,9 @@ def pixels(X: Any, space: Space, scale: tuple[float, float] | None = None) -> Ar
     return out
 
 
-def image_grid(X: Any, space: Space, *, columns: int | None = None, scale: tuple[float, float] | None = None) -> Figure:
+def image_grid(
+    X: Any, space: Space, *, columns: int | None = None, scale: tuple[float, float] | None = None
+) -> Figure:
     """Rows of X as a grid of images, in reading order."""
     tiles = pixels(X, space, scale)
     columns = columns or math.ceil(math.sqrt(len(tiles)))
@@ -90,12 +99,16 @@ def _tiled(rows: Sequence[Array], labels: Sequence[str] = (), width: float = 330
     ax.set_axis_off()
     for i, text in enumerate(labels):
         y = 1 - (i * (h + gap) + h / 2) / sheet.shape[0]
-        figure.text((margin - 8) / width, y, text, ha="right", va="center", fontsize=FONT, color=INK)
+        figure.text(
+            (margin - 8) / width, y, text, ha="right", va="center", fontsize=FONT, color=INK
+        )
     return figure
 
 
 def signed_grid(W: Any, space: Space, *, columns: int | None = None) -> Figure:
-    """Weights as images, (n, *shape): blue below zero, orange above, white at zero, each on its own scale."""
+    """Weights as images, (n, *shape): blue below zero, orange above, white at zero, each on its own
+    scale.
+    """
     a = as_array(W).astype(float).reshape(len(W), *space.shape)
     if space.layout == "CHW":
         a = np.moveaxis(a, 1, -1)
@@ -112,12 +125,18 @@ def signed_grid(W: Any, space: Space, *, columns: int | None = None) -> Figure:
 # ---------------------------------------------------------------------- numbers
 
 
-def whiskers(names: Sequence[str], values: Sequence[float], errors: Sequence[float], symbols: Sequence[str], label: str) -> Figure:
-    """A dot and a whisker of ± 2 standard errors for each name; an open dot with an arrow where it is a bound.
+def whiskers(
+    names: Sequence[str],
+    values: Sequence[float],
+    errors: Sequence[float],
+    symbols: Sequence[str],
+    label: str,
+) -> Figure:
+    """A dot and a whisker of ± 2 standard errors for each name; an open dot with an arrow where it
+    is a bound.
 
-    values: lower is better (bits per dimension). symbols: ``=``, ``≥`` or ``≈``: the likelihood is at least
-    what a bound says, so the arrow of ``≥`` points to fewer bits.
-    """
+    values: lower is better (bits per dimension). symbols: ``=``, ``≥`` or ``≈``: the likelihood is
+    at least what a bound says, so the arrow of ``≥`` points to fewer bits."""
     figure = _figure(460, 52 + 26 * len(names))
     ax = _axes(figure, left=8 + 6.4 * max(map(len, names)), right=64, bottom=38, top=6)
     y = np.arange(len(names))[::-1]
@@ -126,11 +145,32 @@ def whiskers(names: Sequence[str], values: Sequence[float], errors: Sequence[flo
     span = high - low or abs(low) or 1.0
     ax.set_xlim(low - 0.06 * span, high + 0.04 * span)
     for i, value, error, symbol in zip(y, values, errors, symbols, strict=True):
-        ax.plot([value - 2 * error, value + 2 * error], [i, i], color=MODEL, lw=2, solid_capstyle="round")
+        ax.plot(
+            [value - 2 * error, value + 2 * error],
+            [i, i],
+            color=MODEL,
+            lw=2,
+            solid_capstyle="round",
+        )
         if symbol == "≥":
-            ax.annotate("", (value - 0.075 * span, i), (value, i), arrowprops={"arrowstyle": "->", "color": MODEL, "lw": 1.2})
-        ax.plot([value], [i], "o", ms=6, color=MODEL, mfc=PAPER if symbol == "≥" else MODEL, mew=1.6)
-        ax.text(1.02, i, f"{value:.3f}", transform=ax.get_yaxis_transform(), va="center", fontsize=FONT, color=INK)
+            ax.annotate(
+                "",
+                (value - 0.075 * span, i),
+                (value, i),
+                arrowprops={"arrowstyle": "->", "color": MODEL, "lw": 1.2},
+            )
+        ax.plot(
+            [value], [i], "o", ms=6, color=MODEL, mfc=PAPER if symbol == "≥" else MODEL, mew=1.6
+        )
+        ax.text(
+            1.02,
+            i,
+            f"{value:.3f}",
+            transform=ax.get_yaxis_transform(),
+            va="center",
+            fontsize=FONT,
+            color=INK,
+        )
     ax.set_yticks(y, names)
     ax.set_ylim(-0.6, len(names) - 0.4)
     ax.tick_params(axis="y", length=0)
@@ -151,16 +191,28 @@ def learning_curve(model: Any) -> Figure:
         epochs = [line["epoch"] for line in lines]
         objective = [line["objective"] for line in lines]
         dots = "." if len(lines) < 12 else ""
-        ax.plot(epochs, objective, color=MODEL, lw=1.5, marker=dots, label="objective (training rows)")
+        ax.plot(
+            epochs, objective, color=MODEL, lw=1.5, marker=dots, label="objective (training rows)"
+        )
         held = [(line["epoch"], line["validation"]) for line in lines if "validation" in line]
         if held:
-            ax.plot(*zip(*held, strict=True), color=SECOND, lw=1.5, marker=dots, label="validation (held-out rows)")
+            ax.plot(
+                *zip(*held, strict=True),
+                color=SECOND,
+                lw=1.5,
+                marker=dots,
+                label="validation (held-out rows)",
+            )
         values = np.array(objective + [v for _, v in held])
         values = values[np.isfinite(values)]
         if len(values) > 8:  # the first steps would flatten all that follows
             low, high = values.min(), np.percentile(values, 97)
             ax.set_ylim(low - 0.06 * (high - low or 1), high + 0.1 * (high - low or 1))
-        ax.set_xlabel("epoch" if any("lr" in line for line in lines) else "iteration", fontsize=FONT, color=INK)
+        ax.set_xlabel(
+            "epoch" if any("lr" in line for line in lines) else "iteration",
+            fontsize=FONT,
+            color=INK,
+        )
         ax.grid(color=FAINT, alpha=0.25, lw=0.8)
         ax.locator_params(axis="x", integer=True)
         if stage:
@@ -171,14 +223,25 @@ def learning_curve(model: Any) -> Figure:
 
 
 def marginals(real: Any, sampled: Any, space: Space, *, most: int = 12) -> Figure:
-    """Each coordinate's histogram: real rows filled, sampled rows as a line. The first ``most`` coordinates."""
+    """Each coordinate's histogram: real rows filled, sampled rows as a line.
+
+    The first ``most`` coordinates.
+    """
     a, b = codes(real, space), codes(sampled, space)
     names, levels = space.names()[:most], space.cardinality
     columns = min(3, len(names))
     rows = math.ceil(len(names) / columns)
     figure = _figure(140 * columns, 100 * rows + 6)
     for j, name in enumerate(names):
-        ax = _axes(figure, left=6, right=6, bottom=18, top=18, panel=(j // columns, rows), column=(j % columns, columns))
+        ax = _axes(
+            figure,
+            left=6,
+            right=6,
+            bottom=18,
+            top=18,
+            panel=(j // columns, rows),
+            column=(j % columns, columns),
+        )
         column = space.columns[j] if space.columns else space
         low = column.low if levels[j] else 0
         x, s = (v[:, j][np.isfinite(v[:, j])] + low for v in (a, b))
@@ -186,16 +249,32 @@ def marginals(real: Any, sampled: Any, space: Space, *, most: int = 12) -> Figur
             edges = np.arange(levels[j] + 1) - 0.5 + low
         else:
             left, right = np.percentile(x, [0.2, 99.8])
-            edges = np.linspace(left, right if right > left else left + 1, int(np.clip(2 * len(x) ** 0.4, 7, 25)) + 1)
+            edges = np.linspace(
+                left,
+                right if right > left else left + 1,
+                int(np.clip(2 * len(x) ** 0.4, 7, 25)) + 1,
+            )
         ax.hist(x, edges, color=REAL, alpha=0.45, weights=np.full(len(x), 1 / max(len(x), 1)))
-        ax.hist(np.clip(s, edges[0], edges[-1]), edges, color=MODEL, histtype="step", lw=1.3, weights=np.full(len(s), 1 / max(len(s), 1)))
-        ax.set_title(name if len(name) <= 20 else name[:19] + "…", fontsize=FONT - 1, color=INK, pad=3)
+        ax.hist(
+            np.clip(s, edges[0], edges[-1]),
+            edges,
+            color=MODEL,
+            histtype="step",
+            lw=1.3,
+            weights=np.full(len(s), 1 / max(len(s), 1)),
+        )
+        ax.set_title(
+            name if len(name) <= 20 else name[:19] + "…", fontsize=FONT - 1, color=INK, pad=3
+        )
         ax.set_yticks([])
         ax.spines["left"].set_visible(False)
         ax.tick_params(labelsize=FONT - 2)
         if space.columns and column.values is not None:
             values = column.values
-            ax.set_xticks(range(len(values)), [str(v)[:8] for v in values] if len(values) <= 3 else [""] * len(values))
+            ax.set_xticks(
+                range(len(values)),
+                [str(v)[:8] for v in values] if len(values) <= 3 else [""] * len(values),
+            )
         elif space.columns and column.dtype.startswith("datetime64"):
             ax.locator_params(axis="x", nbins=2)
             ax.xaxis.set_major_formatter(lambda days, _: str(np.datetime64(round(days), "D"))[:7])
@@ -205,7 +284,9 @@ def marginals(real: Any, sampled: Any, space: Space, *, most: int = 12) -> Figur
 
 
 def principal_plane(real: Any, sampled: Any, space: Space, *, most: int = 600) -> Figure:
-    """Real and sampled rows on the first two principal components of the real ones (standardised columns)."""
+    """Real and sampled rows on the first two principal components of the real ones (standardised
+    columns).
+    """
     a, b = codes(real, space)[:most], codes(sampled, space)[:most]
     mean, std = np.nanmean(a, 0), np.nanstd(a, 0)
     a, b = (np.nan_to_num((v - mean) / np.where(std > 0, std, 1)) for v in (a, b))
@@ -214,7 +295,16 @@ def principal_plane(real: Any, sampled: Any, space: Space, *, most: int = 600) -
     ax = _axes(figure, left=42, right=8, bottom=34, top=8)
     for v, colour, name in ((a, REAL, "real"), (b, MODEL, "sampled")):
         p = v @ axes[:2].T if len(axes) > 1 else np.stack([v[:, 0], np.zeros(len(v))], 1)
-        ax.scatter(p[:, 0], p[:, 1], s=16 if len(p) < 200 else 6, color=colour, alpha=0.65, lw=0, label=name, rasterized=True)
+        ax.scatter(
+            p[:, 0],
+            p[:, 1],
+            s=16 if len(p) < 200 else 6,
+            color=colour,
+            alpha=0.65,
+            lw=0,
+            label=name,
+            rasterized=True,
+        )
     centre = a @ axes[:2].T
     reach = 1.25 * np.percentile(np.abs(centre), 99.5, axis=0) + 1e-9
     ax.set_xlim(-reach[0], reach[0])
@@ -237,7 +327,14 @@ def codes(X: Any, space: Space) -> Array:
 # ---------------------------------------------------------------------- what a model can do
 
 
-def completions(model: Any, X: Any, *, n: int = 3, scale: tuple[float, float] | None = None, random_state: int = 0) -> Figure:
+def completions(
+    model: Any,
+    X: Any,
+    *,
+    n: int = 3,
+    scale: tuple[float, float] | None = None,
+    random_state: int = 0,
+) -> Figure:
     """Images, the same with their lower half hidden, and ``n`` completions each by the model."""
     space = model.space_
     mask = hide(space, len(as_array(X)), "lower")
@@ -251,19 +348,28 @@ def completions(model: Any, X: Any, *, n: int = 3, scale: tuple[float, float] | 
 def reconstructions(model: Any, X: Any, *, scale: tuple[float, float] | None = None) -> Figure:
     """Images above what is left of them after encoding and decoding."""
     scale = scale or limits(model.space_, X)
-    return _tiled([pixels(X, model.space_, scale), pixels(model.reconstruct(X), model.space_, scale)], ["original", "reconstructed"])
+    return _tiled(
+        [pixels(X, model.space_, scale), pixels(model.reconstruct(X), model.space_, scale)],
+        ["original", "reconstructed"],
+    )
 
 
-def interpolations(model: Any, X: Any, *, steps: int = 9, scale: tuple[float, float] | None = None) -> Figure:
+def interpolations(
+    model: Any, X: Any, *, steps: int = 9, scale: tuple[float, float] | None = None
+) -> Figure:
     """Straight lines in latent space between rows 0 and 1, 2 and 3, … of X, decoded."""
     a = as_array(X)
     scale = scale or limits(model.space_, X)
     pairs = range(0, len(a) - 1, 2)
-    return _tiled([pixels(model.interpolate(a[i], a[i + 1], steps), model.space_, scale) for i in pairs])
+    return _tiled(
+        [pixels(model.interpolate(a[i], a[i + 1], steps), model.space_, scale) for i in pairs]
+    )
 
 
 def latent_map(model: Any, X: Any, y: Any = None, *, most: int = 2000) -> Figure:
-    """The codes of rows in the plane, coloured by label: the latent space where it is 2-D, else its principal plane."""
+    """The codes of rows in the plane, coloured by label: the latent space where it is 2-D, else its
+    principal plane.
+    """
     from matplotlib import colormaps
 
     z = np.asarray(model.encode(X[:most]), dtype=float)
@@ -281,17 +387,42 @@ def latent_map(model: Any, X: Any, y: Any = None, *, most: int = 2000) -> Figure
         palette = colormaps["tab10" if len(kinds) <= 10 else "tab20"]
         for i, kind in enumerate(kinds):
             p = z[labels == kind]
-            ax.scatter(p[:, 0], p[:, 1], s=7, color=palette(i), lw=0, alpha=0.8, label=str(kind), rasterized=True)
+            ax.scatter(
+                p[:, 0],
+                p[:, 1],
+                s=7,
+                color=palette(i),
+                lw=0,
+                alpha=0.8,
+                label=str(kind),
+                rasterized=True,
+            )
         ax.legend(
-            frameon=False, fontsize=FONT - 1, labelcolor=INK, loc="upper left", bbox_to_anchor=(1, 1.02), handletextpad=0.1, markerscale=1.6
+            frameon=False,
+            fontsize=FONT - 1,
+            labelcolor=INK,
+            loc="upper left",
+            bbox_to_anchor=(1, 1.02),
+            handletextpad=0.1,
+            markerscale=1.6,
         )
     else:
-        ax.scatter(z[:, 0], z[:, 1], s=7, c=MODEL if labels is None else labels.astype(float), lw=0, alpha=0.7, rasterized=True)
+        ax.scatter(
+            z[:, 0],
+            z[:, 1],
+            s=7,
+            c=MODEL if labels is None else labels.astype(float),
+            lw=0,
+            alpha=0.7,
+            rasterized=True,
+        )
     return figure
 
 
 def manifold(model: Any, *, side: int = 12, scale: tuple[float, float] | None = None) -> Figure:
-    """The images of a 2-D latent space, at the quantiles of a standard normal from bottom left to top right."""
+    """The images of a 2-D latent space, at the quantiles of a standard normal from bottom left to
+    top right.
+    """
     from scipy.stats import norm
 
     t = norm.ppf(np.linspace(0.03, 0.97, side))
@@ -312,21 +443,35 @@ def latent_use(model: Any, X: Any) -> Figure:
     return figure
 
 
-def component_means(model: Any, *, most: int = 64, scale: tuple[float, float] | None = None) -> Figure:
-    """The means of a mixture, heaviest component first: as images, or as a heat map of standardised columns."""
+def component_means(
+    model: Any, *, most: int = 64, scale: tuple[float, float] | None = None
+) -> Figure:
+    """The means of a mixture, heaviest component first: as images, or as a heat map of standardised
+    columns.
+    """
     means, weights = as_array(getattr(model, "cell_means", model.means_)), as_array(model.weights_)
     order = np.argsort(-weights)[:most]
     space = model.space_
     if space.image_shape is not None:
-        if hasattr(model, "unreal"):  # means are logits of dequantised levels where cells are discrete
+        # means are logits of dequantised levels where cells are discrete
+        if hasattr(model, "unreal"):
             means = as_array(space.decode(model.unreal(model.means_)))
         else:
             means = as_array(space.means(model.cell_means.reshape(-1, *space.shape)))
-        return image_grid(means[order], space, scale=scale or limits(space, means), columns=min(10, math.ceil(math.sqrt(len(order)))))
+        return image_grid(
+            means[order],
+            space,
+            scale=scale or limits(space, means),
+            columns=min(10, math.ceil(math.sqrt(len(order)))),
+        )
     spread = means.std(0)
-    a = ((means - (weights[:, None] * means).sum(0)) / np.where(spread > 0, spread, 1))[order[:20], :24]
+    a = ((means - (weights[:, None] * means).sum(0)) / np.where(spread > 0, spread, 1))[
+        order[:20], :24
+    ]
     names = [n if len(n) <= 16 else n[:15] + "…" for n in space.names()[:24]]
-    figure = _figure(60 + max(18 * len(names), 180) + 20, 20 * len(a) + 20 + 6 * max(map(len, names)))
+    figure = _figure(
+        60 + max(18 * len(names), 180) + 20, 20 * len(a) + 20 + 6 * max(map(len, names))
+    )
     ax = _axes(figure, left=60, right=8, bottom=12 + 6 * max(map(len, names)), top=6)
     ax.imshow(a, cmap="PuOr_r", vmin=-2.2, vmax=2.2, aspect="auto", interpolation="none")
     ax.set_yticks(range(len(a)), [f"{weights[k]:.0%}" for k in order[:20]])
@@ -339,9 +484,8 @@ def component_means(model: Any, *, most: int = 64, scale: tuple[float, float] | 
 def filters(model: Any, *, most: int = 64) -> Figure:
     """What each hidden unit says of the visible ones, the strongest first.
 
-    Its weights, where there is one to a cell; else how the mean of the cells moves when it is switched on while the
-    other units stay at their averages.
-    """
+    Its weights, where there is one to a cell; else how the mean of the cells moves when it is
+    switched on while the other units stay at their averages."""
     W = model.W_.detach()  # (visible statistics, hidden)
     order = (-W.square().sum(0)).argsort()[:most]
     if W.shape[0] == model.space_.dim:
@@ -360,12 +504,16 @@ def loadings(model: Any, *, most: int = 64) -> Figure:
 
 
 def graph(model: Any, *, most: int = 40) -> Figure:
-    """The edges of a Bayesian network: between the pixels where they lie, or between the names of columns on a circle."""
+    """The edges of a Bayesian network: between the pixels where they lie, or between the names of
+    columns on a circle.
+    """
     A = as_array(model.adjacency_)
     space = model.space_
     if space.image_shape is not None:
         c, h, w = space.image_shape
-        cell = np.arange(space.dim) // c if space.layout == "HWC" else np.arange(space.dim) % (h * w)
+        cell = (
+            np.arange(space.dim) // c if space.layout == "HWC" else np.arange(space.dim) % (h * w)
+        )
         place = np.stack([cell % w, h - 1 - cell // w], 1) * (260 / max(h, w, 2))
         used = np.arange(space.dim)
     else:
@@ -382,7 +530,13 @@ def graph(model: Any, *, most: int = 40) -> Figure:
                 "",
                 place[j],
                 place[i],
-                arrowprops={"arrowstyle": "-|>,head_width=0.15,head_length=0.3", "color": MODEL, "lw": 0.8, "shrinkA": 3, "shrinkB": 3},
+                arrowprops={
+                    "arrowstyle": "-|>,head_width=0.15,head_length=0.3",
+                    "color": MODEL,
+                    "lw": 0.8,
+                    "shrinkA": 3,
+                    "shrinkB": 3,
+                },
             )
     ax.scatter(*place[used].T, s=8, color=INK, lw=0, zorder=3)
     if space.image_shape is None:
@@ -405,11 +559,18 @@ def graph(model: Any, *, most: int = 40) -> Figure:
     return figure
 
 
-def extremes(X: Any, log_prob: Any, space: Space, *, n: int = 8, scale: tuple[float, float] | None = None) -> Figure:
-    """The images of X with the highest and the lowest log-probability: what a model finds typical, and outliers."""
+def extremes(
+    X: Any, log_prob: Any, space: Space, *, n: int = 8, scale: tuple[float, float] | None = None
+) -> Figure:
+    """The images of X with the highest and the lowest log-probability: what a model finds typical,
+    and outliers.
+    """
     order = np.argsort(-np.asarray(log_prob))
     a = as_array(X)
-    rows = [pixels(a[index], space, scale or limits(space, X)) for index in (order[:n], order[-n:][::-1])]
+    rows = [
+        pixels(a[index], space, scale or limits(space, X))
+        for index in (order[:n], order[-n:][::-1])
+    ]
     return _tiled(rows, ["most probable", "least probable"])
 
 
@@ -432,11 +593,15 @@ def _axes(
     panel: tuple[int, int] = (0, 1),
     column: tuple[int, int] = (0, 1),
 ) -> Any:
-    """Axes with margins in CSS pixels inside one panel (row, of rows) and (column, of columns) of the figure."""
+    """Axes with margins in CSS pixels inside one panel (row, of rows) and (column, of columns) of
+    the figure.
+    """
     width, height = figure.get_size_inches() * PX
     w, h = width / column[1], height / panel[1]
     x, y = column[0] * w + left, height - (panel[0] + 1) * h + bottom
-    ax = figure.add_axes((x / width, y / height, (w - left - right) / width, (h - bottom - top) / height))
+    ax = figure.add_axes(
+        (x / width, y / height, (w - left - right) / width, (h - bottom - top) / height)
+    )
     ax.patch.set_alpha(0)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)

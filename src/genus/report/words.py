@@ -14,64 +14,85 @@ from genus.evaluate.likelihood import COMPARABLE
 MEANINGS = [
     (
         "log-likelihood, nats",
-        "The mean over held-out rows of log p(x), the natural logarithm of the probability that the model gives to a row it has not seen. "
-        "Higher is better; one nat more means that the row is e = 2.718… times as probable. It is in the units of the data: "
+        "The mean over held-out rows of log p(x), the natural logarithm of the probability that "
+        "the model gives to a row it has not seen. "
+        "Higher is better; one nat more means that the row is e = 2.718… times as probable. It is "
+        "in the units of the data: "
         "whatever a model does to them inside (scaling, noise) is paid for.",
     ),
     (
         "= exact, ≥ lower bound, ≈ estimate, — none",
-        "= is log p(x) itself. ≥ is at most log p(x): the model is at least so good, and how much better is not known; a bound that beats "
-        "another number has won, one that loses may only be loose. ≈ contains a normaliser estimated by simulation and may err on either "
+        "= is log p(x) itself. ≥ is at most log p(x): the model is at least so good, and how much "
+        "better is not known; a bound that beats "
+        "another number has won, one that loses may only be loose. ≈ contains a normaliser "
+        "estimated by simulation and may err on either "
         "side. — means that the model has no likelihood.",
     ),
     (
         "±",
-        "One standard error: how much the number would move with other held-out rows, and with other random numbers where it "
+        "One standard error: how much the number would move with other held-out rows, and with "
+        "other random numbers where it "
         "was simulated. "
-        "Differences between models are taken row by row, because rows that are hard for one are hard for all: their error is smaller than "
-        "that of either number. Two models are called level when they differ by less than two of these errors.",
+        "Differences between models are taken row by row, because rows that are hard for one are "
+        "hard for all: their error is smaller than "
+        "that of either number. Two models are called level when they differ by less than two of "
+        "these errors.",
     ),
     (
         "bits per dimension",
-        "−log₂ p(x), divided by the number of coordinates (pixels, columns): the space a row would take if it were compressed with the "
-        "model, lower is better. Numbers for data of the same kind but other sizes become comparable.",
+        "−log₂ p(x), divided by the number of coordinates (pixels, columns): the space a row "
+        "would take if it were compressed with the "
+        "model, lower is better. Numbers for data of the same kind but other sizes become "
+        "comparable.",
     ),
     (
         "probability and density",
-        "A model of discrete values gives a probability, at most 1. A model of continuous values gives a density, per unit of the data, "
-        "which has no upper limit and changes when metres become millimetres. The two are never ranked together here.",
+        "A model of discrete values gives a probability, at most 1. A model of continuous values "
+        "gives a density, per unit of the data, "
+        "which has no upper limit and changes when metres become millimetres. The two are never "
+        "ranked together here.",
     ),
     (
         "told from real (classifier two-sample test)",
-        "A classifier is trained to tell samples of the model from real held-out rows. 50 % right is guessing: it cannot. 100 %: always.",
+        "A classifier is trained to tell samples of the model from real held-out rows. 50 % right "
+        "is guessing: it cannot. 100 %: always.",
     ),
     (
         "MMD p",
-        "The chance that two sets of real rows would differ as much as samples and real rows do (maximum mean discrepancy, "
+        "The chance that two sets of real rows would differ as much as samples and real rows do "
+        "(maximum mean discrepancy, "
         "permuted labels). "
-        "A small p says that the samples are not real rows; a large one says only that this test sees no difference.",
+        "A small p says that the samples are not real rows; a large one says only that this test "
+        "sees no difference.",
     ),
     (
         "Fréchet distance",
-        "The distance between Gaussians fitted to samples and to held-out rows in the embedding that the column names, a small "
-        "one made from these data. Lower is better; the floor is the same distance between real rows and real rows. It is not FID, "
+        "The distance between Gaussians fitted to samples and to held-out rows in the embedding "
+        "that the column names, a small "
+        "one made from these data. Lower is better; the floor is the same distance between real "
+        "rows and real rows. It is not FID, "
         "and is not comparable between data sets.",
     ),
     (
         "copies",
-        "Whether samples lie nearer to training rows than to held-out rows, beyond chance. A model that recites its training rows "
+        "Whether samples lie nearer to training rows than to held-out rows, beyond chance. A "
+        "model that recites its training rows "
         "has nice samples and has learned nothing.",
     ),
     (
         "baselines",
-        "The independent histogram knows each coordinate on its own and nothing of how they go together; the full Gaussian knows their "
-        "pairwise correlations. A model that does not beat them has little to say about these data.",
+        "The independent histogram knows each coordinate on its own and nothing of how they go "
+        "together; the full Gaussian knows their "
+        "pairwise correlations. A model that does not beat them has little to say about these "
+        "data.",
     ),
 ]
 
 
 def answer(comparison: Any) -> list[Markup]:
-    """The question answered: what describes the data best and by how much; what was refused, and why."""
+    """The question answered: what describes the data best and by how much; what was refused, and
+    why.
+    """
     said: list[Markup] = []
     groups = {m: [r for r in rows if r.error is None] for m, rows in comparison.groups.items()}
     ranked = {m: rows for m, rows in groups.items() if m and rows}
@@ -81,17 +102,28 @@ def answer(comparison: Any) -> list[Markup]:
         said += _baselines(rows)
     said += _samples(comparison.rows)
     if len(ranked) > 1:
-        parts = Markup("; ").join(Markup("{}: {}").format(_a(m), listed([r.name for r in rows])) for m, rows in ranked.items())
-        said.append(Markup("These are not ranked together ({}), because {}.").format(parts, COMPARABLE))
+        parts = Markup("; ").join(
+            Markup("{}: {}").format(_a(m), listed([r.name for r in rows]))
+            for m, rows in ranked.items()
+        )
+        said.append(
+            Markup("These are not ranked together ({}), because {}.").format(parts, COMPARABLE)
+        )
     for r in groups.get("", []):
-        reason = next((n.partition(": ")[2] for n in r.notes if n.startswith("no log-likelihood: ")), "")
+        reason = next(
+            (n.partition(": ")[2] for n in r.notes if n.startswith("no log-likelihood: ")), ""
+        )
         why = (
             f"its likelihood could not be computed ({reason.rstrip('.')})"
             if reason
             else "it has no likelihood, and only its samples speak for it"
         )
         said.append(Markup("<b>{}</b> is not ranked: {}.").format(r.name, why))
-    said += [Markup("<b>{}</b> has no numbers: {}.").format(r.name, r.error.rstrip(".")) for r in comparison.rows if r.error is not None]
+    said += [
+        Markup("<b>{}</b> has no numbers: {}.").format(r.name, r.error.rstrip("."))
+        for r in comparison.rows
+        if r.error is not None
+    ]
     return said
 
 
@@ -100,17 +132,26 @@ def _a(measure: str) -> str:
 
 
 def _best(rows: Sequence[Any]) -> Markup:
-    best, value = rows[0], f"{rows[0].likelihood.symbol} {plus_minus(rows[0].likelihood.nats, rows[0].likelihood.stderr)} nats a row"
+    best, value = (
+        rows[0],
+        f"{rows[0].likelihood.symbol} "
+        f"{plus_minus(rows[0].likelihood.nats, rows[0].likelihood.stderr)} nats a row",
+    )
     if len(rows) == 1:
-        return Markup("<b>{}</b> scores {}, and nothing else has a number to set beside it.").format(best.name, value)
+        return Markup(
+            "<b>{}</b> scores {}, and nothing else has a number to set beside it."
+        ).format(best.name, value)
     level, rest = [r for r in rows if r.rank == 1], [r for r in rows if r.rank != 1]
     if len(level) > 1:
-        text = Markup("{} describe these rows equally well: they differ by less than two standard errors ({} for {}).").format(
-            listed([r.name for r in level]), value, best.name
-        )
+        text = Markup(
+            "{} describe these rows equally well: they differ by less than two standard errors "
+            "({} for {})."
+        ).format(listed([r.name for r in level]), value, best.name)
         if rest:
             d = paired_difference(best.log_prob, rest[0].log_prob)
-            text += Markup(" {} follows, {} nats lower.").format(rest[0].name, plus_minus(d.nats, d.stderr))
+            text += Markup(" {} follows, {} nats lower.").format(
+                rest[0].name, plus_minus(d.nats, d.stderr)
+            )
         return text
     d = paired_difference(best.log_prob, rest[0].log_prob)
     return Markup("<b>{}</b> describes these rows best: {}, {} nats above {}.").format(
@@ -121,11 +162,17 @@ def _best(rows: Sequence[Any]) -> Markup:
 def _caution(rows: Sequence[Any]) -> Markup:
     text = Markup("")
     if rows[0].likelihood.symbol == "≈":
-        text += Markup(" The number of {} is an estimate and may err on either side.").format(rows[0].name)
+        text += Markup(" The number of {} is an estimate and may err on either side.").format(
+            rows[0].name
+        )
     loose = [r.name for r in rows[1:] if r.likelihood.symbol == "≥"]
     if not loose:
         return text
-    one = "is a lower bound, and that model" if len(loose) == 1 else "are lower bounds, and those models"
+    one = (
+        "is a lower bound, and that model"
+        if len(loose) == 1
+        else "are lower bounds, and those models"
+    )
     return text + Markup(" The {} of {} {} may be better than shown.").format(
         "number" if len(loose) == 1 else "numbers", listed(loose), one
     )
@@ -133,10 +180,16 @@ def _caution(rows: Sequence[Any]) -> Markup:
 
 def _baselines(rows: Sequence[Any]) -> list[Markup]:
     base = next((r for r in rows if r.baseline), None)
-    if base is None or not (beaten := [r.name for r in rows if not r.baseline and r.rank >= base.rank]):
+    if base is None or not (
+        beaten := [r.name for r in rows if not r.baseline and r.rank >= base.rank]
+    ):
         return []
     verb = "does" if len(beaten) == 1 else "do"
-    return [Markup("{} {} not beat the baseline {} by more than the error.").format(listed(beaten), verb, base.name)]
+    return [
+        Markup("{} {} not beat the baseline {} by more than the error.").format(
+            listed(beaten), verb, base.name
+        )
+    ]
 
 
 def _samples(rows: Sequence[Any]) -> list[Markup]:
@@ -146,16 +199,21 @@ def _samples(rows: Sequence[Any]) -> list[Markup]:
     fooled = [r.name for r in judged if r.quality.classifier.p_value >= 0.05]
     if fooled:
         count = judged[0].quality.n
-        text = Markup("A classifier cannot tell samples of {} from real rows ({:,} of each).").format(listed(fooled), count)
+        text = Markup(
+            "A classifier cannot tell samples of {} from real rows ({:,} of each)."
+        ).format(listed(fooled), count)
     else:
         best = min(judged, key=lambda r: r.quality.classifier.accuracy)
         share = round(100 * best.quality.classifier.accuracy)
-        text = Markup("By samples, <b>{}</b> is the hardest to tell from real rows: a classifier is right {} % of the time.").format(
-            best.name, share
-        )
+        text = Markup(
+            "By samples, <b>{}</b> is the hardest to tell from real rows: a classifier is right "
+            "{} % of the time."
+        ).format(best.name, share)
     copying = [r.name for r in judged if r.quality.memorisation.word == "copies training rows"]
     if copying:
-        text += Markup(" The samples of {} look like copies of training rows.").format(listed(copying))
+        text += Markup(" The samples of {} look like copies of training rows.").format(
+            listed(copying)
+        )
     return [text]
 
 

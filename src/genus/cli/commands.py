@@ -1,0 +1,430 @@
+"""The commands."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from argparse import SUPPRESS
+from collections.abc import Callable
+from typing import Any
+
+from genus.cli.line import (
+    UsageError,
+    data_options,
+    model_arguments,
+    model_of,
+    parameters_of,
+    parse,
+    parser_of,
+)
+from genus.cli.rows import (
+    hand_over,
+    labels_of,
+    load_rows,
+    needs,
+    open_model,
+    out_path,
+    part_of,
+    rows_for,
+    writable,
+)
+from genus.cli.words import first_line, json_text, print_rows
+
+# ---------------------------------------------------------------------- the commands
+
+
+def models(args: list[str]) -> int:
+    """list the families of models"""
+    parser = parser_of(
+        "models",
+        "List the families of models and what learns them.",
+        "genus models\ngenus fit VAE --help    the arguments of one",
+    )
+    said = parse(parser, args)
+    from genus.compare.run import families
+
+    rows = [
+        {"name": n, "learned_by": getattr(c, "learned_by", ""), "about": first_line(c)}
+        for n, c in families(True).items()
+    ]
+    print_rows(rows, said.json)
+    return 0
+
+
+def data(args: list[str]) -> int:
+    """list the named data sets"""
+    parser = parser_of(
+        "data", "List the named data sets.", "genus data\ngenus compare digits --report report.html"
+    )
+    said = parse(parser, args)
+    import genus.data
+
+    print_rows(genus.data.names(), said.json)
+    return 0
+
+
+def fit(args: list[str]) -> int:
+    """learn a model from data and save it"""
+    cls = model_of(args)
+    examples = """\
+genus fit VAE digits --out run
+genus fit GaussianMixture table.csv --out run --n_components 20
+genus fit VAE digits --out run --trainer.epochs 5 --trainer.lr 0.002 --encoder MLP --encoder.width 256
+genus fit VAE digits --out run --print_config > vae.yaml; genus fit --config vae.yaml
+genus fit VAE digits --out run --resume    go on from run.checkpoint, after Ctrl-C or with more epochs"""
+    about = (
+        "Learn a model from the training rows of DATA and save it. Ctrl-C keeps what is learned "
+        "(exit code 130)."
+    )
+    about += " `genus fit MODEL --help` lists the arguments of that model." if cls is None else ""
+    parser = parser_of("fit", about, examples)
+    parser.add_argument("model", nargs="?", default=SUPPRESS, help="a family of `genus models`")
+    parser.add_argument("data", nargs="?", default=SUPPRESS, help="a name, a file or a folder")
+    parser.add_argument("--out", metavar="RUN", help="the file to write")
+    parser.add_argument("--budget", help="time to learn: 60s, 2m, 1h")
+    parser.add_argument(
+        "--all_rows",
+        action="store_true",
+        help="learn from the test rows too (nothing is left to evaluate on)",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the checkpoint beside RUN, if there is one",
+    )
+    data_options(parser)
+    if cls is not None:
+        model_arguments(parser, cls)
+    said = parse(parser, args)
+    if cls is None:
+        raise UsageError(
+            "a model is missing: genus fit MODEL DATA --out RUN (`genus models` lists them)"
+        )
+    for name in ("data", "out"):
+        if said.get(name) is None:
+            raise UsageError(
+                f"{name if name == 'data' else '--out'} is missing: genus fit MODEL DATA --out RUN"
+            )
+
+    from genus.compare.run import parse_seconds
+    from genus.learn.fit import time_limit
+
+    made = parser.instantiate(said)
+    params = {k: made[k] for k in parameters_of(cls)}
+    if "random_state" in params and params["random_state"] is None:
+        params["random_state"] = 0
+    model: Any = cls(**params)
+    run, rows = out_path(said.out), load_rows(said)
+    checkpoint = run.with_suffix(".checkpoint")
+    resume: Any = None
+    if hasattr(model, "losses"):
+        given = model.trainer
+        model.trainer = given.replace(checkpoint=given.checkpoint or checkpoint)
+        resume = said.resume or None
+    elif said.resume and run.exists():
+        resume = str(run)
+    x = rows.X if said.all_rows else part_of(rows, "train")
+    begun = time.perf_counter()
+    with time_limit(parse_seconds(said.budget)):
+        model.fit(x, space=said.space or rows.space, resume=resume)
+    seconds = time.perf_counter() - begun
+    if hasattr(model, "losses"):
+        model.trainer = given
+    model.save(run)
+    interrupted = bool(getattr(model, "interrupted_", False))
+    facts = {
+        "run": str(run),
+        "model": type(model).__name__,
+        "rows": len(x),
+        "space": str(model.space_),
+        "parameters": model.n_parameters(),
+        "seconds": round(seconds, 3),
+        "interrupted": interrupted,
+    }
+    text = (
+        f"{facts['model']} learned from {len(x):,} rows ({facts['space']}) in {seconds:.1f} s: "
+        f"saved as {run}"
+    )
+    print(json.dumps(facts) if said.json else text)
+    if interrupted:
+        print(
+            "genus: interrupted: the model as it was is saved"
+            + ("; --resume goes on" if resume or hasattr(model, "losses") else ""),
+            file=sys.stderr,
+        )
+    return 130 if interrupted else 0
+
+
+def sample(args: list[str]) -> int:
+    """draw rows from a model"""
+    examples = (
+        "genus sample run -n 64 --out samples.png\ngenus sample run -n 1000 --out rows.csv "
+        "--random_state 7\ngenus sample run -n 5"
+    )
+    parser = parser_of(
+        "sample", "Draw rows from a saved model, to a file or as CSV on stdout.", examples
+    )
+    parser.add_argument("run", help="a saved model")
+    parser.add_argument("-n", "--n", type=int, default=64, help="how many")
+    parser.add_argument("--out", help="x.png (images), .csv, .json, .npy, .npz or .parquet")
+    parser.add_argument(
+        "--random_state", type=int, default=0, help="seed: the same gives the same rows"
+    )
+    said = parse(parser, args)
+    if said.n < 1:
+        raise UsageError(f"-n {said.n}: a positive number of rows is needed")
+    from genus.report.writing import check_ending
+
+    model = open_model(said.run)
+    if said.out:
+        check_ending(said.out, model.space_)
+    needs(model, "sample")
+    hand_over(model.sample(said.n, random_state=said.random_state), model, said)
+    return 0
+
+
+def evaluate(args: list[str]) -> int:
+    """judge a model on held-out rows"""
+    examples = "genus evaluate run digits\ngenus evaluate run table.csv --json"
+    about = (
+        "Judge a saved model on the test rows of DATA: held-out likelihood, and whether its "
+        "samples look real."
+    )
+    parser = parser_of("evaluate", about, examples)
+    parser.add_argument("run", help="a saved model")
+    parser.add_argument("data", help="the data that it was learned from")
+    parser.add_argument(
+        "--samples", type=int, default=1000, help="samples compared with real rows, at most"
+    )
+    parser.add_argument("--random_state", type=int, default=0, help="seed of samples and tests")
+    data_options(parser)
+    said = parse(parser, args)
+    from genus.evaluate import SampleTest, likelihood_summary
+
+    model, rows = open_model(said.run), load_rows(said)
+    train, test = part_of(rows, "train"), part_of(rows, "test")
+    facts: dict[str, Any] = {
+        "model": type(model).__name__,
+        "data": rows.name,
+        "test_rows": len(test),
+    }
+    lines = [f"{facts['model']} on {len(test):,} held-out rows of {rows.name}"]
+    if hasattr(model, "log_prob"):
+        found = likelihood_summary(model.log_prob(test))
+        facts |= {
+            "nats": found.nats,
+            "nats_stderr": found.stderr,
+            "kind": found.kind,
+            "measure": found.measure,
+        }
+        facts |= {
+            "bits_per_dim": found.bits_per_dim,
+            "bits_stderr": found.bits_stderr,
+            "detail": found.detail,
+        }
+        lines.append(f"log-likelihood  {found} nats a row ({found.kind} of a {found.measure})")
+        lines.append(f"bits/dim        {found.bits_per_dim:.4f} ± {found.bits_stderr:.4f}")
+    if hasattr(model, "sample"):
+        judge = SampleTest(
+            model.space_,
+            train,
+            test,
+            labels_of(rows),
+            rows=said.samples,
+            random_state=said.random_state,
+        )
+        q = judge(model.sample(judge.n, random_state=said.random_state))
+        facts |= {
+            "samples": q.n,
+            "c2st": q.classifier.accuracy,
+            "c2st_stderr": q.classifier.stderr,
+            "mmd_p": q.mmd.p_value,
+        }
+        facts |= {
+            "frechet": q.frechet.distance,
+            "frechet_floor": q.frechet.floor,
+            "frechet_embedding": q.frechet.embedding,
+        }
+        facts |= {"memorisation": q.memorisation.word}
+        lines += [
+            f"C2ST            {q.classifier.accuracy:.3f} ± {q.classifier.stderr:.3f} told apart "
+            f"({q.n} of each; 0.5: guessing)",
+            f"MMD             p = {q.mmd.p_value:.3f}",
+            f"Fréchet         {q.frechet.distance:.4g} in {q.frechet.embedding} (real against "
+            f"real {q.frechet.floor:.4g})",
+            f"memorisation    {q.memorisation.word}",
+        ]
+    print(json_text(facts) if said.json else "\n".join(lines))
+    return 0
+
+
+def score(args: list[str]) -> int:
+    """print the log-probability of every row of a file"""
+    examples = (
+        "genus score run rows.csv > scores.csv\ngenus score run rows.csv --lowest 10    the rows "
+        "least like the data: outliers"
+    )
+    parser = parser_of(
+        "score",
+        "Print the log-probability of every row, in nats: low ones do not belong. CSV on stdout.",
+        examples,
+    )
+    parser.add_argument("run", help="a saved model")
+    parser.add_argument("file", help="rows: a file, a folder or a name")
+    parser.add_argument("--lowest", type=int, help="only so many rows, the least probable first")
+    data_options(parser, space=False)
+    said = parse(parser, args)
+    import numpy as np
+
+    model = open_model(said.run)
+    needs(model, "log_prob")
+    found = model.log_prob(rows_for(model, said)[0])
+    stderr = np.broadcast_to(found.stderr, (len(found),))
+    order = (
+        range(len(found))
+        if said.lowest is None
+        else np.argsort(found.nats, kind="stable")[: said.lowest].tolist()
+    )
+    values = [
+        (i, float(found.nats[i]), float(stderr[i]), float(found.bits_per_dim[i])) for i in order
+    ]
+    if said.json:
+        rows = [{"row": i, "nats": v, "stderr": e, "bits_per_dim": b} for i, v, e, b in values]
+        print(json_text({"kind": found.kind, "measure": found.measure, "rows": rows}))
+        return 0
+    print("row,nats,stderr,bits_per_dim")
+    for i, v, e, b in values:
+        print(f"{i},{v:.6g},{e:.3g},{b:.6g}")
+    return 0
+
+
+def complete(args: list[str]) -> int:
+    """fill in the missing cells of a file"""
+    examples = (
+        "genus complete run holes.csv --out filled.csv\ngenus complete run holes.npy --out "
+        "filled.png --random_state 3"
+    )
+    parser = parser_of(
+        "complete",
+        "Fill in missing cells (empty or NaN) with draws from p(missing | observed).",
+        examples,
+    )
+    parser.add_argument("run", help="a saved model")
+    parser.add_argument("file", help="rows with missing cells: a file")
+    parser.add_argument(
+        "--out",
+        help="x.png (images), .csv, .json, .npy, .npz or .parquet; without it CSV on stdout",
+    )
+    parser.add_argument(
+        "--random_state", type=int, default=0, help="seed: another gives other completions"
+    )
+    data_options(parser, space=False)
+    said = parse(parser, args)
+    from genus.report.writing import check_ending
+
+    model = open_model(said.run)
+    if said.out:
+        check_ending(said.out, model.space_)
+    needs(model, "complete")
+    rows, whole = rows_for(model, said)
+    filled = model.complete(rows, random_state=said.random_state)
+    if whole is not None:  # columns that the model was not fitted on go through as they are
+        for name in filled.columns:
+            whole[name] = filled[name].to_numpy()
+        filled = whole
+    hand_over(filled, model, said)
+    return 0
+
+
+def compare(args: list[str]) -> int:
+    """compare models on data, and write the report"""
+    examples = """\
+genus compare digits --report report.html
+genus compare table.csv --models GaussianMixture VAE --budget 60s --report report.html
+genus compare digits --models VAE --VAE.latent_dim 2 --VAE.trainer.epochs 20 --json"""
+    about = (
+        "Fit models on the same rows, judge them on the same others, and say which describes the "
+        "data best. Baselines are always added."
+    )
+    parser = parser_of("compare", about, examples)
+    parser.add_argument("data", nargs="?", default=SUPPRESS, help="a name, a file or a folder")
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        help="families of `genus models`; all that suit the data when left out",
+    )
+    parser.add_argument("--report", metavar="FILE", help="write the page to this .html file")
+    parser.add_argument(
+        "--budget", help="time for each fit: 60s, 2m, 1h; without it as long as each model wants"
+    )
+    parser.add_argument(
+        "--samples", type=int, default=1000, help="samples compared with real rows, at most"
+    )
+    parser.add_argument("--max_test", type=int, default=2000, help="test rows used, at most")
+    parser.add_argument("--jobs", type=int, default=1, help="models fitted at once")
+    parser.add_argument("--random_state", type=int, default=0, help="seed of everything")
+    data_options(parser)
+    classes: dict[str, Any] = {}
+    if not {"-h", "--help"} & set(args):
+        from genus.compare.run import families
+
+        classes = families()
+        for cls in classes.values():
+            model_arguments(parser, cls, prefix=f"{cls.__name__}.", shown=False)
+    said = parse(parser, args)
+    if said.get("data") is None:
+        raise UsageError("data are missing: genus compare DATA --report report.html")
+    from genus.compare.run import compare as run
+    from genus.compare.run import resolve
+
+    made = parser.instantiate(said)
+    names = [n for entry in said.models or [] for n in entry.split(",") if n] or None
+    changed = {
+        n: {k: v for k, v in made[n].items() if v != p[k]}
+        for n, c in classes.items()
+        if (p := parameters_of(c))
+    }
+    chosen: Any = names
+    if any(changed.values()):
+        chosen = resolve(names)
+        for _, model in chosen:
+            model.set_params(**changed.get(type(model).__name__, {}))
+        absent = {n for n, v in changed.items() if v} - {type(m).__name__ for _, m in chosen}
+        if absent:
+            raise UsageError(f"--{min(absent)}... is set, but {min(absent)} is not among --models")
+    if said.report:
+        writable(said.report)
+    found = run(
+        chosen,
+        load_rows(said),
+        space=said.space,
+        budget=said.budget,
+        samples=said.samples,
+        max_test=said.max_test,
+        jobs=said.jobs,
+        random_state=said.random_state,
+        progress=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    print(json_text(found.to_json()) if said.json else found)
+    if said.report:
+        found.report(said.report)
+        print(f"The report is in {said.report}", file=sys.stderr)
+    failed = [r.name for r in found.rows if r.error]
+    if any("interrupted" in (r.error or "") for r in found.rows) or any(
+        getattr(r.model, "interrupted_", False) for r in found.rows
+    ):
+        return 130
+    return 1 if len(failed) == len(found.rows) else 0
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "models": models,
+    "data": data,
+    "fit": fit,
+    "sample": sample,
+    "evaluate": evaluate,
+    "score": score,
+    "complete": complete,
+    "compare": compare,
+}

@@ -1,0 +1,54 @@
+"""The command ``genus``: results on stdout, progress and complaints on stderr.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. :mod:`genus_command` stands before it:
+help at once, without torch."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+
+from genus.cli.commands import COMMANDS
+from genus.cli.line import UsageError
+from genus.cli.words import show_warning
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line that begins with one of COMMANDS and return its exit code."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in args
+    args = [a for a in args if a != "--debug"]
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = show_warning
+            return COMMANDS[args[0]](args[1:])
+    except KeyboardInterrupt:
+        print("genus: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone: no more to say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except SystemExit as e:
+        return e.code if isinstance(e.code, int) else 0
+    except UsageError as e:
+        print(f"genus: {e}", file=sys.stderr)
+        return 2
+    except Exception as e:
+        if debug:
+            traceback.print_exc()
+        else:
+            text = " ".join(str(e).split()) or type(e).__name__
+            plain = isinstance(e, ValueError | OSError | RuntimeError) and type(e).__name__ not in (
+                "RuntimeError",
+                "UnicodeDecodeError",
+            )
+            print(
+                f"genus: {text}"
+                if plain
+                else f"genus: {type(e).__name__}: {text} (--debug shows where)",
+                file=sys.stderr,
+            )
+        return 1

@@ -1,0 +1,105 @@
+"""What a command reads, and where it writes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from genus.cli.words import json_text
+
+if TYPE_CHECKING:
+    from genus.model import Model
+
+
+# ---------------------------------------------------------------------- files
+
+
+def out_path(path: str) -> Path:
+    run = Path(path)
+    run = run if run.suffix == ".genus" else run.with_name(run.name + ".genus")
+    writable(run)
+    return run
+
+
+def writable(path: str | Path) -> None:
+    """Say so before the work, not after it, when a file cannot be written."""
+    folder = Path(path).resolve().parent
+    if Path(path).is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise OSError(
+            f"{path} cannot be written: "
+            f"{'it is a folder' if Path(path).is_dir() else f'{folder} is no folder to write in'}"
+        )
+
+
+def open_model(path: str) -> Model:
+    import genus
+
+    tried = (Path(path), Path(path + ".genus"))
+    for run in tried:
+        if run.is_file():
+            model: Model = genus.load(run)
+            return model
+    raise FileNotFoundError(
+        f"there is no model {path} or {path}.genus: `genus fit MODEL DATA --out {path}` makes one"
+    )
+
+
+def load_rows(said: Any) -> Any:
+    import genus.data
+
+    return genus.data.load(said.data if "data" in said else said.file, binarize=said.binarize)
+
+
+def rows_for(model: Model, said: Any) -> tuple[Any, Any]:
+    """The rows of a file; and, of a table, all that stands in it: columns the model does not know,
+    and empty ones.
+    """
+    from genus import data
+
+    path, names = Path(said.file), [c.name for c in model.space_.columns]
+    if not names or not path.is_file() or path.suffix.lower() not in (".csv", ".tsv", ".txt"):
+        return load_rows(said).X, None
+    whole = data.read_csv(path)
+    absent = [n for n in names if n not in whole.columns]
+    if absent:
+        raise ValueError(f"{path} lacks the column {absent[0]!r} that the model was fitted on")
+    return whole[names], whole
+
+
+def part_of(rows: Any, name: str) -> Any:
+    part = getattr(rows, name)
+    return getattr(part, "X", part)
+
+
+def labels_of(rows: Any) -> Any:
+    return getattr(rows.train, "y", None)
+
+
+def needs(model: Model, verb: str) -> None:
+    if not hasattr(model, verb):
+        from genus.model import CapabilityError
+
+        raise CapabilityError(
+            f"{type(model).__name__} has no {verb}: `genus models` lists other families"
+        )
+
+
+def hand_over(X: Any, model: Model, said: Any) -> None:
+    """Rows to --out, or as CSV (or JSON) to stdout."""
+    from genus.report.writing import frame, write_rows
+
+    if said.out:
+        write_rows(said.out, X, model.space_)
+        print(
+            json_text({"out": said.out, "rows": len(X)})
+            if said.json
+            else f"{len(X)} rows in {said.out}"
+        )
+        return
+    table = frame(X, model.space_)
+    if said.json:
+        print(table.to_json(orient="records"))
+    else:
+        table.to_csv(sys.stdout, index=False)

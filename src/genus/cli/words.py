@@ -1,0 +1,48 @@
+"""What a command prints."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from typing import Any
+
+# ---------------------------------------------------------------------- words
+
+
+def first_line(cls: type) -> str:
+    return (cls.__doc__ or "").strip().split("\n\n")[0].replace("\n    ", " ")
+
+
+def print_rows(rows: list[dict[str, str]], as_json: bool) -> None:
+    if as_json:
+        print(json_text(rows))
+        return
+    widths = {k: max(len(r[k]) for r in rows) for k in rows[0]}
+    for r in rows:
+        print("  ".join(f"{v:<{widths[k]}}" for k, v in r.items()).rstrip())
+
+
+def json_text(value: Any) -> str:
+    def plain(v: Any) -> Any:
+        if isinstance(v, dict):
+            return {str(k): plain(x) for k, x in v.items()}
+        if isinstance(v, list | tuple):
+            return [plain(x) for x in v]
+        if hasattr(v, "item"):
+            v = v.item()
+        return None if isinstance(v, float) and not math.isfinite(v) else v
+
+    return json.dumps(plain(value), ensure_ascii=False)
+
+
+def show_warning(
+    message: Any,
+    category: Any,
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
+    if issubclass(category, UserWarning | RuntimeWarning):
+        print(f"genus: warning: {' '.join(str(message).split())}", file=sys.stderr)

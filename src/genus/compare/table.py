@@ -1,0 +1,396 @@
+"""The table of a comparison: its rows, their ranks, and how it is printed.
+
+Numbers that mean different things are kept in different groups, and each says what kind of number
+it is:
+
+    =  the log-likelihood itself      ≥  a lower bound on it      ≈  an estimate, that may err on either side
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import math
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from genus.evaluate.likelihood import COMPARABLE, Likelihood, paired_difference
+from genus.evaluate.samples import SampleQuality
+from genus.likelihood import LogProb
+from genus.model import Model
+from genus.space import Space
+
+
+@dataclass
+class Row:
+    """One model of a comparison: what it is, what it cost and how it did. None where it has no such
+    number.
+
+    name: as given. model: fitted. learned_by: what learned it, such as ``EM``. baseline: stands in
+        every table.
+    log_prob: of the test rows; likelihood: its summary. rank: among rows of one measure, 1 the
+    best, equal where the paired difference is within 2 standard errors; see
+    :meth:`Comparison.rank`.
+    samples: drawn rows, in the caller's type; quality: what they are like.
+    fit_seconds, sample_seconds: wall clock (nan: fitted before); n_sampled: what the latter drew.
+    n_parameters: learned values. history: of training. notes: warnings and verbs that could not
+        answer.
+    error: why there is no fitted model.
+    """
+
+    name: str
+    model: Model | None = None
+    learned_by: str = ""
+    baseline: bool = False
+    log_prob: LogProb | None = None
+    likelihood: Likelihood | None = None
+    rank: int | None = None
+    samples: Any = None
+    quality: SampleQuality | None = None
+    fit_seconds: float = math.nan
+    sample_seconds: float = math.nan
+    n_sampled: int = 0
+    n_parameters: int | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    error: str | None = None
+
+    @property
+    def measure(self) -> str | None:
+        """``probability``, ``density`` or ``mixed``: only rows of the same measure may be ranked."""
+        return self.likelihood.measure if self.likelihood else None
+
+    def numbers(self) -> dict[str, Any]:
+        """Every number of the row under the names of :meth:`Comparison.to_frame`."""
+        l, q = self.likelihood, self.quality
+        return {
+            "model": self.name,
+            "learned_by": self.learned_by,
+            "baseline": self.baseline,
+            "rank": self.rank,
+            "measure": self.measure,
+            "kind": l.kind if l else None,
+            "symbol": l.symbol if l else "—",
+            "nats": l.nats if l else math.nan,
+            "nats_stderr": l.stderr if l else math.nan,
+            "nats_mc_stderr": l.mc_stderr if l else math.nan,
+            "bits_per_dim": l.bits_per_dim if l else math.nan,
+            "bits_stderr": l.bits_stderr if l else math.nan,
+            "c2st": q.classifier.accuracy if q else math.nan,
+            "c2st_stderr": q.classifier.stderr if q else math.nan,
+            "c2st_p": q.classifier.p_value if q else math.nan,
+            "mmd2": q.mmd.mmd2 if q else math.nan,
+            "mmd_p": q.mmd.p_value if q else math.nan,
+            "frechet": q.frechet.distance if q else math.nan,
+            "frechet_floor": q.frechet.floor if q else math.nan,
+            "frechet_embedding": q.frechet.embedding if q else None,
+            "memorisation": q.memorisation.word if q else None,
+            "memorisation_excess": q.memorisation.excess if q else math.nan,
+            "memorisation_p": q.memorisation.p_value if q else math.nan,
+            "fit_seconds": self.fit_seconds,
+            "sample_seconds": self.sample_seconds,
+            "n_sampled": self.n_sampled,
+            "n_parameters": self.n_parameters,
+            "notes": "; ".join(self.notes),
+            "error": self.error,
+        }
+
+
+@dataclass
+class Comparison:
+    """What :func:`compare` found: print it, or take ``rows``, ``to_frame()``, ``to_json()``,
+    ``report(path)``.
+
+    rows: one a model, best first within each measure. train, test: the rows, in the caller's type;
+    y_train, y_test: labels or None. space, name: of the data. settings: seed, budget, counts,
+    versions, command. notes: for the reader."""
+
+    rows: list[Row]
+    train: Any
+    test: Any
+    space: Space
+    name: str = "data"
+    y_train: Any = None
+    y_test: Any = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def __getitem__(self, name: str) -> Row:
+        """The row of a model's name. Raises KeyError."""
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise KeyError(f"no row {name!r}: there are {', '.join(r.name for r in self.rows)}")
+
+    @property
+    def groups(self) -> dict[str, list[Row]]:
+        """Rows by measure, and under ``""`` those without a likelihood: nothing is ranked across
+        groups.
+        """
+        found: dict[str, list[Row]] = {}
+        for row in sorted(self.rows, key=lambda r: r.likelihood is None):
+            found.setdefault(self._group(row), []).append(row)
+        return found
+
+    def _group(self, row: Row) -> str:
+        if (
+            row.measure != "mixed"
+            or row.model is None
+            or bool((row.model.space_.discrete == self.space.discrete).all())
+        ):
+            return row.measure or ""
+        # another split of columns is another measure
+        return f"mixed, {int(row.model.space_.discrete.sum())} discrete"
+
+    def rank(self, measure: str | None = None) -> dict[str, int]:
+        """The rank of each model by held-out log-likelihood, 1 the best.
+
+        Models whose paired difference from the best of their rank is within 2 standard errors share
+        it. Bounds and estimates are ranked by their value; a bound may be lower than the truth.
+        measure: the group to rank; it may be left out where there is one only.
+        Raises ValueError when the rows hold several measures: a probability is never ranked with a
+        density."""
+        groups = {k: v for k, v in self.groups.items() if k}
+        if measure is None and len(groups) > 1:
+            raise ValueError(
+                f"this table holds {' and '.join(map(repr, groups))} values, which cannot be "
+                f"ranked together: {COMPARABLE}"
+            )
+        if measure is not None and measure not in groups:
+            raise ValueError(
+                f"measure={measure!r}: the rows have {', '.join(groups) or 'no likelihood'}"
+            )
+        chosen = (
+            groups[measure]
+            if measure is not None
+            else [r for rows in groups.values() for r in rows]
+        )
+        return _ranks(chosen)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a model, one column a number (nats, bits_per_dim, c2st, mmd_p, frechet, …); NaN
+        where there is none.
+        """
+        return pd.DataFrame([r.numbers() for r in self.rows])
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict of everything but the rows of data and the models; numbers that are not
+        finite become None.
+        """
+        said = {
+            "name": self.name,
+            "space": str(self.space),
+            "train_rows": len(self.train),
+            "test_rows": len(self.test),
+            "settings": self.settings,
+            "notes": self.footnotes(),
+            "rows": [{**r.numbers(), "notes": r.notes, "history": r.history} for r in self.rows],
+        }
+        plain: dict[str, Any] = _plain(said)
+        return plain
+
+    def report(self, path: str | Path) -> Path:
+        """Write the HTML report to ``path``."""
+        from genus import report
+
+        report.write(self, path)
+        return Path(path)
+
+    # ------------------------------------------------------------------ for people
+
+    def table(self, rows: Iterable[Row] | None = None) -> list[dict[str, str]]:
+        """The printed cells of each row, under the headings of the table."""
+        return [self._cells(r) for r in (self.rows if rows is None else rows)]
+
+    def _cells(self, r: Row) -> dict[str, str]:
+        l, q = r.likelihood, r.quality
+        frechet = next((s.quality.frechet for s in self.rows if s.quality), None)
+        heading = f"{frechet.name}, floor {frechet.floor:.3f}" if frechet else "Fréchet"
+        return {
+            "rank": "" if r.rank is None else str(r.rank),
+            "model": r.name,
+            "learned by": r.learned_by,
+            "nats": str(l) if l else "—",
+            "bits/dim": f"{l.bits_per_dim:.3f}" if l else "—",
+            "fit s": in_words(r.fit_seconds),
+            "parameters": f"{r.n_parameters:,}" if r.n_parameters is not None else "—",
+            "C2ST": f"{q.classifier.accuracy:.3f} ± {q.classifier.stderr:.3f}" if q else "—",
+            "MMD p": f"{q.mmd.p_value:.3f}" if q else "—",
+            heading: f"{q.frechet.distance:.3f}" if q else "—",
+            "memorisation": q.memorisation.word if q else "—",
+            f"sample s (n={self.settings.get('samples', 0)})": in_words(r.sample_seconds),
+        }
+
+    def footnotes(self) -> list[str]:
+        """What a reader of the table must know, one sentence or two each."""
+        present = {r.likelihood.symbol for r in self.rows if r.likelihood}
+        lines = []
+        if present:
+            meaning = {
+                "=": "= is the log-likelihood itself",
+                "≥": "≥ is a lower bound on it",
+                "≈": "≈ is a Monte Carlo estimate",
+            }
+            lines.append(
+                "Log-likelihood: mean nats a test row ± standard error, higher is better. "
+                + "; ".join(text for symbol, text in meaning.items() if symbol in present)
+                + (
+                    ". A bound may lie below the truth, so its model may be better than its rank"
+                    if "≥" in present
+                    else ""
+                )
+                + ". Models within 2 standard errors (paired by row) share a rank."
+            )
+        groups = [g for g in self.groups if g]
+        if len(groups) > 1:
+            lines.append(
+                f"Groups of different measure are not ranked with each other, nor by bits/dim: "
+                f"{COMPARABLE}."
+            )
+        if any(r.quality for r in self.rows):
+            n = next(r.quality.n for r in self.rows if r.quality)
+            lines.append(
+                f"Samples: {n} samples against {n} test rows. C2ST: accuracy of a classifier "
+                f"between them, 0.5 when it cannot tell. "
+                "MMD p: small when the two differ. Fréchet: lower is better; its floor is "
+                "training against test rows "
+                "in the same counts. Compare none of them with a table of other counts."
+            )
+        baselines = [r.name for r in self.rows if r.baseline]
+        if baselines:
+            lines.append(
+                f"Baselines: {' and '.join(baselines)}. A model that does not beat them has "
+                f"learned little."
+            )
+        return [*lines, *self.notes]
+
+    def __rich__(self) -> Any:
+        from rich.console import Group
+        from rich.text import Text
+
+        parts: list[Any] = [
+            Text(
+                f"{self.name}: {self.space}; {len(self.train)} training rows, {len(self.test)} "
+                f"test rows",
+                style="bold",
+            )
+        ]
+        fitted = {g: [r for r in rows if not r.error] for g, rows in self.groups.items()}
+        titles = {
+            "probability": "Log-likelihood: probabilities of discrete rows",
+            "density": "Log-likelihood: densities per unit of the data",
+        }
+        for measure, rows in fitted.items():
+            if rows:
+                title = titles.get(measure) or (
+                    f"Log-likelihood: {measure}" if measure else "No likelihood"
+                )
+                parts.append(_rich_table(title, self.table(rows), slice(0, 7)))
+        drawn = [r for rows in fitted.values() for r in rows if r.n_sampled]
+        if drawn:
+            parts.append(_rich_table("Samples", self.table(drawn), slice(7, None), first=["model"]))
+        parts += [Text(f"{r.name} failed: {r.error}", style="red") for r in self.rows if r.error]
+        parts += [Text(f"{r.name}: {note}", style="dim") for r in self.rows for note in r.notes]
+        parts += [Text(line, style="dim") for line in self.footnotes()]
+        return Group(*parts)
+
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        out = io.StringIO()
+        Console(file=out, width=max(100, shutil.get_terminal_size().columns)).print(self)
+        return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        parts = [f"<p><b>{html.escape(self.name)}</b>: {html.escape(str(self.space))}</p>"]
+        for measure, rows in self.groups.items():
+            cells = self.table([r for r in rows if not r.error])
+            if cells:
+                head = "".join(f"<th>{html.escape(h)}</th>" for h in cells[0])
+                body = "".join(
+                    "<tr>" + "".join(f"<td>{html.escape(v)}</td>" for v in c.values()) + "</tr>"
+                    for c in cells
+                )
+                caption = html.escape(measure or "no likelihood")
+                parts.append(
+                    f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+                )
+        parts += [
+            f"<p>{html.escape(r.name)} failed: {html.escape(r.error)}</p>"
+            for r in self.rows
+            if r.error
+        ]
+        return "".join(
+            [*parts, *(f"<p><small>{html.escape(line)}</small></p>" for line in self.footnotes())]
+        )
+
+
+# ---------------------------------------------------------------------- small things
+
+
+def _ranks(rows: list[Row]) -> dict[str, int]:
+    """1 for the best and for all within 2 paired standard errors of it; the next starts a rank of
+    its own.
+    """
+    ordered = sorted(rows, key=lambda r: -r.likelihood.nats)  # type: ignore[union-attr]
+    ranks: dict[str, int] = {}
+    best: Row | None = None
+    for place, row in enumerate(ordered, start=1):
+        if best is None or not _tied(best, row):
+            best, rank = row, place
+        ranks[row.name] = rank
+    return ranks
+
+
+def _tied(a: Row, b: Row) -> bool:
+    assert a.log_prob is not None and b.log_prob is not None
+    d = paired_difference(a.log_prob, b.log_prob)
+    return bool(abs(d.nats) <= 2 * d.stderr)
+
+
+def in_words(s: float) -> str:
+    """Seconds, as a table shows them."""
+    return "—" if math.isnan(s) else f"{s:.2f}" if s < 10 else f"{s:.0f}"
+
+
+def _rich_table(
+    title: str, rows: list[dict[str, str]], part: slice, first: list[str] | None = None
+) -> Any:
+    """Some of the cells, narrow enough for a terminal."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    headings = (first or []) + list(rows[0])[part]
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    for heading in headings:
+        words = heading in ("model", "learned by", "memorisation")
+        table.add_column(
+            heading.replace(" (", "\n(").replace(", ", "\n"),
+            justify="left" if words else "right",
+            no_wrap=heading in ("model", "nats"),
+        )
+    for row in rows:
+        table.add_row(*(Text(row[h]) for h in headings))
+    return table
+
+
+def _plain(value: Any) -> Any:
+    """Value as JSON holds it."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,3 @@
+"""What a cell, a row or a batch is drawn from: bijections, normals, observations, bins, and Monte
+Carlo points.
+"""

@@ -1,0 +1,277 @@
+"""Files: safetensors with JSON in the metadata and a SHA-256 over all of it, written whole or not
+at all.
+
+A file is written beside its destination, flushed to disk, then renamed over it: a reader sees the
+old file or the new one, never half of either. Nothing in it is code; loading runs none. This module
+knows no model."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+import torch.overrides
+from torch import Tensor
+
+from genus.version import __version__
+
+FORMAT = 1
+
+
+BLANK = "0" * 64
+
+
+class StoreError(ValueError):
+    """A file that cannot be read: damaged, foreign, or of a newer format."""
+
+
+def write(path: str | Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """Write tensors and JSON atomically.
+
+    Raises OSError and leaves the old file whole when the disk is full.
+    """
+    path = Path(path)
+    header = {"genus": json.dumps({"format": FORMAT, **meta}), "sha256": BLANK}
+    body = bytearray(safetensors.torch.save({k: _plain(v) for k, v in tensors.items()}, header))
+    where = _digest_at(body)
+    body[where : where + 64] = hashlib.sha256(body).hexdigest().encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        with open(temporary, "wb") as f:
+            f.write(body)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    with contextlib.suppress(OSError):  # the rename itself, on file systems that can flush a folder
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors, JSON) of a file of :func:`write`, after its checksum. Raises StoreError,
+    FileNotFoundError.
+
+    The tensors are views of the bytes read, so that a file costs its own size in memory and no
+    more."""
+    path = Path(path)
+    if path.is_dir():
+        raise StoreError(f"{path} is a folder, not a genus file")
+    data = bytearray(path.stat().st_size)
+    with open(path, "rb") as f:
+        del data[f.readinto(data) :]
+    try:
+        size = int.from_bytes(data[:8], "little")
+        if not 2 <= size <= len(data) - 8:
+            raise ValueError
+        header = json.loads(data[8 : 8 + size])
+        meta = header.pop("__metadata__", {})
+        if not isinstance(meta, dict):
+            raise ValueError
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise StoreError(
+            f"{path} is damaged or not a genus file: its header cannot be read"
+        ) from None
+    if "genus" not in meta or "sha256" not in meta:
+        raise StoreError(f"{path} is not a genus file (a safetensors file of another program?)")
+    where = _digest_at(data)
+    found, data[where : where + 64] = bytes(data[where : where + 64]), BLANK.encode()
+    if hashlib.sha256(data).hexdigest().encode() != found:
+        raise StoreError(
+            f"{path} is damaged: its SHA-256 does not match. Restore it from a backup or fit again"
+        )
+    try:  # the file is whole, but anyone can write a checksum
+        facts = json.loads(meta["genus"])
+        newer = facts["format"] > FORMAT
+        tensors = {} if newer else _tensors(data, 8 + size, header)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, RuntimeError) as e:
+        raise StoreError(
+            f"{path} is not a genus file: its tensors or its JSON cannot be read "
+            f"({type(e).__name__}: {e})"
+        ) from None
+    if newer:
+        raise StoreError(
+            f"{path} has format {facts['format']}; this genus reads up to {FORMAT}: upgrade genus"
+        )
+    return tensors, facts
+
+
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+
+def _tensors(data: bytearray, start: int, header: dict[str, dict[str, Any]]) -> dict[str, Tensor]:
+    """The tensors of a safetensors header, as views of ``data``, where they begin at ``start``.
+
+    They are moved, last first, to multiples of 64 bytes, where torch puts its own: kernels sum in
+    an order that depends on it, and a model must give the same bits before and after."""
+    limit = len(data) - start
+    data.extend(bytes(64 * (len(header) + 1)))
+    memory, base, end = (
+        memoryview(data),
+        torch.frombuffer(data, dtype=torch.uint8).data_ptr(),
+        len(data),
+    )
+    tensors = {}
+    for name, entry in sorted(
+        header.items(), key=lambda item: item[1]["data_offsets"], reverse=True
+    ):
+        dtype, shape = _DTYPES[entry["dtype"]], [int(s) for s in entry["shape"]]
+        first, last = entry["data_offsets"]
+        count = math.prod(shape)
+        if (
+            min(shape, default=0) < 0
+            or not 0 <= first <= last <= limit
+            or count * dtype.itemsize != last - first
+        ):
+            raise ValueError(f"a tensor of shape {shape} does not fit its place")
+        limit = first
+        if count == 0:
+            tensors[name] = torch.empty(shape, dtype=dtype)
+            continue
+        end -= last - first
+        end -= (base + end) % 64
+        memory[end : end + last - first] = memory[start + first : start + last]
+        tensors[name] = torch.frombuffer(data, dtype=dtype, count=count, offset=end).reshape(shape)
+    return {name: tensors[name] for name in header}
+
+
+def _digest_at(body: bytearray) -> int:
+    """Where the 64 digits of the checksum stand."""
+    key = b'"sha256":"'
+    where = body.find(key)
+    if where < 0 or where + len(key) + 64 > len(body):
+        raise StoreError("the file has no checksum: it is damaged or not a genus file")
+    return where + len(key)
+
+
+def _plain(t: Tensor) -> Tensor:
+    """A dense, unshared copy on the CPU, which is what safetensors takes."""
+    return t.detach().to("cpu", copy=True).contiguous(memory_format=torch.contiguous_format)
+
+
+# ---------------------------------------------------------------------- values in JSON
+
+
+def to_json(value: Any, name: str) -> Any:
+    """A constructor argument or learned fact as JSON; TypeError that names it when it cannot be."""
+    import numpy as np
+
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, os.PathLike):
+        return str(value)
+    if isinstance(value, np.ndarray | Tensor):
+        return {
+            "!": "array",
+            "dtype": str(value.dtype).removeprefix("torch."),
+            "values": value.tolist(),
+        }
+    if isinstance(value, tuple):
+        return {"!": "tuple", "values": [to_json(v, name) for v in value]}
+    if isinstance(value, list):
+        return [to_json(v, name) for v in value]
+    if isinstance(value, dict):
+        return {
+            "!": "dict",
+            "items": [[to_json(k, name), to_json(v, name)] for k, v in value.items()],
+        }
+    if hasattr(value, "get_params"):
+        params = {k: to_json(v, f"{name}.{k}") for k, v in value.get_params(deep=False).items()}
+        return {"!": type(value).__name__, "params": params}
+    if hasattr(value, "to_json"):
+        return {"!": type(value).__name__, "json": value.to_json()}
+    if isinstance(value, np.random.RandomState | np.random.Generator):
+        return None
+    raise TypeError(
+        f"{name}={value!r} cannot be saved: use a blueprint such as genus.MLP instead of a plain "
+        f"function or module"
+    )
+
+
+def from_json(value: Any, known: dict[str, type]) -> Any:
+    """The value of :func:`to_json`; classes are looked up among ``known`` names only."""
+    import numpy as np
+
+    if isinstance(value, list):
+        return [from_json(v, known) for v in value]
+    if not isinstance(value, dict):
+        return value
+    sort = value.get("!")
+    if sort == "tuple":
+        return tuple(from_json(v, known) for v in value["values"])
+    if sort == "dict":
+        return {from_json(k, known): from_json(v, known) for k, v in value["items"]}
+    if sort == "array":
+        return np.asarray(value["values"], dtype=value["dtype"])
+    if sort not in known:
+        raise StoreError(
+            f"the file names {sort!r}, which genus does not know: pass its class to load(path, "
+            f"models=[...])"
+        )
+    if "json" in value:
+        return known[sort].from_json(value["json"])  # type: ignore[attr-defined]
+    return known[sort](**{k: from_json(v, known) for k, v in value["params"].items()})
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A temporary file beside ``path`` that takes its place when the block ends well: never half a
+    file.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    os.close(handle)
+    umask = os.umask(0)
+    os.umask(umask)
+    try:
+        yield Path(name)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+
+
+def describe(model: Any) -> dict[str, Any]:
+    """Everything of a fitted model that is not a tensor, as JSON: class, arguments, and facts whose
+    names end in ``_``.
+    """
+    name = type(model).__name__
+    params = {k: to_json(v, f"{name}({k})") for k, v in model.get_params(deep=False).items()}
+    facts = {
+        k: to_json(v, k)
+        for k, v in vars(model).items()
+        if k.endswith("_") and not k.startswith("_")
+    }
+    return {"class": name, "params": params, "facts": facts, "genus": __version__}

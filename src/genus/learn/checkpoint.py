@@ -1,0 +1,192 @@
+"""The whole state of a descent as tensors and JSON, and back: what makes a resumed run equal to an
+uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from genus import files
+
+if TYPE_CHECKING:
+    from genus.learn.descent import Descent
+    from genus.model import Model
+
+State = tuple[dict[str, Tensor], dict[str, Any]]
+
+COUNTERS = (
+    "step",
+    "epoch",
+    "batch",
+    "bad_epochs",
+    "rollbacks",
+    "elapsed",
+    "lr_scale",
+    "scale",
+    "best_value",
+)
+# settings that may change between the two halves of a run
+FREE = {
+    "epochs",
+    "max_steps",
+    "max_time",
+    "checkpoint",
+    "checkpoint_every",
+    "progress",
+    "patience",
+    "device",
+    "compile",
+    "threads",
+}
+
+
+def save(run: Descent) -> None:
+    """Write the state of a descent between two steps to ``run.t.checkpoint``.
+
+    Raises OSError that names the file.
+    """
+    path = Path(run.t.checkpoint or "")
+    try:
+        files.write(path, *pack(run))
+    except OSError as e:
+        raise type(e)(e.errno, f"the checkpoint {path} cannot be written: {e.strerror}") from e
+
+
+def pack(run: Descent) -> State:
+    """(tensors, JSON) of a descent between two steps."""
+    model = run.model
+    tensors = {f"model/{k}": v for k, v in everything(model).items()}
+    tensors["rng"] = model.rng.get_state()
+    tensors |= {f"ended/{stage}": rng for stage, rng in model._done.items()}
+    tensors |= {f"ema/{k}": v for k, v in (run.ema or {}).items()}
+    tensors |= {f"best/{k}": v for k, v in (run.best or {}).items()}
+    for name, player in run.players.items():
+        for i, entries in player.optimizer.state_dict()["state"].items():
+            tensors |= {f"optim/{name}/{i}/{k}": torch.as_tensor(v) for k, v in entries.items()}
+    meta = {
+        "stage": run.stage,
+        "loop": {k: getattr(run, k) for k in COUNTERS}
+        | {"total": float(run.total), "history": run.history},
+        "earlier": {
+            "history": getattr(model, "history_", []),
+            "steps": getattr(model, "n_steps_", 0),
+        },
+        "players": list(run.players),
+        "scaler": run.scaler.state_dict() if run.scaler else None,
+        "said": {k: v for k, v in files.describe(model).items() if k in ("class", "params")},
+        "rows": [rows and rows.fingerprint() for rows in (run.data.rows, run.data.held)],
+        "seed": run.data.seed,
+        "spent": time.perf_counter() - run.data.begun,
+    }
+    return tensors, meta
+
+
+def unpack(run: Descent, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """Take up the state of :func:`pack`, bit for bit.
+
+    Raises ValueError when it was trained on other rows.
+    """
+    rows = [r and r.fingerprint() for r in (run.data.rows, run.data.held)]
+    if meta["rows"] != rows:
+        raise ValueError(
+            "the checkpoint was trained on other rows: resume on the same data, conditions and "
+            "validation rows"
+        )
+    restore_model(run.model, tensors, meta)
+    run.model.rng.set_state(tensors["rng"])
+    for k in COUNTERS:
+        setattr(run, k, meta["loop"][k])
+    run.history = list(meta["loop"]["history"])
+    run.total = meta["loop"]["total"]
+    if run.ema is not None:
+        saved = under(tensors, "ema/")
+        torch._foreach_copy_(list(run.ema.values()), [saved[k] for k in run.ema])
+    run.best = under(tensors, "best/") or None
+    if run.scaler and meta["scaler"]:
+        run.scaler.load_state_dict(meta["scaler"])
+    modules = dict(run.model.named_modules())
+    for name in meta["players"]:
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, t in under(tensors, f"optim/{name}/").items():
+            i, _, entry = key.partition("/")
+            state.setdefault(int(i), {})[entry] = t
+        optimizer = run.player(modules[name]).optimizer
+        optimizer.load_state_dict(
+            {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+        )
+
+
+def restore_model(model: Model, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """The model's own part of a checkpoint: parameters, buffers, history and the stages it has
+    ended.
+    """
+    put_back(model, under(tensors, "model/"))
+    model.history_ = list(meta["earlier"]["history"])
+    model.n_steps_ = meta["earlier"]["steps"]
+    model._done = under(tensors, "ended/")
+
+
+def read(resume: str | Path | bool, model: Model, checkpoint: str | Path | None) -> State | None:
+    """Read the checkpoint to resume from and make sure that it is of this very model.
+
+    ``resume=True`` means the file ``checkpoint``, or a fresh start where there is none yet.
+    """
+    if resume is True:
+        if checkpoint is None:
+            raise ValueError(
+                "resume=True needs trainer=Trainer(checkpoint='file'), the file to go on from"
+            )
+        if not Path(checkpoint).exists():
+            return None
+        resume = checkpoint
+    tensors, meta = files.read(resume)  # type: ignore[arg-type]
+    if "loop" not in meta:
+        raise files.StoreError(
+            f"{resume} is a saved model, not a training checkpoint: genus.load reads it"
+        )
+    here, there = files.describe(model), meta["said"]
+    if there["class"] != here["class"]:
+        raise ValueError(f"{resume} is a checkpoint of {there['class']}, not of {here['class']}")
+    for k, v in here["params"].items():
+        if k != "trainer" and there["params"].get(k) != v:
+            raise ValueError(
+                f"{resume} was trained with {k}={there['params'].get(k)!r}, not {v!r}: resume "
+                f"with the same arguments"
+            )
+    mine, theirs = (
+        (said["params"].get("trainer") or {}).get("params", {}) for said in (here, there)
+    )
+    for k in sorted((set(mine) | set(theirs)) - FREE):
+        if mine.get(k) != theirs.get(k):
+            raise ValueError(
+                f"{resume} was trained with trainer {k}={theirs.get(k)!r}, not {mine.get(k)!r}: "
+                f"resume with the same settings"
+            )
+    return tensors, meta
+
+
+def everything(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and all buffers, those left out of state_dict (chains, replay buffers) too."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def put_back(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Copy the tensors of :func:`everything` back, in place where the shape is the same."""
+    with torch.no_grad():
+        for name, t in everything(model).items():
+            saved = tensors[name]
+            if saved.shape == t.shape:
+                t.copy_(saved)
+            else:
+                path, _, leaf = name.rpartition(".")
+                model.get_submodule(path)._buffers[leaf] = saved.to(t.device)
+
+
+def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose name begins with ``prefix``, without it."""
+    return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}

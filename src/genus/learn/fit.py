@@ -1,0 +1,56 @@
+"""What a model is given to learn from: rows, settings, and how much time there is."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from genus.learn import checkpoint
+from genus.learn.rows import Rows
+from genus.learn.trainer import Trainer
+
+
+class DivergenceError(FloatingPointError):
+    """Training left the finite numbers and no earlier state could save it."""
+
+
+_LIMIT: contextvars.ContextVar[float | None] = contextvars.ContextVar(
+    "genus_time_limit", default=None
+)
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float | None) -> Iterator[None]:
+    """Inside this context every fit, by gradient or by EM, ends after so many seconds with a usable
+    model.
+    """
+    token = _LIMIT.set(seconds)
+    try:
+        yield
+    finally:
+        _LIMIT.reset(token)
+
+
+@dataclass
+class Data:
+    """What ``Model.learn`` is given: the rows, those held out, the settings and the state to resume
+    from.
+    """
+
+    rows: Rows
+    held: Rows | None = None
+    trainer: Trainer = field(default_factory=Trainer)
+    seed: int = 0
+    resume: checkpoint.State | None = None
+    begun: float = field(default_factory=time.perf_counter)
+
+    def time_left(self) -> float:
+        """Seconds left of this fit's budget (``max_time``, :func:`time_limit`); inf when it has
+        none.
+        """
+        limits = [s for s in (self.trainer.max_time, _LIMIT.get()) if s is not None]
+        return min(limits) - (time.perf_counter() - self.begun) if limits else math.inf

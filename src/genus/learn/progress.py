@@ -1,0 +1,135 @@
+"""What the caller sees and says while a model learns: a bar on stderr, and Ctrl-C."""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class CtrlC:
+    """Ctrl-C waits for the end of the step in hand; a second one does not."""
+
+    def __enter__(self) -> CtrlC:
+        self.hit = False
+        self.mine = (
+            threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        )
+        if self.mine:
+            signal.signal(signal.SIGINT, self.note)
+        return self
+
+    def note(self, number: int, frame: Any) -> None:
+        """The signal handler."""
+        if self.hit:
+            raise KeyboardInterrupt
+        self.hit = True
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt here, between two steps, if it was asked for."""
+        if self.hit:
+            raise KeyboardInterrupt
+
+    def __exit__(self, *exc: object) -> None:
+        if self.mine:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class Bar:
+    """A progress bar on stderr: epoch, objective, rows a second, time left.
+
+    None: shown where stderr is a terminal.
+    """
+
+    def __init__(self, progress: bool | None, name: str, total: int, max_time: float) -> None:
+        self.shown = sys.stderr.isatty() if progress is None else bool(progress)
+        self.name, self.total, self.max_time = name, total, max_time
+
+    def __enter__(self) -> Bar:
+        if self.shown:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self.bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn(
+                    "epoch {task.fields[epoch]}  objective {task.fields[objective]:.4f}  "
+                    "{task.fields[speed]:,.0f} rows/s"
+                ),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+            )
+            self.bar.start()
+            timed = self.max_time < math.inf
+            self.task = self.bar.add_task(
+                self.name,
+                total=self.max_time if timed else self.total,
+                epoch=0,
+                objective=math.nan,
+                speed=0.0,
+            )
+            self.begun = self.last = time.perf_counter()
+            self.first: int | None = None
+        return self
+
+    def update(self, step: int, epoch: int, objective: float, rows: int) -> None:
+        """Show where the run is, at most ten times a second."""
+        if not self.shown:
+            return
+        now = time.perf_counter()
+        self.first = step - 1 if self.first is None else self.first
+        if now - self.last < 0.1 and step < self.total:
+            return
+        self.last = now
+        spent = now - self.begun
+        done = max(spent, step / self.total * self.max_time) if self.max_time < math.inf else step
+        self.bar.update(
+            self.task,
+            completed=done,
+            epoch=epoch + 1,
+            objective=objective,
+            speed=(step - self.first) * rows / max(spent, 1e-9),
+        )
+
+    def __exit__(self, *exc: object) -> None:
+        if self.shown:
+            self.bar.stop()
+
+
+# ---------------------------------------------------------------------- what the caller sees
+
+
+@contextmanager
+def drawing(
+    progress: bool | None, name: str, total: int, what: str = "pixels"
+) -> Iterator[Callable[[], None]]:
+    """A bar on stderr of the cells that are drawn. progress None: where stderr is a terminal."""
+    if not (sys.stderr.isatty() if progress is None else progress):
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(what),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(name, total=total)
+        yield lambda: bar.advance(task)

@@ -1,0 +1,151 @@
+"""Training rows: a tensor in memory, indexed and never collated, or a source that is read batch by
+batch.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genus.coding import head
+from genus.space import Space
+
+IN_MEMORY = 2**31  # bytes of a memory map above which its rows are read as they are needed
+
+
+def generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A random stream of its own; genus never touches the global ones."""
+    return torch.Generator(device=device).manual_seed(seed % 2**63)
+
+
+class Rows:
+    """Training rows and what stands beside them.
+
+    x: (n, *shape) tensor of codes, or an object with ``len`` and ``[indices]`` (:class:`Stream`).
+    given: (n, …) conditions. weight: (n,) nonnegative.
+    """
+
+    def __init__(self, x: Any, given: Tensor | None = None, weight: Tensor | None = None) -> None:
+        self.x, self.given, self.weight = x, given, weight
+        self.device = x.device if isinstance(x, Tensor) else torch.device("cpu")
+        # grey values under a binary space are probabilities: pixels are drawn afresh for every
+        # batch
+        self.draw = False
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def to(self, device: torch.device | str) -> Rows:
+        """The rows on a device; a stream's batches go there one by one."""
+        self.device = torch.device(device)
+        for name in ("x", "given", "weight"):
+            t = getattr(self, name)
+            if isinstance(t, Tensor):
+                setattr(self, name, t.to(device))
+        return self
+
+    def take(self, index: Tensor | slice, rng: torch.Generator | None = None) -> tuple[Tensor, ...]:
+        """(x,) or (x, given) of some rows, as floating-point codes."""
+        if isinstance(index, Tensor) and isinstance(self.x, Tensor):
+            x = self.x.index_select(0, index).to(self.device)  # several times faster than x[index]
+        else:
+            x = self.x[index].to(self.device)
+        if not x.is_floating_point():
+            x = x.to(torch.get_default_dtype())
+        if self.draw:
+            x = (torch.rand(x.shape, generator=rng, device=x.device) < x).to(x.dtype)
+        return (x,) if self.given is None else (x, self.given[index])
+
+    def chunks(self, size: int, rng: torch.Generator | None = None) -> Iterator[tuple[Tensor, ...]]:
+        """All rows in order, ``size`` at a time."""
+        for i in range(0, len(self), size):
+            yield self.take(slice(i, i + size), rng)
+
+    def split(self, share: float, seed: int) -> tuple[Rows, Rows | None]:
+        """(kept, held out): a fixed random share of the rows set aside; None when that is no row."""
+        n_held = int(share * len(self))
+        if n_held < 1 or n_held >= len(self):
+            return self, None
+        order = torch.randperm(len(self), generator=generator(seed))
+        return self.subset(order[n_held:].sort().values), self.subset(order[:n_held].sort().values)
+
+    def subset(self, index: Tensor) -> Rows:
+        """The rows of ``index``."""
+        part = Rows(
+            self.x[index] if isinstance(self.x, Tensor) else _Part(self.x, index),
+            None if self.given is None else self.given[index],
+            None if self.weight is None else self.weight[index],
+        )
+        part.draw, part.device = self.draw, self.device
+        return part
+
+    def fingerprint(self) -> str:
+        """A short digest, so that a run is not resumed on other rows (of a stream: of its first and
+        last 1024).
+        """
+        if isinstance(self.x, Tensor):
+            parts = [self.x]
+        else:
+            parts = [self.x[slice(0, 1024)], self.x[slice(max(0, len(self) - 1024), len(self))]]
+        parts += [t for t in (self.given, self.weight) if t is not None]
+        digest = 0
+        for t in parts:
+            digest = zlib.crc32(
+                t.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data, digest
+            )
+        return f"{len(self)}x{tuple(parts[0].shape[1:])}:{digest:08x}"
+
+
+class Stream:
+    """Rows of a dataset or memory map, read and encoded as they are needed."""
+
+    def __init__(self, source: Any, space: Space, missing: bool) -> None:
+        self.source, self.space, self.missing = source, space, missing
+        self.shape = (len(source), *space.shape)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        rows = (
+            list(range(*index.indices(len(self)))) if isinstance(index, slice) else index.tolist()
+        )
+        batch = (
+            np.asarray(self.source[rows])
+            if isinstance(self.source, np.memmap)
+            else head(_Some(self.source, rows))
+        )
+        return self.space.encode(batch, missing=self.missing)
+
+
+class _Part:
+    """Some rows of a stream."""
+
+    def __init__(self, source: Any, index: Tensor) -> None:
+        self.source, self.index = source, index
+        self.shape = (len(index), *source.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        part: Tensor = self.source[self.index[index]]
+        return part
+
+
+class _Some(torch.utils.data.Dataset):
+    """Some items of a dataset."""
+
+    def __init__(self, source: Any, rows: list[int]) -> None:
+        self.source, self.rows = source, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i: int) -> Any:
+        return self.source[self.rows[i]]

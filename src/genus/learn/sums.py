@@ -1,0 +1,94 @@
+"""Sums: EM, counting and closed forms iterate ``statistics`` and ``maximise``."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from genus.learn.fit import Data, DivergenceError
+from genus.learn.progress import Bar, CtrlC
+from genus.learn.rows import Rows
+
+if TYPE_CHECKING:
+    from genus.model import Model
+
+
+# ---------------------------------------------------------------------- sums: EM, counting, closed
+
+
+def solve(
+    model: Model,
+    data: Data,
+    *,
+    max_iter: int,
+    tol: float,
+    start: int = 0,
+    stage: str = "",
+    chunk: int = 8192,
+) -> bool:
+    """Iterate θ ← maximise(Σ statistics(x; θ)) until the mean log-likelihood gains less than
+    ``tol`` nats.
+
+    ``statistics(x)`` (or ``statistics(x, weight)``) returns a dict of sums, among them
+    ``log_likelihood`` and ``weight``. Returns whether it converged; ``history_`` gains a line an
+    iteration."""
+    begun = time.perf_counter()
+    limit = data.time_left()
+    previous = -math.inf
+    converged = False
+    history = list(getattr(model, "history_", []))
+    with (
+        torch.no_grad(),
+        CtrlC() as ctrl_c,
+        Bar(data.trainer.progress, type(model).__name__, max_iter, limit) as bar,
+    ):
+        try:
+            for i in range(start, max_iter):
+                sums = accumulate(model, data.rows, chunk)
+                now = float(sums["log_likelihood"] / sums["weight"])
+                if not math.isfinite(now):
+                    cure = "rescale the data or raise the regularisation"
+                    raise DivergenceError(
+                        f"the log-likelihood is not finite at iteration {i + 1}: {cure}"
+                    )
+                model.maximise(sums)
+                model.n_iter_ = i + 1
+                history.append(
+                    {
+                        "stage": stage,
+                        "epoch": i + 1,
+                        "objective": -now,
+                        "seconds": time.perf_counter() - begun,
+                    }
+                )
+                bar.update(i + 1, i, -now, len(data.rows))
+                ctrl_c.check()
+                converged = abs(now - previous) < tol
+                previous = now
+                if converged or time.perf_counter() - begun > limit:
+                    break
+        except KeyboardInterrupt:
+            warnings.warn(
+                f"interrupted at iteration {getattr(model, 'n_iter_', start)}: the model is "
+                f"usable as it is",
+                stacklevel=2,
+            )
+            model.interrupted_ = True
+    model.history_ = history
+    return converged
+
+
+def accumulate(model: Model, rows: Rows, chunk: int = 8192) -> dict[str, Tensor]:
+    """Σ statistics over all rows, chunk by chunk."""
+    sums: dict[str, Tensor] = {}
+    for i in range(0, len(rows), chunk):
+        batch = rows.take(slice(i, i + chunk), model.rng)
+        weight = () if rows.weight is None else (rows.weight[i : i + chunk],)
+        part = model.statistics(*batch, *weight)
+        sums = {k: sums[k] + v for k, v in part.items()} if sums else dict(part)
+    return sums

@@ -1,0 +1,152 @@
+"""The settings of gradient descent."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from genus.settings import Settings
+
+
+@dataclass(frozen=True, repr=False)
+class Trainer(Settings):
+    """How a gradient is descended. Every field is None = the model's own good value.
+
+    epochs: passes over the rows. max_steps: a cap on optimiser steps. max_time: seconds for the
+        whole fit; the learning-rate schedule is stretched to end with whichever budget ends first.
+    batch_size: rows a step.
+    optimizer: ``adam``, ``adamw``, ``sgd`` or ``rmsprop``; lr: its peak rate; momentum: of sgd and
+        rmsprop;
+        betas: of adam; weight_decay: its decay, of matrices only.
+    schedule: ``constant``, ``linear`` or ``cosine`` decay of the rate to 0; warmup: steps of linear
+        growth first.
+    grad_clip: largest gradient norm a step. ema: decay of an exponential moving average of the
+        weights, which is what is validated and kept.
+    validation: share of the rows held out, 0 to 1 (0.1 where ``patience`` is set). patience: epochs
+        without progress on them before stopping.
+    device: ``cpu``, ``cuda``, …; precision: ``float32``, ``bfloat16`` or ``float16`` autocast
+        (None: bfloat16 for large networks on a device that computes in it natively);
+        compile: pass the networks through torch.compile; threads: of the processor, while training.
+    checkpoint: file that holds the whole state of training, rewritten every ``checkpoint_every``
+        seconds and at the end; ``fit(X, resume=True)`` goes on from it bit for bit.
+    progress: show a bar on stderr (None: where stderr is a terminal).
+    """
+
+    epochs: int | None = None
+    max_steps: int | None = None
+    max_time: float | None = None
+    batch_size: int | None = None
+    optimizer: str | None = None
+    lr: float | None = None
+    momentum: float | None = None
+    betas: tuple[float, float] | None = None
+    weight_decay: float | None = None
+    schedule: str | None = None
+    warmup: int | None = None
+    grad_clip: float | None = None
+    ema: float | None = None
+    validation: float | None = None
+    patience: int | None = None
+    device: str | None = None
+    precision: str | None = None
+    compile: bool | None = None
+    threads: int | None = None
+    checkpoint: str | Path | None = None
+    checkpoint_every: float | None = None
+    progress: bool | None = None
+
+    def __repr__(self) -> str:
+        said = (f"{k}={v!r}" for k, v in self.get_params().items() if v is not None)
+        return f"Trainer({', '.join(said)})"
+
+    def over(self, *others: Trainer) -> Trainer:
+        """These settings, with the fields left at None taken from ``others``, first come first
+        served.
+        """
+        values = self.get_params()
+        for other in others:
+            values = {k: getattr(other, k) if v is None else v for k, v in values.items()}
+        return Trainer(**values)
+
+    def check(self) -> Trainer:
+        """These settings; raises ValueError that names the field for a value out of range."""
+        for name, value in self.get_params().items():
+            if value is None or name not in _ALLOWED:
+                continue
+            allowed, text = _ALLOWED[name]
+            try:
+                good = bool(allowed(value))
+            except TypeError:
+                good = False
+            if not good:
+                raise ValueError(f"Trainer({name}={value!r}): {text} is needed")
+        return self
+
+
+def _whole(low: int) -> Callable[[Any], bool]:
+    return lambda v: isinstance(v, numbers.Integral) and not isinstance(v, bool) and int(v) >= low
+
+
+def _device(name: Any) -> bool:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        return False
+    return device.type != "cuda" or torch.cuda.is_available()
+
+
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda f: 1.0,
+    "linear": lambda f: 1.0 - f,
+    "cosine": lambda f: 0.5 + 0.5 * math.cos(math.pi * f),
+}
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
+_ALLOWED: dict[str, tuple[Callable[[Any], Any], str]] = {
+    **dict.fromkeys(
+        ("epochs", "max_steps", "batch_size", "patience", "threads"),
+        (_whole(1), "a positive whole number"),
+    ),
+    "warmup": (_whole(0), "a whole number ≥ 0"),
+    **dict.fromkeys(("lr", "grad_clip"), (lambda v: 0 < v < math.inf, "a positive number")),
+    "max_time": (lambda v: v > 0, "a positive number"),
+    **dict.fromkeys(
+        ("weight_decay", "checkpoint_every"), (lambda v: 0 <= v < math.inf, "a number ≥ 0")
+    ),
+    **dict.fromkeys(
+        ("ema", "validation", "momentum"), (lambda v: 0 <= v < 1, "a number from 0 up to 1")
+    ),
+    "betas": (
+        lambda v: len(v) == 2 and all(0 <= b < 1 for b in v),
+        "a pair of numbers from 0 up to 1",
+    ),
+    "device": (_device, "a device that this machine has, such as 'cpu'"),
+    **{
+        name: (known.__contains__, f"one of {', '.join(known)}")
+        for name, known in (
+            ("schedule", tuple(SCHEDULES)),
+            ("optimizer", _OPTIMIZERS),
+            ("precision", tuple(PRECISIONS)),
+        )
+    },
+}
+
+BASE = Trainer(
+    epochs=100,
+    batch_size=128,
+    optimizer="adam",
+    lr=1e-3,
+    betas=(0.9, 0.999),
+    momentum=0.0,
+    weight_decay=0.0,
+    schedule="cosine",
+    warmup=0,
+    compile=False,
+    checkpoint_every=30.0,
+)

@@ -1,0 +1,1 @@
+"""One cell after another: MADE, PixelCNN, PixelRNN, transformer."""

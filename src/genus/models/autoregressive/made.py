@@ -1,0 +1,504 @@
+r"""MADE: a masked autoencoder whose outputs are the factors of the chain rule (Germain, Gregor,
+Murray & Larochelle, 2015).
+
+    log p(x) = Σ_t log p(x_{o(t)} | x_{o(<t)}),    o an order of the columns
+
+    h¹ = φ(b¹ + (W¹ ∘ M¹) f(x)),    hˡ = φ(bˡ + (Wˡ ∘ Mˡ) hˡ⁻¹),    θ = c + (V ∘ M^V) h + (S ∘ M^S) f(x)
+
+A hidden unit of degree m sees the first m columns of the order, and is seen by the parameters θ of
+those after them; S is a skip connection. A column enters as numbers f and leaves as the parameters
+of its conditional:
+
+    binary                x ∈ {0, 1}                log-odds
+    categories, levels    a 1 at the value          a logit each
+    real                  y = (x − m)/s             Σ_k π_k N(y | μ_k, σ_k²) / s
+    many ordered levels   y = (x − m)/s             Σ_k π_k [Φ((y + 1/2s − μ_k)/σ_k) − Φ((y − 1/2s − μ_k)/σ_k)]
+
+Conditions, p(x | g), are features that come before all columns: they are masked nowhere. Several
+orders share the weights, one drawn for every step; log p(x) = log (1/O) Σ_o p_o(x), which is a
+probability again. What is maximised is Σ log p(x) − a Σ|w|: a Laplace prior keeps the weights of
+few rows few (Tibshirani, 1996)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import numbers
+from collections.abc import Iterator
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genus.distributions.dependence import spanning_order
+from genus.learn import Trainer
+from genus.learn.rows import Rows
+from genus.likelihood import Exact, LogProb
+from genus.model import Model
+from genus.models.autoregressive.columns import Bits, Levels, Numbers, Part
+from genus.networks.blueprints import MLP
+from genus.networks.conditions import Conditions
+from genus.networks.layers import Linear, activation_of, initialise
+from genus.settings import within
+from genus.space import Space
+
+FEW = 10_000  # rows below which columns are dropped while training, where nothing is said
+
+
+class MADE(Model):
+    """Columns one after another, each given those before it; one network for all of them.
+
+    Arguments
+    ---------
+    hidden: genus.MLP(...), the hidden layers, which are masked; its dropout drops whole columns.
+        None: 512 units, and dropout 0.2 where there are fewer than 10,000 rows, not of bits alone.
+    n_orders: orders whose probabilities are averaged; the first is ``order``, the others are
+        random.
+    order: a permutation of the columns; ``learned``: from the most dependent column along the
+        strongest correlations;
+        None: as they stand.
+    n_components: K, normals of a real column's conditional.
+    max_logits: ordered levels up to which each has a logit; a column of more has the masses of K
+        normals.
+    prior: a ≥ 0 of the density (a/2) e^{−a|w|} of every weight, in nats a unit; 0: none.
+    trainer: how to descend, see :class:`genus.Trainer`.
+
+    ``log_prob``: ``Exact``, in nats. ``complete``: exact draws where the missing columns come last
+    in every order, else by sequential Monte Carlo of ``particles`` a row and order, whose error
+    falls as 1/particles."""
+
+    learned_by = "gradient of the likelihood"
+    particles = 128
+
+    made_: Masked
+    parts_: Any
+    back_: Tensor
+    context_: Conditions
+
+    def __init__(
+        self,
+        hidden: MLP | None = None,
+        n_orders: int = 1,
+        order: Any = None,
+        n_components: int = 5,
+        max_logits: int = 8,
+        prior: float = 1.0,
+        trainer: Trainer | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.hidden = hidden
+        self.n_orders = n_orders
+        self.order = order
+        self.n_components = n_components
+        self.max_logits = max_logits
+        self.prior = prior
+        self.trainer = trainer
+        self.random_state = random_state
+
+    # ------------------------------------------------------------------ the model
+
+    def log_p(
+        self, x: Tensor, o: int = 0, dtype: torch.dtype = torch.float64, given: Tensor | None = None
+    ) -> Tensor:
+        """log p(x_j | those before it in order o) of rows x (n, d), in nats; (n, d)."""
+        return self._terms(x, self.made_(self.features(x, given).to(dtype), o))[:, self.back_]
+
+    def log_p_orders(
+        self, x: Tensor, dtype: torch.dtype = torch.float64, given: Tensor | None = None
+    ) -> Tensor:
+        """log p_o(x) of rows x (n, d) by every order, (n, O)."""
+        f = self.features(x, given).to(dtype)
+        return torch.stack(
+            [self._terms(x, self.made_(f, o)).sum(1) for o in range(self.n_orders)], 1
+        )
+
+    def features(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        """f(x), part after part, then those of the conditions, (n, d) → (n, F)."""
+        told = [] if given is None else [self.context_.features(given, torch.float64)]
+        return torch.cat(
+            [*(part.features(part.of(x)).flatten(1) for part in self.parts_), *told], 1
+        )
+
+    def _terms(self, x: Tensor, theta: Tensor) -> Tensor:
+        """log p of each column, part after part."""
+        pieces = theta.split([len(part.columns) * part.n_out for part in self.parts_], 1)
+        cells = [
+            part.log_prob(t.unflatten(1, (-1, part.n_out)), part.of(x))
+            for part, t in zip(self.parts_, pieces, strict=True)
+        ]
+        return torch.cat(cells, 1)
+
+    def losses(self, x: Tensor, given: Tensor | None = None) -> Iterator[tuple[nn.Module, Tensor]]:
+        """−log p_o(x) by an order drawn for the batch, columns dropped from what the network sees;
+        and a row's share of the prior.
+        """
+        x = x.flatten(1)
+        o = (
+            int(self.n_orders * float(torch.rand(1, generator=self.rng, device=x.device)))
+            if self.n_orders > 1
+            else 0
+        )
+        f = self.features(x, given).float()
+        if p := self.made_.dropout:
+            keep = (torch.rand(x.shape, generator=self.rng, device=x.device) >= p) / (1 - p)
+            f = f * F.pad(keep, (0, 1), value=1.0)[:, self.made_.column_in]
+        loss = -self._terms(x, self.made_(f, o)).sum(1).mean()
+        yield self, loss + self.share_ * self.made_.size() if self.share_ else loss
+
+    def validate(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        """−log p(x), the orders averaged."""
+        return -_log_mean(self.log_p_orders(x.flatten(1), torch.float32, given)).mean()
+
+    def _log_prob(self, x: Tensor, given: Tensor | None = None) -> LogProb:
+        return Exact(_log_mean(self.log_p_orders(x.flatten(1), given=given)))
+
+    # ------------------------------------------------------------------ construction
+
+    def build(self, space: Space) -> None:
+        for name in ("n_orders", "n_components", "max_logits"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+                raise ValueError(f"{name}={value!r}: a whole number of at least 1 is needed")
+        if (
+            isinstance(self.prior, bool)
+            or not isinstance(self.prior, numbers.Real)
+            or not 0 <= self.prior < math.inf
+        ):
+            raise ValueError(f"prior={self.prior!r}: a number of at least 0 is needed")
+        d = space.dim
+        others = [
+            torch.randperm(d, generator=self.rng, device=self.rng.device).cpu()
+            for _ in range(1, self.n_orders)
+        ]
+        groups: dict[tuple[str, int], list[int]] = {}
+        for j, (kind, levels) in enumerate(zip(space.kinds, space.cardinality, strict=True)):
+            what = (
+                "bits"
+                if kind == "binary"
+                else "levels"
+                if kind == "categorical" or 0 < levels <= self.max_logits
+                else "numbers"
+            )
+            if what == "levels" and levels > 4096:
+                raise ValueError(
+                    f"{space.names()[j]} has {levels} categories, too many for a logit each: drop "
+                    f"it, or merge the rare ones"
+                )
+            groups.setdefault((what, levels if what == "levels" else min(levels, 1)), []).append(j)
+        self.parts_ = nn.ModuleList(
+            self._part(what, levels, columns) for (what, levels), columns in groups.items()
+        )
+        parts: list[Part] = list(self.parts_)
+        order = torch.cat([part.columns for part in parts])
+        self.register_buffer("back_", order.argsort(), persistent=False)
+        blueprint = self.hidden or MLP(512, 1)
+        if not isinstance(blueprint, MLP):
+            raise ValueError(
+                f"hidden={blueprint!r}: MADE needs genus.MLP(...), whose weights it can mask"
+            )
+        before = 0
+        if hasattr(self, "given_space_"):
+            self.context_ = Conditions(self.given_space_)
+            before = self.context_.width
+        column_in = torch.cat(
+            [
+                *(part.columns.repeat_interleave(part.n_in) for part in parts),
+                torch.full((before,), -1),
+            ]
+        )
+        column_out = torch.cat([part.columns.repeat_interleave(part.n_out) for part in parts])
+        self.made_ = Masked(
+            torch.stack([self._first(d), *others]), column_in, column_out, blueprint
+        )
+        initialise(self.made_, self.rng)
+        with torch.no_grad():
+            # units that start near 0 overfit small tables less
+            cast(Linear, self.made_.hidden[0]).weight.mul_(0.1)
+
+    def _part(self, what: str, levels: int, columns: list[int]) -> Part:
+        if what == "levels":
+            return Levels(columns, levels)
+        if what == "bits":
+            return Bits(columns, self.n_orders > 1)
+        return Numbers(
+            columns,
+            [self.space_.cardinality[j] for j in columns],
+            self.n_components,
+            self.n_orders > 1,
+        )
+
+    def _first(self, d: int) -> Tensor:
+        """The order given; a learned one is filled in by ``start``."""
+        if self.order is None or isinstance(self.order, str):
+            if self.order not in (None, "learned"):
+                raise ValueError(
+                    f"order={self.order!r}: pass a permutation of the columns, 'learned', or None"
+                )
+            return torch.arange(d, device="cpu")
+        order = np.asarray(self.order)
+        if order.shape != (d,) or not np.array_equal(np.sort(order), np.arange(d)):
+            raise ValueError(
+                f"order={self.order!r}: X has {d} columns, so a permutation of 0 … {d - 1} is "
+                f"needed"
+            )
+        return torch.from_numpy(order.astype(np.int64))
+
+    def defaults(self, n: int) -> Trainer:
+        batch = 2 ** round(math.log2(min(128, max(16, n / 20))))
+        epochs = min(400, max(30, 6000 * batch // max(n, 1)))
+        share = 0.1 if n >= 50 else 0.0
+        return Trainer(
+            epochs=epochs,
+            batch_size=batch,
+            lr=5e-3,
+            optimizer="adamw",
+            weight_decay=0.05,
+            validation=share,
+            patience=max(10, epochs // 8) if share else None,
+        )
+
+    @torch.no_grad()
+    def start(self, rows: Rows) -> None:
+        """Scales, marginals and, where it is learned, the order, from the first rows."""
+        x, *given = (a.flatten(1) for a in rows.take(slice(0, 16384), self.rng))
+        if given:
+            self.context_.fit(given[0])
+        self.share_ = float(self.prior) / len(rows)
+        if (
+            self.hidden is None
+            and len(rows) < FEW
+            and not all(isinstance(part, Bits) for part in self.parts_)
+        ):
+            self.made_.dropout = 0.2
+        self.made_.c.copy_(torch.cat([part.fit(part.of(x)).flatten() for part in self.parts_]))
+        if isinstance(self.order, str):
+            self.made_.learn_order(
+                correlated_order(f := self.features(x), self.made_.column_in[: f.shape[1]])
+            )
+
+    # ------------------------------------------------------------------ draws
+
+    def _sample(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+        if given is None and hasattr(self, "given_space_"):
+            raise ValueError("this MADE models p(x | given): pass given=")
+        o_of = torch.randint(self.n_orders, (n,), generator=rng, device=rng.device)
+        x = torch.full((n, self.space_.dim), math.nan, dtype=torch.float64, device=rng.device)
+        for o in range(self.n_orders):
+            for index in torch.nonzero(o_of == o)[:, 0].split(4096):
+                x[index] = self._walk(x[index], o, 1, rng, _at(given, index))[0]
+        return x.reshape(n, *self.space_.shape)
+
+    def _complete(self, x: Tensor, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+        """Copies of each row go through each order, are drawn where x is NaN and weighed where it
+        is not; one is picked by weight.
+        """
+        flat = x.flatten(1)
+        gap = torch.isnan(flat)
+        last = all(bool((gap[:, o].int().diff(dim=1) >= 0).all()) for o in self.made_.orders_)
+        k = 1 if last else self.particles
+        size = max(1, 2**24 // (k * (self.made_.n_in + self.made_.depth * self.made_.width)))
+        some = [slice(i, i + size) for i in range(0, len(x), size)]
+        return torch.cat([self._picked(flat[at], k, rng, _at(given, at)) for at in some]).reshape(
+            x.shape
+        )
+
+    def _picked(self, x: Tensor, k: int, rng: torch.Generator, given: Tensor | None) -> Tensor:
+        drawn, log_w = zip(
+            *(self._walk(x, o, k, rng, given) for o in range(self.n_orders)), strict=True
+        )
+        weights = torch.cat(log_w, 1).softmax(1).nan_to_num(1.0)
+        pick = torch.multinomial(weights, 1, generator=rng)[:, 0]
+        copies = torch.cat([y.unflatten(0, (len(x), k)) for y in drawn], 1)
+        return copies[torch.arange(len(x), device=x.device), pick]
+
+    def _walk(
+        self, x: Tensor, o: int, k: int, rng: torch.Generator, given: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """k copies of every row, filled column by column in order o, each hidden unit computed
+        once.
+
+        (n k, d), and log-weights (n, k): the mean weight of a row's copies is an unbiased estimate
+        of p_o(observed). Copies are drawn afresh by weight where fewer than half of them count
+        (Gordon, Salmond & Smith, 1993)."""
+        n, y = len(x), x.double().repeat_interleave(k, 0)
+        log_w = y.new_zeros(n, k)
+        made = self.made_
+        parts = [(part, slice(i, i + 1)) for part in self.parts_ for i in range(len(part.columns))]
+        f = y.new_zeros(len(y), made.n_in)
+        if given is not None:
+            f[:, made.column_in < 0] = self.context_.features(given, f.dtype).repeat_interleave(
+                k, 0
+            )
+        units = [y.new_zeros(len(y), made.width) for _ in range(made.depth)]
+        W, V, S = made.weights(o, torch.float64)
+        begin = 0
+        for t, j in enumerate(made.orders_[o].tolist()):
+            end = made.ends[t]
+            below, stop = f, made.n_in
+            for i, (weight, bias) in enumerate(W):
+                units[i][:, begin:end] = made.act(
+                    F.linear(below[:, :stop], weight[begin:end, :stop], bias[begin:end])
+                )
+                below, stop = units[i], end
+            begin = end
+            out = made.column_out == j
+            theta = (
+                F.linear(below[:, :end], V[out, :end], made.c[out].double()) + F.linear(f, S[out])
+            )[:, None]
+            part, at = parts[int(self.back_[j])]
+            gap = torch.isnan(y[:, j])
+            if gap.any():
+                y[:, j] = torch.where(gap, part.draw(theta, at, rng)[:, 0], y[:, j])
+            cell = y[:, j : j + 1]
+            f[:, made.column_in == j] = part.features(cell, at)[:, 0].double()
+            if gap.all():
+                continue
+            log_w = log_w + part.log_prob(theta, cell, at)[:, 0].double().masked_fill(
+                gap, 0.0
+            ).reshape(n, k)
+            share = log_w.softmax(1)
+            few = 1 / share.square().sum(1) < k / 2
+            if few.any():
+                index = torch.arange(n * k, device=x.device).reshape(n, k)
+                index[few] = index[few].gather(
+                    1, torch.multinomial(share[few], k, True, generator=rng)
+                )
+                log_w[few] = _log_mean(log_w[few])[:, None]
+                y, f, *units = (a[index.flatten()] for a in (y, f, *units))
+        return y, log_w
+
+
+class Masked(nn.Module):
+    """The network: features f (n, F) and an order → parameters θ (n, P), those of a column seeing
+    the columns before it.
+
+    column_in, column_out: the column of each feature (−1: before all) and of each parameter. Units
+    have degrees 0 … d − 1 in rising order; another order of the columns moves the masks of what
+    enters and leaves, the weights stay."""
+
+    orders_: Tensor
+    column_in: Tensor
+    column_out: Tensor
+    degree: Tensor
+
+    def __init__(
+        self, orders: Tensor, column_in: Tensor, column_out: Tensor, blueprint: MLP
+    ) -> None:
+        super().__init__()
+        within("MLP(width)", blueprint.width, 1, 1 << 20)
+        within("MLP(depth)", blueprint.depth, 1, 1000)
+        if not 0 <= blueprint.dropout < 1:
+            raise ValueError(f"dropout={blueprint.dropout!r}: a number from 0 up to 1 is needed")
+        self.width, self.depth, self.dropout = (
+            int(blueprint.width),
+            int(blueprint.depth),
+            blueprint.dropout,
+        )
+        self.n_in = len(column_in)
+        self.act: Any = activation_of(blueprint.activation)
+        sizes = [self.n_in, *[self.width] * self.depth]
+        self.hidden = nn.ModuleList(Linear(a, b) for a, b in itertools.pairwise(sizes))
+        self.V = Linear(self.width, len(column_out), bias=False, zero=True)
+        self.S = Linear(self.n_in, len(column_out), bias=False, zero=True)
+        self.c = nn.Parameter(torch.zeros(len(column_out)))
+        d = orders.shape[1]
+        degree = torch.arange(self.width) * d // self.width
+        # units of degree ≤ t, known before that column
+        self.ends = [-(-(t + 1) * self.width // d) for t in range(d)]
+        for name, index in (
+            ("column_in", column_in),
+            ("column_out", column_out),
+            ("degree", degree),
+        ):
+            self.register_buffer(name, index, persistent=False)
+        self.register_buffer("orders_", orders)
+        self._masks: dict[int, tuple[Mask, ...]] = {}
+
+    def learn_order(self, order: Tensor) -> None:
+        """Go by this order instead of the first."""
+        self.orders_[0] = order
+        self._masks.clear()
+
+    def size(self) -> Tensor:
+        """Σ|w| of all weights."""
+        return torch.stack(
+            [torch.linalg.vector_norm(w, 1) for w in self.parameters() if w.dim() == 2]
+        ).sum()
+
+    def masks(self, o: int) -> tuple[Mask, ...]:
+        """Of the first layer, the others, V and S; made when they are first needed."""
+        if o not in self._masks or self._masks[o][0].seen.device != self.degree.device:
+            place = F.pad(self.orders_[o].argsort(), (0, 1), value=-1)  # that of column −1 is −1
+            a, b, m = place[self.column_in], place[self.column_out], self.degree
+            pairs = ((m, a + 1), (m, m), (b, m), (b, a + 1))
+            self._masks[o] = tuple(Mask(row[:, None] >= column) for row, column in pairs)
+        return self._masks[o]
+
+    def weights(
+        self, o: int, dtype: torch.dtype = torch.float32
+    ) -> tuple[list[tuple[Tensor, Tensor]], Tensor, Tensor]:
+        """Masked: (W, b) of every hidden layer, V and S."""
+        first, others, v, s = self.masks(o)
+        hidden: Any = self.hidden
+        W = [
+            ((layer.weight * (others if i else first).seen).to(dtype), layer.bias.to(dtype))
+            for i, layer in enumerate(hidden)
+        ]
+        return W, (self.V.weight * v.seen).to(dtype), (self.S.weight * s.seen).to(dtype)
+
+    def forward(self, f: Tensor, o: int) -> Tensor:
+        """(n, F) → (n, P)."""
+        first, others, v, s = self.masks(o)
+        h, hidden = f, cast("list[Linear]", self.hidden)
+        for i, layer in enumerate(hidden):
+            h = self.act((others if i else first).linear(h, layer.weight, layer.bias))
+        return v.linear(h, self.V.weight, self.c) + s.linear(f, self.S.weight)
+
+
+class Mask:
+    """Which columns a row of a matrix sees.
+
+    Slabs of rows go one by one, each over the columns that its rows see.
+    """
+
+    slabs = 4
+
+    def __init__(self, seen: Tensor) -> None:
+        self.seen, self.rows = seen.float(), -(-len(seen) // self.slabs)
+        # 0 where nothing is seen
+        last = (seen * torch.arange(1, seen.shape[1] + 1, device=seen.device)).amax(1)
+        self.ends = [max(1, int(part.max())) for part in last.split(self.rows)]
+        # too small, or in no order
+        if seen.numel() < 1 << 16 or sum(self.ends) > 0.9 * seen.shape[1] * len(self.ends):
+            self.rows, self.ends = len(seen), [seen.shape[1]]
+
+    def linear(self, x: Tensor, W: Tensor, b: Tensor | None = None) -> Tensor:
+        """x (W ∘ M)ᵀ + b."""
+        slabs = zip(self.ends, W.split(self.rows), self.seen.split(self.rows), strict=True)
+        y = torch.cat(
+            [F.linear(x[:, :e], (w[:, :e] * m[:, :e]).to(x.dtype)) for e, w, m in slabs], 1
+        )
+        return y if b is None else y + b.to(x.dtype)
+
+
+def _at(given: Tensor | None, index: Any) -> Tensor | None:
+    return None if given is None else given[index]
+
+
+def _log_mean(a: Tensor) -> Tensor:
+    """log of the mean of e^a, over the last axis."""
+    return torch.logsumexp(a, -1) - math.log(a.shape[-1])
+
+
+def correlated_order(f: Tensor, column: Tensor) -> Tensor:
+    """An order by squared correlations of features f (n, F), summed over those of each column;
+    column: (F,).
+    """
+    z = f.double() - f.double().mean(0)
+    z = z / z.square().sum(0).sqrt().clamp_min(1e-12)
+    d = int(column.max()) + 1
+    link = torch.zeros(d, d, dtype=torch.float64, device=f.device)
+    link.index_put_((column[:, None], column[None]), (z.T @ z).square(), accumulate=True)
+    return torch.tensor(spanning_order(link.cpu().numpy()), device=f.device)

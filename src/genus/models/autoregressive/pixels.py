@@ -1,0 +1,449 @@
+"""What models that draw an image pixel by pixel share: the likelihood, draws, completions, and what
+a pixel's cells say.
+
+    log p(x) = Σ_i Σ_j Σ_c log p(x_cij | pixels before (i, j) in raster order, x_<c,ij)
+
+A family writes a :class:`Causal` network, from the pixels before to features h of each pixel;
+:class:`Cells` goes on from there, t_c = relu(A_c relu(h) + B_c x_<c), p(x_c | …) = observation(O_c
+t_c)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genus.distributions.observation import Bernoulli, Categorical, LogisticMixture, Observation
+from genus.learn.progress import drawing
+from genus.learn.rows import Rows
+from genus.learn.trainer import Trainer
+from genus.likelihood import Exact, LogProb
+from genus.model import Model
+from genus.networks.conditions import Conditions
+from genus.networks.layers import Conv2d, initialise
+from genus.space import Space
+
+FIRST = 3  # rows above, and pixels to each side, that the first convolutions see
+
+
+FEW = 64  # ordered levels up to which each has a probability of its own
+
+
+CELLS = 1 << 18  # pixels whose activations are in memory at once
+
+
+Features = Callable[[Tensor], Tensor]
+
+
+Value = Callable[[int, int, int, Tensor], Tensor]
+
+
+class PixelModel(Model):
+    """A model of images that are drawn pixel by pixel; a family adds its arguments and
+    ``_network``.
+    """
+
+    learned_by = "gradient of the likelihood"
+    network_bound = True
+
+    channels: int
+    n_layers: int
+    kernel: int
+    likelihood: str
+    n_components: int
+    particles: int
+    observation_: Observation
+    network_: Causal
+    context_: Conditions
+
+    # ------------------------------------------------------------------ the likelihood
+
+    def log_likelihood(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        """log p(x), or log p(x | given), of codes (n, *shape); (n,) nats."""
+        image = self._image(x)
+        p = self.network_(self._features(image), self._context(given)).permute(0, 2, 3, 1)
+        return self.observation_.log_prob(p, image.permute(0, 2, 3, 1)).flatten(1).sum(1)
+
+    def losses(self, x: Tensor, given: Tensor | None = None) -> Iterator[tuple[nn.Module, Tensor]]:
+        """−log p of the batch."""
+        yield self, -self.log_likelihood(x, given).mean()
+
+    def _log_prob(self, x: Tensor, given: Tensor | None = None) -> LogProb:
+        size = max(1, CELLS // math.prod(self._shape[1:]))
+        pieces = [x[i : i + size] for i in range(0, len(x), size)]
+        parts = [
+            self.log_likelihood(p, None if given is None else given[i * size : i * size + len(p)])
+            for i, p in enumerate(pieces)
+        ]
+        return Exact(torch.cat(parts).double())
+
+    # ------------------------------------------------------------------ construction
+
+    def build(self, space: Space) -> None:
+        for name in ("channels", "n_layers", "n_components", "particles"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name}={value!r}: a positive whole number is needed")
+        if (
+            isinstance(self.kernel, bool)
+            or not isinstance(self.kernel, int)
+            or self.kernel < 3
+            or self.kernel % 2 == 0
+        ):
+            raise ValueError(f"kernel={self.kernel!r}: an odd number of at least 3 is needed")
+        if space.kind not in ("binary", "ordinal", "categorical") or (
+            space.image_shape is None and len(space.shape) > 1
+        ):
+            what = (
+                f"{type(self).__name__} needs images of discrete cells, or rows of discrete cells "
+                f"of one kind: X is {space}"
+            )
+            raise ValueError(f"{what}; use MADE, or round grey values and pass space='ordinal'")
+        self._shape = space.image_shape or (1, 1, space.dim)
+        self.observation_ = self._observe(space, self._shape[0])
+        self._each = int(space.levels or 1) if space.kind == "categorical" else 1  # features a cell
+        n_given = 0
+        if hasattr(self, "given_space_"):
+            self.context_ = Conditions(self.given_space_)
+            n_given = self.context_.width
+        self.network_ = self._network(self._shape, self._each, self.observation_.per_cell, n_given)
+        initialise(self.network_, self.rng)
+        self.network_.settle()
+
+    @property
+    def reuse(self) -> int:
+        """Places of an image."""
+        return self._shape[1] * self._shape[2]
+
+    def _network(self, shape: tuple[int, int, int], each: int, per_cell: int, given: int) -> Causal:
+        """The network of images (C, H, W) whose cells are ``each`` features and have ``per_cell``
+        parameters.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define _network")
+
+    def _observe(self, space: Space, d: int) -> Observation:
+        """p(x | parameters) of d cells."""
+        levels = int(space.levels or 1)
+        auto = {
+            "binary": "bernoulli",
+            "categorical": "categorical",
+            "ordinal": "categorical" if levels <= FEW else "logistic",
+        }
+        suits = {
+            "binary": ("bernoulli", "categorical", "logistic"),
+            "ordinal": ("categorical", "logistic"),
+            "categorical": ("categorical",),
+        }
+        name = auto[space.kind] if self.likelihood == "auto" else self.likelihood
+        if name not in ("bernoulli", "categorical", "logistic"):
+            raise ValueError(
+                f"likelihood={name!r} is unknown: choose auto, bernoulli, categorical or logistic"
+            )
+        if name not in suits[space.kind]:
+            raise ValueError(
+                f"likelihood={name!r} does not suit X, which is {space.kind}: use "
+                f"{' or '.join(suits[space.kind])}"
+            )
+        if name == "categorical" and levels > 4096:
+            raise ValueError(
+                f"X has {levels} levels, too many for a probability each: use "
+                f"likelihood='logistic', or rescale X"
+            )
+        if name == "bernoulli":
+            return Bernoulli(d)
+        return (
+            Categorical(d, levels)
+            if name == "categorical"
+            else LogisticMixture(d, levels, self.n_components)
+        )
+
+    def defaults(self, n: int) -> Trainer:
+        batch = 2 ** round(math.log2(min(64, max(16, n / 40))))
+        few = 450 * batch // max(n, 1)  # about 450 steps of a few rows: more are learned by heart
+        epochs = min(100, max(few, min(10, 200_000 // max(n, 1)), 1))
+        share = 0.1 if n >= 50 else 0.0
+        return Trainer(
+            epochs=epochs,
+            batch_size=batch,
+            lr=2e-3,
+            optimizer="adamw",
+            weight_decay=0.01,
+            validation=share,
+            ema=0.99,
+            grad_clip=50.0,
+        )
+
+    @torch.no_grad()
+    def start(self, rows: Rows) -> None:
+        """The head's biases start at the shares of each level among all pixels."""
+        x, *given = rows.take(slice(0, 65536), self.rng)
+        image = self._image(x[:4096])
+        self.network_.cells.out.bias.copy_(
+            self.observation_.offset(image.permute(0, 2, 3, 1).flatten(0, 2))
+        )  # type: ignore[union-attr]
+        if given:
+            self.context_.fit(given[0].flatten(1))
+
+    # ------------------------------------------------------------------ rows as images
+
+    def _image(self, x: Tensor) -> Tensor:
+        """(n, *shape) → (n, C, H, W)."""
+        return x.permute(0, 3, 1, 2) if self.space_.layout == "HWC" else x.reshape(-1, *self._shape)
+
+    def _rows_of(self, image: Tensor) -> Tensor:
+        """(n, C, H, W) → (n, *shape)."""
+        return (
+            image.permute(0, 2, 3, 1)
+            if self.space_.layout == "HWC"
+            else image.reshape(-1, *self.space_.shape)
+        )
+
+    def _features(self, x: Tensor) -> Tensor:
+        """What the network sees of codes (n, C, …): (n, C · each, …), from −1 to 1, or an indicator
+        a category.
+        """
+        levels = int(self.space_.levels or 1)
+        if self.space_.kind != "categorical":
+            return (2 * x / max(levels - 1, 1) - 1).to(self.network_.place.dtype)
+        return (
+            F.one_hot(x.long(), levels).movedim(-1, 2).flatten(1, 2).to(self.network_.place.dtype)
+        )
+
+    def _context(self, given: Tensor | None) -> Tensor | None:
+        """What the network sees of conditions, (n, g)."""
+        return None if given is None else self.context_.features(given, self.network_.place.dtype)
+
+    # ------------------------------------------------------------------ draws
+
+    def _sample(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+        if given is None and hasattr(self, "given_space_"):
+            raise ValueError(f"this {type(self).__name__} models p(x | given): pass given=")
+        cell = self._observe(self.space_, 1)
+        size = min(n, 1024)
+        _, h, w = self._shape
+        with drawing(
+            self._trainer().progress, type(self).__name__, -(-n // size) * h * w
+        ) as advance:
+
+            def value(i: int, j: int, c: int, p: Tensor) -> Tensor:
+                if c == 0:
+                    advance()
+                return cell.sample(p, rng)[:, 0]
+
+            parts = []
+            for i in range(0, n, size):
+                g = self._context(None if given is None else given[i : i + size])
+                parts.append(self.network_.in_order(min(size, n - i), self._features, value, g))
+        return self._rows_of(torch.cat(parts))
+
+    def _complete(self, x: Tensor, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+        image = self._image(x)
+        gap = torch.isnan(image).permute(0, 2, 3, 1).flatten(1)
+        exact = (gap.cummax(1).values == gap).all(1) if gap.numel() else gap.new_ones(len(gap))
+        out = image.clone()
+        for rows, k in ((exact, 1), (~exact, self.particles)):
+            index = rows.nonzero()[:, 0]
+            for some in index.split(max(1, 4096 // k)):
+                out[some] = self._filled(
+                    image[some], k, rng, None if given is None else given[some]
+                ).to(out.dtype)
+        return self._rows_of(out)
+
+    def _filled(
+        self, image: Tensor, k: int, rng: torch.Generator, given: Tensor | None = None
+    ) -> Tensor:
+        """Images (n, C, H, W) with their NaN drawn in raster order by k weighted particles."""
+        n, cell = len(image), self._observe(self.space_, 1)
+        known = image.repeat_interleave(k, 0)
+        log_w = torch.zeros(n, k, dtype=torch.float64, device=image.device)
+        base = torch.arange(n, device=image.device)[:, None] * k
+
+        def value(i: int, j: int, c: int, p: Tensor) -> Tensor:
+            x = known[:, c, i, j]
+            gap = torch.isnan(x)
+            if k > 1:
+                log_p = cell.log_prob(p, x.nan_to_num()[:, None])[:, 0]
+                log_w.add_(torch.where(gap, 0.0, log_p).double().reshape(n, k))
+            return torch.where(gap, cell.sample(p, rng)[:, 0].to(x.dtype), x)
+
+        def reorder(i: int) -> Tensor | None:
+            weights = torch.softmax(log_w, 1)
+            low = weights.square().sum(1) > 2 / k  # the effective number is below k/2
+            if k == 1 or not low.any():
+                return None
+            pick = torch.multinomial(weights, k, replacement=True, generator=rng)
+            log_w[low] = 0.0
+            return (
+                base + torch.where(low[:, None], pick, torch.arange(k, device=pick.device))
+            ).flatten()
+
+        g = self._context(None if given is None else given.repeat_interleave(k, 0))
+        drawn = self.network_.in_order(n * k, self._features, value, g, reorder)
+        return drawn[(base + torch.multinomial(torch.softmax(log_w, 1), 1, generator=rng))[:, 0]]
+
+
+# ---------------------------------------------------------------------- networks that see what is b
+
+
+class Causal(nn.Module):
+    """Features (n, C · each, H, W) → parameters (n, C · per_cell, H, W) of every cell, from the
+    cells before it alone.
+
+    The first convolutions see the rows above, v, and the pixels to the left, h; a family writes
+    what follows, all pixels at once in ``forward`` and pixel by pixel in ``keep``. ``beyond``:
+    pixels after the end of each row that have features too."""
+
+    cells: Cells
+
+    def __init__(self, shape: tuple[int, int, int], each: int, width: int, beyond: int = 0) -> None:
+        super().__init__()
+        c, h, w = shape
+        self.shape, self.each, self.beyond = shape, each, beyond
+        self.above = Conv2d(c * each, width, (FIRST, 2 * FIRST + 1)) if h > 1 else None
+        self.left = Conv2d(c * each, width, (1, FIRST))
+        # where in the image a pixel is
+        self.place = nn.Parameter(torch.zeros(width, h, w + beyond))
+
+    def settle(self) -> None:
+        """What does not start at random: the parameters of the cells start where their bias is."""
+        nn.init.zeros_(self.cells.out.weight)
+
+    def first(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
+        """What the first convolutions make of the rows above (None where there is one row) and of
+        the pixels to the left.
+        """
+        R, b = FIRST, self.beyond
+        v = (
+            None
+            if self.above is None
+            else self.above(F.pad(x[:, :, :-1], (R, R + b, R, 0))) + self.place
+        )
+        return v, self.left(F.pad(x[..., : x.shape[3] - 1 + b], (R, 0))) + self.place
+
+    def keep(self, n: int, g: Tensor | None) -> Kept:
+        """What draws of n images keep, under conditions g."""
+        raise NotImplementedError(f"{type(self).__name__} does not define keep")
+
+    def in_order(
+        self,
+        n: int,
+        features: Features,
+        value: Value,
+        g: Tensor | None = None,
+        reorder: Callable[[int], Tensor | None] | None = None,
+    ) -> Tensor:
+        """Codes (n, C, H, W), cell (c, i, j) being ``value(i, j, c, parameters (n, per_cell))`` →
+        (n,).
+
+        Each activation is computed once, when it is known. reorder(i): after row i, which of the n
+        images go on; None: all."""
+        (c, height, width), R, b = self.shape, FIRST, self.beyond
+        e = c * self.each
+        new = self.place.new_zeros
+        x = new(n, c, height, width)
+        seen = new(n, e, R + height, width + b + 2 * R)
+        weight = matrix(self.left)
+        starts = self.place.permute(1, 2, 0) + self.left.bias  # type: ignore[operator]  # (H, W, f)
+        kept = self.keep(n, g)
+        draw = self.cells.in_order(features, value)
+        for i in range(height):
+            kept.row(
+                None
+                if self.above is None
+                else self.above(seen[:, :, i : i + R]) + self.place[:, i : i + 1]
+            )
+            line = new(n, (R + width) * e)
+            for j in range(width + b):
+                h = kept.pixel(j, torch.addmm(starts[i, j], line[:, j * e : (j + R) * e], weight))
+                if j < width:
+                    x[:, :, i, j], here = draw(i, j, h)
+                    line[:, (R + j) * e : (R + j + 1) * e] = here
+                    seen[:, :, R + i, R + j] = here
+            index = None if reorder is None else reorder(i)
+            if index is not None:
+                x, seen = x[index], seen[index]
+                kept.pick(index)
+        return x
+
+
+class Kept:
+    """Activations of the pixels that are drawn already."""
+
+    def row(self, v: Tensor | None) -> None:
+        """A new row begins, of which the first convolution sees v (n, f, 1, W) above."""
+        raise NotImplementedError
+
+    def pixel(self, j: int, h: Tensor) -> Tensor:
+        """What the first convolution sees to the left, (n, f) → the features of pixel j of the row,
+        (n, f).
+        """
+        raise NotImplementedError
+
+    def pick(self, index: Tensor) -> None:
+        """The images that go on."""
+        raise NotImplementedError
+
+
+class Cells(nn.Module):
+    """Features (n, f, H, W) of pixels, and the cells before each in its pixel → parameters (n, C ·
+    per_cell, H, W).
+    """
+
+    before: Tensor
+
+    def __init__(self, c: int, each: int, per_cell: int, n_features: int, width: int) -> None:
+        super().__init__()
+        self.c, self.each, self.width = c, each, width
+        self.head = Conv2d(n_features, c * width, 1)
+        self.colours = Conv2d(c * each, c * width, 1, bias=False) if c > 1 else None
+        self.out = Conv2d(c * width, c * per_cell, 1, groups=c)
+        before = (
+            torch.arange(c).repeat_interleave(each)
+            < torch.arange(c).repeat_interleave(width)[:, None]
+        )
+        self.register_buffer("before", before[:, :, None, None].float(), persistent=False)
+
+    def forward(self, h: Tensor, x: Tensor) -> Tensor:
+        """All pixels at once, x being the features (n, C · each, H, W) of the cells."""
+        t = self.head(torch.relu(h))
+        if self.colours is not None:
+            t = t + F.conv2d(x, self.colours.weight * self.before)
+        out: Tensor = self.out(torch.relu(t))
+        return out
+
+    def in_order(
+        self, features: Features, value: Value
+    ) -> Callable[[int, int, Tensor], tuple[Tensor, Tensor]]:
+        """(i, j, features (n, f) of the pixel) → its codes (n, C), drawn by ``value`` cell after
+        cell, and their features.
+        """
+        m, e = self.width, self.each
+        head = matrix(self.head)
+        colours = (
+            None if self.colours is None else (self.colours.weight * self.before)[:, :, 0, 0].T
+        )
+        outs = [
+            (w[:, :, 0, 0].T, b)
+            for w, b in zip(self.out.weight.chunk(self.c), self.out.bias.chunk(self.c), strict=True)
+        ]  # type: ignore[union-attr]
+
+        def draw(i: int, j: int, h: Tensor) -> tuple[Tensor, Tensor]:
+            t = torch.addmm(self.head.bias, torch.relu(h), head)  # type: ignore[arg-type]
+            x, here = h.new_zeros(len(h), self.c), h.new_zeros(len(h), self.c * e)
+            for k, (weight, bias) in enumerate(outs):
+                t_k = t[:, k * m : (k + 1) * m]
+                if k and colours is not None:
+                    t_k = torch.addmm(t_k, here[:, : k * e], colours[: k * e, k * m : (k + 1) * m])
+                x[:, k] = value(i, j, k, torch.addmm(bias, torch.relu(t_k), weight)).to(x.dtype)
+                here[:, k * e : (k + 1) * e] = features(x[:, k, None])
+            return x, here
+
+        return draw
+
+
+def matrix(conv: nn.Conv2d) -> Tensor:
+    """The weights (out, in, 1, k) of a convolution along a row as a matrix (k · in, out)."""
+    return conv.weight[:, :, 0].permute(2, 1, 0).flatten(0, 1).contiguous()

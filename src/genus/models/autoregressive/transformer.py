@@ -1,0 +1,643 @@
+r"""The autoregressive transformer (Vaswani et al., 2017): each cell of a row given the cells before
+it, by causal attention.
+
+    log p(x) = Σ_t log p(x_{o(t)} | x_{o(1)} … x_{o(t−1)}),        o an order of the d cells
+
+Step t sees the value of the cell before it and, by its position, the cell that comes next:
+
+    h_t = value(x_{o(t−1)}) + position(o(t)),       t = 1: a learned start in place of a value
+    h   ← h + W softmax(mask(q kᵀ/√m)) v,           q, k, v linear in norm(h); step t attends to steps ≤ t
+    h   ← h + W₂ gelu(W₁ norm(h)),                  ``depth`` times both
+    p(x_{o(t)} | …) = head_{o(t)}(norm(h_t))
+
+A discrete cell has a logit for each level; a real one a mixture of K normals, Σ_k π_k N(z | m_k,
+s_k²), in standard units z, and so has a whole number of many levels, which gets the mixture's mass
+within ½ of it. Rotary positions (Su et al., 2021) turn pairs of coordinates of q by the place of
+the cell to come and of k by that of the cell seen, so that q kᵀ knows how far apart they are. With
+``any_order`` the orders are random in training, and each value comes with its own position as well
+(Uria et al., 2014; Yang et al., 2019). The orders then agree about p(x) only as far as they are
+learned, so that the model is the average of a few of them, log p(x) = log (1/O) Σ_o p_o(x), which
+is a probability again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genus.distributions.bijections import Standardise
+from genus.distributions.bins import Bins, cut
+from genus.distributions.dependence import Indicators, spanning_order
+from genus.distributions.normals import log_mass
+from genus.learn.progress import drawing
+from genus.learn.rows import Rows
+from genus.learn.trainer import Trainer
+from genus.likelihood import Exact, LogProb
+from genus.model import Model
+from genus.networks.attention import NEAR, Block, angles_of, at, places
+from genus.networks.conditions import Conditions
+from genus.networks.layers import Linear, initialise
+from genus.space import Space
+
+LEVELS = 256  # of an ordered pixel or token, above which it is read as a number
+
+
+# the same of a column of a table or a short row, which has fewer values to learn a logit for each
+# level from
+COLUMN = 32
+
+
+SHORT = 64  # cells of a row up to which they are columns
+
+
+WORDS = 4096  # levels of a categorical cell that may have logits
+
+
+FLOOR = 0.01  # of s_k, in standard units
+
+
+FAR = 10.0  # standard units beyond which a number is read as this
+
+
+CACHE = 2**28  # bytes of keys and values at a time
+
+
+TOKENS = 2**15  # cells scored at a time
+
+
+class AutoregressiveTransformer(Model):
+    """Causal attention over the cells of a row: pixels, columns of a table of any kinds, or tokens.
+
+    Arguments
+    ---------
+    width: of h; depth: pairs of attention and perceptron; heads: of attention, a divisor of the
+        width.
+    positions: ``learned``, a vector for each cell, or ``rotary``, of the row and column in images.
+    any_order: learn all orders, so that what is missing can be drawn after what is observed,
+        whatever the mask.
+    order: of the cells: names of columns, or numbers of the cells of a flattened row; ``learned``:
+        from the column that tells most of the others on, each next the one that those before it
+        tell most of (mutual information); None: as they come, in images pixel by pixel.
+    n_orders: O, of ``any_order``: orders whose probabilities are averaged, ``order`` first, the
+        others random.
+    n_components: K, normals of a real cell, and of whole numbers of more than 32 levels (in images
+        and long rows 256).
+    dropout: share of each residual that is dropped in training.
+    particles: of ``complete``, where one draw would not be exact. None: 64 to 256, more where rows
+        are short, a fourth with ``any_order``.
+    trainer: how to descend, see :class:`genus.Trainer`.
+
+    ``log_prob``: ``Exact``, nats. ``complete`` is exact where the missing cells come last in the
+    order. Other masks are filled by particles, which is p(missing | observed) as their number
+    grows: drawn in the order, weighed by what is observed after a draw and drawn anew where few
+    carry the weight; with ``any_order`` drawn after all that is observed, one of them picked by
+    p(x) over the probability that it was drawn with, which differ little (``particles=1`` leaves
+    that out, and takes the time of a draw).
+    Sources: Vaswani et al. (2017); Su et al. (2021); Uria, Murray & Larochelle (2014).
+    """
+
+    learned_by = "maximum likelihood"
+    network_bound = True
+
+    levels: Tensor  # of each cell, 0 where continuous
+    real: Tensor  # cells read as numbers: continuous ones, and
+    many: Tensor  # ordered ones of many levels
+    first: Tensor  # row of ``value_`` of each cell's first level
+    angles: Tensor
+    orders_: Tensor
+    scale_: Standardise
+    context_: Conditions
+    blocks_: nn.ModuleList
+
+    def __init__(
+        self,
+        width: int = 64,
+        depth: int = 3,
+        heads: int = 4,
+        positions: str = "learned",
+        any_order: bool = False,
+        order: Sequence[int | str] | str | None = None,
+        n_orders: int = 4,
+        n_components: int = 8,
+        dropout: float = 0.2,
+        particles: int | None = None,
+        trainer: Trainer | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.width = width
+        self.depth = depth
+        self.heads = heads
+        self.positions = positions
+        self.any_order = any_order
+        self.order = order
+        self.n_orders = n_orders
+        self.n_components = n_components
+        self.dropout = dropout
+        self.particles = particles
+        self.trainer = trainer
+        self.random_state = random_state
+
+    # ------------------------------------------------------------------ the model
+
+    def parameters_of(
+        self, x: Tensor, order: Tensor | None = None, given: Tensor | None = None
+    ) -> Tensor:
+        """What p(x_j | cells before j in the order) is made of: (n, d), order (1 or n, d) → (n, d,
+        most), cell after cell.
+        """
+        order = self.order_[None] if order is None else order
+        h = at(self._attend(x, order, self._context(given)), order.argsort(1))
+        n, d, w = h.shape
+        heads = len(self.head_)  # cells of one head stand together
+        return (
+            torch.einsum("ncpw,cmw->ncpm", h.reshape(n, heads, d // heads, w), self.head_).reshape(
+                n, d, -1
+            )
+            + self.bias_
+        )
+
+    @property
+    def order_(self) -> Tensor:
+        """The first of the orders, (d,): cells by number, channel-first."""
+        return self.orders_[0]
+
+    def log_average(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        """log (1/O) Σ_o p_o(x) of rows of cells (n, d), (n,) nats."""
+        each = torch.stack([self.log_likelihood(x, o[None], given) for o in self.orders_])
+        return torch.logsumexp(each, 0) - math.log(len(each))
+
+    def log_likelihood(
+        self, x: Tensor, order: Tensor | None = None, given: Tensor | None = None
+    ) -> Tensor:
+        """log p_o(x) of rows of cells (n, d) in an order, (n,) nats."""
+        cells = torch.arange(x.shape[1], device=x.device)[None]
+        return self._log_cells(self.parameters_of(x, order, given), x, cells).double().sum(1)
+
+    def losses(self, x: Tensor, given: Tensor | None = None) -> Iterator[tuple[nn.Module, Tensor]]:
+        """−log p, with ``any_order`` in a random order a row."""
+        order = None
+        if self.any_order:
+            order = torch.rand(
+                len(x), len(self.order_), generator=self.rng, device=x.device
+            ).argsort(1)
+        yield self, -self.log_likelihood(self._to_cells(x), order, given).mean()
+
+    def validate(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        """Mean −log p of rows."""
+        return -self.log_average(self._to_cells(x), given).mean()
+
+    # ------------------------------------------------------------------ construction
+
+    def build(self, space: Space) -> None:
+        for name in ("width", "depth", "heads", "n_orders", "n_components", "particles"):
+            value = getattr(self, name)
+            if name == "particles" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+                raise ValueError(f"{name}={value!r}: a whole number of at least 1 is needed")
+        if self.positions not in ("learned", "rotary"):
+            raise ValueError(f"positions={self.positions!r} is unknown: choose learned or rotary")
+        if self.width % self.heads or (
+            self.positions == "rotary" and self.width % (2 * self.heads)
+        ):
+            pairs = " of even size, for rotary positions" if self.width % self.heads == 0 else ""
+            raise ValueError(
+                f"width={self.width!r} does not fall into heads={self.heads!r} equal "
+                f"parts{pairs}: use a multiple"
+            )
+        d, w, image = space.dim, self.width, space.image_shape
+        levels, ordinal = (
+            np.array(space.cardinality),
+            np.array([k == "ordinal" for k in space.kinds]),
+        )
+        if image and space.layout == "HWC":  # inside, cells are channel-first
+            levels = levels.reshape(space.shape).transpose(2, 0, 1).flatten()
+        for name, kind, count in zip(space.names(), space.kinds, space.cardinality, strict=True):
+            if kind == "categorical" and count > WORDS:
+                raise ValueError(
+                    f"{name} has {count} levels, too many for logits (most: {WORDS}): merge rare "
+                    f"ones, or drop it"
+                )
+        many = (
+            levels > (COLUMN if space.columns or (image is None and d <= SHORT) else LEVELS)
+        ) & ordinal
+        real = many | (levels == 0)
+        codes = np.where(real, 1, levels)
+        most = int(np.where(real, 3 * self.n_components, levels).max())
+        # images share values and heads by channel, long rows of one kind altogether; tables have
+        # those of each column
+        own = bool(space.columns) or d * most <= 8192
+        heads = image[0] if image else d if own else 1
+        first = (
+            codes.cumsum() - codes
+            if space.columns
+            else np.repeat(np.arange(heads), d // heads) * codes.max()
+        )
+        for name, buffer in (("levels", levels), ("real", real), ("many", many), ("first", first)):
+            self.register_buffer(name, torch.tensor(buffer.tolist()), persistent=False)
+        self.scale_ = Standardise(d)
+        rng, others = self.rng, range(1, self.n_orders if self.any_order else 1)
+        with torch.device("cpu"):  # also where a saved model is built on shapes alone
+            declared = self._declared(space)
+        orders = [
+            declared,
+            *(torch.randperm(d, generator=rng, device=rng.device).cpu() for _ in others),
+        ]
+        self.register_buffer("orders_", torch.stack(orders))
+        self.value_ = nn.Parameter(torch.randn(int((first + codes).max()), w, generator=rng))
+        with torch.no_grad():  # levels that have an order begin near a line
+            line = torch.randn(w, generator=rng)
+            for a, count in sorted(
+                {(int(first[j]), int(levels[j])) for j in (ordinal & ~real).nonzero()[0]}
+            ):
+                self.value_[a : a + count].mul_(NEAR).add_(
+                    torch.linspace(-1.7, 1.7, count)[:, None] * line
+                )
+        self.start_ = nn.Parameter(torch.randn(w, generator=rng))
+        if self.positions == "learned" or self.any_order:
+            self.target_ = nn.Parameter(places(image, d, w, rng))
+        if self.any_order:
+            self.source_ = nn.Parameter(places(image, d, w, rng))
+        if hasattr(self, "given_space_"):
+            self.context_ = Conditions(self.given_space_)
+            self.given_ = Linear(self.context_.width, w, bias=False)
+        self.blocks_ = nn.ModuleList(Block(w, self.heads, self.dropout) for _ in range(self.depth))
+        self.norm_ = nn.LayerNorm(w)
+        initialise(self, rng)
+        self.head_ = nn.Parameter(torch.zeros(heads, most, w))
+        self.bias_ = nn.Parameter(torch.zeros(d, most))
+        if self.positions == "rotary":
+            self.register_buffer(
+                "angles", angles_of(image, d, w // self.heads // 2), persistent=False
+            )
+
+    @property
+    def reuse(self) -> int:
+        """Cells of a row."""
+        return self.space_.dim
+
+    def _declared(self, space: Space) -> Tensor:
+        """The order by numbers of cells, channel-first."""
+        d, image = space.dim, space.image_shape
+        if self.order is None or (isinstance(self.order, str) and self.order == "learned"):
+            return (
+                torch.arange(d).reshape(image).permute(1, 2, 0).flatten()
+                if image
+                else torch.arange(d)
+            )
+        names = {c.name: j for j, c in enumerate(space.columns)}
+        listed = () if isinstance(self.order, str) else self.order
+        order = [
+            names.get(c, c) for c in (v.item() if isinstance(v, np.generic) else v for v in listed)
+        ]
+        if not all(isinstance(j, int) for j in order) or sorted(order) != list(range(d)):
+            raise ValueError(
+                f"order={self.order!r}: every one of the {d} cells is needed once, by name or "
+                f"number, or 'learned', or None"
+            )
+        out = torch.tensor(order)
+        if image and space.layout == "HWC":
+            out = torch.arange(d).reshape(image).permute(1, 2, 0).flatten()[out]
+        return out
+
+    def defaults(self, n: int) -> Trainer:
+        d = max(self.space_.dim, 1)
+        batch = 2 ** round(math.log2(min(128, max(16, n / 32))))
+        steps = min(3000, max(500, 2_500_000 // (batch * d)))
+        epochs = max(steps * batch // max(n, 1), min(10, 200_000 // max(n, 1)), 1)
+        share = 0.1 if n >= 100 else 0.0
+        return Trainer(
+            epochs=epochs,
+            batch_size=batch,
+            lr=2e-3,
+            warmup=50,
+            optimizer="adamw",
+            weight_decay=0.05,
+            validation=share,
+            patience=max(10, epochs // 6) if share else None,
+            ema=0.99,
+            grad_clip=1.0,
+        )
+
+    @torch.no_grad()
+    def start(self, rows: Rows) -> None:
+        """Standard units, the order where it is learned, and heads at the best independent cells."""
+        x, *given = rows.take(slice(0, 65536), self.rng)
+        x = self._to_cells(x)
+        self.scale_.fit(x)
+        if given:
+            self.context_.fit(given[0].flatten(1))
+        if isinstance(self.order, str):
+            self.order_.copy_(self._told(x))
+        K = self.n_components
+        for part in torch.arange(x.shape[1], device=x.device).split(64):
+            count = (
+                torch.stack([(x[:8192, part] == v).sum(0) for v in range(self.bias_.shape[1])], 1)
+                + 0.5
+            )
+            self.bias_[part] = torch.log(count / count.sum(1, keepdim=True)).to(self.bias_.dtype)
+        real = self.real.nonzero()[:, 0]
+        if len(real):
+            z = self.scale_(x[:4096])[0][:, real]
+            at = (torch.arange(K, dtype=z.dtype, device=z.device) + 0.5) / K
+            self.bias_[real] = 0.0
+            self.bias_[real, K : 2 * K] = (
+                torch.quantile(z, at, 0).T.clamp(-FAR, FAR).to(self.bias_.dtype)
+            )
+            self.bias_[real, 2 * K : 3 * K] = math.log(0.5)
+
+    def _told(self, x: Tensor) -> Tensor:
+        """From the column of most mutual information on, each next the one that one of those before
+        tells most of.
+        """
+        if self.space_.image_shape:
+            return self.order_
+        x = x[:4096].cpu()
+        edges, tails, shares = cut(x, self.space_, 8, 8, 1.0)
+        bins = Bins(edges, tails, shares, self.space_.cardinality)
+        told = Indicators(bins.encode(x), bins.cards).mutual_information()
+        return torch.tensor(spanning_order(told.numpy()), device=self.order_.device)
+
+    # ------------------------------------------------------------------ cells
+
+    def _to_cells(self, x: Tensor) -> Tensor:
+        """(n, *shape) → (n, d) in channel-first order."""
+        return (x.permute(0, 3, 1, 2) if self.space_.layout == "HWC" else x).flatten(1)
+
+    def _from_cells(self, x: Tensor) -> Tensor:
+        if self.space_.layout == "HWC":
+            return x.reshape(-1, *self.space_.image_shape).permute(0, 2, 3, 1)  # type: ignore[misc]
+        return x.reshape(-1, *self.space_.shape)
+
+    def _context(self, given: Tensor | None) -> Tensor | None:
+        """What is added to h for conditions, (n, width)."""
+        if given is None:
+            if hasattr(self, "given_space_"):
+                raise ValueError("this AutoregressiveTransformer models p(x | given): pass given=")
+            return None
+        out: Tensor = self.given_(self.context_.features(given, self.value_.dtype))
+        return out
+
+    def _standard(self, x: Tensor, cells: Tensor) -> Tensor:
+        return (x.double() - self.scale_.mean_[cells]) / self.scale_.std_[cells]
+
+    def _values(self, x: Tensor, cells: Tensor) -> Tensor:
+        """What a step sees of the values x (n, T) of cells (1 or n, T): (n, T, width)."""
+        real = self.real[cells]
+        v = F.embedding(self.first[cells] + torch.where(real, 0.0, x).long(), self.value_)
+        if bool(self.real.any()):
+            z = self._standard(x, cells).clamp(-FAR, FAR).to(v.dtype)
+            v = v * torch.where(real, z, 1.0)[..., None]
+        return v + self.source_[cells] if self.any_order else v
+
+    def _attend(
+        self,
+        x: Tensor,
+        order: Tensor,
+        context: Tensor | None,
+        t: int = 0,
+        end: int | None = None,
+        cache: Any = None,
+    ) -> Tensor:
+        """norm(h) of the steps t … end − 1, (n, end − t, width).
+
+        cache: keys and values of the steps before t, and then of these.
+        """
+        target, source = order[:, t:end], order[:, max(t - 1, 0) : (end or order.shape[1]) - 1]
+        h = self._values(at(x, source), source)
+        if t == 0:
+            h = torch.cat([self.start_.expand(len(x), 1, -1), h], 1)
+        if hasattr(self, "target_"):
+            h = h + self.target_[target]
+        if context is not None:
+            h = h + context[:, None]
+        turns: tuple[Tensor, ...] = ()
+        if self.positions == "rotary":
+            seen = source if t else F.pad(source, (1, 0), value=order.shape[1])
+            turns = (self.angles[target], self.angles[seen])
+        for i, block in enumerate(self.blocks_):
+            h = block(h, turns, None if cache is None else (cache[i], t))
+        out: Tensor = self.norm_(h)
+        return out
+
+    # ------------------------------------------------------------------ conditionals
+
+    def _logits(self, p: Tensor, cells: Tensor) -> Tensor:
+        """p (…, most) of discrete cells with −inf beyond their levels."""
+        levels = torch.where(self.real, p.shape[-1], self.levels)[cells]
+        return p.masked_fill(
+            torch.arange(p.shape[-1], device=p.device) >= levels[..., None], -torch.inf
+        )
+
+    def _mixture(self, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """log π, m, s of every component, (…, K), float64."""
+        a, m, r = p[..., : 3 * self.n_components].double().chunk(3, -1)
+        return torch.log_softmax(a, -1), m, FLOOR + torch.exp(r.clamp(-20, 5))
+
+    def _log_cells(self, p: Tensor, x: Tensor, cells: Tensor) -> Tensor:
+        """log p of values x (n, T) of cells (1 or n, T) given p (n, T, most), (n, T) nats."""
+        real = self.real[cells]
+        log_p = x.new_zeros(x.shape, dtype=torch.float64)
+        if not bool(real.all()):
+            log_levels = torch.log_softmax(
+                self._logits(p if p.dtype == torch.float64 else p.float(), cells), -1
+            )
+            log_p = log_levels.gather(-1, torch.where(real, 0.0, x).long()[..., None])[..., 0]
+        if bool(real.any()):
+            log_pi, m, s = self._mixture(p)
+            z, scale = self._standard(x, cells)[..., None], self.scale_.std_[cells][..., None]
+            each = (
+                -0.5 * (((z - m) / s).square() + math.log(2 * math.pi))
+                - torch.log(s)
+                - torch.log(scale)
+            )
+            if bool(self.many.any()):  # the mass within ½, the end levels taking the tails
+                half, value, last = 0.5 / scale, x[..., None], self.levels[cells][..., None] - 1
+                low = torch.where(value < 0.5, -1e4, (z - half - m) / s)
+                high = torch.where(value > last - 0.5, 1e4, (z + half - m) / s)
+                each = torch.where(self.many[cells][..., None], log_mass(low, high), each)
+            log_p = torch.where(real, torch.logsumexp(log_pi + each, -1), log_p.double())
+        return log_p
+
+    def _draw(self, p: Tensor, cells: Tensor, u: Tensor) -> Tensor:
+        """One value of the cell (1 or n,) of each row given p (n, most), by the inverse of its
+        distribution at uniforms u (n, 2).
+        """
+        real = self.real[cells]
+        x = u.new_zeros(len(u))
+        if not bool(real.all()):
+            x = _inverse(torch.softmax(self._logits(p, cells).double(), -1), u[:, 0]).double()
+        if bool(real.any()):
+            log_pi, m, s = self._mixture(p)
+            k = _inverse(log_pi.exp(), u[:, 0])[:, None]
+            z = m.gather(1, k)[:, 0] + s.gather(1, k)[:, 0] * torch.special.ndtri(
+                u[:, 1].clamp(1e-12, 1 - 1e-12)
+            )
+            y = z * self.scale_.std_[cells] + self.scale_.mean_[cells]
+            whole = torch.minimum(y.round().clamp_min(0), self.levels[cells] - 1.0)
+            x = torch.where(real, torch.where(self.many[cells], whole, y), x)
+        return x
+
+    # ------------------------------------------------------------------ verbs
+
+    def _log_prob(self, x: Tensor, given: Tensor | None = None) -> LogProb:
+        return Exact(self._scored(self._to_cells(x), given))
+
+    def _scored(
+        self, x: Tensor, given: Tensor | None = None, order: Tensor | None = None
+    ) -> Tensor:
+        """log p(x), or log p_o(x) in the rows' own orders, few rows at a time; (n,)."""
+        parts = []
+        for i in torch.arange(len(x), device=x.device).split(max(1, TOKENS // x.shape[1])):
+            g = None if given is None else given[i]
+            parts.append(
+                self.log_average(x[i], g)
+                if order is None
+                else self.log_likelihood(x[i], order[i], g)
+            )
+        return torch.cat(parts)
+
+    def _sample(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+        x = torch.full(
+            (n, self.space_.dim), math.nan, dtype=torch.float64, device=self.value_.device
+        )
+        order = self.orders_
+        if len(order) > 1:
+            order = order[torch.randint(len(order), (n,), generator=rng, device=rng.device)]
+        out = [
+            self._fill(
+                x[i],
+                order if len(order) == 1 else order[i],
+                rng,
+                None if given is None else given[i],
+            )
+            for i in torch.arange(n, device=x.device).split(self._at_a_time())
+        ]
+        return self._from_cells(torch.cat(out))
+
+    def _complete(self, x: Tensor, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+        out = self._to_cells(x).double().clone()  # x is the caller's own
+        gap = torch.isnan(out)
+        # observed after missing
+        late = (
+            gap.any(1)
+            if len(self.orders_) > 1
+            else (gap[:, self.order_].long().diff(dim=1) < 0).any(1)
+        )
+        many = self.particles or min(256, max(64, 2**14 // out.shape[1])) // (
+            4 if self.any_order else 1
+        )
+        for rows, k in ((~late & gap.any(1), 1), (late, many)):
+            for i in (
+                rows.nonzero()[:, 0].split(max(1, self._at_a_time() // k)) if rows.any() else ()
+            ):
+                g = None if given is None else given[i]
+                out[i] = (
+                    self._weighed(out[i], rng, g, k)
+                    if self.any_order
+                    else self._fill(out[i], self.order_[None], rng, g, k)
+                )
+        return self._from_cells(out)
+
+    def _weighed(self, x: Tensor, rng: torch.Generator, given: Tensor | None, k: int) -> Tensor:
+        """Rows of cells, their NaN drawn k times after all that is observed, in orders o of their
+        own, one picked by p(x) / p_o(x).
+        """
+        order = self.order_[torch.isnan(x)[:, self.order_].long().argsort(dim=1, stable=True)]
+        x, order, given = (
+            None if v is None else v.repeat_interleave(k, 0) for v in (x, order, given)
+        )  # type: ignore[assignment]
+        x = self._fill(x, order, rng, given)
+        if k == 1:
+            return x
+        log_w = (self._scored(x, given) - self._scored(x, given, order)).reshape(-1, k)
+        pick = torch.multinomial(torch.softmax(log_w, 1), 1, generator=rng)[:, 0]
+        return x.reshape(len(pick), k, -1)[torch.arange(len(pick), device=x.device), pick]
+
+    def _at_a_time(self) -> int:
+        return max(1, CACHE // (8 * self.depth * self.width * self.space_.dim))
+
+    def _fill(
+        self,
+        x: Tensor,
+        order: Tensor,
+        rng: torch.Generator,
+        given: Tensor | None = None,
+        k: int = 1,
+        cached: bool = True,
+    ) -> Tensor:
+        """Rows of cells (n, d) with their NaN drawn in order. k: particles a row, resampled by what
+        is observed after a draw.
+
+        ``cached=False`` computes every step anew.
+        """
+        rows, d = x.shape
+        x = x.clone().repeat_interleave(k, 0)
+        order = order.repeat_interleave(k, 0) if len(order) > 1 else order
+        n, context = len(x), self._context(None if given is None else given.repeat_interleave(k, 0))
+        known = ~torch.isnan(at(x, order))
+        begin = int(known.all(0).long().cumprod(0).sum())  # steps that all rows have behind them
+        if begin == d:
+            return x[::k]
+        shape = (2, n, self.heads, d, self.width // self.heads)
+        cache = [self.value_.new_zeros(shape) for _ in self.blocks_] if cached else None
+        head = torch.arange(d, device=x.device) * len(self.head_) // d
+        log_w = x.new_zeros(rows, k)
+        for t in self._shown(range(begin, d)):
+            h = self._attend(x, order, context, t if cached and t > begin else 0, t + 1, cache)[
+                :, -1
+            ]
+            j = order[:, t]
+            p = (
+                h @ self.head_[head[j[0]]].T
+                if len(j) == 1
+                else torch.einsum("nw,nmw->nm", h, self.head_[head[j]])
+            )
+            p = p + self.bias_[j]
+            here = x.gather(1, j[:, None].expand(n, 1))
+            new = self._draw(
+                p, j, torch.rand(n, 2, generator=rng, dtype=torch.float64, device=x.device)
+            )[:, None]
+            x.scatter_(1, j[:, None].expand(n, 1), torch.where(torch.isnan(here), new, here))
+            if k > 1:
+                seen = self._log_cells(p[:, None], here.nan_to_num(), j[:, None])[:, 0]
+                log_w = log_w + torch.where(torch.isnan(here[:, 0]), 0.0, seen.double()).reshape(
+                    rows, k
+                )
+                w = torch.softmax(log_w, 1)
+                poor = 1 / w.square().sum(1) < k / 2
+                if bool(poor.any()) and t < d - 1:
+                    pick = torch.multinomial(w, k, True, generator=rng).sort(1).values
+                    pick = torch.where(poor[:, None], pick, torch.arange(k, device=x.device))
+                    pick = (pick + k * torch.arange(rows, device=x.device)[:, None]).flatten()
+                    x, log_w = x[pick], torch.where(poor[:, None], 0.0, log_w)
+                    for c in cache or ():
+                        c[..., : t + 1, :] = c[:, pick, :, : t + 1]
+        chosen = torch.multinomial(torch.softmax(log_w, 1), 1, generator=rng)[:, 0] if k > 1 else 0
+        return x[torch.arange(rows, device=x.device) * k + chosen]
+
+    def _shown(self, steps: range) -> Iterator[int]:
+        """The steps, counted by a bar on stderr where there are many."""
+        wanted = self.trainer.progress if self.trainer is not None else None
+        if wanted is None and len(steps) < 64:
+            wanted = False
+        with drawing(
+            wanted,
+            type(self).__name__,
+            len(steps),
+            "pixels" if self.space_.image_shape else "cells",
+        ) as advance:
+            for t in steps:
+                yield t
+                advance()
+
+
+def _inverse(p: Tensor, u: Tensor) -> Tensor:
+    """The level v with P(< v) ≤ u < P(≤ v), (n, L), (n,) → (n,); never one of probability 0."""
+    c = p.cumsum(1)
+    return (c <= u[:, None] * c[:, -1:]).sum(1).clamp_max(p.shape[1] - 1)

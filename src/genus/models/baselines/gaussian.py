@@ -1,0 +1,168 @@
+"""One Gaussian as a model: the baseline that every density must beat."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from torch import Tensor
+
+from genus.density import DensityModel
+from genus.distributions.normals import by_pattern, conditional, factor, variance_floor
+from genus.distributions.points import LOG_2PI
+from genus.learn.fit import Data
+from genus.learn.rows import Rows
+from genus.learn.sums import accumulate, solve
+from genus.space import Space
+
+
+class Gaussian(DensityModel):
+    r"""One full Gaussian, N(y | μ, Σ + ε diag Σ), by its closed form: the baseline every density
+    must beat.
+
+    μ = (1/n) Σ y, Σ = (1/n) Σ (y − μ)(y − μ)ᵀ. Where entries are missing, EM takes them and their
+    products at their conditional expectations (Dempster et al., 1977). Discrete coordinates are
+    dequantised (see :class:`genus.DensityModel`), which makes the log-likelihood a lower bound on a
+    probability.
+
+    Arguments
+    ---------
+    shrinkage: ε ≥ 0, added to each variance in proportion to it, so that Σ stays invertible.
+    max_iter, tol: EM stops after max_iter iterations or when one gains less than tol nats a row.
+    """
+
+    allow_nan = True
+    learned_by = "closed form, EM"
+
+    mean_: Tensor
+    covariance_: Tensor
+
+    def __init__(
+        self,
+        shrinkage: float = 1e-3,
+        max_iter: int = 100,
+        tol: float = 1e-3,
+        random_state: Any = None,
+    ) -> None:
+        self.shrinkage = shrinkage
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+
+    def build(self, space: Space) -> None:
+        for name, least in (("max_iter", 1), ("tol", 0)):
+            if not getattr(self, name) >= least:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r}: a number of at least {least} is needed"
+                )
+        if not self.shrinkage >= 0:
+            raise ValueError(f"shrinkage={self.shrinkage!r}: a number ≥ 0 is needed")
+        self.register_buffer("mean_", torch.zeros(space.dim, dtype=torch.float64))
+        self.register_buffer("covariance_", torch.eye(space.dim, dtype=torch.float64))
+
+    def statistics(self, x: Tensor, u: Tensor | None = None) -> dict[str, Tensor]:
+        """Sums of 1, y and y yᵀ about a fixed origin near the mean; of missing entries, their
+        conditional expectations.
+        """
+        y = self.real(x, self.rng if u is None else u)[0]
+        sums = {"weight": torch.tensor(float(len(y)), dtype=torch.float64)}
+        if u is None:
+            y = y - self._origin
+            return {**sums, "y": y.sum(0), "yy": y.T @ y}
+        sums |= {
+            "log_likelihood": y.new_zeros(()),
+            "y": torch.zeros_like(self.mean_),
+            "yy": torch.zeros_like(self.covariance_),
+        }
+        for index, real, o in by_pattern(y, self._at_once):
+            log_p, filled, C = conditional(y[index], o, self.mean_[None], self.covariance_[None])
+            e = (filled[:, 0] - self._origin)[real]
+            sums["log_likelihood"] += log_p[:, 0][real].sum()
+            sums["y"] += e.sum(0)
+            sums["yy"] += e.T @ e + (real.sum(1)[:, None, None] * C[:, 0]).sum(0)
+        return sums
+
+    def maximise(self, sums: dict[str, Tensor]) -> None:
+        """The closed form."""
+        mean = sums["y"] / sums["weight"]
+        cov = sums["yy"] / sums["weight"] - torch.outer(mean, mean)
+        self.mean_ = mean + self._origin
+        self.covariance_ = (cov + cov.T) / 2 + torch.diag(
+            variance_floor(cov.diagonal(), self.mean_, self.shrinkage)
+        )
+
+    def learn(self, data: Data) -> None:
+        self._origin = (
+            self.real(data.rows.take(slice(0, 1024))[0], self.rng)[0].nanmean(0).nan_to_num()
+        )
+        if not any(bool(torch.isnan(x).any()) for (x,) in data.rows.chunks(8192)):
+            self.maximise(accumulate(self, data.rows))
+            self.n_iter_, self.converged_ = 1, True
+            return
+        x = data.rows.take(slice(None), self.rng)[0]
+        u = torch.rand(
+            len(x), len(self.mean_), generator=self.rng, dtype=torch.float64, device=x.device
+        )
+        start = getattr(self, "n_iter_", 0)  # of a fit that goes on
+        if not start:
+            y = self.real(x, u)[0] - self._origin
+            seen = (~torch.isnan(y)).sum(0)
+            if not seen.all():
+                raise ValueError(
+                    f"{self.space_.names()[int(seen.argmin())]} has no observed value, only NaN: "
+                    f"drop it"
+                )
+            mean = y.nansum(0) / seen
+            cov = torch.diag((y - mean).square().nansum(0) / seen)
+            self.maximise(
+                {"weight": torch.ones_like(mean[0]), "y": mean, "yy": cov + torch.outer(mean, mean)}
+            )
+        rows = Data(Rows(x, u), None, data.trainer, data.seed)
+        self.converged_ = solve(self, rows, max_iter=self.max_iter, tol=self.tol, start=start)
+        if not self.converged_ and self.tol > 0 and self.n_iter_ >= self.max_iter:
+            text = (
+                f"EM stopped after max_iter={self.max_iter} iterations before tol={self.tol} was "
+                f"met"
+            )
+            warnings.warn(text, ConvergenceWarning, stacklevel=4)
+
+    def log_density(self, y: Tensor) -> Tensor:
+        """log N(y | μ, Σ) of the entries that are not NaN."""
+        if torch.isnan(y).any():
+            out = y.new_empty(len(y))
+            for index, real, o in by_pattern(y, self._at_once):
+                log_p, _, _ = conditional(y[index], o, self.mean_[None], self.covariance_[None])
+                out[index[real]] = log_p[:, 0][real]
+            return out
+        L = torch.linalg.cholesky(self.covariance_)
+        z = torch.linalg.solve_triangular(L, (y - self.mean_).T, upper=False)
+        return -0.5 * z.square().sum(0) - L.diagonal().log().sum() - 0.5 * len(self.mean_) * LOG_2PI
+
+    log_density_observed = log_density
+
+    def draw(self, n: int, rng: torch.Generator) -> Tensor:
+        """μ + L ε."""
+        L = torch.linalg.cholesky(self.covariance_)
+        e = torch.randn(n, len(self.mean_), generator=rng, dtype=torch.float64, device=L.device)
+        return self.mean_ + e @ L.T
+
+    def draw_given(self, y: Tensor, rng: torch.Generator) -> Tensor:
+        """y with its NaN entries drawn from the conditional Gaussian."""
+        out = y.clone()
+        for index, real, o in by_pattern(y, self._at_once):
+            _, filled, C = conditional(y[index], o, self.mean_[None], self.covariance_[None])
+            e = torch.randn(filled[:, 0].shape, generator=rng, dtype=y.dtype, device=y.device)
+            out[index[real]] = (filled[:, 0] + e @ factor(C[:, 0]).mT)[real]
+        return out
+
+    @property
+    def _at_once(self) -> int:
+        return 1 + 2_000_000 // len(self.mean_) ** 2
+
+    def n_parameters(self) -> int:
+        """d means and d(d + 1)/2 covariances."""
+        self._check_fitted()
+        d = len(self.mean_)
+        return d + d * (d + 1) // 2

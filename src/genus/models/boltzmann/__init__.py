@@ -1,0 +1,1 @@
+"""Energies over visible and hidden units."""

@@ -1,0 +1,465 @@
+"""The restricted Boltzmann machine (Smolensky, 1986; Hinton, 2002), for any kind of visible unit.
+
+    E(v, h) = −log base(v) − bᵀt(v) − (φ(v) − μ)ᵀ W (h − λ) − cᵀh,   h ∈ {0, 1}^H,   p = e^{−E}/Z
+    F(v) = −log Σ_h e^{−E(v, h)}
+    p(h_j = 1 | v) = σ(c_j + W_jᵀ(φ(v) − μ)),   v | h independent, with natural parameters b and W(h − λ)
+    −∂ log p(v)/∂θ = ∂F(v)/∂θ − E_model[∂F/∂θ]: the data against draws of a Gibbs chain
+
+One term a kind of unit (an exponential-family harmonium; Welling et al., 2005):
+
+    binary          t = φ = v
+    categorical     t = φ = the one-hot code: a softmax over its values
+    ordinal         t = the one-hot code, φ = r smooth functions of the level: a softmax that knows the order
+    gaussian        t = φ = v, base = exp(−½ τ v²), precision τ learned, on standardised values
+
+μ and λ, the means of φ and h, only condition the gradient (Montavon & Müller, 2012): when λ moves,
+b takes up the difference and the distribution stays. Tieleman (2008): the chain persists between
+steps."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genus.distributions.points import log_mean_exp, row_uniforms
+from genus.learn.rows import Rows, generator
+from genus.learn.trainer import Trainer
+from genus.likelihood import Estimate, Exact, LogProb, LowerBound
+from genus.model import Model
+from genus.models.boltzmann.units import Units, flip
+from genus.samplers.annealing import LogPartition, anneal, log_mean_weight, temperatures
+from genus.samplers.chains import gibbs
+from genus.space import Space
+
+SMALL = 20  # units up to which a layer is enumerated
+
+
+class RBM(Model):
+    r"""Binary hidden units between visible ones, p(v) = e^{−F(v)}/Z.
+
+    Arguments
+    ---------
+    n_hidden: H ≥ 1.
+    visible: ``bernoulli``, ``categorical``, ``gaussian``, or ``auto``: by the kind of each cell
+        (ordered levels up to 64 by their own softmax; more are dequantised and take Gaussian
+        units).
+    method: ``pcd`` (persistent chain) or ``cd`` (chain started at the data); k: Gibbs steps a
+        gradient; a pair: at the beginning and at the end, growing evenly, for chains that mix ever
+        more slowly.
+    n_chains: persistent chains; None: the batch size.
+    centred: subtract μ and λ (False: the plain parametrisation).
+    tracking: share by which λ follows the batch's mean hidden activity.
+    n_annealing: temperatures of annealed importance sampling, where Z cannot be enumerated.
+    burn_in: temperatures through which ``sample`` anneals fresh chains, and Gibbs sweeps of
+        ``complete``.
+    trainer: how to descend; by default plain SGD with a rate that falls to 0.
+
+    ``log_prob`` is ``Exact`` when one layer has at most 20 units, else an ``Estimate``.
+    """
+
+    learned_by = "contrastive divergence"
+
+    mu_: Tensor
+    lambda_: Tensor
+    base_: Tensor
+    base_c_: Tensor
+    chains_: Tensor
+
+    def __init__(
+        self,
+        n_hidden: int = 128,
+        visible: str = "auto",
+        method: str = "pcd",
+        k: int | tuple[int, int] = 1,
+        n_chains: int | None = None,
+        centred: bool = True,
+        tracking: float = 0.01,
+        n_annealing: int = 2000,
+        burn_in: int = 200,
+        trainer: Trainer | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.n_hidden = n_hidden
+        self.visible = visible
+        self.method = method
+        self.k = k
+        self.n_chains = n_chains
+        self.centred = centred
+        self.tracking = tracking
+        self.n_annealing = n_annealing
+        self.burn_in = burn_in
+        self.trainer = trainer
+        self.random_state = random_state
+
+    # ------------------------------------------------------------------ learning
+
+    def losses(self, x: Tensor) -> Any:
+        """F(data) − F(model), each a mean over rows; the model's rows are where the chain stands."""
+        v, _ = self.units_.enter(x, self.rng)
+        with torch.no_grad():
+            if self.method == "cd":
+                self._chain = torch.sigmoid(self._inputs(v))
+            elif len(self._chain) != (self.n_chains or self._batch):
+                self._chain = torch.sigmoid(self.c_).repeat(self.n_chains or self._batch, 1)
+            fantasy = self._sweep(self._chain, self._steps())
+        both = torch.cat([v, fantasy])
+        hidden, h = _hidden_term(
+            torch.addmm(self.c_, self.units_.phi(both) - self.mu_, self.W_), self.lambda_
+        )
+        minus_f = self.units_.bias(both, self.b_) + hidden + self.c_ @ self.lambda_
+        yield self, minus_f[len(v) :].mean() - minus_f[: len(v)].mean()
+        with torch.no_grad():
+            if self.method == "pcd":
+                self._chain = h[len(v) :]
+            if self.centred and self.tracking:
+                move = self.tracking * (h[: len(v)].mean(0) - self.lambda_)
+                self.lambda_ += move
+                self.units_.absorb_(self.b_, self.W_ @ move)
+
+    def _steps(self) -> int:
+        """Gibbs steps of this gradient."""
+        if isinstance(self.k, int | np.integer):
+            return int(self.k)
+        first, last = self.k
+        return round(first + (last - first) * self.spent)
+
+    def free_energy(self, x: Tensor) -> Tensor:
+        """F of rows of codes x, (n, *shape) → (n,), with Σ_v e^{−F(v)} = Z; dequantised cells at
+        their centre.
+        """
+        self._check_fitted()
+        return self._free_energy(self.units_.enter(x, x.new_full((1, 1), 0.5))[0])
+
+    def _free_energy(self, v: Tensor) -> Tensor:
+        inputs = self._inputs(v)
+        return (
+            -self.units_.bias(v, self.b_)
+            - F.softplus(inputs).sum(1)
+            + (inputs - self.c_) @ self.lambda_
+        )
+
+    def energy(self, v: Tensor, h: Tensor) -> Tensor:
+        """E(v, h) of visible units v (n, d) and hidden ones h (n, H), (n,)."""
+        self._check_fitted()
+        phi = self.units_.phi(v) - self.mu_
+        return (
+            -self.units_.bias(v, self.b_)
+            - ((phi @ self.W_) * (h - self.lambda_)).sum(1)
+            - h @ self.c_
+        )
+
+    def _inputs(self, v: Tensor) -> Tensor:
+        """c + Wᵀ(φ(v) − μ), (n, H)."""
+        return torch.addmm(self.c_, self.units_.phi(v) - self.mu_, self.W_)
+
+    def _sweep(self, p: Tensor, sweeps: int) -> Tensor:
+        """Visible draws after some sweeps from hidden probabilities p."""
+
+        def hidden(p: Tensor) -> Tensor:
+            return flip(p, self.rng)
+
+        v = self.units_.draw(self.b_, (hidden(p) - self.lambda_) @ self.W_.T, self.rng)
+        for _ in range(sweeps - 1):
+            h = hidden(torch.sigmoid(self._inputs(v)))
+            v = self.units_.draw(self.b_, (h - self.lambda_) @ self.W_.T, self.rng)
+        return v
+
+    # ------------------------------------------------------------------ construction
+
+    def build(self, space: Space) -> None:
+        for name in ("n_hidden", "n_annealing", "burn_in"):
+            if not _positive(getattr(self, name)):
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r}: a positive whole number is needed"
+                )
+        pair = isinstance(self.k, tuple | list) and len(self.k) == 2 and all(map(_positive, self.k))
+        if not pair and not _positive(self.k):
+            raise ValueError(
+                f"k={self.k!r}: a positive whole number of Gibbs steps is needed, or a pair of them"
+            )
+        if self.method not in ("pcd", "cd"):
+            raise ValueError(f"method={self.method!r} is unknown: choose pcd or cd")
+        if not 0 <= self.tracking <= 1:
+            raise ValueError(f"tracking={self.tracking!r}: a share from 0 to 1 is needed")
+        self.units_ = Units(space, self.visible)
+        D, B, H = self.units_.n_phi, self.units_.n_bias, int(self.n_hidden)
+        self.W_ = nn.Parameter(torch.zeros(D, H))
+        self.b_ = nn.Parameter(torch.zeros(B))
+        self.c_ = nn.Parameter(torch.zeros(H))
+        self.register_buffer("mu_", torch.zeros(D))
+        self.register_buffer("lambda_", torch.zeros(H))
+        # the model without hidden units: where annealing starts
+        self.register_buffer("base_", torch.zeros(B))
+        self.register_buffer("_chain", torch.zeros(0, H), persistent=False)
+
+    def defaults(self, n: int) -> Trainer:
+        epochs = int(min(200, max(10, 150_000 // max(n, 1))))
+        return Trainer(
+            epochs=epochs,
+            batch_size=50 if n < 10_000 else 100,
+            optimizer="sgd",
+            lr=0.1,
+            schedule="linear",
+            weight_decay=min(0.01, 15 / max(n, 1)),  # a prior that many rows outweigh
+            validation=0.0,
+        )
+
+    @torch.no_grad()
+    def start(self, rows: Rows) -> None:
+        x = rows.take(slice(0, 65536), self.rng)[0]
+        self._batch = min(
+            self._trainer().over(self.defaults(len(rows))).batch_size or 100, len(rows)
+        )
+        self.units_.fit(x)
+        v, _ = self.units_.enter(x, self.rng)
+        self.b_.copy_(self.units_.independent(v))
+        self.base_.copy_(self.b_)
+        self.W_.normal_(0, 0.01, generator=self.rng)
+        if self.centred:
+            self.mu_.copy_(self.units_.phi(v).mean(0))
+            self.lambda_.fill_(0.5)
+
+    # ------------------------------------------------------------------ the partition function
+
+    def log_partition(
+        self,
+        method: str = "auto",
+        n_chains: int = 100,
+        n_annealing: int | None = None,
+        reverse: bool = True,
+        random_state: int = 0,
+    ) -> LogPartition:
+        """log Z = log Σ_v e^{−F(v)}, in nats.
+
+        method: ``exact`` sums over every state of a layer of at most 20 units; ``ais`` anneals
+        ``n_chains`` runs from the model without hidden units through ``n_annealing`` temperatures
+        (Salakhutdinov & Murray, 2008), says how the value moved when their number was doubled to
+        that, and (``reverse``) anneals back from where the runs ended, a diagnostic; ``auto`` takes
+        the first where it can. Raises ValueError for a layer too large to enumerate."""
+        self._check_fitted()
+        if method not in ("auto", "exact", "ais"):
+            raise ValueError(f"method={method!r} is unknown: choose auto, exact or ais")
+        small = min(int(self.n_hidden), self.units_.n_binary or SMALL + 1) <= SMALL
+        if method == "exact" and not small:
+            raise ValueError(
+                f"log_partition(method='exact') would sum over 2^{self.n_hidden} states: use "
+                f"method='ais'"
+            )
+        with torch.no_grad():
+            if small and method != "ais":
+                return LogPartition(self._enumerate())
+            steps = n_annealing or int(self.n_annealing)
+            half, _ = self._ais(
+                n_chains, max(steps // 2, 1), generator(int(random_state) + 1, self.b_.device)
+            )
+            whole, v = self._ais(n_chains, steps, generator(int(random_state), self.b_.device))
+            value, stderr, ess = log_mean_weight(whole)
+            z0, back = self._log_z_base(), math.nan
+            if reverse:
+                log_w, _ = self._ais(
+                    n_chains, steps, generator(int(random_state) + 2, self.b_.device), start=v
+                )
+                back = z0 - log_mean_weight(log_w)[0]
+            return LogPartition(
+                z0 + value,
+                stderr,
+                ess,
+                n_chains,
+                moved=value - log_mean_weight(half)[0],
+                reverse=back,
+                detail={"n_annealing": steps},
+            )
+
+    def _enumerate(self) -> float:
+        H = int(self.n_hidden)
+        if H <= SMALL:  # Σ_h e^{cᵀh} Π_cells Σ_v …
+            parts = []
+            for block in torch.arange(2**H, device=self.b_.device).split(4096):
+                h = ((block[:, None] >> torch.arange(H, device=block.device)) & 1).to(self.b_.dtype)
+                a = (h - self.lambda_) @ self.W_.T
+                log_v = self.units_.log_partition(self.b_, a) - (
+                    self.mu_.double() * a.double()
+                ).sum(1)
+                parts.append(log_v + (h.double() @ self.c_.double()))
+            return float(torch.logsumexp(torch.cat(parts), 0))
+        d = self.units_.n_binary or 0
+        parts = []
+        for block in torch.arange(2**d, device=self.b_.device).split(4096):
+            v = ((block[:, None] >> torch.arange(d, device=block.device)) & 1).to(self.b_.dtype)
+            parts.append(-self._free_energy(v).double())
+        return float(torch.logsumexp(torch.cat(parts), 0))
+
+    def _plain(self) -> tuple[Tensor, Tensor]:
+        """b and c of the same distribution without μ and λ; a constant of the energy is left out:
+        _constant.
+        """
+        b = self.b_.detach().clone()
+        self.units_.absorb_(b, -(self.W_ @ self.lambda_))
+        return b, self.c_ - self.mu_ @ self.W_
+
+    def _constant(self) -> float:
+        """What −E of the centred form has beside that of the plain one: μᵀWλ."""
+        return float(self.mu_.double() @ (self.W_.double() @ self.lambda_.double()))
+
+    def _base_c(self) -> Tensor:
+        return (
+            torch.logit(self.lambda_.clamp(1e-3, 1 - 1e-3))
+            if self.centred
+            else torch.zeros_like(self.lambda_)
+        )
+
+    def _log_z_base(self) -> float:
+        zero = self.W_.new_zeros(1, len(self.W_))
+        return (
+            float(self.units_.log_partition(self.base_, zero))
+            + float(F.softplus(self._base_c().double()).sum())
+            + self._constant()
+        )
+
+    def _ais(
+        self, n: int, steps: int, rng: torch.Generator, start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Log-weights of n runs between the base-rate model and this one, and where they end.
+
+        start: run backwards from there.
+        """
+        b, c = self._plain()
+        b0, c0 = self.base_, self._base_c()
+        db, dc, W, WT = b - b0, c - c0, self.W_.detach(), self.W_.detach().T.contiguous()
+        grid = temperatures(steps)
+        if start is None:
+            v = self.units_.draw(b0.expand(n, -1), W.new_zeros(n, len(W)), rng)
+        else:
+            v, grid = start, grid[::-1]
+
+        def step(v: Tensor, now: float, then: float) -> tuple[Tensor, Tensor]:
+            y = torch.addmm(dc, self.units_.phi(v), W)  # hidden inputs are c₀ + β y
+            new = torch.add(c0, y, alpha=then)
+            gain = (F.softplus(new) - F.softplus(torch.add(c0, y, alpha=now))).sum(
+                1, dtype=torch.float64
+            )
+            gain += (then - now) * self.units_.linear(v, db).double()
+            h = flip(torch.sigmoid(new), rng)
+            v = self.units_.draw(torch.add(b0, db, alpha=then), (h @ WT).mul_(then), rng)
+            return v, gain
+
+        v, log_w = anneal(step, v, grid)
+        return log_w, v
+
+    # ------------------------------------------------------------------ verbs
+
+    def _log_z(self) -> LogPartition:
+        """log Z, computed once and kept with the model."""
+        if not hasattr(self, "log_partition_"):
+            z = self.log_partition(reverse=False)
+            self.log_partition_: dict[str, Any] = {
+                n: getattr(z, n) for n in ("value", "stderr", "ess", "chains", "moved")
+            }
+        return LogPartition(**self.log_partition_)
+
+    def _log_prob(self, x: Tensor) -> LogProb:
+        z = self._log_z()
+        if self.units_.dequantises:
+            k = 16
+            u = row_uniforms(x, k, self.space_.dim).flatten(0, 1)
+            v, log_det = self.units_.enter(x.repeat_interleave(k, 0), u)
+            each = (-self._free_energy(v).double() + log_det - z.value).reshape(len(x), k)
+            value, stderr, _ = log_mean_exp(each, 1)
+            if z.exact:
+                return LowerBound(value, stderr, detail={"k": k})
+            return Estimate(
+                value,
+                stderr,
+                shared_stderr=z.stderr,
+                detail={"k": k, "ess": z.ess, "moved": z.moved},
+            )
+        v, log_det = self.units_.enter(x, x.new_zeros(1, 1))  # nothing to dequantise
+        value = -self._free_energy(v).double() + log_det - z.value
+        if z.exact:
+            return Exact(value)
+        return Estimate(value, shared_stderr=z.stderr, detail={"ess": z.ess, "moved": z.moved})
+
+    def _sample(self, n: int, rng: torch.Generator) -> Tensor:
+        """Chains annealed from the base-rate model, then swept by Gibbs."""
+        steps = int(self.burn_in)
+        parts = [
+            self._swept(self._ais(len(c), steps, rng)[1], steps // 10 + 1, rng)
+            for c in torch.arange(n).split(1024)
+        ]
+        return self.units_.leave(torch.cat(parts))
+
+    def gibbs(self, n: int, steps: int, random_state: Any = None) -> Any:
+        """n chains after ``steps`` sweeps from draws of the base-rate model, in the caller's type."""
+        self._check_fitted()
+        rng = self._stream(random_state)
+        with torch.no_grad():
+            v = self.units_.draw(self.base_.expand(n, -1), self.W_.new_zeros(n, len(self.W_)), rng)
+            return self.space_.decode(self.units_.leave(self._swept(v, steps, rng)))
+
+    def _swept(
+        self,
+        v: Tensor,
+        sweeps: int,
+        rng: torch.Generator,
+        keep: Tensor | None = None,
+        value: Tensor | None = None,
+    ) -> Tensor:
+        b, c = self._plain()
+
+        def hidden(v: Tensor) -> tuple[Tensor, Tensor]:
+            p = torch.sigmoid(torch.addmm(c, self.units_.phi(v), self.W_))
+            return v, flip(p, rng)
+
+        def visible(state: tuple[Tensor, Tensor]) -> Tensor:
+            new = self.units_.draw(b, state[1] @ self.W_.T, rng)
+            return new if keep is None else torch.where(keep, value, new)  # type: ignore[arg-type]
+
+        return gibbs([hidden, visible], v, sweeps)
+
+    def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        """Gibbs sweeps with the observed cells held."""
+        gap = torch.isnan(x.flatten(1))
+        known, _ = self.units_.enter(x.nan_to_num(), rng)
+        v = self.units_.draw(
+            self.base_.expand(len(x), -1), self.W_.new_zeros(len(x), len(self.W_)), rng
+        )
+        v = self._swept(torch.where(gap, v, known), int(self.burn_in), rng, ~gap, known)
+        return torch.where(torch.isnan(x), self.units_.leave(v).to(x.dtype), x)
+
+    def _encode(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(self._inputs(self.units_.enter(x, x.new_full((1, 1), 0.5))[0]))
+
+    def _decode(self, z: Tensor) -> Tensor:
+        return self.units_.leave(
+            self.units_.mean(self.b_, (z - self.lambda_) @ self.W_.T), whole=False
+        )
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 1)
+
+
+class _HiddenTerm(torch.autograd.Function):
+    """Σ_j softplus(a_j) − λ_j a_j of each row, whose gradient is σ(a) − λ, and σ(a): one pass
+    forward, one back.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
+        p = torch.sigmoid(a)
+        ctx.save_for_backward(p, lam)
+        ctx.mark_non_differentiable(p)
+        return F.softplus(a).sum(1) - a @ lam, p
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor, _: Any) -> Any:
+        p, lam = ctx.saved_tensors
+        return (p - lam).mul_(g[:, None]), None
+
+
+_hidden_term: Any = _HiddenTerm.apply

@@ -1,0 +1,139 @@
+r"""Completions by a density that can be scored but not conditioned in closed form.
+
+Where cells m of a row are missing and cells o are observed, coordinates ε ~ N(0, I) stand for all
+that is not known:
+
+    y_o = y(x_o + Φ(ε_o)) where cells are discrete,     y_m = μ(y_o) + A ε_m,     μ, A of a Gaussian's N(y_m | y_o)
+    log π_β(ε) = log φ(ε) + β G(ε),     G = log p(y) + log |∂y_o/∂u_o| − log φ(ε_m)
+
+β goes from 0, that Gaussian and uniform noise, to 1, p(missing | observed), by annealed importance
+sampling with Langevin steps that Metropolis corrects (Neal, 2001; Roberts & Tweedie, 1996); of the
+particles of a row one is drawn by its weight.
+An approximation with finitely many particles: exact as they, or the steps, become many.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from genus.samplers.annealing import anneal
+from genus.samplers.chains import mala
+
+if TYPE_CHECKING:
+    from genus.density import DensityModel
+
+PARTICLES = 8  # a row; of many coordinates fewer, for their weights say little there
+TEMPERATURES = 4  # times the root of the number of coordinates
+STEPS = 4  # of Langevin a temperature
+ACCEPTED = 0.57  # the share of proposals that the step size aims at (Roberts & Rosenthal, 1998)
+# standard deviations of the Gaussian, times those of the rows, so that its tails hold those of p
+WIDE = 1.5
+AT_ONCE = 1 << 22  # numbers held at once, of the particles or of the rows' matrices
+
+Start = tuple[Tensor, Tensor, Tensor]  # mean (d,), standard deviations (d,), correlations (d, d)
+
+
+def complete(
+    model: DensityModel, x: Tensor, start: Start, rng: torch.Generator, given: Tensor | None = None
+) -> Tensor:
+    """y (n, d) whose missing cells, NaN in x (n, *shape), are drawn from p(missing | observed) of
+    ``model``.
+
+    start: the Gaussian from which the draws set out.
+    """
+    d = x[0].numel()
+    alike = len(torch.isnan(x).flatten(1).unique(dim=0)) == 1
+    K = min(PARTICLES, max(2, 4 * PARTICLES // math.isqrt(d)))
+    # else each row brings matrices of its own
+    size = max(1, AT_ONCE // (K * d if alike else max(K, d) * d))
+    parts = [x.split(size)] if given is None else [x.split(size), given.split(size)]
+    return torch.cat(
+        [_complete(model, rows, K, start, rng, *g) for rows, *g in zip(*parts, strict=True)]
+    )
+
+
+def _complete(
+    model: DensityModel,
+    x: Tensor,
+    K: int,
+    start: Start,
+    rng: torch.Generator,
+    given: Tensor | None = None,
+) -> Tensor:
+    n = len(x)
+    many = x.flatten(1).repeat_interleave(K, 0)
+    conditions = () if given is None else (given.repeat_interleave(K, 0),)
+    gaps = torch.isnan(x.flatten(1))
+    free = gaps | model.space_.discrete.to(x.device)
+    gap, free = gaps.repeat_interleave(K, 0), free.repeat_interleave(K, 0)
+    mean, scale, correlation = start
+    regress = _Conditionals(correlation.double(), gaps, K)
+
+    def place(e: Tensor) -> tuple[Tensor, Tensor]:
+        """y(ε) and log |∂y_o/∂u_o|, (n K, d) → (n K, d), (n K,)."""
+        # cut off where y is NaN, and so its gradient
+        u = torch.where(gap, 0.5, torch.special.ndtr(e.double()))
+        y, log_det = model.real(many, u)
+        known = torch.where(gap, 0.0, (y - mean) / scale)
+        y = torch.where(gap, mean + scale * regress(known, torch.where(gap, e, 0.0).double()), y)
+        return y, log_det
+
+    def gain(e: Tensor) -> Tensor:
+        """G(ε) up to a constant; a place where p is not finite has none of it."""
+        y, log_det = place(e)
+        g = model.log_density(y, *conditions) + log_det + 0.5 * (e.square() * gap).sum(1)
+        return torch.where(g.isfinite(), g, -1e30)
+
+    def step(
+        state: tuple[Tensor, float], now: float, then: float
+    ) -> tuple[tuple[Tensor, float], Tensor]:
+        e, size = state
+        more = (then - now) * gain(e)
+        e, share = mala(
+            lambda v: 0.5 * (v.square() * free).sum(1) - then * gain(v), e, STEPS, size, rng
+        )
+        return (e, min(1.0, size * math.exp(2 * (share - ACCEPTED)))), more
+
+    e = torch.randn(many.shape, generator=rng, device=x.device)
+    last = math.ceil(TEMPERATURES * math.sqrt(many.shape[1]))
+    grid = [(i / last) ** 2 for i in range(last + 1)]
+    (e, _), log_w = anneal(step, (e, 0.3), grid)
+    y = place(e)[0]
+    log_w = torch.where(model._inside(y), log_w, -1e30).reshape(n, K)
+    chosen = torch.multinomial(torch.softmax(log_w, 1), 1, generator=rng)[:, 0]
+    return y.reshape(n, K, -1)[torch.arange(n, device=x.device), chosen]
+
+
+class _Conditionals:
+    """The Gaussians of the missing coordinates given the others, for standardised rows, one for
+    each pattern of gaps.
+    """
+
+    def __init__(self, correlation: Tensor, gaps: Tensor, copies: int) -> None:
+        d = len(correlation)
+        patterns, which = gaps.unique(dim=0, return_inverse=True)
+        eye = torch.eye(d, dtype=correlation.dtype, device=correlation.device)
+        precision = torch.linalg.inv(correlation)
+        C = torch.linalg.cholesky(
+            torch.where(patterns[:, :, None] & patterns[:, None, :], precision, eye)
+        )
+        # C⁻¹, whose transpose is a root of the covariance
+        spread = torch.linalg.solve_triangular(C, eye.expand_as(C), upper=False)
+        onto = -(patterns[:, :, None] * (spread.mT @ spread)) @ precision  # −Λ_mm⁻¹ Λ_m·
+        self.which, self.copies = which if len(patterns) > 1 else None, copies
+        self.spread, self.onto = spread, onto.mT
+
+    def __call__(self, known: Tensor, e: Tensor) -> Tensor:
+        """μ(y_o) + A ε_m of rows that are 0 where the other sort of cell is, (n copies, d)."""
+        if self.which is None:
+            return known @ self.onto[0] + WIDE * e @ self.spread[0]
+        shape = (len(self.which), self.copies, known.shape[1])
+        out = (
+            known.reshape(shape) @ self.onto[self.which]
+            + WIDE * e.reshape(shape) @ self.spread[self.which]
+        )
+        return out.reshape(known.shape)

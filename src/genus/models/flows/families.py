@@ -1,0 +1,179 @@
+"""The six flows: which map each step is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from genus.distributions.bijections import ActNorm, Bijection, Inverse, Mix, Permute
+from genus.learn.trainer import Trainer
+from genus.models.flows.couplings import Affine, Coupling, Shift, Spline, board
+from genus.models.flows.flow import Flow
+from genus.networks.blueprints import Network
+from genus.space import Space
+
+# ---------------------------------------------------------------------- the six
+
+
+class NICE(Flow):
+    """Additive couplings, z_B = y_B + t(y_A), and one scale a coordinate at the end; arguments of
+    :class:`Flow`.
+
+    Source: Dinh, Krueger & Bengio (2015).
+    """
+
+    def step(self, shape: tuple[int, ...], i: int) -> list[Bijection]:
+        return _alternating(self, shape, i, Shift())
+
+    def last(self, d: int) -> list[Bijection]:
+        return [ActNorm(d)]
+
+
+class RealNVP(Flow):
+    """Affine couplings, z_B = y_B e^{s(y_A)} + t(y_A); of images by checkerboards and channels;
+    arguments of :class:`Flow`.
+
+    Source: Dinh, Sohl-Dickstein & Bengio (2017).
+    """
+
+    def step(self, shape: tuple[int, ...], i: int) -> list[Bijection]:
+        return _alternating(self, shape, i, Affine())
+
+
+class Glow(Flow):
+    """Actnorm, an invertible matrix of the channels, an affine coupling; arguments of
+    :class:`Flow`.
+
+    The channels that leave a scale of an image have a base density given those that stay.
+    Source: Kingma & Dhariwal (2018).
+    """
+
+    def step(self, shape: tuple[int, ...], i: int) -> list[Bijection]:
+        return [ActNorm(shape[0]), Mix(shape[0], self.rng), self._coupling(shape, Affine())]
+
+    def leave(self, shape: tuple[int, int, int]) -> Coupling | None:
+        return self._coupling(shape, Affine())
+
+
+class MAF(Flow):
+    """Affine autoregressive steps: quick to score, one coordinate at a time to sample; arguments of
+    :class:`Flow`.
+
+    Source: Papamakarios, Pavlakou & Murray (2017).
+    """
+
+    def step(self, shape: tuple[int, ...], i: int) -> list[Bijection]:
+        return [self._autoregressive(shape[0], i, Affine())]
+
+    def _levels(self, space: Space) -> int:
+        return _vectors_only(self, super()._levels(space))
+
+
+class IAF(Flow):
+    """Affine autoregressive steps turned round: quick to sample, one coordinate at a time to score;
+    arguments of :class:`Flow`.
+
+    Source: Kingma et al. (2016).
+    """
+
+    by_default = False  # to score, and so to learn from data, takes d passes
+
+    def step(self, shape: tuple[int, ...], i: int) -> list[Bijection]:
+        return [Inverse(self._autoregressive(shape[0], i, Affine()))]
+
+    def _levels(self, space: Space) -> int:
+        return _vectors_only(self, super()._levels(space))
+
+
+class SplineFlow(Flow):
+    """Monotone rational-quadratic splines, by coupling or autoregressive.
+
+    bins: K of each spline. bound: B, in standard deviations of the data; beyond it the map is the
+        identity.
+    autoregressive: bend every coordinate at each step. Other arguments: of :class:`Flow`.
+    Source: Durkan, Bekasov, Murray & Papamakarios (2019).
+    """
+
+    def __init__(
+        self,
+        n_transforms: int = 6,
+        conditioner: Network | None = None,
+        bins: int = 8,
+        bound: float = 5.0,
+        autoregressive: bool = False,
+        levels: int | None = None,
+        base: int = 0,
+        dequantisation: str = "uniform",
+        temperature: float = 1.0,
+        dtype: str = "float32",
+        trainer: Trainer | None = None,
+        random_state: Any = None,
+    ) -> None:
+        super().__init__(
+            n_transforms,
+            conditioner,
+            levels,
+            base,
+            dequantisation,
+            temperature,
+            dtype,
+            trainer,
+            random_state,
+        )
+        self.bins = bins
+        self.bound = bound
+        self.autoregressive = autoregressive
+
+    def build(self, space: Space) -> None:
+        if (
+            isinstance(self.bins, bool)
+            or not isinstance(self.bins, int)
+            or not 2 <= self.bins <= 256
+        ):
+            raise ValueError(f"bins={self.bins!r}: a whole number from 2 to 256 is needed")
+        if not self.bound > 0:
+            raise ValueError(
+                f"bound={self.bound!r}: a positive number of standard deviations is needed"
+            )
+        # one for all steps: it learns nothing; in a tuple, as it is no part beside them
+        self._g = (Spline(self.bins, self.bound),)
+        super().build(space)
+
+    def step(self, shape: tuple[int, ...], i: int) -> list[Bijection]:
+        g = self._g[0]
+        if self.autoregressive:
+            return [self._autoregressive(shape[0], i, g)]
+        return _alternating(self, shape, i, g)
+
+    def _levels(self, space: Space) -> int:
+        levels = super()._levels(space)
+        return _vectors_only(self, levels) if self.autoregressive else levels
+
+
+def _alternating(
+    flow: Flow, shape: tuple[int, ...], i: int, g: Shift | Affine | Spline
+) -> list[Bijection]:
+    """A coupling and what lets the next one bend the others: every second coordinate of a vector,
+    then shuffled halves; of an image checkerboards, then channels."""
+    if len(shape) == 1:
+        d = shape[0]
+        apart = (
+            [Permute(torch.cat([torch.arange(0, d, 2), torch.arange(1, d, 2)]))]
+            if i == 0 and d > 2
+            else []
+        )
+        return [*apart, flow._coupling(shape, g, swap=True), *flow._shuffle(d, i)]
+    c, coupling = shape[0], flow._coupling(shape, g)
+    order = board(c // 4) if i < flow.n_transforms // 2 else torch.arange(c)
+    to = Permute(order.roll(c // 2) if i % 2 else order)
+    return [to, coupling, Permute(to.back_)]
+
+
+def _vectors_only(flow: Flow, levels: int) -> int:
+    if flow.levels and levels:
+        raise ValueError(
+            f"levels={flow.levels!r}: autoregressive steps take images as vectors; leave levels "
+            f"out, or use RealNVP or Glow"
+        )
+    return 0

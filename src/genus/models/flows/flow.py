@@ -1,0 +1,457 @@
+r"""Normalizing flows: a density bent, step by step, into a simple one (Tabak & Turner, 2013;
+Rezende & Mohamed, 2015).
+
+    z = f(y) = f_m ∘ … ∘ f_1(y),    log p(y) = log p_0(z) + Σ_i log |det ∂f_i/∂y_{i−1}|
+
+    NICE                z_B = y_B + t(y_A), and one scale a coordinate at the end      (Dinh et al., 2015)
+    RealNVP             z_B = y_B e^{s(y_A)} + t(y_A)                                  (Dinh et al., 2017)
+    Glow                actnorm, an invertible matrix, then as RealNVP                 (Kingma & Dhariwal, 2018)
+    MAF                 z_j = y_j e^{s(y_<j)} + t(y_<j)                                (Papamakarios et al., 2017)
+    IAF                 y_j = z_j e^{s(z_<j)} + t(z_<j)                                (Kingma et al., 2016)
+    SplineFlow          z_B = g(y_B; θ(y_A)), g a monotone rational-quadratic spline   (Durkan et al., 2019)
+
+Large images are bent scale by scale, by convolutions. Discrete cells x are dequantised, y = y(x +
+u) with noise u in [0, 1), uniform or itself drawn from a flow q(u | x) (Ho et al., 2019), which
+gives log P(x) ≥ E[log p(y) + log |∂y/∂x| − log q(u | x)]."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genus.density import DensityModel
+from genus.distributions.bijections import ActNorm, Bijection, Chain, Permute, Standardise
+from genus.learn.rows import Rows
+from genus.learn.trainer import Trainer
+from genus.likelihood import LogProb
+from genus.models.flows import completion as conditional
+from genus.models.flows.couplings import Affine, Autoregressive, Coupling, Level, Shift, Spline
+from genus.networks.blueprints import MLP, Network, SameConv, construct
+from genus.networks.conditions import Conditions
+from genus.networks.layers import Linear, initialise, output_layer
+from genus.networks.masked import MaskedMLP
+from genus.space import Space
+
+# rows in multiples of this are rounded alike, whatever their number: vector instructions leave no
+# rest
+LANES = 16
+
+
+LARGE = 16  # least side of images that are bent scale by scale
+
+
+class Flow(DensityModel):
+    """The base of all flows: standardised coordinates, steps with fixed shuffles between them, a
+    base density.
+
+    Arguments
+    ---------
+    n_transforms: steps; of an image that is bent scale by scale, steps a scale.
+    conditioner: blueprint of the network that gives the parameters of a step; None: an MLP of 2 ×
+        128 units, or convolutions.
+    levels: scales of an image, each half the size of the one before; 0: rows are vectors. None: up
+        to 3 where both sides are at least 16 and even.
+    base: p_0(z): 0, a standard normal; K ≥ 1, a mixture of K normals with means, scales and weights
+        that are learned.
+    dequantisation: of discrete cells, ``uniform`` or ``variational``.
+    temperature: scale of the base in ``sample``; 1 is the model itself.
+    dtype: of networks, ``float32`` or ``float64``; coordinates are float64 outside training.
+
+    ``log_prob``: ``Exact`` (a density, nats) for continuous rows, ``LowerBound`` (a probability)
+    for discrete ones."""
+
+    learned_by = "gradient of the likelihood"
+
+    scale_: Standardise
+    correlation_: Tensor
+    flow_: Bijection
+    base_: Base
+    noise_: Chain | None
+    context_: Conditions
+
+    def __init__(
+        self,
+        n_transforms: int = 6,
+        conditioner: Network | None = None,
+        levels: int | None = None,
+        base: int = 0,
+        dequantisation: str = "uniform",
+        temperature: float = 1.0,
+        dtype: str = "float32",
+        trainer: Trainer | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.n_transforms = n_transforms
+        self.conditioner = conditioner
+        self.levels = levels
+        self.base = base
+        self.dequantisation = dequantisation
+        self.temperature = temperature
+        self.dtype = dtype
+        self.trainer = trainer
+        self.random_state = random_state
+
+    def step(self, shape: tuple[int, ...], i: int) -> list[Bijection]:
+        """The maps of step i on rows of that shape, (d,) or (C, H, W); they start as the identity,
+        or near it.
+        """
+        raise NotImplementedError
+
+    def last(self, d: int) -> list[Bijection]:
+        """What follows the steps."""
+        return []
+
+    # ------------------------------------------------------------------ density
+
+    def log_density(self, y: Tensor, given: Tensor | None = None) -> Tensor:
+        """log p(y) of rows (n, d), in nats; float64."""
+        n = len(y)
+        if n % LANES and not torch.is_grad_enabled():
+            whole = torch.arange(n + -n % LANES, device=y.device).clamp_max(n - 1)
+            return self.log_density(y[whole], None if given is None else given[whole])[:n]
+        u = (y - self.scale_.mean_) / self.scale_.std_
+        z, log_det = self._bend(u.to(self._dtype()), *self._context(given))
+        return (self.base_.log_prob(z) + log_det).double() - self.scale_.std_.log().sum()
+
+    def to_base(self, y: Tensor, given: Tensor | None = None) -> Tensor:
+        """z = f(y), (n, d).
+
+        Coordinates keep float64 here and back, so that nothing is lost where f is flat.
+        """
+        return self._bend(self.scale_(y)[0], *self._context(given))[0]
+
+    def from_base(self, z: Tensor, given: Tensor | None = None) -> Tensor:
+        """y with f(y) = z, (n, d)."""
+        v = self.flow_.inverse(z, *self._context(given))
+        return self.scale_.inverse(v.flatten(1))
+
+    def _bend(self, u: Tensor, *context: Tensor) -> tuple[Tensor, Tensor]:
+        out: tuple[Tensor, Tensor] = self.flow_(u.reshape(-1, *self._shape), *context)
+        return out
+
+    def noise(self, x: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
+        """u in (0, 1) drawn from q(u | x) by way of uniforms e (n, d), and log q(u | x); 0 where
+        cells are continuous.
+        """
+        if self.noise_ is None:
+            return e, e.new_zeros(len(e))
+        e = e.clamp(1e-7, 1 - 1e-7)
+        normal = torch.special.ndtri(e)
+        discrete = self.space_.discrete.to(e.device)
+        codes = (
+            x.flatten(1)
+            / torch.tensor([max(c, 1) for c in self.space_.cardinality], device=x.device)
+            - 0.5
+        )
+        v, log_det = self.noise_(normal[:, discrete].to(self._dtype()), codes.to(self._dtype()))
+        u = e.clone()
+        u[:, discrete] = torch.sigmoid(v.double()).to(e.dtype)
+        log_normal = -0.5 * (normal[:, discrete].square() + math.log(2 * math.pi)).sum(1)
+        return u, log_normal - log_det.double() + (F.softplus(v) + F.softplus(-v)).double().sum(1)
+
+    # ------------------------------------------------------------------ learning
+
+    def _objective(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        """−log p of rows whose discrete cells are dequantised afresh, in nats of the data."""
+        e = torch.rand(
+            len(x), self.space_.dim, generator=self.rng, dtype=torch.float64, device=x.device
+        )
+        u, log_q = self.noise(x, e)
+        y, log_det = self.real(x, u)
+        return -(self.log_density(y, given) + log_det - log_q).mean()
+
+    def losses(self, x: Tensor, given: Tensor | None = None) -> Iterator[tuple[nn.Module, Tensor]]:
+        """The objective."""
+        yield self, self._objective(x, given)
+
+    def validate(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        """The objective on held-out rows."""
+        return self._objective(x, given)
+
+    def defaults(self, n: int) -> Trainer:
+        batch = 2 ** round(math.log2(min(512, max(32, n / 16))))
+        epochs = min(400, max(30, 6000 * batch // max(n, 1)))  # about 6,000 steps at most
+        share = 0.1 if n >= 100 else 0.0
+        return Trainer(
+            epochs=epochs,
+            batch_size=batch,
+            lr=1e-3,
+            optimizer="adamw",
+            weight_decay=0.05,
+            validation=share,
+            patience=max(10, epochs // 8) if share else None,
+            ema=0.99,
+            grad_clip=5.0,
+        )
+
+    @torch.no_grad()
+    def start(self, rows: Rows) -> None:
+        """Scales from the first rows, of the data, the conditions and every actnorm."""
+        x, *given = rows.take(slice(0, 65536), self.rng)
+        y = self.real(x, self.rng)[0]
+        self.scale_.fit(y)
+        v = self.scale_(y)[0]
+        self.correlation_.copy_(
+            torch.lerp(
+                v.T @ v / len(v), torch.eye(v.shape[1], dtype=v.dtype, device=v.device), 0.01
+            )
+        )
+        self._warn(y)
+        if given:
+            self.context_.fit(given[0].flatten(1))
+        norms = [m for m in self.modules() if isinstance(m, ActNorm)]
+        for m in norms:
+            m.starting = True
+        if norms:
+            self._bend(
+                self.scale_(y)[0].to(self._dtype())[:4096],
+                *self._context(*(g[:4096] for g in given)),
+            )
+        for m in norms:
+            m.starting = False
+
+    def _warn(self, y: Tensor) -> None:
+        """Say where a density grows without bound."""
+        for j, name in enumerate(self.space_.names()):
+            if not self.space_.cardinality[j]:
+                count = int(y[:, j].unique(return_counts=True)[1].max())
+                if count > max(2, 0.05 * len(y)):
+                    text = (
+                        f"{name} has one value in {count} of {len(y)} rows: its density grows "
+                        f"without bound; round it, or drop the column"
+                    )
+                    warnings.warn(text, stacklevel=4)
+                    return
+
+    # ------------------------------------------------------------------ construction
+
+    def build(self, space: Space) -> None:
+        for name, least in (("n_transforms", 1), ("base", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{name}={value!r}: a whole number of at least {least} is needed")
+        if not self.temperature > 0:
+            raise ValueError(
+                f"temperature={self.temperature!r}: a positive number is needed (1: the model "
+                f"itself)"
+            )
+        for name, known in (
+            ("dtype", ("float32", "float64")),
+            ("dequantisation", ("uniform", "variational")),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} is unknown: choose {known[0]} or {known[1]}"
+                )
+        d = space.dim
+        self.scale_ = Standardise(d)
+        self.register_buffer("correlation_", torch.eye(d))
+        self._given = 0
+        if hasattr(self, "given_space_"):
+            self.context_ = Conditions(self.given_space_)
+            self._given = self.context_.width
+        depth = self._levels(space)
+        if depth:
+            c, h, w = space.image_shape  # type: ignore[misc]
+            self._shape: tuple[int, ...] = (c, h, w)
+            self.flow_ = Chain(self._level((c, h, w), depth), *self.last(d))
+        else:
+            self._shape = (d,)
+            steps = [f for i in range(self.n_transforms) for f in self.step((d,), i)]
+            self.flow_ = Chain(*steps, *self.last(d))
+        self.base_ = Base(d, self.base, self.rng)
+        self.noise_ = None
+        if self.dequantisation == "variational" and (e := sum(c > 0 for c in space.cardinality)):
+            self.noise_ = Chain(*(self._coupling((e,), Affine(), d, swap=True) for _ in range(2)))
+        if self.dtype == "float64":
+            for part in (self.flow_, self.base_, self.noise_):
+                if part is not None:
+                    part.double()
+
+    def _levels(self, space: Space) -> int:
+        """How many scales."""
+        shape = space.image_shape
+        if shape is None:
+            if self.levels:
+                raise ValueError(
+                    f"levels={self.levels!r}: the rows are no images; leave levels out, or name a "
+                    f"space with a layout"
+                )
+            return 0
+        sides, fit = list(shape[1:]), 0
+        while all(s % 2 == 0 for s in sides):
+            sides, fit = [s // 2 for s in sides], fit + 1
+        if self.levels is None:
+            return min(fit, 3) if min(shape[1:]) >= LARGE else 0
+        if (
+            isinstance(self.levels, bool)
+            or not isinstance(self.levels, int)
+            or not 0 <= self.levels <= fit
+        ):
+            raise ValueError(
+                f"levels={self.levels!r}: a whole number from 0 to {fit} is needed for images of "
+                f"{shape[1]} × {shape[2]}"
+            )
+        return self.levels
+
+    def _level(self, shape: tuple[int, int, int], depth: int) -> Level:
+        c, h, w = shape
+        inner = (4 * c, h // 2, w // 2)
+        steps = [f for i in range(self.n_transforms) for f in self.step(inner, i)]
+        if depth == 1:
+            return Level(shape, Chain(*steps))
+        return Level(
+            shape, Chain(*steps), self._level((2 * c, h // 2, w // 2), depth - 1), self.leave(inner)
+        )
+
+    def leave(self, shape: tuple[int, int, int]) -> Coupling | None:
+        """What bends the channels that leave a scale by those that stay; None: nothing."""
+        return None
+
+    def _coupling(
+        self,
+        shape: tuple[int, ...],
+        g: Shift | Affine | Spline,
+        given: int | None = None,
+        swap: bool = False,
+    ) -> Coupling:
+        """A coupling on rows of that shape that starts as the identity."""
+        d, *sides = shape
+        h = d // 2
+        blueprint = self.conditioner or (SameConv(64) if sides else MLP(128, 2, "silu"))
+        seen = h + (self._given if given is None else given)
+        network = construct(blueprint, (seen, *sides), (g.each * (d - h), *sides), self.rng)
+        if (last := output_layer(network)) is not None:
+            nn.init.zeros_(last.weight)
+        self._spread(network)
+        return Coupling(h, g, network, swap)
+
+    def _autoregressive(self, d: int, i: int, g: Affine | Spline) -> Autoregressive:
+        """Autoregressive step i, from the blueprint of a plain MLP, which it masks; every second
+        one starts from the last coordinate.
+        """
+        blueprint = self.conditioner or MLP(128, 2, "silu")
+        if not isinstance(blueprint, MLP):
+            raise ValueError(
+                f"conditioner={blueprint!r}: an autoregressive step needs genus.MLP(...), whose "
+                f"weights it can mask"
+            )
+        made = MaskedMLP(
+            d,
+            g.each,
+            blueprint.width,
+            blueprint.depth,
+            blueprint.activation,
+            self._given,
+            backwards=i % 2 == 1,
+        )
+        initialise(made, self.rng)
+        self._spread(made)
+        return Autoregressive(g, made)
+
+    @torch.no_grad()
+    def _spread(self, network: nn.Module) -> None:
+        """Units of the first layer bend at places of their own, spread as standardised rows are,
+        and start with half of He's weights.
+        """
+        layers = [
+            m
+            for m in network.modules()
+            if isinstance(m, Linear) and m.bias is not None and not m.weight.is_meta
+        ]
+        for layer in layers[:-1]:
+            layer.weight *= 0.5
+        if len(layers) > 1:
+            layers[0].bias.normal_(generator=self.rng)
+
+    def _shuffle(self, d: int, i: int) -> list[Bijection]:
+        """After every second step, once each coordinate has been bent, all are shuffled."""
+        if i % 2 == 0 or d < 3 or i == self.n_transforms - 1:
+            return []
+        return [Permute(torch.randperm(d, generator=self.rng, device=self.rng.device).cpu())]
+
+    def _dtype(self) -> torch.dtype:
+        return torch.float64 if self.dtype == "float64" else torch.float32
+
+    def _context(self, given: Tensor | None = None) -> tuple[Tensor, ...]:
+        """What networks see of conditions, (n, g); () without."""
+        return () if given is None else (self.context_.features(given, self._dtype()),)
+
+    # ------------------------------------------------------------------ verbs
+
+    def _log_prob(self, x: Tensor, given: Tensor | None = None) -> LogProb:
+        return self._scored(x, given)
+
+    def _sample(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+        return self._drawn(n, rng, given)
+
+    def _complete(self, x: Tensor, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+        rows = torch.isnan(x).flatten(1).any(1)
+        if not rows.any():
+            return x
+        start = (self.scale_.mean_, self.scale_.std_, self.correlation_)
+        y = conditional.complete(self, x[rows], start, rng, None if given is None else given[rows])
+        filled = x.clone()
+        filled[rows] = self.unreal(y).to(x.dtype)
+        return torch.where(torch.isnan(x), filled, x)
+
+    def draw(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+        """f⁻¹ of draws from the base, (n, d)."""
+        z = self.base_.draw(n, rng, self.temperature, self._dtype())
+        if n <= 8192:
+            return self.from_base(z, given)
+        return torch.cat(
+            [
+                self.from_base(z[i : i + 8192], None if given is None else given[i : i + 8192])
+                for i in range(0, n, 8192)
+            ]
+        )
+
+    def _encode(self, x: Tensor) -> Tensor:
+        return self.to_base(
+            self.real(x, torch.full((1, 1), 0.5, dtype=torch.float64, device=x.device))[0]
+        )
+
+    def _decode(self, z: Tensor) -> Tensor:
+        return self.unreal(self.from_base(z.double()))
+
+
+class Base(nn.Module):
+    """p_0: N(0, I), or Σ_k π_k N(m_k, diag e^{2 r_k}) with learned π, m and r."""
+
+    def __init__(self, d: int, K: int, rng: torch.Generator) -> None:
+        super().__init__()
+        self.d, self.K = d, K
+        if K:
+            self.logits_ = nn.Parameter(torch.zeros(K))
+            self.means_ = nn.Parameter(
+                torch.randn(K, d, generator=rng) if K > 1 else torch.zeros(K, d)
+            )
+            self.log_scales_ = nn.Parameter(torch.zeros(K, d))
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """log p_0 of rows (n, d)."""
+        if not self.K:
+            # one small operation fewer
+            return torch.rsub(z.square().sum(1), -0.5 * self.d * math.log(2 * math.pi), alpha=0.5)
+        P = (-2 * self.log_scales_).exp()
+        square = z.square() @ P.T - 2 * z @ (P * self.means_).T + (P * self.means_.square()).sum(1)
+        log_p = -0.5 * (square + self.d * math.log(2 * math.pi)) - self.log_scales_.sum(1)
+        return torch.logsumexp(log_p + torch.log_softmax(self.logits_, 0), 1)
+
+    def draw(self, n: int, rng: torch.Generator, temperature: float, dtype: torch.dtype) -> Tensor:
+        """n draws, (n, d); the scales of all normals times the temperature."""
+        # as rows lie in memory
+        e = torch.randn(self.d, n, generator=rng, dtype=dtype, device=rng.device).t()
+        if temperature != 1:
+            e = e * temperature
+        if not self.K:
+            return e
+        k = torch.multinomial(self.logits_.detach().softmax(0), n, True, generator=rng)
+        return (self.means_.detach()[k] + e * self.log_scales_.detach()[k].exp()).to(dtype)

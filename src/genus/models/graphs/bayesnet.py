@@ -1,0 +1,586 @@
+"""Bayesian networks of discrete variables (Pearl, 1988; Koller & Friedman, 2009).
+
+    p(x) = Π_j p(x_j | x_Pa(j)),  Pa(j) the parents of j in a graph without cycles, each factor a
+    table
+    θ_j(v | pa) = (N_j(pa, v) + α) / (N_j(pa) + α r_j)          counts, and a Dirichlet(α) prior's mean
+
+Missing cells enter by expected counts (EM; Lauritzen, 1995), and are summed over exactly in
+everything that is said. A column cut into bins adds p(x | bin), see ``genus.graphical.bins``."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.metaestimators import available_if
+from torch import Tensor
+
+from genus.coding import Column, column_codes
+from genus.distributions.bins import Bins, cut
+from genus.distributions.dependence import Indicators, spanning_tree
+from genus.learn.fit import Data
+from genus.learn.progress import CtrlC
+from genus.learn.rows import Rows
+from genus.learn.sums import accumulate, solve
+from genus.likelihood import Exact, LogProb
+from genus.model import Model
+from genus.models.graphs.bif import Network, read_bif, write_bif
+from genus.models.graphs.structure import SCORES, Counts, hill_climb
+from genus.models.graphs.tables import Net, ordered
+from genus.space import Space
+
+STRUCTURES = ("chow-liu", "hill-climb", "naive")
+ROUNDS = 3  # times a structure is learned from rows whose missing cells were drawn
+
+has_target = available_if(lambda self: self.target is not None)
+
+
+class BayesNet(Model):
+    r"""A Bayesian network over binary, ordinal and categorical columns, p(x) = Π_j p(x_j |
+    x_Pa(j)); everything it says is exact.
+
+    Arguments
+    ---------
+    structure: a list of edges (parent, child), by column name or number: expert knowledge;
+        ``chow-liu``, the most likely tree; ``hill-climb``, the best graph that single changes of an
+        edge find; ``naive``, the target as the parent of all.
+    target: the column that ``predict`` tells from the others; with ``naive``, their parent.
+    pseudo_count: α ≥ 0, added to every entry of every table. 0: maximum likelihood, under which
+        what was never seen has probability 0.
+    bins: continuous columns are cut at their quantiles into at most so many bins, over each of
+        which the density is even; ``log_prob`` is the density of the values as they were given.
+        None: continuous columns are refused.
+    max_levels: ordinal columns of more levels are cut into at most so many bins, in each of which
+        every level keeps its own
+        share: what columns say about each other goes by bins. None: left as they are.
+    max_parents, criterion, equivalent_sample_size: of ``hill-climb``: the most parents of a node;
+        ``bic`` or ``bdeu``, and the latter's α.
+    em_iterations, tol: with missing cells, EM stops after so many iterations or when one gains less
+        than tol nats a row.
+
+    Learned: ``edges_``, the tables (:meth:`cpt`); ``adjacency_`` (d, d), [i, j] True where i → j;
+    ``counts_``, all N_j(pa, v), one table after another. Queries: :meth:`query`, :meth:`marginals`,
+    :meth:`explain`. NaN marks missing cells in fit and in every verb.
+
+    The tables of a graph that an expert drew, and those that the chain rule alone needs:
+
+    >>> import itertools, pandas as pd
+    >>> states = {"age": 3, "salary": 3, "gender": 2, "marital": 2, "label": 2}
+    >>> X = pd.DataFrame(itertools.product(*map(range, states.values())),
+    columns=list(states)).astype("category")
+    >>> chain = BayesNet(list(itertools.combinations(states, 2))).fit(X)
+    >>> expert = BayesNet([("age", "salary"), ("marital", "salary"), ("salary", "label"), ("gender",
+    "label")]).fit(X)
+    >>> chain.n_parameters(), expert.n_parameters()
+    (138, 37)
+    >>> chain.n_parameters(free=True), expert.n_parameters(free=True)
+    (71, 22)
+    """
+
+    allow_nan = True
+    learned_by = "counting, EM"
+    learned_shapes = ("counts_", "cuts_", "shares_")
+
+    adjacency_: Tensor
+    counts_: Tensor
+    cuts_: Tensor
+    tails_: Tensor
+    shares_: Tensor
+    _net: Net | None
+
+    def __init__(
+        self,
+        structure: Any = "hill-climb",
+        target: str | int | None = None,
+        pseudo_count: float = 1.0,
+        bins: int | None = 8,
+        max_levels: int | None = 8,
+        max_parents: int = 4,
+        criterion: str = "bic",
+        equivalent_sample_size: float = 10.0,
+        em_iterations: int = 100,
+        tol: float = 1e-4,
+        random_state: Any = None,
+    ) -> None:
+        self.structure = structure
+        self.target = target
+        self.pseudo_count = pseudo_count
+        self.bins = bins
+        self.max_levels = max_levels
+        self.max_parents = max_parents
+        self.criterion = criterion
+        self.equivalent_sample_size = equivalent_sample_size
+        self.em_iterations = em_iterations
+        self.tol = tol
+        self.random_state = random_state
+
+    # ------------------------------------------------------------------ what it is made of
+
+    def build(self, space: Space) -> None:
+        if not self.pseudo_count >= 0:
+            raise ValueError(
+                f"pseudo_count={self.pseudo_count!r}: a number of at least 0 is needed"
+            )
+        for name, least in (
+            ("max_parents", 0),
+            ("em_iterations", 1),
+            ("tol", 0),
+            ("equivalent_sample_size", 1e-300),
+        ):
+            if not getattr(self, name) >= least:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r}: a number of at least {least:g} is needed"
+                )
+        if self.criterion not in SCORES:
+            raise ValueError(
+                f"criterion={self.criterion!r} is unknown: choose from {', '.join(SCORES)}"
+            )
+        if isinstance(self.structure, str) and self.structure not in STRUCTURES:
+            raise ValueError(
+                f"structure={self.structure!r} is unknown: choose from {', '.join(STRUCTURES)}, "
+                f"or pass a list of edges"
+            )
+        if isinstance(self.structure, str) and self.structure == "naive" and self.target is None:
+            raise ValueError(
+                "structure='naive' needs target=, the column that is the parent of all others"
+            )
+        kw: dict[str, Any] = {"dtype": torch.float64}
+        self.register_buffer("adjacency_", torch.zeros(space.dim, space.dim, dtype=torch.bool))
+        self.register_buffer("counts_", torch.zeros(0, **kw))
+        self.register_buffer("cuts_", torch.zeros(space.dim, 0, **kw))
+        self.register_buffer("tails_", torch.zeros(space.dim, **kw))
+        self.register_buffer("shares_", torch.zeros(space.dim, 0, **kw))
+        self._net = None
+
+    def _bins(self) -> Bins:
+        return Bins(self.cuts_, self.tails_, self.shares_, self.space_.cardinality)
+
+    def net(self) -> Net:
+        """The graph and the tables, in the form that the computations want."""
+        if self._net is None:
+            self._net = Net.of(self.adjacency_, self._bins().cards).learned(
+                self.counts_, self.pseudo_count
+            )
+        return self._net
+
+    def _place(self, name: Any) -> int:
+        """The number of a column given by name or number."""
+        names = [c.name for c in self.space_.columns]
+        if name in names:
+            return names.index(name)
+        if (
+            isinstance(name, int | np.integer)
+            and not isinstance(name, bool)
+            and 0 <= name < self.space_.dim
+        ):
+            return int(name)
+        known = (
+            ", ".join(map(repr, names[:10])) + (" …" if len(names) > 10 else "")
+            if names
+            else f"0 … {self.space_.dim - 1}"
+        )
+        raise ValueError(f"there is no column {name!r}: choose from {known}")
+
+    def _column(self, j: int) -> Column:
+        s = self.space_
+        return s.columns[j] if s.columns else Column(j, s.kind, s.levels, s.low, s.values)
+
+    def _name(self, j: int) -> Any:
+        return self._column(j).name
+
+    @property
+    def edges_(self) -> list[tuple[Any, Any]]:
+        """(parent, child) of every edge, by column name, or number where columns have none."""
+        self._check_fitted()
+        return [(self._name(p), self._name(c)) for p, c in self.adjacency_.nonzero().tolist()]
+
+    # ------------------------------------------------------------------ structure
+
+    def _connect(self, edges: Any) -> None:
+        """Take a structure, with counts of 0. Raises ValueError where it has a cycle."""
+        adjacency = np.zeros(tuple(self.adjacency_.shape), dtype=bool)
+        for p, c in edges:
+            adjacency[p, c] = True
+        if ordered([np.flatnonzero(pa).tolist() for pa in adjacency.T]) is None:
+            raise ValueError(
+                "structure= has a cycle: the edges must lead from causes to effects and never "
+                "back; drop or turn one of them"
+            )
+        self.adjacency_ = torch.from_numpy(adjacency)
+        self._net = Net.of(self.adjacency_, self._bins().cards)
+        self.maximise({"counts": torch.zeros(len(self._net.group), dtype=torch.float64)})
+
+    def _search(self, codes: Tensor, data: Data) -> list[tuple[int, int]]:
+        """The edges of a structure that is learned from whole rows."""
+        root = 0 if self.target is None else self._place(self.target)
+        cards = self._bins().cards
+        if self.structure == "chow-liu":
+            return spanning_tree(Indicators(codes, cards).mutual_information().numpy(), root)
+        with CtrlC() as ctrl_c:
+            go_on = lambda: not ctrl_c.hit and data.time_left() > 0  # noqa: E731
+            edges = hill_climb(
+                Counts(codes, cards),
+                self.criterion,
+                self.equivalent_sample_size,
+                self.max_parents,
+                go_on=go_on,
+            )
+            if ctrl_c.hit:
+                self.interrupted_ = True
+        return edges
+
+    def _given_edges(self) -> list[tuple[int, int]]:
+        try:
+            pairs = [(p, c) for p, c in self.structure]
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"structure={self.structure!r}: pass {', '.join(STRUCTURES)} or a list of edges "
+                f"(parent, child)"
+            ) from None
+        return [(self._place(p), self._place(c)) for p, c in pairs]
+
+    def _learn_structure(self, codes: Tensor, data: Data) -> None:
+        """A structure that is learned; from rows whose missing cells were drawn, a few times, where
+        there are any.
+        """
+        missing = bool((codes < 0).any())
+        if missing:
+            self._connect([])
+            self.maximise(accumulate(self, data.rows))
+        for _ in range(ROUNDS if missing else 1):
+            filled = self.net().filled(codes.clone(), self.rng) if missing else codes
+            self._connect(self._search(filled, data))
+            if missing:
+                self.maximise({"counts": self.net().counts(filled)})
+
+    @torch.no_grad()
+    def learn(self, data: Data) -> None:
+        as_it_is = isinstance(data.rows.x, Tensor) and not data.rows.draw
+        x = (data.rows.x if as_it_is else data.rows.take(slice(None), self.rng)[0]).flatten(1)
+        resumed = len(self.counts_) > 0
+        if not resumed:
+            self.cuts_, self.tails_, self.shares_ = cut(
+                x, self.space_, self.bins, self.max_levels, self.pseudo_count
+            )
+        # they are codes already
+        whole = not x.is_floating_point() and not len(self._bins().columns())
+        codes = x if whole else self._bins().encode(x)
+        inner = dataclasses.replace(data, rows=Rows(codes))
+        if not resumed:
+            if not isinstance(self.structure, str):
+                self._connect(self._given_edges())
+            elif self.structure == "naive":
+                t = self._place(self.target)
+                self._connect((t, j) for j in range(codes.shape[1]) if j != t)
+            else:
+                self._learn_structure(codes, inner)
+        if not bool((codes < 0).any()):
+            self.maximise({"counts": self.net().counts(codes)})
+            return
+        done = solve(
+            self,
+            inner,
+            max_iter=self.em_iterations,
+            tol=self.tol,
+            start=getattr(self, "n_iter_", 0),
+        )
+        if not done and not hasattr(self, "interrupted_"):
+            text = (
+                f"EM stopped after em_iterations={self.em_iterations} without converging to "
+                f"tol={self.tol}: allow more"
+            )
+            warnings.warn(text, ConvergenceWarning, stacklevel=4)
+
+    def statistics(self, x: Tensor) -> dict[str, Tensor]:
+        """Sums over rows of codes (−1 where missing): the expected counts of every table, the
+        log-likelihood and the rows.
+        """
+        codes = x.long()
+        weight = torch.tensor(float(len(codes)), dtype=torch.float64)
+        return {
+            "counts": self.net().counts(codes),
+            "log_likelihood": self.net().log_joint(codes).sum(),
+            "weight": weight,
+        }
+
+    def maximise(self, sums: dict[str, Tensor]) -> None:
+        """The tables of these counts."""
+        self.counts_ = sums["counts"]
+        self._net = self.net().learned(self.counts_, self.pseudo_count)
+
+    def partial_fit(self, X: Any, y: Any = None) -> Any:
+        """Add the counts of more rows; structure and bins stay as the first call, which is ``fit``,
+        found them.
+
+        Missing cells count as the present network expects them.
+        """
+        if not self.__sklearn_is_fitted__():
+            return self.fit(X)
+        with torch.no_grad():
+            codes = self._bins().encode(self._encode_rows(X, missing=True).flatten(1))
+            sums = [self.net().counts(c) for c in codes.split(8192)]
+            self.maximise({"counts": torch.stack([self.counts_, *sums]).sum(0)})
+        return self
+
+    # ------------------------------------------------------------------ verbs
+
+    def _log_prob(self, x: Tensor) -> LogProb:
+        x, bins = x.flatten(1), self._bins()
+        codes = bins.encode(x)
+        return Exact(self.net().log_joint(codes) + bins.log_density(x, codes))
+
+    def _sample(self, n: int, rng: torch.Generator) -> Tensor:
+        codes = self.net().filled(torch.full((n, self.space_.dim), -1), rng)
+        return self._bins().decode(codes, self._uniform(rng)).reshape(n, *self.space_.shape)
+
+    def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        codes = self._possible(self._bins().encode(x.flatten(1)))
+        filled = (
+            self._bins().decode(self.net().filled(codes, rng), self._uniform(rng)).reshape(x.shape)
+        )
+        return torch.where(torch.isnan(x), filled.to(x.dtype), x)
+
+    @staticmethod
+    def _uniform(rng: torch.Generator) -> Any:
+        return lambda *shape: torch.rand(shape, generator=rng, dtype=torch.float64)
+
+    def _possible(self, codes: Tensor) -> Tensor:
+        """The codes, or a ValueError that names a row of probability 0."""
+        if self.pseudo_count == 0 and bool((bad := self.net().log_joint(codes) == -math.inf).any()):
+            row = int(bad.nonzero()[0])
+            raise ValueError(
+                f"X has probability 0 under the model in row {row}: drop it or use pseudo_count=1"
+            )
+        return codes
+
+    def explain(self, X: Any) -> Any:
+        """X with its missing cells at their most probable explanation, argmax p(missing, observed)
+        over all of them together.
+
+        Cells of a column that was cut into bins get the bin's median. Raises ValueError for a row
+        of probability 0."""
+        self._check_fitted()
+        x = self._encode_rows(X, missing=True)
+        x = x if x.is_floating_point() else x.double()
+        with torch.no_grad():
+            codes = self._possible(self._bins().encode(x.flatten(1)))
+            median = self._bins().decode(
+                self.net().explained(codes),
+                lambda *shape: torch.full(shape, 0.5, dtype=torch.float64),
+            )
+        return self.space_.decode(
+            torch.where(torch.isnan(x), median.reshape(x.shape).to(x.dtype), x)
+        )
+
+    # ------------------------------------------------------------------ queries
+
+    def query(self, targets: Any, evidence: Any = None) -> pd.DataFrame:
+        """p(targets | evidence), exactly: a row for each row of evidence, a column for each value
+        of the target.
+
+        targets: a column, by name or number, or a list of them, whose joint distribution is given
+            (columns of two or more levels).
+        evidence: a dict from columns to a value, or to as many values as there are rows; or rows
+        like those of fit, of which a DataFrame may hold some columns only. What is NaN or absent is
+        not known, and in rows the targets' cells are not read. Raises ValueError for values that
+        were not seen in fit and for evidence that has probability 0."""
+        self._check_fitted()
+        names = list(targets) if isinstance(targets, list | tuple) else [targets]
+        places = tuple(self._place(t) for t in names)
+        if len(set(places)) < len(places) or not places:
+            raise ValueError(
+                f"targets={targets!r}: a column, or a list of different columns, is needed"
+            )
+        codes, index = self._evidence(evidence, places)
+        values = [self._labels(t) for t in places]
+        columns = (
+            pd.MultiIndex.from_product(values, names=names)
+            if len(places) > 1
+            else pd.Index(values[0], name=names[0])
+        )
+        p = self.net().posterior(places, codes)
+        return pd.DataFrame(p.reshape(len(p), -1).numpy(), index=index, columns=columns)
+
+    def marginals(self, evidence: Any = None) -> dict[Any, pd.DataFrame]:
+        """p(column | evidence) of every column by itself, all from one pass; evidence as in
+        :meth:`query`, observed columns are certain.
+        """
+        self._check_fitted()
+        codes, index = self._evidence(evidence, ())
+        every = enumerate(self.net().marginals(codes))
+        return {
+            self._name(j): pd.DataFrame(
+                p.numpy(), index, pd.Index(self._labels(j), name=self._name(j))
+            )
+            for j, p in every
+        }
+
+    def _evidence(self, evidence: Any, targets: tuple[int, ...]) -> tuple[Tensor, pd.Index]:
+        """Codes (n, d) of what is known, −1 where nothing is, and the rows' labels."""
+        # only the columns that are there are read
+        if evidence is None or isinstance(evidence, dict | pd.DataFrame):
+            known = {self._place(k): v for k, v in ({} if evidence is None else evidence).items()}
+            lengths = {len(v) for v in known.values() if np.ndim(v)}
+            if len(lengths) > 1 or len(known) < len(() if evidence is None else evidence.keys()):
+                raise ValueError(
+                    "evidence needs different columns, with a value each or as many values as "
+                    "there are rows"
+                )
+            if isinstance(evidence, pd.DataFrame):
+                index, known = evidence.index, {j: v for j, v in known.items() if j not in targets}
+            else:
+                index = pd.RangeIndex(max(lengths, default=1))
+            if both := [t for t in targets if t in known]:
+                raise ValueError(
+                    f"evidence holds {self._name(both[0])!r}, which is asked for: drop it from "
+                    f"one of the two"
+                )
+            x = torch.full((len(index), self.space_.dim), math.nan, dtype=torch.float64)
+            for j, v in known.items():
+                x[:, j] = torch.from_numpy(
+                    column_codes(pd.Series(v if np.ndim(v) else [v]), self._column(j))
+                )
+        else:
+            x = self.space_.encode(evidence, missing=True).flatten(1)
+            index = pd.RangeIndex(len(x))
+        codes = self._bins().encode(x)
+        codes[:, list(targets)] = -1
+        return codes, index
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The target's values, in the order of ``predict_proba``'s columns."""
+        self._check_fitted()
+        return np.asarray(self._labels(self._place(self.target)))
+
+    @has_target
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """p(target | the other columns) of each row, (n, classes).
+
+        X may lack the target; where it holds it, it is not read.
+        """
+        self._check_fitted()
+        t = self._place(self.target)
+        if (
+            not isinstance(X, pd.DataFrame)
+            and np.ndim(X) == 2
+            and np.shape(X)[1] == self.space_.dim - 1
+        ):
+            X = np.insert(np.asarray(X, dtype=np.float64), t, math.nan, axis=1)
+        return self.net().posterior((t,), self._evidence(X, (t,))[0]).numpy()
+
+    @has_target
+    def predict(self, X: Any) -> np.ndarray:
+        """The target's most probable value in each row, (n,)."""
+        return self.classes_[self.predict_proba(X).argmax(1)]
+
+    # ------------------------------------------------------------------ tables
+
+    def _labels(self, j: int) -> list[Any]:
+        """The values behind the codes of column j: the caller's, or bins in words."""
+        if bool(torch.isfinite(self.cuts_[j]).any()):
+            return self._bins().labels(j)
+        c = self._column(j)
+        return (
+            list(c.values)
+            if c.values is not None
+            else list(range(c.low, c.low + int(c.levels or 0)))
+        )
+
+    def cpt(self, node: Any) -> pd.DataFrame:
+        """p(node | parents) as a table: a row for each value of the parents, a column for each
+        value of the node.
+        """
+        self._check_fitted()
+        j, net = self._place(node), self.net()
+        theta = net.tables(net.log_theta.exp())[j].reshape(-1, net.cards[j])
+        columns = pd.Index(self._labels(j), name=self._name(j))
+        if not net.parents[j]:
+            return pd.DataFrame(theta.numpy(), index=["p"], columns=columns)
+        levels, names = (
+            [self._labels(p) for p in net.parents[j]],
+            [self._name(p) for p in net.parents[j]],
+        )
+        index = (
+            pd.MultiIndex.from_product(levels, names=names)
+            if len(names) > 1
+            else pd.Index(levels[0], name=names[0])
+        )
+        return pd.DataFrame(theta.numpy(), index=index, columns=columns)
+
+    def n_parameters(self, free: bool = False) -> int:
+        """Entries of all tables, Σ_j q_j r_j; ``free``: those that the others do not determine, Σ_j
+        q_j (r_j − 1).
+        """
+        self._check_fitted()
+        group = self.net().group
+        return len(group) - (int(group[-1]) + 1 if free else 0)
+
+    def sample_parameters(self, random_state: Any = None) -> BayesNet:
+        """A copy whose tables are drawn from their posterior, θ_j(· | pa) ~ Dirichlet(α + N_j(pa,
+        ·)); needs α > 0.
+        """
+        self._check_fitted()
+        if not self.pseudo_count > 0:
+            raise ValueError(
+                "pseudo_count=0 has no posterior to draw from: fit with pseudo_count=1"
+            )
+        rng = self._stream(random_state)
+        gamma = torch._standard_gamma(self.counts_ + self.pseudo_count, generator=rng).clamp_min(
+            1e-300
+        )
+        net = self.net()
+        return self._with_tables(gamma / net.sums(gamma)[net.group])
+
+    def _with_tables(self, theta: Tensor) -> BayesNet:
+        """A copy with these tables as they are: a count of one a row of a table, and no
+        pseudo-counts.
+        """
+        other = copy.deepcopy(self)
+        other.pseudo_count = 0.0
+        other.maximise({"counts": theta})
+        return other
+
+    # ------------------------------------------------------------------ files of other programs
+
+    def to_bif(self, path: Any) -> None:
+        """Write the network in the Bayesian Interchange Format; values become words, bins their
+        limits.
+        """
+        self._check_fitted()
+        net, names = self.net(), [str(self._name(j)) for j in range(self.space_.dim)]
+        states = {n: tuple(map(str, self._labels(j))) for j, n in enumerate(names)}
+        parents = {n: tuple(names[p] for p in net.parents[j]) for j, n in enumerate(names)}
+        tables = dict(zip(names, net.tables(net.log_theta.exp()), strict=True))
+        write_bif(Network("genus", states, parents, tables), path)
+
+    @classmethod
+    def from_bif(cls, path: Any) -> BayesNet:
+        """The network of a BIF file, its tables as they stand there (``pseudo_count=0``); its
+        values are words.
+        """
+        file = read_bif(path)
+        names = list(file.states)
+        columns = tuple(
+            Column(n, "categorical", len(s), 0, s, "object") for n, s in file.states.items()
+        )
+        model = cls([(p, n) for n in names for p in file.parents[n]], pseudo_count=0.0)
+        model.space_ = Space((len(names),), "table", columns=columns, container="pandas")
+        model.__dict__.update(
+            n_features_in_=len(names), feature_names_in_=np.asarray(names, dtype=object)
+        )
+        model.build(model.space_)
+        model._connect(model._given_edges())
+        flat = []
+        for j, n in enumerate(names):  # parents in the order of the columns
+            place = [(*file.parents[n], n).index(names[v]) for v in model.net().scope(j)]
+            flat.append(file.tables[n].permute(place).reshape(-1))
+        model.maximise({"counts": torch.cat(flat).double()})
+        return model.eval()

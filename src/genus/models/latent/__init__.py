@@ -1,0 +1,1 @@
+"""Models with a latent vector: probabilistic PCA, factor analysis, the variational autoencoder."""

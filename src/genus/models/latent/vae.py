@@ -1,0 +1,388 @@
+"""The variational autoencoder (Kingma & Welling, 2014; Rezende et al., 2014).
+
+    p(z) = N(0, I)          p(x | z) = observation(decoder(z))          q(z | x) = N(m(x), diag s(x)²)
+
+    log p(x) ≥ ELBO(x) = E_q[log p(x | z)] − KL[q(z | x) ‖ p(z)],   z = m + s ε,  ε ~ N(0, I)
+    log p(x) ≥ IWAE_k(x) = E log (1/k) Σ_i p(x | z_i) p(z_i) / q(z_i | x)          (Burda et al., 2016)
+
+Missing cells drop out of p(x | z), and the encoder sees them at their mean (Mattei & Frellsen,
+2019)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genus.distributions.observation import Normal, Observation, observe
+from genus.distributions.points import log_mean_exp, row_normals
+from genus.learn import Rows, Trainer
+from genus.learn.rows import generator
+from genus.likelihood import LogProb, LowerBound
+from genus.model import Model
+from genus.networks.blueprints import MLP, Network
+from genus.networks.layers import Linear, initialise, output_layer
+from genus.space import Space
+
+
+class VAE(Model):
+    r"""A latent vector z ~ N(0, I) decoded into the parameters of p(x | z), with an amortised
+    posterior q(z | x).
+
+    Arguments
+    ---------
+    latent_dim: size of z.
+    encoder, decoder: blueprints or callables (in_shape, out_shape) -> nn.Module; None: an MLP of 2
+        × 256 units, 2 × 512 where rows have more than 256 cells.
+    likelihood: ``bernoulli``, ``categorical``, ``logistic`` (ordered levels), ``gaussian``, or
+        ``auto``: by the kind of each cell. A Gaussian gives a discrete cell its mass within ½ of
+        the level.
+    variance: η > 0, of the Gaussian in squared units of the data; None: learned, one a cell.
+    beta: weight of the KL term in training (Higgins et al., 2017); the likelihood reported is
+        unaffected.
+    bound: ``elbo`` or ``iwae``, what training climbs; k_train: importance samples of the latter.
+    k: importance samples of ``log_prob``, a ``LowerBound`` in nats.
+    trainer: how to descend, see :class:`genus.Trainer`.
+    """
+
+    allow_nan = True
+    learned_by = "gradient of a bound"
+    network_bound = True
+
+    offset_: Tensor
+    shift_: Tensor
+    scale_: Tensor
+    observation_: Observation
+    encoder_: nn.Module
+    decoder_: nn.Module
+
+    def __init__(
+        self,
+        latent_dim: int = 16,
+        encoder: Network | None = None,
+        decoder: Network | None = None,
+        likelihood: str = "auto",
+        variance: float | None = None,
+        beta: float = 1.0,
+        bound: str = "elbo",
+        k_train: int = 8,
+        k: int = 256,
+        trainer: Trainer | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.latent_dim = latent_dim
+        self.encoder = encoder
+        self.decoder = decoder
+        self.likelihood = likelihood
+        self.variance = variance
+        self.beta = beta
+        self.bound = bound
+        self.k_train = k_train
+        self.k = k
+        self.trainer = trainer
+        self.random_state = random_state
+
+    # ------------------------------------------------------------------ the model
+
+    def losses(self, x: Tensor) -> Any:
+        """−ELBO, or −IWAE."""
+        yield self, -(self.elbo(x) if self.bound == "elbo" else self.iwae(x)).mean()
+
+    def elbo(self, x: Tensor) -> Tensor:
+        """E_q[log p(x | z)] − β KL[q ‖ p] with one draw of z; (n,) nats."""
+        m, s = self.posterior(x)
+        z = m + s * torch.randn(m.shape, generator=self.rng, device=m.device)
+        kl = self.kl(m, s).sum(1)
+        return self.log_likelihood(z, x) - (kl if self.beta == 1 else self.beta * kl)
+
+    def kl(self, m: Tensor, s: Tensor) -> Tensor:
+        """KL[N(m, s²) ‖ N(0, 1)] = ½ (m² + s² − 1) − log s of each latent dimension; (n,
+        latent_dim) nats.
+        """
+        return 0.5 * (m.square() + s.square() - 1) - torch.log(s)
+
+    def iwae(self, x: Tensor) -> Tensor:
+        """log (1/k) Σ_i p(x, z_i)/q(z_i | x) with k_train fresh draws; (n,) nats."""
+        m, s = self.posterior(x)
+        e = torch.randn(self.k_train, *m.shape, generator=self.rng, device=m.device)
+        return torch.logsumexp(self._log_weights(x, m, s, e, beta=self.beta), 0) - math.log(
+            self.k_train
+        )
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """m(x), s(x) of q(z | x), each (n, latent_dim)."""
+        h = self.features(x)
+        m, raw = self.encoder_(h).float().chunk(2, 1)
+        if self._linear:
+            m = m + self.project_(h.flatten(1))
+        return m, F.softplus(raw + _ONE) + 1e-4  # s = 1 at the start
+
+    def log_likelihood(self, z: Tensor, x: Tensor) -> Tensor:
+        """log p(x | z) summed over the observed cells; z (..., n, latent_dim), x (n, *shape) →
+        (..., n) nats.
+        """
+        return self._log_likelihood(z, self._cells(x))
+
+    def parameters_of(self, z: Tensor) -> Tensor:
+        """The observation's parameters, (..., n_out), cell after cell."""
+        out = self.decoder_(z.reshape(-1, self.latent_dim)).float()
+        if self._image is not None:  # (n, P·C, H, W) → cell after cell
+            c, h, w = self._image
+            out = out.reshape(len(out), -1, c, h, w).permute(0, 2, 3, 4, 1)
+        p = out.reshape(*z.shape[:-1], -1)
+        if not self._biased:
+            p = p + self.offset_
+        if self._linear:
+            p = p + self.expand_(z)
+        return p
+
+    # ------------------------------------------------------------------ construction
+
+    def build(self, space: Space) -> None:
+        if not isinstance(self.latent_dim, int | np.integer) or self.latent_dim < 1:
+            raise ValueError(f"latent_dim={self.latent_dim!r}: a positive whole number is needed")
+        if self.bound not in ("elbo", "iwae"):
+            raise ValueError(f"bound={self.bound!r}: choose elbo or iwae")
+        for name in ("k", "k_train"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r}: a positive whole number of importance "
+                    f"samples is needed"
+                )
+        self.observation_ = observe(space, self.likelihood, self.variance)
+        self._image = space.image_shape
+        d = space.dim
+        shape_in = self._image or (d,)
+        per_cell = self.observation_.per_cell
+        shape_out = (
+            (per_cell * self._image[0], *self._image[1:])
+            if self._image
+            else (self.observation_.n_out,)
+        )
+        default = MLP(512 if d > 256 else 256, 2, "silu")
+        self.encoder_ = self.network(self.encoder, shape_in, (2 * self.latent_dim,), default)
+        self.decoder_ = self.network(self.decoder, (self.latent_dim,), shape_out, default)
+        last = output_layer(self.decoder_)
+        # the best parameters without a latent variable: where the decoder's own bias can, it holds
+        # them
+        self._biased = (
+            isinstance(last, Linear)
+            and last.bias is not None
+            and len(last.bias) == self.observation_.n_out
+        )
+        if not self._biased:
+            self.offset_ = nn.Parameter(torch.zeros(self.observation_.n_out))
+        self.register_buffer("shift_", torch.zeros(d))
+        self.register_buffer("scale_", torch.ones(d))
+        # real-valued cells get a linear path beside the networks, which starts at probabilistic PCA
+        self._linear = isinstance(self.observation_, Normal) and d <= 1024
+        if self._linear:
+            self.project_ = Linear(d, self.latent_dim, bias=False, zero=True)
+            self.expand_ = Linear(self.latent_dim, d, bias=False, zero=True)
+            for path in (self.project_, self.expand_):
+                initialise(path, self.rng)
+
+    def defaults(self, n: int) -> Trainer:
+        batch = 2 ** round(math.log2(min(256, max(16, n / 20))))
+        epochs = min(300, max(40, 2500 * batch // max(n, 1)))  # about 2,500 steps
+        share = 0.1 if n >= 50 else 0.0
+        return Trainer(
+            epochs=epochs,
+            batch_size=batch,
+            lr=1e-3,
+            optimizer="adamw",
+            weight_decay=0.01,
+            validation=share,
+        )
+
+    @torch.no_grad()
+    def start(self, rows: Rows) -> None:
+        self._no_gaps = not any(
+            bool(torch.isnan(x).any()) for x, *_ in rows.chunks(65536, generator(0))
+        )
+        x = self._cells(rows.take(slice(0, 65536), self.rng)[0])
+        mean = torch.nanmean(x.double(), 0).nan_to_num()
+        std = torch.nanmean((x.double() - mean).square(), 0).nan_to_num().sqrt()
+        offset = self.observation_.offset(x)  # standardises real cells as well
+        if isinstance(self.observation_, Normal):
+            mean, std = self.observation_.shift, self.observation_.scale
+        self.shift_.copy_(mean)
+        overall = (
+            torch.sqrt(std.square().mean())
+            if self.space_.kind != "table"
+            else torch.zeros((), device=std.device)
+        )
+        self.scale_.copy_(torch.maximum(std, 0.1 * overall).where(std > 0, torch.ones_like(std)))
+        # start near the model without a latent variable
+        for network in (self.encoder_, self.decoder_):
+            if (last := output_layer(network)) is not None:
+                last.weight.mul_(0.0 if self._linear else 0.3)
+        # the layer's outputs stand parameter after parameter on images, cell after cell elsewhere
+        if self._biased:
+            cells = (
+                offset.reshape(-1, self.observation_.per_cell).T.flatten()
+                if self._image
+                else offset
+            )
+            output_layer(self.decoder_).bias.copy_(cells)  # type: ignore[union-attr]
+        else:
+            self.offset_.copy_(offset)
+        if self._linear:
+            self._start_at_pca(self.observation_.standardised(x))  # type: ignore[operator]
+
+    def _start_at_pca(self, y: Tensor) -> None:
+        """Set the linear path to probabilistic PCA (Tipping & Bishop, 1999) of standardised rows y."""
+        y = y.nan_to_num().double()
+        d, q = y.shape[1], min(self.latent_dim, y.shape[1] - 1, len(y) - 1)
+        values, vectors = torch.linalg.eigh(torch.cov(y.T, correction=0).reshape(d, d))
+        values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
+        noise = values[max(q, 0) :].mean().clamp_min(2 * Normal.floor**2)
+        kept = values[: max(q, 0)].clamp_min(noise)
+        share = 1 - noise / kept  # of an axis that is signal
+        self.expand_.weight.zero_()
+        self.project_.weight.zero_()
+        self.expand_.weight[:, : len(kept)] = (
+            vectors[:, : len(kept)] * (share * kept).sqrt()
+        ).float()
+        self.project_.weight[: len(kept)] = (
+            (share / kept).sqrt() * vectors[:, : len(kept)]
+        ).T.float()
+        spread = torch.ones(self.latent_dim, dtype=torch.float64)
+        spread[: len(kept)] = (1 - share).clamp_min(1e-4).sqrt()
+        last = output_layer(self.encoder_)
+        if last is not None and last.bias is not None and last.bias.shape == (2 * self.latent_dim,):
+            last.bias[self.latent_dim :] = torch.log(torch.expm1(spread - 1e-4)).float() - _ONE
+        if self.variance is None:
+            self.observation_.log_v_.fill_(torch.log(noise - Normal.floor**2))  # type: ignore[operator]
+
+    # ------------------------------------------------------------------ likelihood and draws
+
+    def _to_cells(self, x: Tensor) -> Tensor:
+        """(n, *shape) → (n, d) in channel-first order."""
+        if self.space_.layout == "HWC":
+            x = x.permute(0, 3, 1, 2)
+        return x.flatten(1)
+
+    _cells = _to_cells
+
+    def _from_cells(self, x: Tensor) -> Tensor:
+        if self.space_.layout == "HWC":
+            c, h, w = self._image  # type: ignore[misc]
+            return x.reshape(*x.shape[:-1], c, h, w).movedim(-3, -1)
+        return x.reshape(*x.shape[:-1], *self.space_.shape)
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the encoder sees: bits as they are, other cells to mean 0 and unit spread; missing
+        ones at their mean.
+        """
+        h = self._cells(x)
+        h = h if self._whole(x) else torch.where(torch.isnan(h), self.shift_, h)
+        if self.space_.kind != "binary":
+            h = (h - self.shift_) / self.scale_
+        h = h.float()
+        return h.reshape(len(h), *self._image) if self._image else h
+
+    def _log_likelihood(self, z: Tensor, cells: Tensor) -> Tensor:
+        if self._whole(cells):
+            return self.observation_.log_prob(self.parameters_of(z), cells).sum(-1)
+        each = self.observation_.log_prob(self.parameters_of(z), cells.nan_to_num())
+        return torch.where(torch.isnan(cells), 0.0, each).sum(-1)
+
+    def _whole(self, x: Tensor) -> bool:
+        """Is nothing missing? In training it was seen once for all."""
+        return self._no_gaps if self.training else not bool(torch.isnan(x).any())
+
+    def _log_weights(self, x: Tensor, m: Tensor, s: Tensor, e: Tensor, beta: float = 1.0) -> Tensor:
+        """log p(x, z)/q(z | x) at z = m + s e; (k, n)."""
+        z = m + s * e
+        return self.log_likelihood(z, x) + beta * (
+            0.5 * (e.square() - z.square()) + torch.log(s)
+        ).sum(-1)
+
+    def validate(self, x: Tensor) -> Tensor:
+        """−ELBO of held-out rows."""
+        return -self.elbo(x).mean()
+
+    def _log_prob(self, x: Tensor) -> LogProb:
+        values = []
+        for c in x.split(max(1, 8192 // self.k)):
+            m, s = self.posterior(c)
+            e = row_normals(c, self.k, self.latent_dim).transpose(0, 1)
+            values.append(log_mean_exp(self._log_weights(c, m, s, e), 0))
+        value, stderr, ess = (torch.cat(v) for v in zip(*values, strict=True))
+        return LowerBound(value, stderr, detail={"k": self.k, "ess": float(ess.mean())})
+
+    def _sample(self, n: int, rng: torch.Generator) -> Tensor:
+        z = torch.randn(n, self.latent_dim, generator=rng, device=self.shift_.device)
+        return self._from_cells(
+            torch.cat([self.observation_.sample(self.parameters_of(c), rng) for c in z.split(1024)])
+        )
+
+    def _encode(self, x: Tensor) -> Tensor:
+        return self.posterior(x)[0]
+
+    def _decode(self, z: Tensor) -> Tensor:
+        return self._from_cells(self.observation_.mean(self.parameters_of(z)))
+
+    def _complete(
+        self, x: Tensor, rng: torch.Generator, proposals: int = 256, steps: int = 20
+    ) -> Tensor:
+        """z ~ p(z | observed) by importance resampling from ½ q + ½ prior, refined by Metropolis
+        within Gibbs (Mattei & Frellsen, 2018), then x_missing ~ p(x | z)."""
+        cells = self._cells(x)
+        gap = torch.isnan(cells)
+        z = torch.cat([self._resampled(c, rng, proposals) for c in x.split(32)])
+        filled = torch.where(
+            gap, self.observation_.sample(self.parameters_of(z), rng).to(cells.dtype), cells
+        )
+        # z' ~ q(z | x filled), accepted with the ratio of p(filled, z)/q(z | filled)
+        for _ in range(steps):
+            m, s = self.posterior(self._from_cells(filled))
+            new = m + s * torch.randn(m.shape, generator=rng, device=m.device)
+            gain = self._log_weights_at(new, filled, m, s) - self._log_weights_at(z, filled, m, s)
+            accept = torch.log(torch.rand(len(z), generator=rng, device=z.device)) < gain
+            z = torch.where(accept[:, None], new, z)
+            filled = torch.where(
+                gap, self.observation_.sample(self.parameters_of(z), rng).to(cells.dtype), cells
+            )
+        return self._from_cells(filled)
+
+    def _resampled(self, x: Tensor, rng: torch.Generator, proposals: int) -> Tensor:
+        """One z a row, drawn from ``proposals`` by their weights p(observed, z)/(½ q + ½ prior)."""
+        m, s = self.posterior(x)
+        half = proposals // 2
+        e = torch.randn(proposals, *m.shape, generator=rng, device=m.device)
+        z = torch.cat([m + s * e[:half], e[half:]])
+        log_q = -0.5 * (((z - m) / s).square() + 2 * torch.log(s)).sum(-1)
+        log_p = -0.5 * z.square().sum(-1)
+        weights = torch.softmax(
+            self._log_likelihood(z, self._cells(x)) + log_p - torch.logaddexp(log_q, log_p), 0
+        )
+        pick = torch.multinomial(weights.T, 1, generator=rng)[:, 0]
+        return z[pick, torch.arange(len(x), device=m.device)]
+
+    def _log_weights_at(self, z: Tensor, cells: Tensor, m: Tensor, s: Tensor) -> Tensor:
+        log_q = -(0.5 * ((z - m) / s).square() + torch.log(s)).sum(-1)
+        return self._log_likelihood(z, cells) - 0.5 * z.square().sum(-1) - log_q
+
+    # ------------------------------------------------------------------ what the latent space holds
+
+    def kl_per_dimension(self, X: Any) -> np.ndarray:
+        """Mean KL[q(z_j | x) ‖ p(z_j)] of every latent dimension over the rows of X, in nats; near
+        0: unused.
+        """
+        x, _ = self._enter(X, None, "_encode")
+        return self._chunked(lambda c: self.kl(*self.posterior(c)), x).mean(0).numpy()
+
+    def active_units(self, X: Any, threshold: float = 0.01) -> int:
+        """Number of latent dimensions whose posterior mean varies over X by more than ``threshold``
+        (Burda et al., 2016).
+        """
+        return int((np.var(self.encode(X), axis=0) > threshold).sum())
+
+
+_ONE = math.log(math.e - 1)  # softplus(_ONE) = 1

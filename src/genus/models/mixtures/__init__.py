@@ -1,0 +1,1 @@
+"""Mixtures, by expectation-maximisation and by variational inference."""

@@ -1,0 +1,461 @@
+r"""Mixture of categorical distributions, alias latent class analysis or mixture of Bernoullis
+(Lazarsfeld & Henry, 1968).
+
+    p(x) = Σ_k π_k Π_j p_k(x_j),  p_k(x_j = v) = θ_kjv where cell j is discrete, N(x_j | m_kj,
+    s²_kj) where it is continuous
+    E:  r_nk = π_k Π_j p_k(x_nj) / p(x_n), the product over the observed cells of row n: a missing
+    one drops out
+    M:  θ_kjv = (Σ_n w_n r_nk [x_nj = v] + α/K) / (Σ_n w_n r_nk [x_nj observed] + α L_j/K),  π_k =
+    (Σ_n w_n r_nk + α/K)/(Σ_n w_n + α)
+        m_kj, s²_kj: moments of column j under r, with α/K more rows that have the column's own mean
+            and variance
+
+α, the pseudo-count, is a Dirichlet prior (a normal–inverse-gamma one for moments) that the classes
+share out: of one class they make the independent histogram. EM climbs log p(X) + log prior
+(Dempster et al., 1977; MAP). Rows enter as one-hot
+vectors F, so that both steps are matrix products: F logθᵀ and rᵀ F.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.exceptions import ConvergenceWarning
+from torch import Tensor
+
+from genus.distributions.normals import variance_floor
+from genus.distributions.points import LOG_2PI, row_hash
+from genus.learn.fit import Data
+from genus.learn.rows import Rows
+from genus.learn.sums import solve
+from genus.likelihood import Exact, LogProb
+from genus.model import Model
+from genus.models.mixtures.components import k_means, responsibilities_, row_weights
+from genus.space import Space
+
+HELD = 1 << 22  # numbers held at a time
+NARROW = 16  # mean number of levels up to which one-hot products beat look-ups
+FLOOR = 1e-4  # least variance in a class, as a share of the column's
+
+
+class CategoricalMixture(Model):
+    r"""Latent classes: within a class all cells are independent, p(x) = Σ_k π_k Π_j p_k(x_j),
+    learned by EM.
+
+    Binary, ordinal and categorical cells have a table of probabilities in each class, continuous
+    cells a normal, so that a table of both sorts is one model. Every probability is ``Exact``,
+    whatever is missing (NaN).
+
+    Arguments
+    ---------
+    n_components: K ≥ 1 classes.
+    pseudo_count: α > 0, rows' worth of prior on every level, shared out among the classes.
+    n_init: starts (k-means++ on the one-hot rows); the one with the best likelihood is kept.
+    max_iter, tol: EM stops after max_iter iterations or when one gains less than tol nats a row.
+
+    Learned: ``weights_`` π (K,), ``log_p_`` log θ (K, Σ L_j), the levels of all discrete cells side
+    by side, ``means_`` and ``variances_`` (K, continuous cells); ``profiles()`` gives them by name;
+    ``converged_``, ``n_iter_``.
+
+    Source: Lazarsfeld & Henry (1968), Latent structure analysis; Dempster, Laird & Rubin (1977).
+    """
+
+    allow_nan = True
+    learned_by = "EM"
+
+    weights_: Tensor
+    log_p_: Tensor
+    means_: Tensor
+    variances_: Tensor
+    _centre: Tensor  # mean and spread of the continuous columns, the units of the sums
+    _spread: Tensor
+    _count: Tensor  # the sums of the last M step: a stream goes on from them
+    _levels: Tensor
+    _moments: Tensor
+
+    def __init__(
+        self,
+        n_components: int = 10,
+        pseudo_count: float = 1.0,
+        n_init: int = 1,
+        max_iter: int = 500,
+        tol: float = 1e-4,
+        random_state: Any = None,
+    ) -> None:
+        self.n_components = n_components
+        self.pseudo_count = pseudo_count
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+
+    # ------------------------------------------------------------------ cells
+
+    def build(self, space: Space) -> None:
+        K = self.n_components
+        if not isinstance(K, int | np.integer) or isinstance(K, bool) or K < 1:
+            raise ValueError(f"n_components={K!r}: a positive whole number is needed")
+        for name, least in (("n_init", 1), ("max_iter", 1), ("tol", 0)):
+            if not getattr(self, name) >= least:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r}: a number of at least {least} is needed"
+                )
+        if not self.pseudo_count > 0:
+            raise ValueError(
+                f"pseudo_count={self.pseudo_count!r}: a positive number is needed, or unseen "
+                f"values get probability 0"
+            )
+        T, c = sum(space.cardinality), space.cardinality.count(0)
+        kw: dict[str, Any] = {"dtype": torch.float64}
+        self.register_buffer("weights_", torch.full((K,), 1 / K, **kw))
+        self.register_buffer("log_p_", torch.zeros(K, T, **kw))
+        self.register_buffer("means_", torch.zeros(K, c, **kw))
+        self.register_buffer("variances_", torch.ones(K, c, **kw))
+        for name in ("_centre", "_spread"):
+            self.register_buffer(name, torch.ones(c, **kw))
+        self.register_buffer("_count", torch.zeros(K, **kw))
+        self.register_buffer("_levels", torch.zeros(K, T, **kw))
+        self.register_buffer("_moments", torch.zeros(3, K, c, **kw))
+
+    def _cells(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, *shape) codes → the discrete cells (n, e) and the continuous ones (n, c), NaN where
+        missing.
+        """
+        x = x.flatten(1)
+        discrete = self.space_.discrete.to(x.device)
+        return x[:, discrete], x[:, ~discrete].double()
+
+    def _features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, the discrete cells as one-hot vectors (n, T) where levels are few."""
+        v, y = self._cells(x)
+        return self._one_hot(v) if self._narrow() else v, y
+
+    def _cards(self, x: Tensor) -> Tensor:
+        """Number of levels of every discrete cell, (e,)."""
+        return torch.tensor(
+            [c for c in self.space_.cardinality if c], dtype=torch.long, device=x.device
+        )
+
+    def _narrow(self) -> bool:
+        return self.log_p_.shape[1] <= NARROW * int(self.space_.discrete.sum())
+
+    def _one_hot(self, v: Tensor) -> Tensor:
+        """[v_j = level], (n, T); 0 at all levels of a missing cell."""
+        cards = self._cards(v)
+        column = torch.arange(len(cards), device=v.device).repeat_interleave(cards)
+        level = torch.arange(len(column), device=v.device) - (cards.cumsum(0) - cards)[column]
+        return (v.index_select(1, column) == level).double()
+
+    def _places(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Where each cell's value stands among all levels, and whether the cell is observed, (n,
+        e).
+        """
+        cards = self._cards(v)
+        return v.nan_to_num().long() + (cards.cumsum(0) - cards), ~torch.isnan(v)
+
+    def _log_joint(self, f: Tensor, y: Tensor) -> Tensor:
+        """log π_k + Σ_j log p_k(x_j) over observed cells, (K, n)."""
+        out = self.weights_.log()[:, None].expand(-1, len(f)).clone()
+        if f.shape[1] and self._narrow():
+            out += self.log_p_ @ f.T
+        elif f.shape[1]:
+            place, seen = self._places(f)
+            out += F.embedding_bag(
+                place, self.log_p_.T.contiguous(), mode="sum", per_sample_weights=seen.double()
+            ).T
+        for j in range(y.shape[1]):  # columns are few
+            m, var = self.means_[:, j, None], self.variances_[:, j, None]
+            out += (-0.5 * ((y[:, j] - m).square() / var + var.log() + LOG_2PI)).nan_to_num()
+        return out
+
+    # ------------------------------------------------------------------ EM
+
+    def statistics(self, x: Tensor, weight: Tensor | None = None) -> dict[str, Tensor]:
+        """Sums over rows: log-likelihood, weight, and Σ w r of rows, levels, and 1, z, z² of
+        continuous cells in standard units.
+        """
+        sums: dict[str, Tensor] = {}
+        size = max(
+            64,
+            HELD
+            // max(
+                1, self.log_p_.shape[1] if self._narrow() else len(self.weights_) * x[0].numel()
+            ),
+        )
+        for i in range(0, len(x), size):
+            cells = self._features(x[i : i + size])
+            r, log_p = responsibilities_(self._log_joint(*cells))
+            w = torch.ones_like(log_p) if weight is None else weight[i : i + size].double()
+            part = self._weighted(*cells, r * w) | {
+                "log_likelihood": (log_p * w).sum(),
+                "weight": w.sum(),
+            }
+            sums = {k: sums[k] + v for k, v in part.items()} if sums else part
+        return sums
+
+    def _weighted(self, f: Tensor, y: Tensor, r: Tensor) -> dict[str, Tensor]:
+        """Σ_n r_kn of rows (K,), of levels (K, T), and of (1, z, z²) of the continuous cells that
+        are observed, (3, K, c).
+        """
+        if self._narrow():
+            levels = r @ f
+        else:
+            place, seen = self._places(f)
+            each = r.T[:, None] * seen[..., None]
+            levels = (
+                torch.zeros_like(self.log_p_.T)
+                .index_add_(0, place.flatten(), each.flatten(0, 1))
+                .T.contiguous()
+            )
+        z = (y - self._centre) / self._spread
+        z, o = z.nan_to_num(), (~torch.isnan(y)).double()
+        return {
+            "count": r.sum(1),
+            "levels": levels,
+            "moments": torch.stack([r @ o, r @ z, r @ z.square()]),
+        }
+
+    def maximise(self, sums: dict[str, Tensor]) -> None:
+        """The M step from those sums."""
+        self._count, self._levels, self._moments = sums["count"], sums["levels"], sums["moments"]
+        K = len(self.weights_)
+        a = self.pseudo_count / K
+        self.weights_ = (sums["count"] + a) / (sums["count"].sum() + K * a)
+        counts = sums["levels"] + a
+        self.log_p_ = counts.log() - self._per_column(counts).log()
+        one, z, zz = sums["moments"]
+        mean = z / (one + a)
+        self.means_ = self._centre + self._spread * mean
+        self.variances_ = ((zz - (one + a) * mean.square() + a) / (one + a)).clamp_min(
+            FLOOR
+        ) * self._spread.square()
+
+    def _per_column(self, levels: Tensor) -> Tensor:
+        """Sums over the levels of each cell, (K, T) → (K, T)."""
+        cards = self._cards(levels)
+        column = torch.arange(len(cards), device=levels.device).repeat_interleave(cards)
+        return levels.new_zeros(len(levels), len(cards)).index_add_(1, column, levels)[:, column]
+
+    def log_prior(self) -> float:
+        """log p(θ, π, m, s²) up to a constant: what EM climbs beside the log-likelihood, in nats."""
+        a = self.pseudo_count / len(self.weights_)
+        m, v = (self.means_ - self._centre) / self._spread, self.variances_ / self._spread.square()
+        return a * float(
+            self.weights_.log().sum()
+            + self.log_p_.sum()
+            - 0.5 * (v.log() + (1 + m.square()) / v).sum()
+        )
+
+    @property
+    def cell_means(self) -> Tensor:
+        """Mean of every cell under each component, (K, d): of discrete cells the expected code, a
+        probability where binary.
+        """
+        self._check_fitted()
+        level = torch.cat(
+            [torch.arange(c, dtype=torch.float64) for c in self.space_.cardinality if c]
+            or [torch.zeros(0)]
+        )
+        out = self.log_p_.new_empty(len(self.weights_), self.space_.dim)
+        discrete = self.space_.discrete.to(out.device)
+        cards = torch.tensor(
+            [c for c in self.space_.cardinality if c], dtype=torch.long, device=out.device
+        )
+        first = cards.cumsum(0) - cards
+        out[:, discrete] = self._per_column(self.log_p_.exp() * level.to(out))[:, first]
+        out[:, ~discrete] = self.means_
+        return out
+
+    # ------------------------------------------------------------------ fit
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        sample_weight: Any = None,
+        given: Any = None,
+        space: Space | str | None = None,
+        validation: Any = None,
+        resume: Any = None,
+    ) -> Any:
+        """Learn by EM from the rows of X; ``sample_weight`` (n,) ≥ 0 counts a row that many times.
+
+        See ``Model.fit``.
+        """
+        return self._fit(X, given, space, validation, resume, row_weights(sample_weight))
+
+    def partial_fit(self, X: Any, y: Any = None) -> Any:
+        """Stepwise EM (Cappé & Moulines, 2009): sums a row s ← (1 − γ) s + γ s(X), γ = (t +
+        2)^−0.6, then the M step.
+
+        The first call fits on X; later ones need rows of the same kind.
+        """
+        if not self.__sklearn_is_fitted__():
+            self.fit(X)
+            self.n_batches_ = 1
+            return self
+        x = self._encode_rows(X, missing=True)
+        self.n_batches_ = getattr(self, "n_batches_", 1)
+        with torch.no_grad():
+            now = self.statistics(x if x.is_floating_point() else x.float())
+            gamma = (self.n_batches_ + 2) ** -0.6
+            seen = float(self._count.sum())
+            old, new = (1 - gamma) * (seen + len(x)) / seen, gamma * (seen + len(x)) / len(x)
+            before = {"count": self._count, "levels": self._levels, "moments": self._moments}
+            self.maximise({k: old * v + new * now[k] for k, v in before.items()})
+        self.n_batches_ += 1
+        return self
+
+    @torch.no_grad()
+    def learn(self, data: Data) -> None:
+        resumed = hasattr(self, "n_iter_")
+        x = torch.cat([x for (x,) in data.rows.chunks(8192, self.rng)])
+        weight = data.rows.weight
+        if weight is not None and len(weight) != len(x):
+            raise ValueError(f"sample_weight.shape == {tuple(weight.shape)}, expected {(len(x),)}!")
+        w = torch.ones(len(x), dtype=torch.float64) if weight is None else weight.double()
+        x, w = (x, w) if bool(w.all()) else (x[w > 0], w[w > 0])
+        absent = torch.isnan(x).flatten(1).all(0)
+        if bool(absent.any()):
+            raise ValueError(
+                f"{self.space_.names()[int(absent.nonzero()[0])]} has no observed value, only "
+                f"NaN: drop it"
+            )
+        y = x.flatten(1)[:, ~self.space_.discrete].double()
+        mass = ((~torch.isnan(y)) * w[:, None]).sum(0)
+        self._centre = (y.nan_to_num() * w[:, None]).sum(0) / mass
+        variance = ((y - self._centre).nan_to_num().square() * w[:, None]).sum(0) / mass
+        self._spread = torch.maximum(variance, variance_floor(variance, self._centre, 1.0)).sqrt()
+        # by values, so that draws do not depend on order or repetition
+        order = torch.argsort(row_hash(x), stable=True)
+        rows = Rows(x, weight=None if weight is None else w)
+        best: tuple[float, tuple[dict[str, Tensor], dict[str, Any]]] | None = None
+        for _ in range(1 if resumed else self.n_init):
+            if not resumed:
+                self.history_, self.n_iter_ = [], 0
+                self._first_guess(x[order], w[order])
+            self.converged_ = solve(
+                self,
+                Data(rows, None, data.trainer, data.seed),
+                max_iter=self.max_iter,
+                tol=self.tol,
+                start=self.n_iter_,
+                chunk=len(x),
+            )
+            value = -self.history_[-1]["objective"]
+            if best is None or value > best[0]:
+                best = (
+                    value,
+                    (
+                        {k: v.clone() for k, v in self.state_dict().items()},
+                        {k: getattr(self, k) for k in ("history_", "n_iter_", "converged_")},
+                    ),
+                )
+            if getattr(self, "interrupted_", False):
+                break
+        assert best is not None
+        self.load_state_dict(best[1][0])
+        for name, found in best[1][1].items():
+            setattr(self, name, found)
+        if not self.converged_ and self.tol > 0 and self.n_iter_ >= self.max_iter > 1:
+            text = (
+                f"EM stopped after max_iter={self.max_iter} iterations before tol={self.tol} was "
+                f"met"
+            )
+            warnings.warn(text, ConvergenceWarning, stacklevel=4)
+
+    def _first_guess(self, x: Tensor, w: Tensor) -> None:
+        """The M step from the clusters of k-means on one-hot rows, missing cells at their mean."""
+        K = len(self.weights_)
+        some = max(10 * K, 4 * HELD // (self.log_p_.shape[1] + self.means_.shape[1]))
+        v, y = self._cells(x[:some])
+        w = w[:some]
+        hot = self._one_hot(v)
+        known = (~torch.isnan(v)).double().repeat_interleave(self._cards(v), 1)
+        mean = (hot * w[:, None]).sum(0) / (known * w[:, None]).sum(0).clamp_min(1e-200)
+        features = torch.cat(
+            [hot - known * mean, ((y - self._centre) / self._spread / math.sqrt(2)).nan_to_num()], 1
+        )
+        label, _ = k_means(features, w, K, self.rng)
+        r = torch.zeros(K, len(w), dtype=torch.float64).scatter_(0, label[None], w[None])
+        self.maximise(self._weighted(hot if self._narrow() else v, y, r))
+
+    # ------------------------------------------------------------------ the verbs
+
+    def _joint(self, x: Tensor) -> Tensor:
+        size = max(64, HELD // max(1, self.log_p_.shape[1]))
+        return torch.cat([self._log_joint(*self._features(c)) for c in x.split(size)], 1)
+
+    def _log_prob(self, x: Tensor) -> LogProb:
+        return Exact(torch.logsumexp(self._joint(x), 0))
+
+    def _draw(self, k: Tensor, rng: torch.Generator) -> Tensor:
+        """One row of each class k (n,), (n, *shape)."""
+        discrete = self.space_.discrete.to(k.device)
+        out = torch.zeros(len(k), self.space_.dim, dtype=torch.float64, device=k.device)
+        cards = [c for c in self.space_.cardinality if c]
+        p = torch.zeros(
+            len(self.weights_),
+            len(cards),
+            max(cards, default=1),
+            dtype=torch.float64,
+            device=k.device,
+        )
+        p[
+            :,
+            torch.arange(p.shape[2], device=k.device)
+            < torch.tensor(cards, device=k.device)[:, None],
+        ] = self.log_p_.exp()
+        for j in range(len(self.weights_)):
+            rows = (k == j).nonzero()[:, 0]
+            if len(rows) and cards:
+                out[rows[:, None], discrete.nonzero()[:, 0]] = torch.multinomial(
+                    p[j], len(rows), True, generator=rng
+                ).T.double()
+        e = torch.randn(
+            len(k), self.means_.shape[1], generator=rng, dtype=torch.float64, device=k.device
+        )
+        out[:, ~discrete] = self.means_[k] + self.variances_[k].sqrt() * e
+        return out.reshape(-1, *self.space_.shape)
+
+    def _sample(self, n: int, rng: torch.Generator) -> Tensor:
+        return self._draw(torch.multinomial(self.weights_, n, replacement=True, generator=rng), rng)
+
+    def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        """k ~ p(k | observed), then the missing cells from class k."""
+        r = torch.softmax(self._joint(x), 0).T
+        k = torch.multinomial(r, 1, generator=rng)[:, 0]
+        return torch.where(torch.isnan(x), self._draw(k, rng).to(x.dtype), x)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """p(k | observed cells) of each row, (n, K)."""
+        x, _ = self._enter(X, None, "_log_prob")
+        return self._chunked(lambda c: torch.softmax(self._joint(c), 0).T, x).numpy()
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The likeliest class of each row, (n,)."""
+        return self.predict_proba(X).argmax(1)
+
+    def profiles(self) -> dict[str, np.ndarray]:
+        """What each class expects of each cell, by its name: θ (K, levels) where discrete, mean and
+        standard deviation (K, 2) else.
+        """
+        self._check_fitted()
+        theta = iter(self.log_p_.exp().cpu().split([c for c in self.space_.cardinality if c], 1))
+        normal = iter(torch.stack([self.means_, self.variances_.sqrt()], 2).cpu().unbind(1))
+        return {
+            n: next(theta if c else normal).numpy()
+            for n, c in zip(self.space_.names(), self.space_.cardinality, strict=True)
+        }
+
+    def n_parameters(self) -> int:
+        """Free parameters: weights, probabilities, means and variances."""
+        self._check_fitted()
+        K = len(self.weights_)
+        return K - 1 + K * sum(c - 1 if c else 2 for c in self.space_.cardinality)

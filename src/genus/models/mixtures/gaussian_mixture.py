@@ -1,0 +1,486 @@
+"""Mixture of Gaussians by expectation–maximisation (Dempster et al., 1977).
+
+    p(y) = Σ_k π_k N(y | μ_k, Σ_k)
+    E:  r_nk = π_k N(y_n | μ_k, Σ_k) / p(y_n)
+    M:  N_k = Σ_n w_n r_nk,  π_k = N_k / Σ N,  μ_k = Σ_n w_n r_nk y_n / N_k,
+        Σ_k = [Σ_n w_n r_nk (y_n − μ_k)(y_n − μ_k)ᵀ + ν S_0] / (N_k + ν)
+
+ν S_0 is a weak prior towards a share of the data's own covariance (Fraley & Raftery, 2007). Missing
+entries enter by their conditional moments (Ghahramani & Jordan, 1994). The sums are in
+``components.py``."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from torch import Tensor
+
+from genus.density import DensityModel
+from genus.distributions.normals import by_pattern, conditional, factor, variance_floor
+from genus.distributions.points import row_hash
+from genus.learn.fit import Data
+from genus.learn.rows import Rows, generator
+from genus.learn.sums import solve
+from genus.model import seed_of
+from genus.models.mixtures.components import (
+    LogJoint,
+    full_covariances,
+    k_means,
+    log_joint,
+    patterns_at_once,
+    row_weights,
+    statistics,
+)
+from genus.space import Space
+
+COVARIANCES = ("full", "tied", "diag", "spherical")
+
+
+class GaussianMixture(DensityModel):
+    r"""A weighted sum of K Gaussians, p(y) = Σ_k π_k N(y | μ_k, Σ_k), learned by EM.
+
+    Arguments
+    ---------
+    n_components: K ≥ 1.
+    covariance: ``full`` (K, d, d), ``tied`` (d, d), ``diag`` (K, d) or ``spherical`` (K,).
+    init: ``k-means++`` (Arthur & Vassilvitskii, 2007, then a few Lloyd steps), ``random`` rows as
+        means, or a tuple (weights, means, covariances) in the units of the data.
+    n_init: starts; the one with the best likelihood is kept.
+    max_iter, tol: EM stops after max_iter iterations or when one gains less than tol nats a row.
+    reg_covar: added to each variance, as a share of the column's own.
+    shrinkage: ν ≥ 0, rows' worth of prior towards S_0 = the data's covariance / K^(2/d); None: (d +
+        2)/4;
+        0: plain maximum likelihood.
+
+    Learned: ``weights_`` (K,), ``means_`` (K, d) in data units, ``covariances_``; ``converged_``,
+    ``n_iter_``. NaN marks missing entries, in fit and in every verb. Discrete cells are dequantised
+    (a ``LowerBound``)."""
+
+    allow_nan = True
+    learned_by = "EM"
+    # fewer components where there are fewer distinct rows
+    learned_shapes = ("weights_", "means_", "covariances_")
+
+    weights_: Tensor
+    means_: Tensor
+    covariances_: Tensor
+    _shift: Tensor  # the data's mean: everything is computed about it
+    _floor: Tensor
+    _S0: Tensor
+    _nu: Tensor
+    _plan: LogJoint | None
+
+    def __init__(
+        self,
+        n_components: int = 10,
+        covariance: str = "full",
+        init: Any = "k-means++",
+        n_init: int = 1,
+        max_iter: int = 200,
+        tol: float = 1e-3,
+        reg_covar: float = 1e-6,
+        shrinkage: float | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance = covariance
+        self.init = init
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.shrinkage = shrinkage
+        self.random_state = random_state
+
+    # ------------------------------------------------------------------ EM
+
+    def statistics(self, x1: Tensor, weight: Tensor | None = None) -> dict[str, Tensor]:
+        """Sums over rows x1 = (1, y − shift): log-likelihood, weight, and Σ w r (1, y, y yᵀ) of
+        each component.
+
+        ``second`` is (K, d, d) about the current means for full, (d, d) of all rows for tied, (K,
+        d) otherwise."""
+        return statistics(self._log_joint_of(x1.dtype), x1, weight)
+
+    def maximise(self, sums: dict[str, Tensor]) -> None:
+        """The M step from those sums."""
+        N = sums["count"]
+        safe = N.clamp_min(1e-200)
+        first = sums["first"] / safe[:, None]
+        nu, S0 = self._nu, self._S0
+        old = self.means_ - self._shift
+        if self.covariance == "full":  # moments about the old means: a small, safe correction
+            means = old + first
+            scatter = sums["second"] - safe[:, None, None] * first[:, :, None] * first[:, None, :]
+            cov = ((scatter + scatter.mT) / 2 + nu * S0) / (safe + nu)[:, None, None]
+            cov = cov + torch.diag(self._floor)
+        elif self.covariance == "tied":
+            means = first
+            scatter = sums["second"] - (safe[:, None] * means).T @ means
+            cov = ((scatter + scatter.T) / 2 + nu * S0) / (N.sum() + nu) + torch.diag(self._floor)
+        else:
+            means = first
+            scatter = (sums["second"] - safe[:, None] * means.square()).clamp_min(0)
+            cov = (scatter + nu * S0.diagonal()) / (safe + nu)[:, None] + self._floor
+            cov = cov.mean(1) if self.covariance == "spherical" else cov
+        self.weights_ = N / N.sum()
+        empty = self.weights_ < 1e-8  # a component nobody wants keeps its place
+        means = torch.where(empty[:, None], old, means)
+        self.means_ = means + self._shift
+        self.covariances_ = cov
+        self._plan = None
+
+    # ------------------------------------------------------------------ fit
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        sample_weight: Any = None,
+        given: Any = None,
+        space: Space | str | None = None,
+        validation: Any = None,
+        resume: Any = None,
+    ) -> Any:
+        """Learn by EM from the rows of X; ``sample_weight`` (n,) ≥ 0 counts a row that many times.
+
+        ``resume``: True goes on from the present parameters, a path from a saved model. See
+        ``Model.fit``."""
+        return self._fit(X, given, space, validation, resume, row_weights(sample_weight))
+
+    def partial_fit(self, X: Any, y: Any = None) -> Any:
+        """Stepwise EM (Cappé & Moulines, 2009): s ← (1 − γ) s + γ s(X), γ = (t + 2)^−0.6, then the
+        M step.
+
+        The first call fits on X; later ones need rows of the same kind.
+        """
+        if not self.__sklearn_is_fitted__():
+            self.fit(X)
+            self.n_batches_ = 1
+            return self
+        x = self._encode_rows(X, missing=True)
+        self.n_batches_ = getattr(self, "n_batches_", 1)
+        rng = generator(seed_of(self.random_state) + self.n_batches_)
+        before = self._sums_of_parameters()
+        with torch.no_grad():
+            now = self.statistics(self._with_ones(self.real(x, rng)[0]))
+        gamma = (self.n_batches_ + 2) ** -0.6
+        self.n_seen_ += float(now["weight"])
+        old, new = (1 - gamma) / before["weight"], gamma / now["weight"]  # s is a mean a row
+        self.maximise({k: self.n_seen_ * (old * before[k] + new * now[k]) for k in before})
+        self.n_batches_ += 1
+        return self
+
+    def _sums_of_parameters(self) -> dict[str, Tensor]:
+        """The sums over ``n_seen_`` rows of which the present parameters are the M step."""
+        N, m, nu = self.weights_ * self.n_seen_, self.means_ - self._shift, self._nu
+        if self.covariance == "full":
+            second = (N + nu)[:, None, None] * (
+                self.covariances_ - torch.diag(self._floor)
+            ) - nu * self._S0
+            first = torch.zeros_like(m)
+        elif self.covariance == "tied":
+            second = (
+                (self.n_seen_ + nu) * (self.covariances_ - torch.diag(self._floor))
+                - nu * self._S0
+                + (N[:, None] * m).T @ m
+            )
+            first = N[:, None] * m
+        else:
+            v = (
+                self.covariances_[:, None].expand_as(m)
+                if self.covariance == "spherical"
+                else self.covariances_
+            )
+            second = (
+                (N + nu)[:, None] * (v - self._floor)
+                - nu * self._S0.diagonal()
+                + N[:, None] * m.square()
+            )
+            first = N[:, None] * m
+        total = N.sum()
+        return {
+            "weight": total,
+            "log_likelihood": torch.zeros_like(total),
+            "count": N,
+            "first": first,
+            "second": second,
+        }
+
+    def build(self, space: Space) -> None:
+        K, d = self.n_components, space.dim
+        if not isinstance(K, int | np.integer) or isinstance(K, bool) or K < 1:
+            raise ValueError(f"n_components={K!r}: a positive whole number is needed")
+        if self.covariance not in COVARIANCES:
+            raise ValueError(
+                f"covariance={self.covariance!r} is unknown: choose from {', '.join(COVARIANCES)}"
+            )
+        for name, least in (
+            ("n_init", 1),
+            ("max_iter", 1),
+            ("tol", 0),
+            ("reg_covar", 0),
+            ("shrinkage", 0),
+        ):
+            if getattr(self, name) is not None and not getattr(self, name) >= least:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r}: a number of at least {least} is needed"
+                )
+        self._allocate(int(K), d)
+        kw: dict[str, Any] = {"dtype": torch.float64}
+        self.register_buffer("_shift", torch.zeros(d, **kw))
+        self.register_buffer("_floor", torch.zeros(d, **kw))
+        self.register_buffer("_S0", torch.zeros(d, d, **kw))
+        self.register_buffer("_nu", torch.zeros((), **kw))
+
+    def _allocate(self, K: int, d: int) -> None:
+        kw: dict[str, Any] = {"dtype": torch.float64}
+        shape = {"full": (K, d, d), "tied": (d, d), "diag": (K, d), "spherical": (K,)}[
+            self.covariance
+        ]
+        self.register_buffer("weights_", torch.full((K,), 1 / K, **kw))
+        self.register_buffer("means_", torch.zeros(K, d, **kw))
+        self.register_buffer("covariances_", torch.ones(shape, **kw))
+        self._plan = None
+
+    @torch.no_grad()
+    def learn(self, data: Data) -> None:
+        resumed = hasattr(self, "n_iter_")
+        y = torch.cat([self.real(x, self.rng)[0] for (x,) in data.rows.chunks(8192)])
+        weight = data.rows.weight
+        if weight is not None and len(weight) != len(y):
+            raise ValueError(f"sample_weight.shape == {tuple(weight.shape)}, expected {(len(y),)}!")
+        if weight is not None and bool((weight == 0).any()):
+            y, weight = y[weight > 0], weight[weight > 0]
+        # orders rows by their values, so that draws do not depend on order or repetition
+        key = row_hash(y)
+        if (distinct := len(key.unique())) < self.n_components:
+            warnings.warn(
+                f"n_components={self.n_components}, but X has only {distinct} distinct rows: that "
+                f"many are fitted",
+                stacklevel=4,
+            )
+            self._allocate(distinct, y.shape[1])
+        if bool(torch.isnan(y).all(0).any()):
+            name = self.space_.names()[int(torch.isnan(y).all(0).nonzero()[0])]
+            raise ValueError(f"{name} has no observed value, only NaN: drop it")
+        w = torch.ones(len(y), dtype=y.dtype) if weight is None else weight.double()
+        seen = ~torch.isnan(y)
+        mass = (seen * w[:, None]).sum(0)
+        self.n_seen_ = float(w.sum())
+        self._shift = (y.nan_to_num() * w[:, None]).sum(0) / mass
+        centred = torch.where(seen, y - self._shift, 0.0)
+        variance = (centred.square() * w[:, None]).sum(0) / mass
+        self._floor = variance_floor(variance, self._shift, self.reg_covar)
+        cov = (centred * w[:, None]).T @ centred / w.sum()
+        cov.diagonal().copy_(variance)
+        self._S0 = (cov + torch.diag(self._floor)) / len(self.means_) ** (2 / y.shape[1])
+        self._nu.fill_((y.shape[1] + 2) / 4 if self.shrinkage is None else self.shrinkage)
+        # single precision is faster, and enough where every component has rows to spare
+        single = (
+            data.rows.take(slice(0, 1))[0].dtype == torch.float32
+            and len(y) > 10 * self.n_components * y.shape[1]
+        )
+        x1 = self._with_ones(y).to(
+            torch.float32 if single and not self._needs_double(variance) else torch.float64
+        )
+        rows = Rows(x1, weight=weight)
+        best: tuple[float, dict[str, Tensor], dict[str, Any]] | None = None
+        for _ in range(1 if resumed else self.n_init):
+            if not resumed:
+                self.history_, self.n_iter_ = [], 0
+                self._first_guess(key, centred, w)
+            self.converged_ = solve(
+                self,
+                Data(rows, None, data.trainer, data.seed),
+                max_iter=self.max_iter,
+                tol=self.tol,
+                start=self.n_iter_,
+                chunk=len(x1),
+            )
+            value = -self.history_[-1]["objective"] if self.history_ else -math.inf
+            if best is None or value > best[0]:
+                facts = {k: getattr(self, k) for k in ("history_", "n_iter_", "converged_")}
+                best = value, {k: v.clone() for k, v in self.state_dict().items()}, facts
+            if getattr(self, "interrupted_", False):
+                break
+        assert best is not None
+        self.load_state_dict(best[1])
+        for name, value in best[2].items():
+            setattr(self, name, value)
+        self._plan = None
+        if (
+            not self.converged_
+            and self.tol > 0
+            and self.n_iter_ >= self.max_iter
+            and self.max_iter > 1
+        ):
+            text = (
+                f"EM stopped after max_iter={self.max_iter} iterations before tol={self.tol} was "
+                f"met"
+            )
+            warnings.warn(text, ConvergenceWarning, stacklevel=4)
+
+    def _needs_double(self, variance: Tensor) -> bool:
+        """float32 holds about 7 digits: not enough where scales differ that much between columns."""
+        v = variance[variance > 0]
+        return len(v) > 0 and bool(v.max() > 1e30 or v.min() < 1e-30)
+
+    def _with_ones(self, y: Tensor) -> Tensor:
+        return torch.cat([y.new_ones(len(y), 1), y - self._shift], 1)
+
+    def _first_guess(self, key: Tensor, centred: Tensor, w: Tensor) -> None:
+        """Parameters to start EM from.
+
+        Draws depend on the rows' values, not on their order or repetition.
+        """
+        K = len(self.means_)
+        if isinstance(self.init, tuple | list):
+            self._take_guess(*self.init)
+            return
+        if self.init not in ("k-means++", "random"):
+            raise ValueError(
+                f"init={self.init!r} is unknown: choose k-means++, random, or a tuple (weights, "
+                f"means, covariances)"
+            )
+        scale = (centred.square() * w[:, None]).sum(0) / w.sum()
+        z = centred / scale.sqrt().clamp_min(1e-150)
+        order = torch.argsort(key, stable=True)  # equal rows stand together
+        z, w = z[order], w[order]
+        clever = self.init == "k-means++"
+        label, centres = k_means(z, w, K, self.rng, steps=10 if clever else 0, spread=clever)
+        if self.init == "random":
+            self.weights_ = torch.full_like(self.weights_, 1 / K)
+            self.means_ = centres * scale.sqrt() + self._shift
+            shared = self._S0 * K ** (2 / len(scale)) + torch.diag(self._floor)
+            v = shared.diagonal()
+            start = {
+                "full": shared.repeat(K, 1, 1),
+                "tied": shared,
+                "diag": v.repeat(K, 1),
+                "spherical": v.mean().repeat(K),
+            }
+            self.covariances_ = start[self.covariance]
+            self._plan = None
+            return
+        y = centred[order]
+        r = torch.zeros(K, len(y), dtype=y.dtype).scatter_(0, label[None], w[None])
+        N = r.sum(1)
+        self.means_ = (r @ y) / N.clamp_min(1e-200)[:, None] + self._shift
+        m = self.means_ - self._shift
+        if self.covariance == "full":
+            first = torch.zeros_like(m)
+            second = torch.stack([((y - m[k]) * r[k][:, None]).T @ (y - m[k]) for k in range(K)])
+        else:
+            first = r @ y
+            second = (y * w[:, None]).T @ y if self.covariance == "tied" else r @ y.square()
+        self.maximise({"count": N, "first": first, "second": second})
+
+    def _take_guess(self, weights: Any, means: Any, covariances: Any) -> None:
+        for name, value in (
+            ("weights_", weights),
+            ("means_", means),
+            ("covariances_", covariances),
+        ):
+            t = torch.as_tensor(np.asarray(value, dtype=np.float64))
+            expected = getattr(self, name).shape
+            if t.shape != expected:
+                raise ValueError(
+                    f"init: {name.rstrip('_')} of shape {tuple(t.shape)}, expected "
+                    f"{tuple(expected)}"
+                )
+            setattr(self, name, t.clone())
+        self._plan = None
+
+    # ------------------------------------------------------------------ densities
+
+    def _full_covariances(self) -> Tensor:
+        return full_covariances(self.covariances_, self.covariance, *self.means_.shape)
+
+    def _log_joint_of(self, dtype: torch.dtype) -> LogJoint:
+        if self._plan is None or self._plan.dtype != dtype:
+            self._plan = self._new_plan(dtype)
+        return self._plan
+
+    def _new_plan(self, dtype: torch.dtype) -> LogJoint:
+        log_w = torch.log(self.weights_.clamp_min(1e-300))
+        return LogJoint(log_w, self.means_ - self._shift, self.covariances_, self.covariance, dtype)
+
+    def _joint(self, y: Tensor) -> Tensor:
+        """log π_k + log N(y | k), (K, n); NaN entries integrated out."""
+        return log_joint(self._new_plan(torch.float64), self._with_ones(y))
+
+    def log_density(self, y: Tensor) -> Tensor:
+        """log Σ_k π_k N(y | μ_k, Σ_k)."""
+        return torch.logsumexp(self._joint(y), 0)
+
+    log_density_observed = log_density
+
+    def draw(self, n: int, rng: torch.Generator) -> Tensor:
+        """k ~ π, then y ~ N(μ_k, Σ_k)."""
+        k = torch.multinomial(self.weights_, n, replacement=True, generator=rng)
+        L = torch.linalg.cholesky(self._full_covariances())
+        e = torch.randn(
+            n, self.means_.shape[1], generator=rng, dtype=torch.float64, device=k.device
+        )
+        out = torch.empty_like(e)
+        for j in range(len(self.means_)):
+            out[k == j] = self.means_[j] + e[k == j] @ L[j].T
+        return out
+
+    def draw_given(self, y: Tensor, rng: torch.Generator) -> Tensor:
+        """k ~ p(k | observed), then the missing entries from N(· | observed, k)."""
+        out = y.clone()
+        for index, real, o in by_pattern(y, patterns_at_once(*self.means_.shape)):
+            log_p, filled, C = conditional(y[index], o, self.means_, self._full_covariances())
+            p = torch.softmax(log_p + torch.log(self.weights_)[:, None], 1).transpose(1, 2)
+            k = torch.multinomial(p.reshape(-1, p.shape[-1]), 1, generator=rng).reshape(p.shape[:2])
+            mean = filled.gather(1, k[:, None, :, None].expand(-1, 1, -1, filled.shape[-1]))[:, 0]
+            A = factor(C)
+            e = torch.randn(mean.shape, generator=rng, dtype=y.dtype, device=y.device)
+            noise = torch.einsum("pkde,pre->pkrd", A, e).gather(
+                1, k[:, None, :, None].expand(-1, 1, -1, e.shape[-1])
+            )[:, 0]
+            out[index[real]] = (mean + noise)[real]
+        return out
+
+    # ------------------------------------------------------------------ clusters
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """p(k | y) of each row, (n, K). Discrete cells are taken at their centre."""
+        x, _ = self._enter(X, None, "_log_prob")
+        half = torch.full((), 0.5, dtype=torch.float64, device=x.device)
+        return self._chunked(
+            lambda c: torch.softmax(self._joint(self.real(c, half)[0]), 0).T, x
+        ).numpy()
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The likeliest component of each row, (n,)."""
+        return self.predict_proba(X).argmax(1)
+
+    def n_parameters(self) -> int:
+        """Free parameters: weights, means and covariances."""
+        self._check_fitted()
+        K, d = self.means_.shape
+        cov = {
+            "full": K * d * (d + 1) // 2,
+            "tied": d * (d + 1) // 2,
+            "diag": K * d,
+            "spherical": K,
+        }[self.covariance]
+        return K - 1 + K * d + cov
+
+    def bic(self, X: Any) -> float:
+        """Bayesian information criterion, −2 log L + p log n (Schwarz, 1978); lower is better."""
+        value = self.log_prob(X)
+        return -2 * float(np.sum(value.nats)) + self.n_parameters() * math.log(len(value))
+
+    def aic(self, X: Any) -> float:
+        """Akaike information criterion, −2 log L + 2p (Akaike, 1974); lower is better."""
+        return -2 * float(np.sum(self.log_prob(X).nats)) + 2 * self.n_parameters()

@@ -1,0 +1,1 @@
+"""Blueprints, and the layers that networks are made of."""

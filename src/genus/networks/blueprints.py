@@ -1,0 +1,222 @@
+"""Blueprints: how a network is described before its sizes are known.
+
+A blueprint is a small frozen settings object; called with the input and output shapes of one row it
+makes an ``nn.Module``. Any callable ``(in_shape, out_shape) -> nn.Module`` serves in its place.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from genus.networks.layers import (
+    Conv2d,
+    ConvTranspose2d,
+    Dropout,
+    Linear,
+    activation_of,
+    initialise,
+)
+from genus.settings import Settings, within
+
+Shape = tuple[int, ...]
+
+
+Network = Callable[[Shape, Shape], nn.Module]
+
+
+@dataclass(frozen=True)
+class MLP(Settings):
+    """A multilayer perceptron: ``depth`` hidden layers of ``width`` units.
+
+    ``dropout`` drops inputs of the first layer while training (a denoising regulariser, from 0 to
+    1)."""
+
+    width: int = 512
+    depth: int = 2
+    activation: str = "relu"
+    dropout: float = 0.0
+
+    def __call__(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+        within("MLP(width)", self.width, 1, 1 << 20)
+        within("MLP(depth)", self.depth, 0, 1000)
+        sizes = [math.prod(in_shape), *[self.width] * self.depth]
+        layers: list[nn.Module] = [nn.Flatten()]
+        if self.dropout:
+            layers.append(Dropout(self.dropout))
+        for a, b in itertools.pairwise(sizes):
+            layers += [Linear(a, b), activation_of(self.activation, own=True)]
+        return nn.Sequential(
+            *layers, Linear(sizes[-1], math.prod(out_shape)), nn.Unflatten(1, out_shape)
+        )
+
+
+@dataclass(frozen=True)
+class ResNet(Settings):
+    """A residual perceptron: ``depth`` blocks x + W₂ φ(W₁ norm(x)) of ``width`` units; the last map
+    starts at 0.
+    """
+
+    width: int = 256
+    depth: int = 2
+    activation: str = "silu"
+
+    def __call__(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+        within("ResNet(width)", self.width, 1, 1 << 20)
+        within("ResNet(depth)", self.depth, 0, 1000)
+        blocks = [_Residual(self.width, self.activation) for _ in range(self.depth)]
+        first = Linear(math.prod(in_shape), self.width)
+        last = Linear(self.width, math.prod(out_shape))
+        return nn.Sequential(
+            nn.Flatten(),
+            first,
+            *blocks,
+            activation_of(self.activation),
+            last,
+            nn.Unflatten(1, out_shape),
+        )
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int, activation: str) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.LayerNorm(width),
+            Linear(width, width),
+            activation_of(activation),
+            Linear(width, width, zero=True),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+@dataclass(frozen=True)
+class Conv(Settings):
+    """A convolutional network on images (C, H, W): ``depth`` halvings of the resolution, then one
+    linear layer.
+
+    Turned round (a vector in, an image out) it starts from the linear layer and doubles the
+    resolution."""
+
+    channels: int = 32
+    depth: int = 2
+    activation: str = "relu"
+
+    def __call__(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+        within("Conv(channels)", self.channels, 1, 1 << 14)
+        within("Conv(depth)", self.depth, 0, 8)
+        if len(in_shape) == 3:
+            return self._down(in_shape, out_shape)
+        if len(out_shape) == 3:
+            return self._up(in_shape, out_shape)
+        raise ValueError(
+            f"Conv needs images (C, H, W) on one side, got {in_shape} and {out_shape}: use MLP, "
+            f"or a space with a layout"
+        )
+
+    def _sizes(self, h: int, w: int) -> list[tuple[int, int]]:
+        sizes = [(h, w)]
+        for _ in range(self.depth):
+            h, w = (h + 1) // 2, (w + 1) // 2
+            sizes.append((h, w))
+        return sizes
+
+    def _down(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+        c, h, w = in_shape
+        layers: list[nn.Module] = []
+        width = self.channels
+        for i in range(self.depth):
+            width = self.channels * 2**i
+            layers += [Conv2d(c, width, 3, stride=2, padding=1), activation_of(self.activation)]
+            c = width
+        h, w = self._sizes(h, w)[-1]
+        return nn.Sequential(
+            *layers,
+            nn.Flatten(),
+            Linear(c * h * w, math.prod(out_shape)),
+            nn.Unflatten(1, out_shape),
+        )
+
+    def _up(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+        out, h, w = out_shape
+        sizes = self._sizes(h, w)
+        c = self.channels * 2 ** max(self.depth - 1, 0)
+        h, w = sizes[-1]
+        layers: list[nn.Module] = [
+            nn.Flatten(),
+            Linear(math.prod(in_shape), c * h * w),
+            nn.Unflatten(1, (c, h, w)),
+            activation_of(self.activation),
+        ]
+        for i in reversed(range(self.depth)):
+            width = self.channels * 2 ** max(i - 1, 0)
+            th, tw = sizes[i]
+            extra = (th - (2 * h - 1), tw - (2 * w - 1))  # odd sizes: 7 → 13 or 14
+            layers += [
+                ConvTranspose2d(c, width, 3, stride=2, padding=1, output_padding=extra),
+                activation_of(self.activation),
+            ]
+            c, h, w = width, th, tw
+        return nn.Sequential(*layers, Conv2d(c, out, 3, padding=1))
+
+
+@dataclass(frozen=True)
+class SameConv(Settings):
+    """A convolutional network from images to images of the same size: 3 × 3, then ``depth`` of 1 ×
+    1, then 3 × 3.
+    """
+
+    width: int = 64
+    depth: int = 1
+    activation: str = "relu"
+
+    def __call__(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+        within("SameConv(width)", self.width, 1, 1 << 14)
+        within("SameConv(depth)", self.depth, 0, 100)
+        if len(in_shape) != 3 or len(out_shape) != 3 or in_shape[1:] != out_shape[1:]:
+            raise ValueError(
+                f"SameConv needs images (C, H, W) of one size, got {in_shape} and {out_shape}: "
+                f"use MLP"
+            )
+        layers: list[nn.Module] = [
+            Conv2d(in_shape[0], self.width, 3, padding=1),
+            activation_of(self.activation),
+        ]
+        for _ in range(self.depth):
+            layers += [Conv2d(self.width, self.width, 1), activation_of(self.activation)]
+        return nn.Sequential(*layers, Conv2d(self.width, out_shape[0], 3, padding=1))
+
+
+_GLOBAL = threading.Lock()
+
+
+def construct(
+    blueprint: Network, in_shape: Shape, out_shape: Shape, rng: torch.Generator
+) -> nn.Module:
+    """Make the network.
+
+    A caller's own callable may draw from torch's global state, which is put back after.
+    """
+    if isinstance(blueprint, Settings):
+        return initialise(blueprint(in_shape, out_shape), rng)
+    if not callable(blueprint):
+        raise TypeError(
+            f"{blueprint!r} is no blueprint: pass MLP(), Conv(), ResNet() or a callable "
+            f"(in_shape, out_shape) -> nn.Module"
+        )
+    with _GLOBAL:
+        before = torch.random.get_rng_state()
+        try:
+            torch.default_generator.manual_seed(
+                int(torch.randint(2**62, (), generator=rng, device="cpu"))
+            )
+            return initialise(blueprint(in_shape, out_shape), rng)
+        finally:
+            torch.random.set_rng_state(before)

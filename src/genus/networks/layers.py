@@ -1,0 +1,136 @@
+"""Layers whose weights a model draws from its own generator."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "tanh": nn.Tanh,
+    "softplus": nn.Softplus,
+}
+
+
+def activation_of(name: str, own: bool = False) -> nn.Module:
+    if name not in ACTIVATIONS:
+        raise ValueError(f"activation={name!r} is unknown: choose from {', '.join(ACTIVATIONS)}")
+    return InPlaceReLU() if own and name == "relu" else ACTIVATIONS[name]()
+
+
+class InPlaceReLU(nn.ReLU):
+    """ReLU of what a layer has just made, and has no other use for."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.relu_()
+
+
+# ---------------------------------------------------------------------- layers whose weights are dr
+
+
+class Linear(nn.Linear):
+    """nn.Linear that draws nothing from the global random state; ``zero=True`` starts it at 0."""
+
+    def __init__(self, n_in: int, n_out: int, bias: bool = True, zero: bool = False) -> None:
+        super().__init__(n_in, n_out, bias)
+        self.zero = zero
+
+    def reset_parameters(self) -> None:
+        """Left to :func:`initialise`."""
+
+
+class Conv2d(nn.Conv2d):
+    """nn.Conv2d that draws nothing from the global random state."""
+
+    def reset_parameters(self) -> None:
+        """Left to :func:`initialise`."""
+
+
+class ConvTranspose2d(nn.ConvTranspose2d):
+    """nn.ConvTranspose2d that draws nothing from the global random state."""
+
+    def reset_parameters(self) -> None:
+        """Left to :func:`initialise`."""
+
+
+class Dropout(nn.Module):
+    """Dropout whose mask comes from the generator that the model lends it while training."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        if not 0 <= p < 1:
+            raise ValueError(f"dropout={p}: a number from 0 up to 1 is needed")
+        self.p = p
+        self.rng: torch.Generator | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not self.p:
+            return x
+        keep = torch.rand(x.shape, generator=self.rng, device=x.device) >= self.p
+        return x * keep / (1 - self.p)
+
+
+def initialise(network: nn.Module, rng: torch.Generator) -> nn.Module:
+    """Draw the weights of genus's own layers from N(0, 2/fan-in), those outside a mask and biases 0
+    (He et al., 2015).
+    """
+    for layer in network.modules():
+        if isinstance(layer, Dropout):
+            layer.rng = rng
+        if not isinstance(layer, Linear | Conv2d | ConvTranspose2d) or layer.weight.is_meta:
+            continue
+        fan_in = (
+            layer.weight[0].numel()
+            if not isinstance(layer, ConvTranspose2d)
+            else layer.weight[:, 0].numel()
+        )
+        with torch.no_grad():
+            layer.weight.normal_(
+                0,
+                0.0 if getattr(layer, "zero", False) else math.sqrt(2 / max(fan_in, 1)),
+                generator=rng,
+            )
+            layer.weight *= getattr(layer, "mask", 1)
+            if layer.bias is not None:
+                layer.bias.zero_()
+    return network
+
+
+class Columns:
+    """A network of vectors that takes rows as the columns of a matrix, (n_in, n) → (n_out, n).
+
+    Coordinate by coordinate in memory, narrow layers multiply faster, and coordinates are taken
+    without a stride."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        # of an MLP, with activations; other networks are called as they are
+        self.layers: list[tuple[nn.Linear, nn.Module]] = []
+        layers = list(network) if isinstance(network, nn.Sequential) else []
+        if (
+            len(layers) > 2
+            and isinstance(layers[0], nn.Flatten)
+            and isinstance(layers[-1], nn.Unflatten)
+        ):
+            layers = layers[1:-1]
+            if all(type(m) in (Linear, InPlaceReLU, *ACTIVATIONS.values()) for m in layers):
+                self.layers = list(zip(layers[::2], [*layers[1::2], nn.Identity()], strict=True))  # type: ignore[arg-type]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if not self.layers:
+            out: Tensor = self.network(x.t())
+            return out.flatten(1).t().contiguous()
+        for layer, act in self.layers:
+            x = act.forward(torch.addmm(layer.bias.unsqueeze(1), layer.weight, x))
+        return x
+
+
+def output_layer(network: nn.Module) -> nn.Linear | nn.Conv2d | None:
+    """The last layer with weights, which puts out what the network is for."""
+    layers = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    return layers[-1] if layers else None

@@ -1,0 +1,61 @@
+"""Rows written to files in the format of the file's ending, whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from genus.coding import as_array
+from genus.files import replacing
+from genus.space import Space
+
+ENDINGS = (".csv", ".json", ".npy", ".npz", ".parquet", ".png")
+
+
+def write_rows(path: str | Path, X: Any, space: Space) -> None:
+    """Rows of a space as ``.png`` (a grid of images), ``.csv``, ``.json``, ``.npy``, ``.npz`` or
+    ``.parquet``.
+
+    Raises ValueError for another ending, or for a ``.png`` of rows that are no images.
+    """
+    path = Path(path)
+    check_ending(path, space)
+    with replacing(path) as temporary:
+        if path.suffix == ".png":
+            from genus.report.plots import image_grid
+
+            figure = image_grid(X, space)
+            figure.savefig(temporary, dpi=192)
+        elif path.suffix == ".npy":
+            np.save(temporary, as_array(X, strings=True))
+        elif path.suffix == ".npz":
+            np.savez_compressed(temporary, X=as_array(X, strings=True))
+        elif path.suffix == ".csv":
+            frame(X, space).to_csv(temporary, index=False)
+        elif path.suffix == ".parquet":
+            frame(X, space).to_parquet(temporary)
+        else:
+            frame(X, space).to_json(temporary, orient="records")
+
+
+def check_ending(path: str | Path, space: Space) -> None:
+    """Raise ValueError when :func:`write_rows` cannot write rows of this space to such a file."""
+    ending = Path(path).suffix
+    if ending not in ENDINGS:
+        raise ValueError(
+            f"{path}: the ending says the format, and {ending or 'none'!r} is none of "
+            f"{', '.join(ENDINGS)}"
+        )
+    if ending == ".png" and space.image_shape is None:
+        raise ValueError(f"{path}: rows of {space} are no images; write .csv or .npz")
+
+
+def frame(X: Any, space: Space) -> pd.DataFrame:
+    """Rows as a DataFrame, one column a coordinate."""
+    if isinstance(X, pd.DataFrame):
+        return X
+    a = as_array(X, strings=True)
+    return pd.DataFrame(a.reshape(len(a), -1), columns=pd.Index(space.names()))

@@ -1,0 +1,289 @@
+"""Normalizing flows: accuracy, normalisation, and what makes each of them what it is."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+from sklearn.datasets import make_moons
+
+import genus
+from genus import IAF, MAF, MLP, NICE, Gaussian, Glow, RealNVP, SameConv, Space, SplineFlow, Trainer
+from genus.distributions.bijections import ActNorm
+from genus.learn.rows import generator
+from genus.models.flows.flow import Base, Flow
+
+QUICK = Trainer(epochs=12, batch_size=100, lr=5e-3, validation=0.0, progress=False)
+FAMILIES: dict[str, Any] = {
+    "nice": NICE,
+    "realnvp": RealNVP,
+    "glow": Glow,
+    "maf": MAF,
+    "iaf": IAF,
+    "spline": SplineFlow,
+    "spline-autoregressive": lambda *a, **k: SplineFlow(*a, autoregressive=True, **k),
+}
+every = pytest.mark.parametrize("name", FAMILIES)
+NET = MLP(32, 1, "silu")
+
+
+def made(name: str, **args: Any) -> Flow:
+    settings: dict[str, Any] = {"trainer": QUICK, "random_state": 0}
+    return FAMILIES[name](4, NET, **(settings | args))
+
+
+def moons(n: int = 1000) -> np.ndarray:
+    return 10 * make_moons(n, noise=0.1, random_state=0)[0] + [100, -50]
+
+
+def table(n: int = 500) -> np.ndarray:
+    r = np.random.default_rng(0)
+    a = r.normal(size=(n, 4))
+    a[:, 1] += a[:, 0] ** 2
+    return a * [1, 10, 0.1, 3] + [0, 100, 5, -7]
+
+
+@every
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_round_trips_after_training(name: str, dtype: str) -> None:
+    X = table()
+    m = made(name, dtype=dtype).fit(X)
+    bar = 1e-5 if dtype == "float32" else 1e-10
+    sd = X.std(0)
+    for far in (1, 50):
+        y = torch.from_numpy(X.mean(0) + far * (X - X.mean(0)))
+        with torch.no_grad():
+            back = m.from_base(m.to_base(y))
+        error = (back - y).abs() / torch.from_numpy(sd) / ((y - X.mean(0)) / sd).abs().clamp_min(1)
+        assert float(error.max()) < bar, (far, float(error.max()))
+
+
+@every
+def test_densities_integrate_to_one(name: str) -> None:
+    X = moons()
+    m = made(name).fit(X)
+    side = np.linspace(-60, 60, 601)
+    grid = np.stack(np.meshgrid(side + 105, side - 47.5), -1).reshape(-1, 2)
+    mass = np.exp(m.score_samples(grid)).sum() * (side[1] - side[0]) ** 2
+    assert mass == pytest.approx(1, abs=1e-3)
+    assert m.score(X) > Gaussian().fit(X).score(X) - (0.05 if name == "nice" else -0.02)
+
+
+@every
+def test_nothing_breaks_far_away(name: str) -> None:
+    m = made(name).fit(table())
+    nats = m.score_samples(np.full((1, 4), 1e6))
+    assert np.isfinite(nats).all() and nats < -1e3
+
+
+@every
+def test_log_densities_are_those_of_the_base_through_the_jacobian(name: str) -> None:
+    X = table()
+    m = made(name, dtype="float64").fit(X)
+    for y in torch.from_numpy(X[:3]):
+        z = m.to_base(y[None])
+        J = torch.autograd.functional.jacobian(lambda v: m.to_base(v[None])[0], y)
+        expected = stats.norm.logpdf(z.detach().numpy()).sum() + float(torch.linalg.slogdet(J)[1])
+        assert float(m.log_density(y[None])) == pytest.approx(expected, abs=1e-8)
+
+
+def test_nice_keeps_volumes_and_the_others_do_not() -> None:
+    X = torch.from_numpy(table())
+    spread = {n: float(made(n).fit(table()).flow_(X.float())[1].std()) for n in ("nice", "realnvp")}
+    assert spread["nice"] < 1e-5 < 1e-2 < spread["realnvp"]
+
+
+def test_glow_starts_from_the_first_training_rows_alone() -> None:
+    m = made("glow", trainer=QUICK.replace(epochs=1, lr=1e-12)).fit(table())
+    norms = [f for f in m.modules() if isinstance(f, ActNorm)]
+    before = [f.b_.clone() for f in norms]
+    assert len(norms) == 4 and any(bool(b.any()) for b in before)
+    with torch.no_grad():
+        first = norms[0](m.scale_(torch.from_numpy(table()))[0])[0]
+    torch.testing.assert_close(first.mean(0), torch.zeros(4, dtype=first.dtype), atol=1e-4, rtol=0)
+    m.log_prob(table() + 1000)
+    m.partial = m.sample(10)
+    assert all(torch.equal(a, f.b_) for a, f in zip(before, norms, strict=True))
+
+
+def test_a_base_of_normals() -> None:
+    base = Base(3, 2, generator(0)).double()
+    base.logits_.data = torch.tensor([0.0, math.log(3.0)]).double()
+    base.log_scales_.data = torch.tensor([[0.1, 0.2, -0.3], [0.5, 0.0, 0.0]]).double()
+    z = base.draw(20_000, generator(1), 1.0, torch.float64)
+    parts = [
+        w * np.prod(stats.norm.pdf(z[:50].numpy(), m, s), 1)
+        for w, m, s in zip(
+            [0.25, 0.75],
+            base.means_.detach().numpy(),
+            base.log_scales_.detach().exp().numpy(),
+            strict=True,
+        )
+    ]
+    np.testing.assert_allclose(
+        base.log_prob(z[:50]).detach().numpy(), np.log(np.sum(parts, 0)), atol=1e-9
+    )
+    np.testing.assert_allclose(
+        z.mean(0), (torch.tensor([[0.25], [0.75]]) * base.means_.detach()).sum(0), atol=0.04
+    )
+    cool = base.draw(20_000, generator(1), 1e-6, torch.float64)
+    # temperature leaves the means where they are
+    assert float(torch.cdist(cool, base.means_.detach()).amin(1).max()) < 1e-3
+    two = np.random.default_rng(0).normal(size=(400, 2)) + 12 * np.random.default_rng(1).integers(
+        0, 2, (400, 1)
+    )
+    one, several = (made("nice", base=b, trainer=QUICK.replace(epochs=60)).fit(two) for b in (0, 4))
+    assert (
+        sum(p.numel() for p in several.parameters()) - sum(p.numel() for p in one.parameters())
+        == 4 + 2 * 4 * 2
+    )
+    assert several.score(two) > one.score(two)
+
+
+def test_a_lower_temperature_draws_nearer_the_mode() -> None:
+    m = made("realnvp").fit(table())
+    spread = m.sample(500, random_state=0).std(0)
+    assert (m.set_params(temperature=0.3).sample(500, random_state=0).std(0) < 0.6 * spread).all()
+
+
+@every
+def test_conditions_bend_the_density(name: str) -> None:
+    r = np.random.default_rng(0)
+    y = r.integers(0, 3, 600)
+    X = r.normal(size=(600, 2)) + 4 * np.stack([y == 1, y == 2], 1)
+    m = made(name).fit(X, given=y)
+    assert m.log_prob(X, given=y).mean() > m.log_prob(X, given=(y + 1) % 3).mean() + 2
+    drawn = m.sample(400, given=np.full(400, 2), random_state=0)
+    np.testing.assert_allclose(drawn.mean(0), [0, 4], atol=0.5)
+    continuous = made(name).fit(X, given=X[:, :1] + 0.1 * r.normal(size=(600, 1)))
+    assert continuous.log_prob(X, given=X[:, :1]).mean() > Gaussian().fit(X).score(X) + 0.7
+    with pytest.raises(ValueError, match="given"):
+        m.encode(X)
+
+
+@pytest.mark.parametrize("name", ["nice", "realnvp", "glow", "spline"])
+def test_images_are_bent_scale_by_scale(name: str) -> None:
+    r = np.random.default_rng(0)
+    x = np.clip(r.normal(8, 2, (60, 1, 1)) + r.normal(0, 1, (60, 8, 8)), 0, 15).astype(np.uint8)
+    space = Space((8, 8), "ordinal", levels=16, layout="HW")
+    m = FAMILIES[name](
+        2, SameConv(8), levels=2, trainer=QUICK.replace(epochs=20), random_state=0
+    ).fit(x, space=space)
+    y = m.real(torch.from_numpy(x).double(), generator(0))[0]
+    with torch.no_grad():
+        z = m.to_base(y)
+        assert float((m.from_base(z) - y).abs().max()) < 1e-5
+        bent, log_det = m._bend(m.scale_(y)[0])
+        J = torch.autograd.functional.jacobian(lambda v: m._bend(v[None])[0][0], m.scale_(y)[0][0])
+    assert float(torch.linalg.slogdet(J)[1]) == pytest.approx(float(log_det[0]), abs=1e-3)
+    assert m.sample(5).shape == (5, 8, 8) and m.log_prob(x).kind == "lower bound"
+    flat = made(name).fit(x, space=space)  # 8 × 8 is small: a vector unless asked
+    assert z.shape == (60, 64) and flat._shape == (64,) and m._shape == (1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    "args", [{"levels": 1}, {"dequantisation": "variational", "base": 2}, {"dtype": "float64"}]
+)
+@pytest.mark.parametrize("name", ["realnvp", "glow", "spline"])
+def test_a_flow_of_images_is_saved_and_loaded(
+    name: str, args: dict[str, Any], tmp_path: Path
+) -> None:
+    x = np.random.default_rng(0).integers(0, 4, (30, 4, 4))
+    space = Space((4, 4), "ordinal", levels=4, layout="HW")
+    conditioner = SameConv(4) if "levels" in args else NET
+    m = FAMILIES[name](2, conditioner, trainer=QUICK.replace(epochs=2), random_state=0, **args).fit(
+        x, space=space
+    )
+    m.save(tmp_path / "flow")
+    again = genus.load(tmp_path / "flow")
+    assert np.array_equal(again.score_samples(x), m.score_samples(x))
+    assert np.array_equal(again.sample(5, random_state=1), m.sample(5, random_state=1))
+
+
+def test_glow_gives_what_leaves_a_base_of_its_own() -> None:
+    x = np.random.default_rng(0).integers(0, 4, (40, 8, 8))
+    space = Space((8, 8), "ordinal", levels=4, layout="HW")
+    glow, plain = (
+        FAMILIES[n](1, SameConv(4), levels=2, trainer=QUICK, random_state=0).fit(x, space=space)
+        for n in ("glow", "realnvp")
+    )
+    assert glow.flow_.maps[0].leave is not None and plain.flow_.maps[0].leave is None
+
+
+def test_noise_drawn_from_a_flow_has_the_density_it_says_and_tightens_the_bound() -> None:
+    r = np.random.default_rng(0)
+    X = (r.random((600, 3)) < 0.3).astype(int)
+    X[:, 2] = X[:, 0] ^ X[:, 1]
+    plain = made("realnvp", trainer=QUICK.replace(epochs=40)).fit(X)
+    m = made("realnvp", dequantisation="variational", trainer=QUICK.replace(epochs=40)).fit(X)
+    e = torch.rand(4, 3, generator=generator(0), dtype=torch.float64)
+    x = torch.from_numpy(X[:4]).double()
+    u, log_q = m.noise(x, e)
+    assert bool(((u > 0) & (u < 1)).all()) and float((u - e).abs().max()) > 0.01
+    J = torch.autograd.functional.jacobian(lambda v: m.noise(x[:1], v[None])[0][0], e[0])
+    assert float(log_q[0]) == pytest.approx(-float(torch.linalg.slogdet(J)[1]), abs=1e-4)
+    assert torch.equal(plain.noise(x, e)[0], e) and not bool(plain.noise(x, e)[1].any())
+    gaps = []
+    for flow in (m, plain):  # the better the noise, the less many points gain over one
+        many = torch.from_numpy(X[:100]).double().repeat_interleave(400, 0)
+        with torch.no_grad():
+            v, log_q = flow.noise(
+                many, torch.rand(len(many), 3, generator=generator(1), dtype=torch.float64)
+            )
+            y, log_det = flow.real(many, v)
+            w = (flow.log_density(y) + log_det - log_q).reshape(100, 400)
+        gaps.append(float((torch.logsumexp(w, 1) - math.log(400) - w.mean(1)).mean()))
+    assert 0 < gaps[0] < 0.9 * gaps[1]
+
+
+def test_a_row_has_its_score_in_any_company_to_the_bit() -> None:
+    X = table(100)
+    m = made("spline").fit(X)
+    whole = m.score_samples(X)
+    for size in (1, 3, 16):
+        assert np.array_equal(
+            np.concatenate([m.score_samples(X[i : i + size]) for i in range(0, 100, size)]), whole
+        )
+
+
+def test_a_value_that_is_repeated_is_named() -> None:
+    X = pd.DataFrame(
+        {"a": table()[:, 0], "rate": np.where(np.arange(500) % 3, table()[:, 1], 0.125)}
+    )
+    with pytest.warns(UserWarning, match="rate has one value in 167 of 500 rows"):
+        made("realnvp").fit(X)
+
+
+@pytest.mark.parametrize(
+    ("args", "match"),
+    [
+        ({"n_transforms": 0}, "n_transforms=0"),
+        ({"base": -1}, "base=-1"),
+        ({"temperature": 0.0}, "temperature=0.0"),
+        ({"dtype": "float16"}, "dtype='float16'"),
+        ({"dequantisation": "none"}, "dequantisation='none'"),
+        ({"levels": 2}, "levels=2"),
+        ({"bins": 1}, "bins=1"),
+        ({"bound": -1.0}, "bound=-1.0"),
+        ({"autoregressive": True, "conditioner": SameConv()}, "conditioner="),
+    ],
+)
+def test_bad_arguments_are_named(args: dict[str, Any], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        SplineFlow(**args, trainer=QUICK).fit(table(50))
+
+
+def test_levels_of_images_that_cannot_be_halved() -> None:
+    x = np.zeros((20, 6, 6), dtype=int)
+    x[::2] = 1
+    for levels in (2, -1):
+        with pytest.raises(ValueError, match="from 0 to 1"):
+            RealNVP(levels=levels, trainer=QUICK).fit(x)
+    with pytest.raises(ValueError, match="as vectors"):
+        MAF(levels=1, trainer=QUICK).fit(x)

@@ -1,0 +1,385 @@
+"""The variational autoencoder where the truth is known: probabilistic PCA, and one latent dimension
+by quadrature.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+from torch import nn
+
+from genus import MLP, VAE, Conv, Space, Trainer
+from genus.learn.rows import generator
+
+FAST = Trainer(epochs=15, batch_size=50, lr=1e-2, validation=0.0)
+NET = MLP(16, 1, "tanh")
+
+
+def ones(n: int, kind: str, seed: int = 0) -> tuple[np.ndarray, Space]:
+    """Rows of 4 cells with one common factor."""
+    rng = np.random.default_rng(seed)
+    y = rng.normal(size=(n, 1)) * np.array([1.0, -1.0, 1.5, 0.5]) + 0.5 * rng.normal(size=(n, 4))
+    if kind == "continuous":
+        return 3 * y + 10, Space((4,), "continuous")
+    if kind == "binary":
+        return (y > 0).astype(int), Space((4,), "binary")
+    return np.clip(np.round(y + 1), 0, 2).astype(int), Space((4,), kind, levels=3)
+
+
+KINDS = {
+    "continuous": "gaussian",
+    "binary": "bernoulli",
+    "ordinal": "logistic",
+    "categorical": "categorical",
+}
+KINDS["ordinal gaussian"] = "gaussian"
+
+
+def fitted(case: str, **more: Any) -> tuple[VAE, np.ndarray]:
+    X, space = ones(400, case.split()[0])
+    kw: dict[str, Any] = {
+        "latent_dim": 1,
+        "encoder": NET,
+        "decoder": NET,
+        "trainer": FAST,
+        "random_state": 0,
+        "likelihood": KINDS[case],
+    }
+    return VAE(**{**kw, **more}).fit(X, space=space), ones(200, case.split()[0], seed=1)[0]
+
+
+def quadrature(m: VAE, X: Any, span: float = 8.0, points: int = 4001) -> np.ndarray:
+    """log ∫ p(z) p(x | z) dz over the one latent dimension."""
+    z = torch.linspace(-span, span, points)[:, None]
+    x = m.space_.encode(X).float()
+    with torch.no_grad():
+        like = torch.stack(
+            [m._log_likelihood(z, m._cells(row[None]).expand(points, -1)) for row in x]
+        ).double()
+    prior = torch.tensor(stats.norm.logpdf(z[:, 0].numpy()))
+    return torch.logsumexp(like + prior, 1).numpy() + math.log(2 * span / (points - 1))
+
+
+# ---------------------------------------------------------------------- bounds
+
+
+def test_a_linear_gaussian_vae_is_probabilistic_pca() -> None:
+    rng = np.random.default_rng(0)
+    X = (
+        rng.normal(size=(600, 2)) @ rng.normal(size=(2, 5)) * 3
+        + 0.7 * rng.normal(size=(600, 5))
+        + 20
+    )
+    values, vectors = np.linalg.eigh(np.cov(X.T, bias=True))
+    s2 = values[:3].mean()
+    W = vectors[:, 3:] * np.sqrt(values[3:] - s2)
+    truth = stats.multivariate_normal(X.mean(0), W @ W.T + s2 * np.eye(5)).logpdf(X)
+    line = MLP(depth=0)
+    trainer = Trainer(epochs=150, batch_size=100, lr=1e-2, weight_decay=0.0, validation=0.0)
+    m = VAE(2, line, line, variance=float(s2), trainer=trainer, random_state=0, k=64).fit(X)
+    m.rng = generator(1)
+    with torch.no_grad():
+        elbo = torch.stack([m.elbo(torch.tensor(X)) for _ in range(200)]).mean(0)
+    assert truth.mean() - 0.02 < float(elbo.mean()) < truth.mean() + 0.005
+    np.testing.assert_allclose(m.score_samples(X), truth, atol=0.4)
+    assert m.score(X) == pytest.approx(truth.mean(), abs=0.02)
+
+
+@pytest.mark.parametrize("case", KINDS)
+def test_bounds_rise_with_k_and_stay_below_the_truth(case: str) -> None:
+    m, X = fitted(case)
+    truth = quadrature(m, X)
+    means = []
+    for k in (1, 4, 32, 512):
+        m.k = k
+        lp = m.log_prob(X)
+        assert lp.kind == "lower bound" and lp.detail["k"] == k
+        means.append(lp.mean())
+    m.rng = generator(2)
+    x = m.space_.encode(X).float()
+    with torch.no_grad():
+        elbo = float(torch.stack([m.elbo(x) for _ in range(200)]).mean())
+    few = 4 / math.sqrt(len(np.unique(X, axis=0)))  # equal rows have equal points
+    assert means[0] == pytest.approx(elbo, abs=few)  # k = 1 is the ELBO
+    assert means[2] > elbo and means[2] < truth.mean() + 0.2 * few
+    assert means[3] == pytest.approx(truth.mean(), abs=0.02)
+    assert elbo < truth.mean()
+    error = lp.nats - truth
+    assert abs(error.mean()) < few * float(lp.stderr.mean()) + 1e-3
+    assert np.sqrt(np.mean((error / lp.stderr) ** 2)) < 1.5  # the standard error covers the error
+
+
+@pytest.mark.parametrize("case", ["binary", "ordinal", "categorical", "ordinal gaussian"])
+def test_probabilities_of_all_rows_sum_to_one_by_quadrature(case: str) -> None:
+    m, _ = fitted(case)
+    every = np.array(list(itertools.product(*map(range, m.space_.cardinality))))
+    p = np.exp(quadrature(m, every, points=401))
+    assert p.sum() == pytest.approx(1, abs=1e-4)
+    assert 0.9 < np.exp(m.score_samples(every)).sum() < 1.01
+    draws = m.sample(20_000).astype(int)
+    base = m.space_.cardinality[0]
+    index = sum(draws[:, j] * base ** (3 - j) for j in range(4))
+    assert 0.5 * np.abs(np.bincount(index, minlength=len(p)) / 20_000 - p).sum() < 0.05
+
+
+def test_kl_against_monte_carlo() -> None:
+    m, X = fitted("binary", latent_dim=3)
+    mean, s = torch.tensor([[0.5, -2.0, 0.0]]), torch.tensor([[0.3, 1.5, 1.0]])
+    z = mean + s * torch.randn(200_000, 3, generator=generator(0))
+    log_ratio = torch.distributions.Normal(mean, s).log_prob(z) - torch.distributions.Normal(
+        0, 1
+    ).log_prob(z)
+    torch.testing.assert_close(m.kl(mean, s)[0], log_ratio.mean(0), atol=0.02, rtol=0)
+    with torch.no_grad():
+        expected = m.kl(*m.posterior(m.space_.encode(X).float())).mean(0)
+    np.testing.assert_allclose(m.kl_per_dimension(X), expected, rtol=1e-5)
+
+
+def test_iwae_is_the_log_mean_of_the_weights_and_its_loss_is_used() -> None:
+    m, X = fitted("continuous", k_train=5, bound="iwae")
+    x = torch.tensor(X[:6])
+    m.rng = generator(3)
+    with torch.no_grad():
+        got = m.iwae(x)
+        m.rng = generator(3)
+        ((_, loss),) = m.losses(x)
+        assert float(loss) == pytest.approx(-float(got.mean()))
+        mean, s = m.posterior(x)
+        e = torch.randn(5, 6, 1, generator=generator(3))
+        z = mean + s * e
+        normal = torch.distributions.Normal
+        weights = (
+            m._log_likelihood(z, x)
+            + normal(0, 1).log_prob(z).sum(-1)
+            - normal(mean, s).log_prob(z).sum(-1)
+        )
+    torch.testing.assert_close(got, torch.logsumexp(weights, 0) - math.log(5))
+    with torch.no_grad():
+        values = []
+        for k in (1, 5, 50):
+            m.k_train, m.rng = k, generator(4)
+            values.append(float(torch.stack([m.iwae(torch.tensor(X)) for _ in range(20)]).mean()))
+    assert values[0] < values[1] < values[2] < quadrature(m, X).mean() + 0.02
+
+
+def test_beta_presses_the_posterior_to_the_prior() -> None:
+    kl = [
+        fitted("continuous", beta=b)[0].kl_per_dimension(ones(200, "continuous", 1)[0]).sum()
+        for b in (0.2, 1.0, 30.0)
+    ]
+    assert kl[0] > kl[1] + 0.3 > kl[2] + 0.5
+    m, X = fitted("continuous", beta=30.0, k=4096)
+    # the likelihood reported is that of the model, not of the loss
+    assert abs(m.score(X) - quadrature(m, X).mean()) < 0.05
+
+
+# ---------------------------------------------------------------------- likelihoods in the units of
+
+
+def test_a_fixed_variance_is_in_the_units_of_the_data() -> None:
+    m, X = fitted("continuous", variance=9.0)
+    z = torch.zeros(20_000, 1)
+    draws = m._from_cells(m.observation_.sample(m.parameters_of(z), generator(0)))
+    np.testing.assert_allclose(draws.std(0).detach(), 3.0, rtol=0.03)
+    scaled = VAE(1, NET, NET, variance=9e4, trainer=FAST, random_state=0).fit(
+        100 * ones(400, "continuous")[0]
+    )
+    assert scaled.score(100 * X) == pytest.approx(m.score(X) - 4 * math.log(100), abs=0.02)
+
+
+def test_missing_cells_drop_out() -> None:
+    m, X = fitted("continuous", k=2000)
+    holes = X[:30].copy()
+    holes[:, 1:] = np.nan
+    lp, truth = m.log_prob(holes), quadrature(m, holes)
+    assert (lp.nats < truth + 0.1).all() and np.mean(truth - lp.nats) < 0.5 and (lp.dims == 1).all()
+    z, x = torch.randn(30, 1, generator=generator(0)), torch.tensor(X[:30])
+    with torch.no_grad():
+        first = m.observation_.log_prob(m.parameters_of(z), x)[:, 0]
+        torch.testing.assert_close(m.log_likelihood(z, torch.tensor(holes)), first)
+        middle = torch.where(torch.isnan(torch.tensor(holes)), m.shift_, torch.tensor(holes))
+        # the encoder sees their mean
+        torch.testing.assert_close(m.posterior(torch.tensor(holes)), m.posterior(middle))
+    rng = np.random.default_rng(0)
+    full, _ = ones(800, "continuous")
+    pierced = np.where(rng.random(full.shape) < 0.3, np.nan, full)
+    gappy = VAE(1, NET, NET, trainer=FAST, random_state=0).fit(pierced)
+    shuffled = VAE(1, NET, NET, trainer=FAST, random_state=0).fit(rng.permuted(full, axis=0))
+    assert gappy.score(X) > shuffled.score(X) + 0.5
+
+
+def test_rows_are_scored_on_their_own_and_errors_are_independent() -> None:
+    m, X = fitted("binary", k=16)
+    once = m.score_samples(X)
+    np.testing.assert_allclose(m.score_samples(X[::-1])[::-1], once, atol=1e-5)
+    np.testing.assert_allclose(
+        [m.score_samples(X[i : i + 1])[0] for i in range(5)], once[:5], atol=1e-5
+    )
+    m, X = fitted("continuous", k=4)
+    lp = m.log_prob(X)
+    error = lp.nats - quadrature(m, X)
+    halves = np.array(
+        [error[np.random.default_rng(s).permutation(200)[:100]].mean() for s in range(200)]
+    )
+    # a shared set of points would not average out
+    assert halves.std() < 2 * error.std() / math.sqrt(200)
+    assert np.corrcoef(error[:-1], error[1:])[0, 1] < 0.25
+
+
+# ---------------------------------------------------------------------- verbs
+
+
+@pytest.mark.parametrize("case", ["binary", "ordinal gaussian", "continuous"])
+def test_completions_against_brute_force(case: str) -> None:
+    m, _ = fitted(case)
+    if case == "continuous":
+        row = np.array([np.nan, 7.0, 13.0, np.nan])
+        done = m.complete(np.tile(row, (1500, 1)), random_state=1)
+        grid = np.linspace(-5, 25, 46)
+        cells = np.array([[a, 7.0, 13.0, b] for a in grid for b in grid])
+        p = np.exp(quadrature(m, cells, points=201))
+        p /= p.sum()
+        for j in (0, 3):
+            mean = p @ cells[:, j]
+            sd = math.sqrt(p @ (cells[:, j] - mean) ** 2)
+            assert done[:, j].mean() == pytest.approx(mean, abs=0.12 * sd) and done[
+                :, j
+            ].std() == pytest.approx(sd, rel=0.12)
+        assert np.corrcoef(done[:, [0, 3]].T)[0, 1] == pytest.approx(corr(cells, p), abs=0.1)
+        return
+    top = m.space_.cardinality[0] - 1
+    row = np.array([np.nan, 0, np.nan, top])
+    done = m.complete(np.tile(row, (3000, 1)), random_state=1)
+    pairs = list(itertools.product(range(top + 1), repeat=2))
+    p = np.exp(quadrature(m, np.array([[a, 0, b, top] for a, b in pairs])))
+    seen = np.array([((done[:, 0] == a) & (done[:, 2] == b)).mean() for a, b in pairs])
+    assert (done[:, [1, 3]] == [0, top]).all()
+    assert 0.5 * np.abs(seen - p / p.sum()).sum() < 0.05
+
+
+def corr(cells: np.ndarray, p: np.ndarray) -> float:
+    cov = np.cov(cells[:, [0, 3]].T, aweights=p)
+    return float(cov[0, 1] / math.sqrt(cov[0, 0] * cov[1, 1]))
+
+
+def test_interpolation_has_its_ends() -> None:
+    m, X = fitted("continuous")
+    path = m.interpolate(X[0], X[1], 5)
+    np.testing.assert_allclose(path[[0, -1]], m.reconstruct(X[:2]), rtol=1e-4)
+    np.testing.assert_allclose(
+        path, m.decode(np.linspace(m.encode(X[:1])[0], m.encode(X[1:2])[0], 5)), rtol=1e-4
+    )
+    assert np.corrcoef(m.reconstruct(X).ravel(), X.ravel())[0, 1] > 0.8
+
+
+def test_dead_dimensions_are_seen() -> None:
+    m, X = fitted(
+        "continuous",
+        latent_dim=6,
+        trainer=Trainer(epochs=40, batch_size=50, lr=1e-2, validation=0.0),
+    )
+    kl = np.sort(m.kl_per_dimension(X))[::-1]
+    assert kl.shape == (6,) and kl[0] > 0.8 and kl[4:].max() < 0.1
+    assert 1 <= m.active_units(X) <= 4
+    assert m.active_units(X, threshold=1e9) == 0
+
+
+# ---------------------------------------------------------------------- images
+
+
+SHAPES = {"HW": (7, 6), "CHW": (3, 5, 8), "HWC": (9, 6, 3)}
+
+
+@pytest.mark.parametrize("layout", SHAPES)
+@pytest.mark.parametrize("case", ["bernoulli", "categorical", "logistic", "gaussian", "continuous"])
+def test_convolutions_on_images_of_every_layout(layout: str, case: str) -> None:
+    shape, rng = SHAPES[layout], np.random.default_rng(0)
+    kind = {"bernoulli": "binary", "continuous": "continuous"}.get(case, "ordinal")
+    levels = {"binary": 2, "ordinal": 4, "continuous": None}[kind]
+    bright = rng.random(shape)  # every cell has its own mean
+    X = bright + 0.3 * rng.normal(size=(80, *shape))
+    if levels:
+        X = np.clip(np.round(X * (levels - 1)), 0, levels - 1).astype(np.uint8)
+    space = Space(shape, kind, levels=levels, layout=layout, dtype=str(X.dtype))
+    likelihood = "auto" if case == "continuous" else case
+    m = VAE(
+        2, Conv(4, 2), Conv(4, 2), likelihood, trainer=Trainer(epochs=2), random_state=0, k=4
+    ).fit(X, space=space)
+    assert (
+        m.sample(3).shape == (3, *shape)
+        and m.sample(1).dtype == X.dtype
+        and m.reconstruct(X[:2]).shape == (2, *shape)
+    )
+    assert m.encode(X).shape == (80, 2) and np.isfinite(m.score_samples(X)).all()
+    x = m.space_.encode(X).float()
+    assert torch.equal(m._from_cells(m._to_cells(x)), x)
+    # without a network what is left is the offset: a mean a cell, each in its place
+    with torch.no_grad():
+        for p in (*m.decoder_.parameters(), *(m.expand_.parameters() if m._linear else ())):
+            p.zero_()
+        m.offset_.copy_(m.observation_.offset(m._cells(x)))
+        mean = m._decode(torch.zeros(1, 2))[0].numpy()
+    if case == "categorical":
+        expected = np.stack([(X == v).sum(0) for v in range(4)]).argmax(0)
+        assert (mean == expected).all()
+    else:
+        assert np.corrcoef(mean.ravel(), X.mean(0).ravel())[0, 1] > 0.97
+        np.testing.assert_allclose(mean, X.mean(0), atol=0.25)
+    holes = X.astype(float)
+    holes[:, 2:] = np.nan
+    done = m.complete(holes[:3])
+    assert (
+        np.isfinite(done).all() and (done[:, :2] == X[:3, :2]).all()
+        if levels
+        else np.isfinite(done).all()
+    )
+
+
+def test_a_table_of_mixed_kinds() -> None:
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=400)
+    words = np.where(z > 0.5, "hi", np.where(z < -0.5, "lo", "mid"))
+    frame = pd.DataFrame(
+        {"x": 5 + 2 * z + 0.3 * rng.normal(size=400), "c": words, "b": (z > 0).astype(int)}
+    )
+    m = VAE(1, NET, NET, trainer=FAST, random_state=0).fit(frame)
+    lp = m.log_prob(frame)
+    assert lp.measure == "mixed" and np.abs(lp.nats - quadrature(m, frame)).mean() < 0.05
+    draws = m.sample(3000)
+    means = draws.groupby("c")["x"].mean()
+    assert list(draws.columns) == ["x", "c", "b"] and means["hi"] > means["lo"] + 1
+    grid = np.linspace(-7, 17, 241)
+    parts = [pd.DataFrame({"x": grid, "c": c, "b": b}) for c in ("hi", "lo", "mid") for b in (0, 1)]
+    total = sum(np.exp(quadrature(m, part, points=201)).sum() * 0.1 for part in parts)
+    assert total == pytest.approx(1, abs=2e-3)
+
+
+def test_any_callable_makes_a_network() -> None:
+    def tiny(in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> nn.Module:
+        return nn.Linear(math.prod(in_shape), math.prod(out_shape))
+
+    m, X = fitted("binary", encoder=tiny, decoder=tiny)
+    assert isinstance(m.encoder_, nn.Linear) and np.isfinite(m.score(X))
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("latent_dim", 0),
+        ("bound", "vlb"),
+        ("k", 0),
+        ("k_train", 0),
+        ("variance", 0.0),
+        ("likelihood", "poisson"),
+    ],
+)
+def test_arguments_that_make_no_sense(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=name):
+        VAE(**{name: value, "trainer": FAST}).fit(ones(60, "continuous")[0])
