@@ -17,7 +17,7 @@ from genus.distributions.bijections import Standardise
 from genus.distributions.points import log_mean_exp, row_normals
 from genus.learn import Rows
 from genus.learn.descent import descend
-from genus.learn.fit import Data
+from genus.learn.fit import Fit
 from genus.learn.sums import solve
 from genus.likelihood import Exact
 
@@ -173,7 +173,7 @@ class Stack(Toy):
             [self.network(MLP(4, 0), (4,), (2,)), self.network(MLP(4, 0), (2,), (4,))]
         )
 
-    def learn(self, data: Data) -> None:
+    def learn(self, fit: Fit) -> None:
         def losses(layer: nn.ModuleList) -> Any:
             def of(x: Tensor) -> Iterator[tuple[nn.Module, Tensor]]:
                 noisy = x.float() + 0.1 * torch.randn(x.shape, generator=self.rng)
@@ -181,14 +181,12 @@ class Stack(Toy):
 
             return of
 
-        descend(
-            self, data, losses=losses(self.first_), stage="first", max_time=data.time_left() / 2
-        )
+        descend(self, fit, losses=losses(self.first_), stage="first", max_time=fit.time_left() / 2)
         with torch.no_grad():
-            hidden = self.first_[0](data.rows.x.float())
+            hidden = self.first_[0](fit.rows.x.float())
             # drawn between two stages
             hidden = hidden + 0.1 * torch.randn(hidden.shape, generator=self.rng)
-        above = Data(Rows(hidden), None, data.trainer, data.seed, data.resume, data.begun)
+        above = Fit(Rows(hidden), None, fit.trainer, fit.seed, fit.resume, fit.begun)
         descend(self, above, losses=losses(self.second_), stage="second", lr=5e-3)
 
     def _encode(self, x: Tensor) -> Tensor:
@@ -239,8 +237,8 @@ class EM(DensityModel):
         self.register_buffer("means_", torch.zeros(K, space.dim, dtype=torch.float64))
         self.register_buffer("variance_", torch.ones((), dtype=torch.float64))
 
-    def learn(self, data: Data) -> None:
-        y = torch.cat([self.real(x, self.rng)[0] for (x,) in data.rows.chunks(4096)])
+    def learn(self, fit: Fit) -> None:
+        y = torch.cat([self.real(x, self.rng)[0] for (x,) in fit.rows.chunks(4096)])
         if not getattr(self, "n_iter_", 0):
             pick = torch.randint(len(y), (self.n_components,), generator=self.rng)
             self.means_ = y[pick].clone()
@@ -250,7 +248,7 @@ class EM(DensityModel):
                 .clamp_min(1e-12 * y.square().mean().clamp_min(1e-290))
             )
         self.converged_ = solve(
-            self, data, max_iter=self.max_iter, tol=1e-9, start=getattr(self, "n_iter_", 0)
+            self, fit, max_iter=self.max_iter, tol=1e-9, start=getattr(self, "n_iter_", 0)
         )
 
     def joint(self, y: Tensor) -> Tensor:

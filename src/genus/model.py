@@ -4,7 +4,7 @@ A family writes the mathematics on tensors of codes; this file gives it the verb
 do is the methods it has:
 
     build(space)                 parameters and buffers, once the data are known        (required)
-    losses(x), or statistics(x) and maximise(sums), or learn(data)                      (one of them)
+    losses(x), or statistics(x) and maximise(sums), or learn(fit)                       (one of them)
     _log_prob(x) -> LogProb      gives  log_prob, score_samples, score
     _sample(n, rng) -> x         gives  sample
     _complete(x, rng) -> x       gives  complete; NaN marks what is missing
@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from genus import files
 from genus.learn import checkpoint, rows
 from genus.learn.descent import descend
-from genus.learn.fit import Data
+from genus.learn.fit import Fit
 from genus.learn.rows import Rows, Stream, generator
 from genus.learn.trainer import BASE, Trainer
 from genus.likelihood import LogProb, concatenate
@@ -114,10 +114,10 @@ class Model(nn.Module, BaseEstimator):
     def start(self, rows: Rows) -> None:
         """Initialise from the training rows: scales, biases, first centres. Nothing by default."""
 
-    def learn(self, data: Data) -> None:
+    def learn(self, fit: Fit) -> None:
         """How the model learns: descend its ``losses``. Staged and EM models override it."""
-        self.start(data.rows)
-        descend(self, data)
+        self.start(fit.rows)
+        descend(self, fit)
 
     # ------------------------------------------------------------------ fit
 
@@ -167,9 +167,9 @@ class Model(nn.Module, BaseEstimator):
         x = self._rows(X, given, weight)
         own = self._trainer().over(self.defaults(len(x)))
         trainer = own.over(BASE).check()
-        data = Data(x, None, trainer, seed, state)
+        fit = Fit(x, None, trainer, seed, state)
         if state:
-            data.begun -= state[1]["spent"]
+            fit.begun -= state[1]["spent"]
         usual = (
             (0.1 if trainer.patience else 0.0) if trainer.validation is None else trainer.validation
         )
@@ -180,10 +180,10 @@ class Model(nn.Module, BaseEstimator):
                     f"validation={validation!r}: a share of the rows from 0 up to 1, or the rows "
                     f"themselves"
                 )
-            data.rows, data.held = x.split(share, seed)
+            fit.rows, fit.held = x.split(share, seed)
         else:
-            data.held = self._rows(*share) if isinstance(share, tuple) else self._rows(share)
-            if (data.held.given is None) != (x.given is None):
+            fit.held = self._rows(*share) if isinstance(share, tuple) else self._rows(share)
+            if (fit.held.given is None) != (x.given is None):
                 raise ValueError(
                     "validation needs conditions just where X has them: pass validation=(X, given)"
                 )
@@ -195,12 +195,12 @@ class Model(nn.Module, BaseEstimator):
         if device != "cpu":
             self.to(device)
             self._lend(generator(seed, device))
-            for part in (data.rows, data.held):
+            for part in (fit.rows, fit.held):
                 if part is not None:
                     part.to(device)
         if resume and sums:
             self._go_on_from(old if resume is True else self._earlier(resume))
-        self.learn(data)
+        self.learn(fit)
         self.eval()
         self._lend(None)
         del self.rng

@@ -26,7 +26,7 @@ from genus.learn import Rows, descent, rows
 from genus.learn import trainer as trainers
 from genus.learn.checkpoint import everything
 from genus.learn.descent import Descent, descend
-from genus.learn.fit import Data, DivergenceError, time_limit
+from genus.learn.fit import DivergenceError, Fit, time_limit
 from genus.learn.trainer import BASE
 from toys import EBM, EM, GAN, Conditional, Stack, Toy, ToyVAE
 
@@ -602,7 +602,7 @@ def test_optimizer_and_betas() -> None:
     ):
         run = Descent(
             model := slope(),
-            Data(Rows(torch.zeros(4, 1))),
+            Fit(Rows(torch.zeros(4, 1))),
             Trainer(optimizer=name, betas=(0.5, 0.6)),
             None,
             None,
@@ -1011,8 +1011,8 @@ def test_descend_may_be_called_by_hand() -> None:
     """As a family's ``learn`` does: settings of the call win over the caller's."""
 
     class Short(Slope):
-        def learn(self, data: Data) -> None:
-            descend(self, data, epochs=1, batch_size=50)
+        def learn(self, fit: Fit) -> None:
+            descend(self, fit, epochs=1, batch_size=50)
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")

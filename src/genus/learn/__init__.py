@@ -5,13 +5,13 @@ Both share one bargain with the caller: progress is shown, Ctrl-C leaves a usabl
 budget is kept, and the same seed gives the same numbers."""
 
 from genus.learn.descent import descend
-from genus.learn.fit import Data, DivergenceError, time_limit
+from genus.learn.fit import DivergenceError, Fit, time_limit
 from genus.learn.rows import Rows, generator
 from genus.learn.sums import accumulate, solve
 from genus.learn.trainer import Trainer
 
 __all__ = [
-    "Data",
+    "Fit",
     "DivergenceError",
     "Rows",
     "Trainer",

@@ -79,9 +79,9 @@ def pack(run: Descent) -> State:
         "players": list(run.players),
         "scaler": run.scaler.state_dict() if run.scaler else None,
         "said": {k: v for k, v in files.describe(model).items() if k in ("class", "params")},
-        "rows": [rows and rows.fingerprint() for rows in (run.data.rows, run.data.held)],
-        "seed": run.data.seed,
-        "spent": time.perf_counter() - run.data.begun,
+        "rows": [rows and rows.fingerprint() for rows in (run.fit.rows, run.fit.held)],
+        "seed": run.fit.seed,
+        "spent": time.perf_counter() - run.fit.begun,
     }
     return tensors, meta
 
@@ -91,7 +91,7 @@ def unpack(run: Descent, tensors: dict[str, Tensor], meta: dict[str, Any]) -> No
 
     Raises ValueError when it was trained on other rows.
     """
-    rows = [r and r.fingerprint() for r in (run.data.rows, run.data.held)]
+    rows = [r and r.fingerprint() for r in (run.fit.rows, run.fit.held)]
     if meta["rows"] != rows:
         raise ValueError(
             "the checkpoint was trained on other rows: resume on the same data, conditions and "

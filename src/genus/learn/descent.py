@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from genus.learn import checkpoint
-from genus.learn.fit import Data, DivergenceError
+from genus.learn.fit import DivergenceError, Fit
 from genus.learn.progress import Bar, CtrlC
 from genus.learn.rows import generator
 from genus.learn.trainer import BASE, PRECISIONS, SCHEDULES, Trainer
@@ -40,7 +40,7 @@ Objective = Callable[..., "Tensor | float | None"]
 
 def descend(
     model: Model,
-    data: Data,
+    fit: Fit,
     *,
     losses: Callable[..., Iterator[tuple[nn.Module, Tensor]]] | None = None,
     validate: Objective | None = None,
@@ -53,18 +53,18 @@ def descend(
     losses, validate: by default the model's own; a stage with losses of its own validates only
         where it says how.
     stage: a name, for models that learn in several; each may take a share of the time,
-    ``max_time=0.5 * data.time_left()``. settings: fields of Trainer that this stage overrides. The
+    ``max_time=0.5 * fit.time_left()``. settings: fields of Trainer that this stage overrides. The
     best weights on the held-out rows (their moving average when ``ema`` is set) are kept. Raises
     DivergenceError when no finite state is left."""
     if getattr(model, "interrupted_", False):
         return  # Ctrl-C in an earlier stage
-    trainer = Trainer(**settings).over(data.trainer)
+    trainer = Trainer(**settings).over(fit.trainer)
     if validate is None and losses is None:
         validate = held_out_objective(model)
-    run = Descent(model, data, trainer, losses or model.losses, validate, stage)
+    run = Descent(model, fit, trainer, losses or model.losses, validate, stage)
     resumed = False
-    if data.resume is not None:
-        tensors, meta = data.resume
+    if fit.resume is not None:
+        tensors, meta = fit.resume
         ended = checkpoint.under(tensors, "ended/")
         if stage in ended:
             checkpoint.restore_model(model, tensors, meta)
@@ -138,15 +138,15 @@ class Descent:
     def __init__(
         self,
         model: Model,
-        data: Data,
+        fit: Fit,
         trainer: Trainer,
         losses: Any,
         validate: Objective | None,
         stage: str,
     ) -> None:
-        self.model, self.data, self.losses, self.objective, self.stage = (
+        self.model, self.fit, self.losses, self.objective, self.stage = (
             model,
-            data,
+            fit,
             losses,
             validate,
             stage,
@@ -167,7 +167,7 @@ class Descent:
         self.stopped = False
 
         self.batch_size = int(self.t.batch_size or 1)
-        self.batches = math.ceil(len(data.rows) / self.batch_size)
+        self.batches = math.ceil(len(fit.rows) / self.batch_size)
         steps = int(self.t.epochs or 1) * self.batches
         self.total_steps = min(steps, self.t.max_steps or steps)
         self.device = next(iter(self.weights.values())).device
@@ -207,7 +207,7 @@ class Descent:
         weights.
         """
         model = self.model
-        self.max_time = min(self.t.max_time or math.inf, self.data.time_left() + self.elapsed)
+        self.max_time = min(self.t.max_time or math.inf, self.fit.time_left() + self.elapsed)
         self.started = time.perf_counter() - self.elapsed
         self.good, self.good_step = self.snapshot(), self.step
         if self.t.checkpoint is not None and not resumed:
@@ -257,13 +257,13 @@ class Descent:
     def run_epoch(self, bar: Bar, ctrl_c: CtrlC) -> None:
         """The rest of one pass over the rows."""
         rows, size, rng, saves = (
-            self.data.rows,
+            self.fit.rows,
             self.batch_size,
             self.model.rng,
             self.t.checkpoint is not None,
         )
         order = torch.randperm(
-            len(rows), generator=generator(self.data.seed * 1_000_003 + self.epoch)
+            len(rows), generator=generator(self.fit.seed * 1_000_003 + self.epoch)
         )
         if isinstance(rows.x, Tensor):
             order = order.to(rows.device)
@@ -369,7 +369,7 @@ class Descent:
 
     def seen(self) -> int:
         """Rows of this pass behind ``total``."""
-        return min(self.batch * self.batch_size, len(self.data.rows))
+        return min(self.batch * self.batch_size, len(self.fit.rows))
 
     def where(self) -> str:
         """The place, for messages."""
@@ -407,10 +407,10 @@ class Descent:
 
     def validate(self) -> float | None:
         """The held-out objective, with the same noise each time, so that epochs can be compared."""
-        model, held = self.model, self.data.held
+        model, held = self.model, self.fit.held
         if held is None or self.objective is None:
             return None
-        mine, model.rng = model.rng, generator(self.data.seed + 1, model.rng.device)
+        mine, model.rng = model.rng, generator(self.fit.seed + 1, model.rng.device)
         model.eval()
         try:
             with torch.no_grad(), self.averaged():

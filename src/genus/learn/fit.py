@@ -36,7 +36,7 @@ def time_limit(seconds: float | None) -> Iterator[None]:
 
 
 @dataclass
-class Data:
+class Fit:
     """What ``Model.learn`` is given: the rows, those held out, the settings and the state to resume
     from.
     """

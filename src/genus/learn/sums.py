@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from genus.learn.fit import Data, DivergenceError
+from genus.learn.fit import DivergenceError, Fit
 from genus.learn.progress import Bar, CtrlC
 from genus.learn.rows import Rows
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def solve(
     model: Model,
-    data: Data,
+    fit: Fit,
     *,
     max_iter: int,
     tol: float,
@@ -38,18 +38,18 @@ def solve(
     ``log_likelihood`` and ``weight``. Returns whether it converged; ``history_`` gains a line an
     iteration."""
     begun = time.perf_counter()
-    limit = data.time_left()
+    limit = fit.time_left()
     previous = -math.inf
     converged = False
     history = list(getattr(model, "history_", []))
     with (
         torch.no_grad(),
         CtrlC() as ctrl_c,
-        Bar(data.trainer.progress, type(model).__name__, max_iter, limit) as bar,
+        Bar(fit.trainer.progress, type(model).__name__, max_iter, limit) as bar,
     ):
         try:
             for i in range(start, max_iter):
-                sums = accumulate(model, data.rows, chunk)
+                sums = accumulate(model, fit.rows, chunk)
                 now = float(sums["log_likelihood"] / sums["weight"])
                 if not math.isfinite(now):
                     cure = "rescale the data or raise the regularisation"
@@ -66,7 +66,7 @@ def solve(
                         "seconds": time.perf_counter() - begun,
                     }
                 )
-                bar.update(i + 1, i, -now, len(data.rows))
+                bar.update(i + 1, i, -now, len(fit.rows))
                 ctrl_c.check()
                 converged = abs(now - previous) < tol
                 previous = now

@@ -16,7 +16,7 @@ import genus
 from genus import Exact, Space, Trainer
 from genus.distributions.observation import Logistic, LogisticMixture
 from genus.learn.descent import Descent
-from genus.learn.fit import Data
+from genus.learn.fit import Fit
 from genus.learn.rows import Rows, generator
 from genus.models.autoregressive.pixelcnn import PixelCNN
 from raster import every, naive, sees, shaken
@@ -244,7 +244,7 @@ def test_a_step_is_as_large_as_its_pixels() -> None:
     X = np.random.default_rng(0).integers(0, 2, (40, 5, 8)).astype(np.uint8)
     # which larger steps get unasked
     model = PixelCNN(4, 1, trainer=QUICK.replace(precision="bfloat16"), random_state=0).fit(X)
-    run = Descent(model, Data(Rows(torch.zeros(40, 5, 8))), QUICK, model.losses, None, "")
+    run = Descent(model, Fit(Rows(torch.zeros(40, 5, 8))), QUICK, model.losses, None, "")
     assert run.work() == 20 * 40 * model.n_parameters()
     assert -model.score(X) < 1.1 * 40 * math.log(2)
 

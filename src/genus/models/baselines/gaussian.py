@@ -12,7 +12,7 @@ from torch import Tensor
 from genus.density import DensityModel
 from genus.distributions.normals import by_pattern, conditional, factor, variance_floor
 from genus.distributions.points import LOG_2PI
-from genus.learn.fit import Data
+from genus.learn.fit import Fit
 from genus.learn.rows import Rows
 from genus.learn.sums import accumulate, solve
 from genus.space import Space
@@ -93,15 +93,15 @@ class Gaussian(DensityModel):
             variance_floor(cov.diagonal(), self.mean_, self.shrinkage)
         )
 
-    def learn(self, data: Data) -> None:
+    def learn(self, fit: Fit) -> None:
         self._origin = (
-            self.real(data.rows.take(slice(0, 1024))[0], self.rng)[0].nanmean(0).nan_to_num()
+            self.real(fit.rows.take(slice(0, 1024))[0], self.rng)[0].nanmean(0).nan_to_num()
         )
-        if not any(bool(torch.isnan(x).any()) for (x,) in data.rows.chunks(8192)):
-            self.maximise(accumulate(self, data.rows))
+        if not any(bool(torch.isnan(x).any()) for (x,) in fit.rows.chunks(8192)):
+            self.maximise(accumulate(self, fit.rows))
             self.n_iter_, self.converged_ = 1, True
             return
-        x = data.rows.take(slice(None), self.rng)[0]
+        x = fit.rows.take(slice(None), self.rng)[0]
         u = torch.rand(
             len(x), len(self.mean_), generator=self.rng, dtype=torch.float64, device=x.device
         )
@@ -119,7 +119,7 @@ class Gaussian(DensityModel):
             self.maximise(
                 {"weight": torch.ones_like(mean[0]), "y": mean, "yy": cov + torch.outer(mean, mean)}
             )
-        rows = Data(Rows(x, u), None, data.trainer, data.seed)
+        rows = Fit(Rows(x, u), None, fit.trainer, fit.seed)
         self.converged_ = solve(self, rows, max_iter=self.max_iter, tol=self.tol, start=start)
         if not self.converged_ and self.tol > 0 and self.n_iter_ >= self.max_iter:
             text = (

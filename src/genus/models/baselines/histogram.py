@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genus.learn.fit import Data
+from genus.learn.fit import Fit
 from genus.likelihood import Exact, LogProb
 from genus.model import Model
 from genus.space import Space
@@ -59,7 +59,7 @@ class IndependentHistogram(Model):
             self.register_buffer(name, torch.ones(d, dtype=torch.float64))
         self.register_buffer("tail_", torch.zeros((), dtype=torch.float64))
 
-    def learn(self, data: Data) -> None:
+    def learn(self, fit: Fit) -> None:
         if not self.pseudo_count > 0:
             raise ValueError(
                 f"pseudo_count={self.pseudo_count!r}: a positive number is needed, or unseen "
@@ -69,7 +69,7 @@ class IndependentHistogram(Model):
             isinstance(self.bins, int | np.integer) and self.bins >= 1
         ):
             raise ValueError(f"bins={self.bins!r}: a positive whole number is needed, or None")
-        n, d = len(data.rows), self.space_.dim
+        n, d = len(fit.rows), self.space_.dim
         cards = torch.tensor(self.space_.cardinality)
         continuous = cards == 0
         bins = self.bins or int(min(100, max(5, round(n ** (1 / 3)))))
@@ -86,7 +86,7 @@ class IndependentHistogram(Model):
         )
         first = torch.zeros(d, dtype=torch.float64)
         seen = torch.zeros(d, dtype=torch.float64)
-        for (x,) in data.rows.chunks(8192, self.rng):
+        for (x,) in fit.rows.chunks(8192, self.rng):
             x = x.flatten(1).double()
             low = torch.minimum(low, torch.where(torch.isnan(x), math.inf, x).amin(0))
             high = torch.maximum(high, torch.where(torch.isnan(x), -math.inf, x).amax(0))
@@ -106,7 +106,7 @@ class IndependentHistogram(Model):
         )
         counts = torch.zeros(d, int(size.max()), dtype=torch.float64)
         spread = torch.zeros(d, dtype=torch.float64)
-        for (x,) in data.rows.chunks(8192, self.rng):
+        for (x,) in fit.rows.chunks(8192, self.rng):
             x = x.flatten(1).double()
             ok = ~torch.isnan(x)
             cell = ((x.nan_to_num() - low) / width).floor().clamp_min(0).minimum(size - 1.0).long()

@@ -25,7 +25,7 @@ from torch import Tensor
 from genus.coding import Column, column_codes
 from genus.distributions.bins import Bins, cut
 from genus.distributions.dependence import Indicators, spanning_tree
-from genus.learn.fit import Data
+from genus.learn.fit import Fit
 from genus.learn.progress import CtrlC
 from genus.learn.rows import Rows
 from genus.learn.sums import accumulate, solve
@@ -217,14 +217,14 @@ class BayesNet(Model):
         self._net = Net.of(self.adjacency_, self._bins().cards)
         self.maximise({"counts": torch.zeros(len(self._net.group), dtype=torch.float64)})
 
-    def _search(self, codes: Tensor, data: Data) -> list[tuple[int, int]]:
+    def _search(self, codes: Tensor, fit: Fit) -> list[tuple[int, int]]:
         """The edges of a structure that is learned from whole rows."""
         root = 0 if self.target is None else self._place(self.target)
         cards = self._bins().cards
         if self.structure == "chow-liu":
             return spanning_tree(Indicators(codes, cards).mutual_information().numpy(), root)
         with CtrlC() as ctrl_c:
-            go_on = lambda: not ctrl_c.hit and data.time_left() > 0  # noqa: E731
+            go_on = lambda: not ctrl_c.hit and fit.time_left() > 0  # noqa: E731
             edges = hill_climb(
                 Counts(codes, cards),
                 self.criterion,
@@ -246,24 +246,24 @@ class BayesNet(Model):
             ) from None
         return [(self._place(p), self._place(c)) for p, c in pairs]
 
-    def _learn_structure(self, codes: Tensor, data: Data) -> None:
+    def _learn_structure(self, codes: Tensor, fit: Fit) -> None:
         """A structure that is learned; from rows whose missing cells were drawn, a few times, where
         there are any.
         """
         missing = bool((codes < 0).any())
         if missing:
             self._connect([])
-            self.maximise(accumulate(self, data.rows))
+            self.maximise(accumulate(self, fit.rows))
         for _ in range(ROUNDS if missing else 1):
             filled = self.net().filled(codes.clone(), self.rng) if missing else codes
-            self._connect(self._search(filled, data))
+            self._connect(self._search(filled, fit))
             if missing:
                 self.maximise({"counts": self.net().counts(filled)})
 
     @torch.no_grad()
-    def learn(self, data: Data) -> None:
-        as_it_is = isinstance(data.rows.x, Tensor) and not data.rows.draw
-        x = (data.rows.x if as_it_is else data.rows.take(slice(None), self.rng)[0]).flatten(1)
+    def learn(self, fit: Fit) -> None:
+        as_it_is = isinstance(fit.rows.x, Tensor) and not fit.rows.draw
+        x = (fit.rows.x if as_it_is else fit.rows.take(slice(None), self.rng)[0]).flatten(1)
         resumed = len(self.counts_) > 0
         if not resumed:
             self.cuts_, self.tails_, self.shares_ = cut(
@@ -272,7 +272,7 @@ class BayesNet(Model):
         # they are codes already
         whole = not x.is_floating_point() and not len(self._bins().columns())
         codes = x if whole else self._bins().encode(x)
-        inner = dataclasses.replace(data, rows=Rows(codes))
+        inner = dataclasses.replace(fit, rows=Rows(codes))
         if not resumed:
             if not isinstance(self.structure, str):
                 self._connect(self._given_edges())

@@ -37,7 +37,7 @@ from torch import Tensor
 from genus.density import DensityModel
 from genus.distributions.normals import by_pattern, variance_floor
 from genus.distributions.points import LOG_2PI
-from genus.learn.fit import Data
+from genus.learn.fit import Fit
 from genus.learn.rows import Rows
 from genus.learn.sums import solve
 from genus.space import Space
@@ -211,9 +211,9 @@ class LinearGaussian(DensityModel):
         self._scatter = self._known = None
 
     @torch.no_grad()
-    def learn(self, data: Data) -> None:
+    def learn(self, fit: Fit) -> None:
         resumed = hasattr(self, "n_iter_")
-        y = torch.cat([self.real(x, self.rng)[0] for (x,) in data.rows.chunks(8192)])
+        y = torch.cat([self.real(x, self.rng)[0] for (x,) in fit.rows.chunks(8192)])
         n, d = y.shape
         seen = ~torch.isnan(y)
         share = seen.double().mean(0)
@@ -262,7 +262,7 @@ class LinearGaussian(DensityModel):
             self._scatter = n, A * self._scale, variance
         else:
             self._known = list(self._patterns(y))
-        rows = Data(Rows(y), None, data.trainer, data.seed)
+        rows = Fit(Rows(y), None, fit.trainer, fit.seed)
         self.converged_ = solve(
             self, rows, max_iter=self.max_iter, tol=self.tol, start=self.n_iter_, chunk=n
         )

@@ -45,7 +45,7 @@ from torch import Tensor
 from genus.density import DensityModel
 from genus.distributions.normals import variance_floor
 from genus.distributions.points import LOG_2PI
-from genus.learn.fit import Data, DivergenceError
+from genus.learn.fit import DivergenceError, Fit
 from genus.learn.progress import Bar, CtrlC
 from genus.learn.rows import Rows, generator
 from genus.learn.sums import solve
@@ -480,10 +480,10 @@ class BayesianGaussianMixture(DensityModel):
         return value.expand(shape).clone()
 
     @torch.no_grad()
-    def learn(self, data: Data) -> None:
+    def learn(self, fit: Fit) -> None:
         resumed = hasattr(self, "n_iter_")
         cavi = self.inference == "cavi"
-        rows = data.rows
+        rows = fit.rows
         if cavi or len(rows) <= FIRST_LOOK:
             y = torch.cat([self.real(x, self.rng)[0] for (x,) in rows.chunks(8192, self.rng)])
         else:
@@ -508,7 +508,7 @@ class BayesianGaussianMixture(DensityModel):
                 self.history_, self.elbo_history_, self.n_iter_, self.n_batches_ = [], [], 0, 0
                 self._start(centred, len(rows) / len(y))
             if cavi:
-                inner = Data(work, None, data.trainer, data.seed, begun=data.begun)
+                inner = Fit(work, None, fit.trainer, fit.seed, begun=fit.begun)
                 kw: dict[str, Any] = {
                     "max_iter": self.max_iter,
                     "tol": self.tol,
@@ -516,7 +516,7 @@ class BayesianGaussianMixture(DensityModel):
                 }
                 self.converged_ = solve(self, inner, chunk=len(y), **kw)
             else:
-                self._stochastic(data)
+                self._stochastic(fit)
             if best is None or self.elbo_ > best[0]:
                 names = (
                     "history_",
@@ -551,17 +551,17 @@ class BayesianGaussianMixture(DensityModel):
             )
             warnings.warn(text, ConvergenceWarning, stacklevel=4)
 
-    def _stochastic(self, data: Data) -> None:
+    def _stochastic(self, fit: Fit) -> None:
         """Passes over the rows in another order each, a natural-gradient step a batch."""
-        rows, n, begun, limit = data.rows, len(data.rows), time.perf_counter(), data.time_left()
+        rows, n, begun, limit = fit.rows, len(fit.rows), time.perf_counter(), fit.time_left()
         previous, self.converged_ = -math.inf, False
         with (
             CtrlC() as ctrl_c,
-            Bar(data.trainer.progress, type(self).__name__, self.max_iter, limit) as bar,
+            Bar(fit.trainer.progress, type(self).__name__, self.max_iter, limit) as bar,
         ):
             try:
                 for i in range(self.n_iter_, self.max_iter):
-                    rng = generator(data.seed * 1_000_003 + i)
+                    rng = generator(fit.seed * 1_000_003 + i)
                     now = 0.0
                     for index in torch.randperm(n, generator=rng).split(self.batch_size):
                         x1 = self._with_ones(self.real(rows.take(index, rng)[0], rng)[0])
@@ -595,7 +595,7 @@ class BayesianGaussianMixture(DensityModel):
                     stacklevel=2,
                 )
                 self.interrupted_ = True
-        rng = generator(data.seed)
+        rng = generator(fit.seed)
         parts = [
             self.statistics(self._with_ones(self.real(x, rng)[0]))
             for (x,) in rows.chunks(8192, rng)

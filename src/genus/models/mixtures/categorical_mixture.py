@@ -30,7 +30,7 @@ from torch import Tensor
 
 from genus.distributions.normals import variance_floor
 from genus.distributions.points import LOG_2PI, row_hash
-from genus.learn.fit import Data
+from genus.learn.fit import Fit
 from genus.learn.rows import Rows
 from genus.learn.sums import solve
 from genus.likelihood import Exact, LogProb
@@ -313,10 +313,10 @@ class CategoricalMixture(Model):
         return self
 
     @torch.no_grad()
-    def learn(self, data: Data) -> None:
+    def learn(self, fit: Fit) -> None:
         resumed = hasattr(self, "n_iter_")
-        x = torch.cat([x for (x,) in data.rows.chunks(8192, self.rng)])
-        weight = data.rows.weight
+        x = torch.cat([x for (x,) in fit.rows.chunks(8192, self.rng)])
+        weight = fit.rows.weight
         if weight is not None and len(weight) != len(x):
             raise ValueError(f"sample_weight.shape == {tuple(weight.shape)}, expected {(len(x),)}!")
         w = torch.ones(len(x), dtype=torch.float64) if weight is None else weight.double()
@@ -342,7 +342,7 @@ class CategoricalMixture(Model):
                 self._first_guess(x[order], w[order])
             self.converged_ = solve(
                 self,
-                Data(rows, None, data.trainer, data.seed),
+                Fit(rows, None, fit.trainer, fit.seed),
                 max_iter=self.max_iter,
                 tol=self.tol,
                 start=self.n_iter_,

@@ -23,7 +23,7 @@ from torch import Tensor
 from genus.density import DensityModel
 from genus.distributions.normals import by_pattern, conditional, factor, variance_floor
 from genus.distributions.points import row_hash
-from genus.learn.fit import Data
+from genus.learn.fit import Fit
 from genus.learn.rows import Rows, generator
 from genus.learn.sums import solve
 from genus.model import seed_of
@@ -250,10 +250,10 @@ class GaussianMixture(DensityModel):
         self._plan = None
 
     @torch.no_grad()
-    def learn(self, data: Data) -> None:
+    def learn(self, fit: Fit) -> None:
         resumed = hasattr(self, "n_iter_")
-        y = torch.cat([self.real(x, self.rng)[0] for (x,) in data.rows.chunks(8192)])
-        weight = data.rows.weight
+        y = torch.cat([self.real(x, self.rng)[0] for (x,) in fit.rows.chunks(8192)])
+        weight = fit.rows.weight
         if weight is not None and len(weight) != len(y):
             raise ValueError(f"sample_weight.shape == {tuple(weight.shape)}, expected {(len(y),)}!")
         if weight is not None and bool((weight == 0).any()):
@@ -284,7 +284,7 @@ class GaussianMixture(DensityModel):
         self._nu.fill_((y.shape[1] + 2) / 4 if self.shrinkage is None else self.shrinkage)
         # single precision is faster, and enough where every component has rows to spare
         single = (
-            data.rows.take(slice(0, 1))[0].dtype == torch.float32
+            fit.rows.take(slice(0, 1))[0].dtype == torch.float32
             and len(y) > 10 * self.n_components * y.shape[1]
         )
         x1 = self._with_ones(y).to(
@@ -298,7 +298,7 @@ class GaussianMixture(DensityModel):
                 self._first_guess(key, centred, w)
             self.converged_ = solve(
                 self,
-                Data(rows, None, data.trainer, data.seed),
+                Fit(rows, None, fit.trainer, fit.seed),
                 max_iter=self.max_iter,
                 tol=self.tol,
                 start=self.n_iter_,

@@ -37,7 +37,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from genus.distributions.points import LOG_2PI
-from genus.learn.fit import Data
+from genus.learn.fit import Fit
 from genus.learn.sums import accumulate
 from genus.likelihood import Exact, LogProb
 from genus.predictor import Predictor
@@ -247,13 +247,13 @@ class BayesianLinearRegression(Predictor):
 
     # ------------------------------------------------------------------ learning
 
-    def learn(self, data: Data) -> None:
-        x = data.rows.given
+    def learn(self, fit: Fit) -> None:
+        x = fit.rows.given
         assert x is not None
         if not isinstance(self.basis, Identity | Polynomial):  # which ask for no range
             self.low_, self.high_ = torch.aminmax(x.flatten(1), dim=0)
-        self._set_origin(*data.rows.take(slice(0, 1024)))
-        self.maximise(accumulate(self, data.rows, chunk=2048))
+        self._set_origin(*fit.rows.take(slice(0, 1024)))
+        self.maximise(accumulate(self, fit.rows, chunk=2048))
 
     def _set_origin(self, y: Tensor, x: Tensor) -> None:
         if self.intercept == "flat":  # elsewhere 0 is a place like no other

@@ -37,7 +37,7 @@ from torch import Tensor, nn
 
 from genus.distributions.points import LOG_2PI, log_mean_exp
 from genus.learn.descent import descend
-from genus.learn.fit import Data
+from genus.learn.fit import Fit
 from genus.learn.progress import CtrlC
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer
@@ -274,9 +274,9 @@ class BayesianMLP(Predictor):
             if self.noise != "learned":
                 self.log_noise_ = torch.log(float(self.noise) / self.y_std_)
 
-    def learn(self, data: Data) -> None:
-        self.start(data.rows)
-        descend(self, data)
+    def learn(self, fit: Fit) -> None:
+        self.start(fit.rows)
+        descend(self, fit)
         with torch.no_grad():
             if self.posterior == "map":
                 draws, log_noise = self.mean_[None].clone(), self.log_noise_[None].clone()
@@ -286,7 +286,7 @@ class BayesianMLP(Predictor):
                     self.log_noise_.repeat(self.n_draws),
                 )
             else:
-                x, y = self._scaled(data.rows.given), self._standard(data.rows.x)  # type: ignore[arg-type]
+                x, y = self._scaled(fit.rows.given), self._standard(fit.rows.x)  # type: ignore[arg-type]
                 L = self._curvature(x, y)
                 if self.posterior == "laplace":
                     draws, log_noise = (
@@ -294,7 +294,7 @@ class BayesianMLP(Predictor):
                         self.log_noise_.repeat(self.n_draws),
                     )
                 else:
-                    draws, log_noise = self._chains(x, y, L, data)
+                    draws, log_noise = self._chains(x, y, L, fit)
         self.draws_, self.log_noise_draws_ = draws.detach(), log_noise.detach()
 
     def _pairs(self) -> Tensor:
@@ -350,7 +350,7 @@ class BayesianMLP(Predictor):
                 self.log_noise_.clamp_(min=LEAST)
         return L
 
-    def _chains(self, x: Tensor, y: Tensor, L: Tensor, data: Data) -> tuple[Tensor, Tensor]:
+    def _chains(self, x: Tensor, y: Tensor, L: Tensor, fit: Fit) -> tuple[Tensor, Tensor]:
         """Draws of (θ, log σ): chains of HMC in z, after a warm-up that finds their step."""
         theta, start, free, rng = (
             self.mean_.detach(),
@@ -377,7 +377,7 @@ class BayesianMLP(Predictor):
         try:
             with CtrlC() as ctrl_c:
                 for i in range(WARM_UP + THIN * keep):
-                    if data.time_left() <= 0:
+                    if fit.time_left() <= 0:
                         break
                     ctrl_c.check()
                     jitter = 0.8 + 0.4 * float(torch.rand((), generator=rng, device=theta.device))
