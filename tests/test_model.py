@@ -220,7 +220,7 @@ def test_completions_hold_the_conditions_fixed(monkeypatch: pytest.MonkeyPatch) 
         (
             lambda: model.complete(many, mask=gaps, given=LABELS[:7]),
             ValueError,
-            "given has 7 rows, X has 1000",
+            "given has 7 rows: pass one, or one for each of 1000",
         ),
         (lambda: Gaussian().fit(X).complete(X, given=1), CapabilityError, "leave given out"),
     ):

@@ -199,6 +199,8 @@ class Stack(Toy):
 class Conditional(Toy):
     """p(x | given) = N(f(given), σ²)."""
 
+    conditions = "required"
+
     def build(self, space: Space) -> None:
         self.mean_ = self.network(None, self.given_space_.shape, space.shape, MLP(8, 1))
         self.log_sigma_ = nn.Parameter(torch.zeros(space.shape))
@@ -207,13 +209,13 @@ class Conditional(Toy):
         yield self, -self._log_prob(x, given).nats.mean()
 
     def _log_prob(self, x: Tensor, given: Tensor) -> LogProb:
-        z = (x.float() - self.mean_(given)) / self.log_sigma_.exp()
+        z = (x.float() - self.mean_(given.float())) / self.log_sigma_.exp()
         return Exact(
             (-0.5 * z.square() - self.log_sigma_ - 0.5 * math.log(2 * math.pi)).flatten(1).sum(1)
         )
 
     def _sample(self, n: int, rng: torch.Generator, given: Tensor) -> Tensor:
-        return self.mean_(given) + self.log_sigma_.exp() * torch.randn(
+        return self.mean_(given.float()) + self.log_sigma_.exp() * torch.randn(
             n, *self.space_.shape, generator=rng
         )
 

@@ -53,7 +53,7 @@ class DensityModel(Model):
         """
         y = x.flatten(1).double()
         log_det = y.new_zeros(len(y))
-        discrete = self.space_.discrete.to(y.device)
+        discrete = self.discrete_cells(y.device)
         if discrete.any():
             u = (
                 torch.rand(y.shape, generator=u, dtype=y.dtype, device=y.device)
@@ -67,13 +67,13 @@ class DensityModel(Model):
     def unreal(self, y: Tensor) -> Tensor:
         """Real vectors back to codes (n, *shape), a whole number where discrete."""
         y = y.clone()
-        discrete = self.space_.discrete.to(y.device)
+        discrete = self.discrete_cells(y.device)
         if discrete.any():
             unfold = self._unfold(y.device)
             y[:, discrete] = (
                 unfold.inverse(y[:, discrete]).floor().clamp_min(0).minimum(unfold.high - 1)
             )
-        return y.reshape(-1, *self.space_.shape)
+        return y.reshape(-1, *self.space_.cell_shape)
 
     def _unfold(self, device: torch.device) -> Logit:
         levels = torch.tensor(
@@ -83,7 +83,7 @@ class DensityModel(Model):
 
     def _inside(self, y: Tensor) -> Tensor:
         """Which rows y are images of some code, (n,): with α > 0 a little of R^d is not."""
-        discrete = self.space_.discrete.to(y.device)
+        discrete = self.discrete_cells(y.device)
         if not discrete.any():
             return torch.ones(len(y), dtype=torch.bool, device=y.device)
         unfold = self._unfold(y.device)
@@ -101,7 +101,7 @@ class DensityModel(Model):
 
     def _scored(self, x: Tensor, given: Tensor | None = None) -> LogProb:
         """log p(x), or log p(x | given) where ``log_density`` takes conditions."""
-        if not self.space_.discrete.any():
+        if not any(self.space_.discrete):
             return Exact(self.log_density(x.flatten(1).double(), *_some(given)))
         parts = []
         for i in range(0, len(x), 256):  # few at a time: each has ``points`` copies
@@ -160,7 +160,7 @@ class DensityModel(Model):
 
     def _settled(self, x: Tensor, rng: torch.Generator) -> Tensor:
         """y(x + u) with u drawn from p(u | observed x) by importance resampling."""
-        if not (self.space_.discrete.to(x.device) & ~torch.isnan(x.flatten(1))).any():
+        if not (self.discrete_cells(x.device) & ~torch.isnan(x.flatten(1))).any():
             return self.real(x, rng)[0]
         y, log_det = self.real(x.repeat_interleave(self.points, 0), rng)
         weights = (self.log_density_observed(y) + log_det).reshape(len(x), self.points)

@@ -10,14 +10,16 @@ do is the methods it has:
     _complete(x, rng) -> x       gives  complete; NaN marks what is missing
     _encode(x) -> z, _decode(z) -> x   give  encode, decode, reconstruct, interpolate
 
-Models of p(x | given) take one more argument: losses(x, given), _log_prob(x, given), _sample(n,
-rng, given), _complete(x, rng, given)."""
+Models of p(x | given) say so by ``conditions``, and each hook takes one more argument, ``given``:
+losses(x, given), _log_prob(x, given), _sample(n, rng, given), _complete(x, rng, given),
+_encode(x, given), _decode(z, given)."""
 
 from __future__ import annotations
 
 import inspect
 import math
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,7 +27,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
@@ -41,7 +43,7 @@ from genus.likelihood import LogProb, concatenate
 from genus.networks.blueprints import MLP, Network, Shape, construct
 from genus.networks.layers import Dropout
 from genus.settings import Settings
-from genus.space import Space
+from genus.space import Space, column_vector, has_parts, unwrap
 
 
 class CapabilityError(RuntimeError):
@@ -61,6 +63,10 @@ class Model(nn.Module, BaseEstimator):
     training = False
     by_default: ClassVar[bool] = True  # does compare() take it unasked?
     allow_nan: ClassVar[bool] = False  # may X hold missing values in fit and log_prob?
+    # p(x | given): "none", "optional" (fit may have conditions) or "required" (fit must)
+    conditions: ClassVar[str] = "none"
+    null_condition: ClassVar[bool] = False  # may verbs leave out what fit had? hooks then see None
+    y_is_given: ClassVar[bool] = False  # is y of fit(X, y) the condition, as of classifiers?
     # what learns it, in a few words: EM, counting, contrastive divergence
     learned_by: ClassVar[str] = ""
     learned_shapes: ClassVar[tuple[str, ...]] = ()  # buffers whose shape is learned, not built
@@ -101,6 +107,13 @@ class Model(nn.Module, BaseEstimator):
     def __init__(self) -> None:
         pass
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Arguments are settings: a module or model given to a constructor is no part of this one."""
+        if isinstance(value, nn.Module) and name in _arguments(type(self)):
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     # ------------------------------------------------------------------ what a family writes
 
     def build(self, space: Space) -> None:
@@ -133,12 +146,16 @@ class Model(nn.Module, BaseEstimator):
     ) -> Any:
         """Learn from the rows of X.
 
-        X: array, DataFrame, tensor, dataset or ``genus.data`` set, (n, *shape). y: ignored, for
-        scikit-learn.
-        given: (n, …) conditions, for models of p(x | given). space: a Space or a kind's name, where
-        the inferred one is not wanted. validation: rows, or the share of X, held out to stop early
-        and keep the best weights (0: none). resume: True, or the checkpoint file to go on from. A
-        failed fit leaves the old model whole. Returns self."""
+        X: array, DataFrame, tensor, dataset, dict of arrays or ``genus.data`` set, (n, *shape).
+        y: the conditions of models with labels, else ignored, for scikit-learn.
+        given: (n, …) conditions, for models of p(x | given): labels, numbers, images, a table.
+        space: a Space or a kind's name, where the inferred one is not wanted.
+        validation: rows, or the share of X, held out to stop early and keep the best weights
+        (0: none).
+        resume: True, or the checkpoint file to go on from.
+        A failed fit leaves the old model whole. Returns self.
+        """
+        given = self._labels_as_given(y, given)
         return self._fit(X, given, space, validation, resume, None)
 
     def _fit(
@@ -202,8 +219,7 @@ class Model(nn.Module, BaseEstimator):
             self._go_on_from(old if resume is True else self._earlier(resume))
         self.learn(fit)
         self.eval()
-        self._lend(None)
-        del self.rng
+        self._take_back()
         for name in ("spent", "training"):
             self.__dict__.pop(name, None)
 
@@ -212,17 +228,38 @@ class Model(nn.Module, BaseEstimator):
         self.space_ = Space.of(X, space)
         _note_features(self, X)
         if given is not None:
-            self._takes_given(
-                *(h for h in ("losses", "statistics", "_sample", "_log_prob") if hasattr(self, h))
-            )
-            self.given_space_ = Space.of(_column_vector(given))
+            self._check_takes_given()
+            self.given_space_ = Space.of(column_vector(unwrap(given)))
+        elif self.conditions == "required":
+            raise ValueError(self._needs_given())
 
     def _lend(self, rng: torch.Generator | None) -> None:
-        """Give the model, and layers that draw while training, a random stream."""
-        self.rng = rng  # type: ignore[assignment]
-        for layer in self.modules():
-            if isinstance(layer, Dropout):
-                layer.rng = rng
+        """Give the model, its parts, and layers that draw while training, a random stream."""
+        for module in self.modules():
+            if isinstance(module, Model | Dropout):
+                module.rng = rng  # type: ignore[assignment]
+
+    def _take_back(self) -> None:
+        """Learning is over: no part keeps a random stream."""
+        self._lend(None)
+        for module in self.modules():
+            if isinstance(module, Model):
+                module.__dict__.pop("rng", None)
+
+    def part(self, model: Model, space: Space, given_space: Space | None = None) -> Model:
+        """A model given as an argument, built afresh for rows of ``space``, as a part of this one.
+
+        Assign it in ``build`` to a name that ends in ``_``, as ``self.prior_ = self.part(self.prior,
+        Space((d,)))``: it is trained, moved and saved with the whole, and draws from its generator.
+        The argument itself is left as it is.
+        """
+        own: Model = clone(model)
+        own.space_ = space
+        if given_space is not None:
+            own.given_space_ = given_space
+        own.rng = self.rng
+        own.build(space)
+        return own
 
     def _earlier(self, path: str | Path) -> Any:
         """What a saved model of this class learned, under the names of its attributes."""
@@ -253,7 +290,7 @@ class Model(nn.Module, BaseEstimator):
             self.n_iter_ = getattr(source, "n_iter_", 0)
 
     def _rows(self, X: Any, given: Any = None, weight: Any = None) -> Rows:
-        inner = getattr(X, "X", X) if isinstance(getattr(X, "space", None), Space) else X
+        inner = unwrap(X)
         large = isinstance(inner, np.memmap) and inner.nbytes > rows.IN_MEMORY
         if large or isinstance(inner, torch.utils.data.Dataset):
             out = Rows(Stream(inner, self.space_, self.allow_nan), weight=weight)
@@ -267,12 +304,20 @@ class Model(nn.Module, BaseEstimator):
                 and not bool(torch.isnan(out.x).any())
             )
         if given is not None:
-            out.given = self.given_space_.encode(_column_vector(given), missing=False).to(
-                torch.get_default_dtype()
-            )
+            if not hasattr(self, "given_space_"):
+                raise ValueError("validation has conditions, and X has none: pass given= to fit")
+            out.given = self._given_source(given)
             if len(out.given) != len(out):
                 raise ValueError(f"given has {len(out.given)} rows, X has {len(out)}")
         return out
+
+    def _given_source(self, given: Any) -> Tensor | Stream:
+        """The conditions of rows to learn from: codes, or a stream where they are many."""
+        inner = unwrap(given)
+        large = isinstance(inner, np.memmap) and inner.nbytes > rows.IN_MEMORY
+        if large or isinstance(inner, torch.utils.data.Dataset):
+            return Stream(inner, self.given_space_, missing=False)
+        return self.given_space_.encode(column_vector(inner), missing=False)
 
     def _trainer(self) -> Trainer:
         trainer = getattr(self, "trainer", None)
@@ -281,12 +326,6 @@ class Model(nn.Module, BaseEstimator):
         if not isinstance(trainer, Trainer):
             raise TypeError(f"trainer={trainer!r}: pass genus.Trainer(epochs=..., lr=...)")
         return trainer
-
-    def _takes_given(self, *hooks: str) -> None:
-        if not any("given" in inspect.signature(getattr(type(self), h)).parameters for h in hooks):
-            raise CapabilityError(
-                f"{type(self).__name__} does not model p(x | given): leave given out"
-            )
 
     def network(
         self,
@@ -333,14 +372,18 @@ class Model(nn.Module, BaseEstimator):
         """Log-probability of each row of X, in nats of the caller's units: Exact, LowerBound or
         Estimate.
         """
-        x, given = self._enter(X, given, "_log_prob")
+        x, conditions = self._enter(X, given)
         parts = []
         with torch.no_grad():
             for i in range(0, len(x), self.chunk):
-                part = self._log_prob(
-                    x[i : i + self.chunk], *(g[i : i + self.chunk] for g in given)
-                )
-                seen = (~torch.isnan(x[i : i + self.chunk])).flatten(1).sum(1)
+                some = x[i : i + self.chunk]
+                part = self._log_prob(some, *(g[i : i + self.chunk] for g in conditions))
+                if not isinstance(part, LogProb):
+                    raise TypeError(
+                        f"{type(self).__name__}._log_prob returned a {type(part).__name__}: "
+                        "return genus.Exact(nats), LowerBound(nats) or Estimate(nats)"
+                    )
+                seen = (~torch.isnan(some)).flatten(1).sum(1)
                 parts.append(concatenate([part.with_rows(dims=seen, measure=self.space_.measure)]))
         out = concatenate(parts)
         self._check_scores(x, out)
@@ -360,14 +403,14 @@ class Model(nn.Module, BaseEstimator):
             )
 
     @available_if(_has("_log_prob"))
-    def score_samples(self, X: Any) -> np.ndarray:
+    def score_samples(self, X: Any, *, given: Any = None) -> np.ndarray:
         """Log-probability of each row in nats, shape (n,)."""
-        return self.log_prob(X).nats
+        return self.log_prob(X, given=given).nats
 
     @available_if(_has("_log_prob"))
-    def score(self, X: Any, y: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, *, given: Any = None) -> float:
         """Mean log-probability in nats."""
-        return self.log_prob(X).mean()
+        return self.log_prob(X, given=self._labels_as_given(y, given)).mean()
 
     @available_if(_has("_sample"))
     def sample(self, n: int = 1, *, given: Any = None, random_state: Any = None) -> Any:
@@ -379,20 +422,9 @@ class Model(nn.Module, BaseEstimator):
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
             raise ValueError(f"n={n!r}: a positive number of samples is needed")
         rng = self._stream(random_state)
-        more: tuple[Tensor, ...] = ()
-        if given is not None:
-            g = self._encode_given(given, "_sample")
-            if len(g) not in (1, n):
-                raise ValueError(f"given has {len(g)} rows: pass one, or n={n}")
-            more = (g.expand(n, *g.shape[1:]),)
-        elif (
-            hasattr(self, "given_space_")
-            and inspect.signature(self._sample).parameters["given"].default
-            is inspect.Parameter.empty
-        ):
-            raise ValueError(f"this {type(self).__name__} models p(x | given): pass given=")
+        conditions = self._conditions(given, int(n))
         with torch.no_grad():
-            return self.space_.decode(self._sample(int(n), rng, *more))
+            return self.space_.decode(self._sample(int(n), rng, *conditions))
 
     @available_if(_has("_complete"))
     def complete(
@@ -413,18 +445,10 @@ class Model(nn.Module, BaseEstimator):
         x = self._encode_rows(X, missing=True)
         x = x.to(torch.get_default_dtype()) if not x.is_floating_point() else x.clone()
         if mask is not None:
-            m = torch.from_numpy(np.array(mask, dtype=bool))
-            if m.shape != x.shape:
-                try:
-                    m = m.expand(x.shape)
-                except RuntimeError:
-                    raise ValueError(
-                        f"mask has shape {tuple(m.shape)}, X has {tuple(x.shape)}"
-                    ) from None
-            x[m] = math.nan
+            x[self._mask(mask, x)] = math.nan
         if n is not None and (isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1):
             raise ValueError(f"n={n!r}: a positive number of completions is needed")
-        parts = [c.split(self.chunk) for c in (x, *self._conditions(given, len(x), "_complete"))]
+        parts = [c.split(self.chunk) for c in (x, *self._conditions(given, len(x)))]
         rng = self._stream(random_state)
         draws = []
         with torch.no_grad():
@@ -438,43 +462,50 @@ class Model(nn.Module, BaseEstimator):
         return self.space_.decode(draws[0] if n is None else torch.stack(draws))
 
     @available_if(_has("_encode"))
-    def encode(self, X: Any) -> np.ndarray:
+    def encode(self, X: Any, *, given: Any = None) -> np.ndarray:
         """The latent representation of each row, shape (n, …)."""
-        x, _ = self._enter(X, None, "_encode")
-        return self._chunked(self._encode, x).numpy()
+        x, conditions = self._enter(X, given)
+        return self._chunked(self._encode, x, *conditions).numpy()
 
     @available_if(_has("_decode"))
-    def decode(self, Z: Any) -> Any:
-        """The expected observation of each latent row: like the data, but between levels where a
-        mean falls there.
+    def decode(self, Z: Any, *, given: Any = None) -> Any:
+        """The expected observation of each latent row.
+
+        Like the data, but between levels where a mean falls there.
         """
         self._check_fitted()
         z = torch.as_tensor(np.asarray(Z), dtype=torch.get_default_dtype(), device=self._device())
-        with torch.no_grad():
-            return self.space_.means(self._chunked(self._decode, z))
+        conditions = self._conditions(given, len(z))
+        return self.space_.means(self._chunked(self._decode, z, *conditions))
 
     @available_if(_has("_encode", "_decode"))
-    def reconstruct(self, X: Any) -> Any:
+    def reconstruct(self, X: Any, *, given: Any = None) -> Any:
         """decode(encode(X))."""
-        x, _ = self._enter(X, None, "_encode")
-        return self.space_.means(self._chunked(lambda c: self._decode(self._encode(c)), x))
+        x, conditions = self._enter(X, given)
+
+        def there_and_back(some: Tensor, *g: Tensor) -> Tensor:
+            return self._decode(self._encode(some, *g), *g)
+
+        return self.space_.means(self._chunked(there_and_back, x, *conditions))
 
     @available_if(_has("_encode", "_decode"))
-    def interpolate(self, a: Any, b: Any, steps: int = 8) -> Any:
-        """Decodings along the straight line from row a to row b in latent space, ends included;
-        (steps, *shape).
+    def interpolate(self, a: Any, b: Any, steps: int = 8, *, given: Any = None) -> Any:
+        """Decodings along the straight line from row a to row b in latent space, (steps, *shape).
+
+        Both ends are included. given: the one condition that holds along the line.
         """
         if not isinstance(steps, int) or steps < 2:
             raise ValueError(f"steps={steps!r}: at least 2 are needed")
-        x, _ = self._enter(
-            _stack(a, b, self.space_ if hasattr(self, "space_") else None), None, "_encode"
-        )
+        self._check_fitted()
+        x = self._codes(_stack(a, b, self.space_))
+        condition = self._conditions(given, 1)
         with torch.no_grad():
-            za, zb = self._encode(x)
-            t = torch.linspace(0, 1, steps, dtype=za.dtype, device=za.device).reshape(
-                -1, *[1] * za.dim()
-            )
-            return self.space_.means(self._decode((1 - t) * za + t * zb))
+            ends = self._encode(x, *(g.expand(2, *g.shape[1:]) for g in condition))
+            t = torch.linspace(0, 1, steps, dtype=ends.dtype, device=ends.device)
+            t = t.reshape(-1, *[1] * (ends.dim() - 1))
+            line = (1 - t) * ends[0] + t * ends[1]
+            between = self._decode(line, *(g.expand(steps, *g.shape[1:]) for g in condition))
+            return self.space_.means(between)
 
     def save(self, path: str | Path) -> None:
         """Write the fitted model to one file (safetensors with JSON, no pickle), atomically."""
@@ -521,48 +552,104 @@ class Model(nn.Module, BaseEstimator):
         state = self.random_state if random_state is None else random_state
         return generator(seed_of(state), self._device())
 
+    def discrete_cells(self, device: torch.device) -> Tensor:
+        """True where a cell is discrete, (d,)."""
+        return torch.tensor(self.space_.discrete, device=device)
+
     def _encode_rows(self, X: Any, *, missing: bool) -> Tensor:
-        inner = getattr(X, "X", X) if isinstance(getattr(X, "space", None), Space) else X
-        if (
-            len(self.space_.shape) == 1
-            and getattr(inner, "ndim", 2) == 2
-            and not isinstance(inner, torch.utils.data.Dataset)
-        ):
+        inner = unwrap(X)
+        if _is_matrix(inner, self.space_):
             validate_data(self, inner, skip_check_array=True, reset=False)
         return self.space_.encode(inner, missing=missing)
 
-    def _encode_given(self, given: Any, hook: str) -> Tensor:
-        self._takes_given(hook)
+    def _codes(self, X: Any) -> Tensor:
+        """Rows as floating-point codes on the model's device."""
+        x = self._encode_rows(X, missing=self.allow_nan).to(self._device())
+        return x if x.is_floating_point() else x.to(torch.get_default_dtype())
+
+    def _enter(self, X: Any, given: Any = None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Rows as codes, and their conditions as a hook's further arguments."""
+        self._check_fitted()
+        x = self._codes(X)
+        return x, self._conditions(given, len(x))
+
+    def _mask(self, mask: Any, x: Tensor) -> Tensor:
+        """A caller's mask, of the shape of the rows, as one of the codes x."""
+        if has_parts(mask):
+            parts = [
+                torch.from_numpy(np.array(mask.get(name, False), dtype=bool))
+                .expand(len(x), *(part.shape if np.ndim(mask.get(name, False)) != 1 else ()))
+                .reshape(len(x), -1)
+                for name, part in self.space_.parts
+            ]
+            return torch.cat(parts, 1)
+        m = torch.from_numpy(np.array(mask, dtype=bool))
+        shape = (len(x), *self.space_.shape)
+        if tuple(m.shape) != shape:
+            try:
+                m = m.expand(shape)
+            except RuntimeError:
+                raise ValueError(f"mask has shape {tuple(m.shape)}, X has {shape}") from None
+        cells: Tensor = self.space_.cells(m)
+        return cells
+
+    # ------------------------------------------------------------------ conditions
+
+    def _labels_as_given(self, y: Any, given: Any) -> Any:
+        """The y of scikit-learn's verbs as conditions, where a model learns from labels."""
+        return y if self.y_is_given and given is None else given
+
+    def _check_takes_given(self) -> None:
+        if self.conditions != "none":
+            return
+        name = type(self).__name__
+        for hook in ("losses", "statistics", "_log_prob", "_sample"):
+            f = getattr(type(self), hook, None)
+            if f is not None and "given" in inspect.signature(f).parameters:
+                raise TypeError(
+                    f"{name}.{hook} takes given, but the class does not say so: write "
+                    'conditions = "optional" (or "required") in its body'
+                )
+        raise CapabilityError(f"{name} does not model p(x | given): leave given out")
+
+    def _needs_given(self) -> str:
+        return f"this {type(self).__name__} models p(x | given): pass given="
+
+    def _conditions(self, given: Any, n: int) -> tuple[Tensor, ...]:
+        """The conditions of n rows as a hook's arguments: none where the model has none.
+
+        One condition serves all rows. ValueError where they are needed and not there.
+        """
+        if given is None:
+            if hasattr(self, "given_space_") and not self.null_condition:
+                raise ValueError(self._needs_given())
+            return ()
+        g = self._encode_given(given)
+        if len(g) not in (1, n):
+            raise ValueError(f"given has {len(g)} rows: pass one, or one for each of {n} rows")
+        return (g.expand(n, *g.shape[1:]),)
+
+    def _encode_given(self, given: Any) -> Tensor:
+        self._check_takes_given()
         if not hasattr(self, "given_space_"):
             raise CapabilityError(
                 f"this {type(self).__name__} was fitted without given=: it has no conditions"
             )
-        if np.ndim(given) == 0:
-            given = np.asarray([given])
-        return self.given_space_.encode(_column_vector(given), missing=False).to(
-            self._device(), torch.get_default_dtype()
-        )
+        many = _with_leading_axis(unwrap(given), self.given_space_)
+        g = self.given_space_.encode(column_vector(many), missing=False).to(self._device())
+        return g if g.is_floating_point() else g.to(torch.get_default_dtype())
 
-    def _enter(self, X: Any, given: Any, hook: str) -> tuple[Tensor, tuple[Tensor, ...]]:
-        self._check_fitted()
-        x = self._encode_rows(X, missing=self.allow_nan).to(self._device())
-        x = x.to(torch.get_default_dtype()) if not x.is_floating_point() else x
-        return x, self._conditions(given, len(x), hook)
-
-    def _conditions(self, given: Any, n: int, hook: str) -> tuple[Tensor, ...]:
-        """The conditions of n rows as a hook's arguments: none where the model has none."""
-        if given is None:
-            if hasattr(self, "given_space_"):
-                raise ValueError(f"this {type(self).__name__} models p(x | given): pass given=")
-            return ()
-        g = self._encode_given(given, hook)
-        if len(g) not in (1, n):
-            raise ValueError(f"given has {len(g)} rows, X has {n}")
-        return (g.expand(n, *g.shape[1:]),)
-
-    def _chunked(self, f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    def _chunked(self, f: Callable[..., Tensor], *arguments: Tensor) -> Tensor:
+        """f of some rows at a time, joined on the processor."""
+        pieces = zip(*(a.split(self.chunk) for a in arguments), strict=True)
         with torch.no_grad():
-            return torch.cat([f(c).cpu() for c in x.split(self.chunk)])
+            return torch.cat([f(*some).cpu() for some in pieces])
+
+
+@cache
+def _arguments(cls: Any) -> frozenset[str]:
+    """The names of a constructor's arguments."""
+    return frozenset(cls._get_param_names())
 
 
 def seed_of(random_state: Any) -> int:
@@ -582,34 +669,48 @@ def seed_of(random_state: Any) -> int:
     return int(random_state) % 2**62
 
 
-def _column_vector(given: Any) -> Any:
-    """Conditions as rows: a vector of labels becomes one column."""
-    if isinstance(given, Tensor):
-        return given.reshape(-1, 1) if given.dim() == 1 else given
-    if hasattr(given, "columns"):
+def _with_leading_axis(given: Any, space: Space) -> Any:
+    """Conditions as rows, also where one alone came without a leading axis."""
+    if has_parts(given):
+        parts = dict(space.parts)
+        return {
+            name: _with_leading_axis(v, parts[name]) if name in parts else v
+            for name, v in given.items()
+        }
+    if isinstance(given, pd.Series) and list(given.index) == [c.name for c in space.columns]:
+        return given.to_frame().T.infer_objects()
+    if hasattr(given, "columns") or isinstance(given, torch.utils.data.Dataset):
         return given
-    a = np.asarray(given)
-    a = a.reshape(-1, 1) if a.ndim == 1 else a
-    # words
-    return (
-        pd.DataFrame(a, columns=[f"given {j}" for j in range(a.shape[1])])
-        if a.dtype.kind in "OUS"
-        else a
-    )
+    shape = np.shape(given)
+    if shape == ():
+        return np.asarray([given])
+    if shape == space.shape and shape != (1,):
+        return given[None] if hasattr(given, "shape") else np.asarray(given)[None]
+    return given
+
+
+def _is_matrix(X: Any, space: Space) -> bool:
+    """Does scikit-learn know how many features such rows have?"""
+    if has_parts(X) or isinstance(X, torch.utils.data.Dataset) or len(space.shape) != 1:
+        return False
+    return getattr(X, "ndim", 2) == 2
 
 
 def _note_features(model: Model, X: Any) -> None:
-    inner = getattr(X, "X", X) if isinstance(getattr(X, "space", None), Space) else X
-    if len(model.space_.shape) == 1 and not isinstance(inner, torch.utils.data.Dataset):
+    inner = unwrap(X)
+    countable = not has_parts(inner) and not isinstance(inner, torch.utils.data.Dataset)
+    if len(model.space_.shape) == 1 and countable:
         validate_data(model, inner, skip_check_array=True, reset=True)
     model.n_features_in_ = model.space_.dim
 
 
-def _stack(a: Any, b: Any, space: Space | None) -> Any:
+def _stack(a: Any, b: Any, space: Space) -> Any:
+    """Two rows as rows."""
+    if has_parts(a):
+        parts = dict(space.parts)
+        return {name: _stack(a[name], b[name], parts.get(name, space)) for name in a}
     if hasattr(a, "columns") or hasattr(a, "to_frame"):
         frames = [v.to_frame().T if isinstance(v, pd.Series) else v for v in (a, b)]
         return pd.concat(frames, ignore_index=True)
     rows = [np.asarray(v) for v in (a, b)]
-    if space is not None:
-        rows = [r.reshape(space.shape) for r in rows]
-    return np.stack(rows)
+    return np.stack([r.reshape(space.shape) for r in rows])

@@ -35,6 +35,7 @@ class Predictor(Model):
     """A model of p(y | X): a regressor, or (where its constructor has ``task``) a classifier."""
 
     given_space_: Space
+    conditions = "required"
     task_: str  # regression or classification
     classes_: np.ndarray  # of a classifier, sorted
 
@@ -172,14 +173,14 @@ class Predictor(Model):
     def _numbers(self, X: Any) -> Tensor:
         return self.given_space_.encode(X, missing=False).double()
 
-    def _encode_given(self, X: Any, hook: str) -> Tensor:
+    def _encode_given(self, X: Any) -> Tensor:
         self._note(X, reset=False)
         return self._numbers(X).to(self._device())
 
     def _given(self, X: Any) -> Tensor:
         """X of a fitted model as float64."""
         self._check_fitted()
-        return self._encode_given(X, "_predict")
+        return self._encode_given(X)
 
     def _encode_rows(self, y: Any, *, missing: bool) -> Tensor:
         a = self._vector(y)

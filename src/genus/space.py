@@ -1,12 +1,15 @@
 """What one observation looks like, and the way in and out of tensors.
 
-A row enters as the caller's array, table, tensor or dataset and becomes a tensor of *codes* of
-shape (n, *space.shape): the value itself for continuous coordinates, 0 … levels − 1 for discrete
-ones, NaN for a missing one. Samples leave by the same door, in the caller's own type."""
+A row enters as the caller's array, table, tensor, dataset or dict of arrays and becomes a tensor of
+*codes* of shape (n, *space.cell_shape): the value itself for continuous cells, 0 … levels − 1 for
+discrete ones, NaN for a missing one. Images are channel-first inside, whatever they are outside.
+Samples leave by the same door, in the caller's own type.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +50,8 @@ class Space:
     values: the caller's value of each categorical code.
     layout: ``"HW"``, ``"CHW"`` or ``"HWC"`` for images.
     columns: for tables, one :class:`Column` each.
+    parts: for dicts of arrays, the name and the space of each; their cells lie side by side.
+    planes: False for models of an old file, which took (H, W, C) images as if they were (C, H, W).
 
     ``Space.of(X)`` infers all of it.
     """
@@ -60,6 +65,8 @@ class Space:
     columns: tuple[Column, ...] = ()
     container: str = "numpy"
     dtype: str = "float64"
+    parts: tuple[tuple[str, Space], ...] = ()
+    planes: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(int(s) for s in self.shape))
@@ -112,19 +119,16 @@ class Space:
         return (0 if self.kind == "continuous" else int(self.levels or 0),) * self.dim
 
     @property
-    def discrete(self) -> Tensor:
-        """True where a coordinate is discrete; shape (dim,)."""
-        return torch.tensor(self.cardinality) > 0
+    def discrete(self) -> tuple[bool, ...]:
+        """True where a coordinate is discrete."""
+        return tuple(levels > 0 for levels in self.cardinality)
 
     @property
     def measure(self) -> str:
-        """``probability`` when every coordinate is discrete, ``density`` when none is, else
-        ``mixed``.
-        """
-        if self.kind != "table":
-            return "density" if self.kind == "continuous" else "probability"
-        some, every = bool(self.discrete.any()), bool(self.discrete.all())
-        return "probability" if every else "mixed" if some else "density"
+        """``probability`` when all cells are discrete, ``density`` when none is, else ``mixed``."""
+        if all(self.discrete):
+            return "probability"
+        return "mixed" if any(self.discrete) else "density"
 
     @property
     def image_shape(self) -> tuple[int, int, int] | None:
@@ -138,12 +142,62 @@ class Space:
         return None
 
     def names(self) -> list[str]:
-        """A name for every coordinate, for messages and tables."""
+        """A name for every cell of a row, in the order of :meth:`cells`."""
         if self.columns:
             return [str(c.name) for c in self.columns]
+        order = self.cells(np.arange(self.dim).reshape(self.shape)).reshape(-1)
+        return [self._place(j) for j in order.tolist()]
+
+    def _place(self, j: int) -> str:
+        """What cell j of the caller's flattened row is called."""
         if len(self.shape) == 1:
-            return [f"column {j}" for j in range(self.dim)]
-        return [f"cell {tuple(int(i) for i in ix)}" for ix in np.ndindex(*self.shape)]
+            return f"column {j}"
+        return f"cell {tuple(int(i) for i in np.unravel_index(j, self.shape))}"
+
+    # ------------------------------------------------------------------ shape
+
+    @property
+    def cell_shape(self) -> tuple[int, ...]:
+        """The shape of a row of codes: (C, H, W) for images with channels, else ``shape``."""
+        if self._turned:
+            h, w, c = self.shape
+            return (c, h, w)
+        return self.shape
+
+    @property
+    def _turned(self) -> bool:
+        """Do cells lie in another order inside?"""
+        return self.layout == "HWC" and self.planes
+
+    def cells(self, rows: Any) -> Any:
+        """Rows (…, *shape) as cells (…, *cell_shape), channel-first: an array or a tensor."""
+        if not self._turned:
+            return rows
+        moved = rows.movedim(-1, -3) if isinstance(rows, Tensor) else np.moveaxis(rows, -1, -3)
+        return moved
+
+    def rows(self, cells: Any) -> Any:
+        """Cells (…, *cell_shape) as rows (…, *shape): the inverse of :meth:`cells`."""
+        if not self._turned:
+            return cells
+        moved = cells.movedim(-3, -1) if isinstance(cells, Tensor) else np.moveaxis(cells, -3, -1)
+        return moved
+
+    def cell_at(self, j: int) -> int:
+        """The number of the cell at place j of a caller's flattened row."""
+        if not self._turned:
+            return j
+        return int(self.rows(np.arange(self.dim).reshape(self.cell_shape)).reshape(-1)[j])
+
+    def images(self, X: Any) -> np.ndarray:
+        """Rows of images as pictures, (n, H, W, C); ValueError where rows are no images."""
+        if self.image_shape is None:
+            raise ValueError(
+                f"rows of {self} are not images: a layout 'HW', 'CHW' or 'HWC' is needed"
+            )
+        a = as_array(X)
+        cells = self.cells(a.reshape(len(a), *self.shape))
+        return np.moveaxis(cells.reshape(len(a), *self.image_shape), 1, -1)
 
     def __str__(self) -> str:
         what = "×".join(map(str, self.shape))
@@ -158,13 +212,13 @@ class Space:
 
     @classmethod
     def of(cls, X: Any, space: Space | str | None = None) -> Space:
-        """Infer the space of X; ``space`` overrides it, as a whole or (a kind's name) in its kind
-        alone.
+        """Infer the space of X; ``space`` overrides it, as a whole or (a kind's name) in its kind.
 
         Values all in {0, 1} → binary; uint8 → ordinal with 256 levels; other integers → categorical
         when at most 20 distinct, else ordinal; float → continuous; DataFrame → table, a kind per
-        column (a kind's name goes to its columns of numbers). Raises ValueError or TypeError that
-        names the column."""
+        column (a kind's name goes to its columns of numbers); dict of arrays → a table of the cells
+        of all parts. Raises ValueError or TypeError that names the column.
+        """
         if isinstance(space, str) and space not in KINDS:
             raise ValueError(
                 f"space={space!r} is unknown: pass a Space or one of {', '.join(KINDS)}"
@@ -172,6 +226,8 @@ class Space:
         own, X = own_space(X), unwrap(X)
         if own is not None and (space is None or space == own.kind):
             return own
+        if has_parts(X):
+            return space if isinstance(space, Space) else cls._of_parts(X, space)
         if isinstance(X, pd.DataFrame | pd.Series):
             if isinstance(space, Space):
                 return dataclasses.replace(space, container="pandas")
@@ -191,16 +247,50 @@ class Space:
             a.shape[1:], c.kind, c.levels, c.low, c.values, layout, (), container, str(a.dtype)
         )
 
+    @classmethod
+    def _of_parts(cls, X: dict[str, Any], kind: str | None) -> Space:
+        """The space of a dict of arrays: the cells of all parts side by side."""
+        if not X:
+            raise ValueError("X is an empty dict: at least one part is needed")
+        parts: list[tuple[str, Space]] = []
+        columns: list[Column] = []
+        for name, values in X.items():
+            if values is None:
+                raise ValueError(f"part {name!r} of X is None: fit needs to see every part")
+            try:
+                part = cls.of(column_vector(values), kind)
+            except (ValueError, TypeError) as e:
+                raise type(e)(f"part {name!r} of X: {e}") from None
+            if np.ndim(values) == 1:
+                part = dataclasses.replace(part, container="vector")
+            parts.append((str(name), part))
+            cells = part.columns or (part._cell,) * part.dim
+            places = part.names()
+            one = len(places) == 1
+            columns += [
+                dataclasses.replace(c, name=str(name) if one else f"{name}: {place}")
+                for c, place in zip(cells, places, strict=True)
+            ]
+        return cls(
+            (len(columns),),
+            "table",
+            columns=tuple(columns),
+            container="dict",
+            parts=tuple(parts),
+        )
+
     # ------------------------------------------------------------------ the way in
 
     def encode(self, X: Any, *, missing: bool = True, fractional: bool = False) -> Tensor:
-        """The codes of X, shape (n, *shape), copied: uint8 where every cell is a small integer,
-        else float.
+        """The codes of X, (n, *cell_shape), copied: uint8 where all are small integers, else float.
 
         ``missing=False`` refuses NaN. ``fractional=True`` lets a binary space take probabilities in
         [0, 1] (grey pixels, drawn afresh each time a batch is read in training). Raises ValueError
-        or TypeError that names the column and the row."""
+        or TypeError that names the column and the row.
+        """
         X = unwrap(X)
+        if self.parts:
+            return self._part_codes(X, missing)
         if self.columns:
             codes = self._table_codes(X)
         else:
@@ -213,7 +303,8 @@ class Space:
                     f"X has rows of shape {a.shape[1:]}, but the model was fitted on rows of "
                     f"shape {self.shape}"
                 )
-            codes = codes_of(a, self._cell, lambda j: self.names()[j], fractional)
+            codes = codes_of(a, self._cell, self._place, fractional)
+            codes = np.ascontiguousarray(self.cells(codes))
         if not missing and codes.dtype.kind == "f" and np.isnan(codes).any():
             row, *_ = np.argwhere(np.isnan(codes))[0]
             name = self.names()[int(np.isnan(codes[row].reshape(-1)).argmax())]
@@ -222,6 +313,44 @@ class Space:
                 "drop or fill those rows, or use one that does (GaussianMixture, VAE)"
             )
         return torch.from_numpy(codes)
+
+    def _part_codes(self, X: Any, missing: bool) -> Tensor:
+        """Codes of a dict of arrays; a part that is not there is missing cells."""
+        if not has_parts(X):
+            names = ", ".join(repr(name) for name, _ in self.parts)
+            raise TypeError(f"X must be a dict of arrays, as in fit, with the parts {names}")
+        known = [name for name, _ in self.parts]
+        for name in X:
+            if name not in known:
+                raise ValueError(f"X has a part {name!r} that fit did not see: it saw {known}")
+        seen = {name: column_vector(v) for name, v in X.items() if v is not None}
+        if not seen:
+            raise ValueError(f"X has none of the parts {known}: at least one is needed")
+        sizes = {name: len(v) for name, v in seen.items()}
+        n = next(iter(sizes.values()))
+        for name, size in sizes.items():
+            if size != n:
+                raise ValueError(
+                    f"part {name!r} of X has {size} rows, {next(iter(sizes))!r} has {n}"
+                )
+        blocks: list[Tensor] = []
+        for name, part in self.parts:
+            if name in seen:
+                try:
+                    blocks.append(part.encode(seen[name], missing=missing).flatten(1))
+                except (ValueError, TypeError) as e:
+                    raise type(e)(f"part {name!r} of X: {e}") from None
+            elif missing:
+                blocks.append(torch.full((n, part.dim), torch.nan))
+            else:
+                raise ValueError(
+                    f"X lacks the part {name!r}: this model takes no missing values; "
+                    "pass every part, or use a model that does (VAE)"
+                )
+        dtype = blocks[0].dtype
+        for block in blocks:
+            dtype = torch.promote_types(dtype, block.dtype)
+        return torch.cat([block.to(dtype) for block in blocks], 1)
 
     @property
     def _cell(self) -> Column:
@@ -248,18 +377,29 @@ class Space:
     # ------------------------------------------------------------------ the way out
 
     def decode(self, x: Tensor) -> Any:
-        """Codes of shape (..., *shape) back to the caller's type: ndarray, tensor, or DataFrame (a
-        list of them for 3-D codes).
+        """Codes (…, *cell_shape) back to the caller's type.
+
+        An ndarray, a tensor, a DataFrame (a list of them for 3-D codes), or a dict of those.
         """
         x = x.detach().cpu()
+        if self.parts:
+            return {name: part.decode(block) for name, part, block in self._blocks(x)}
         if not self.columns:
-            a = values_of(x.numpy(), self._cell, self.dtype)
+            a = values_of(
+                self.rows(x.reshape(*self._leading(x), *self.cell_shape)).numpy(),
+                self._cell,
+                self.dtype,
+            )
+            if self.container == "vector":
+                return a[..., 0]
             return torch.from_numpy(a) if self.container == "torch" else a
         codes = x.double().reshape(-1, self.dim).numpy()
         frame = pd.concat([series_of(codes[:, j], c) for j, c in enumerate(self.columns)], axis=1)
         frame.columns = pd.Index([c.name for c in self.columns])
         if self.container != "pandas":
             a = frame.to_numpy().reshape(x.shape)
+            if self.container == "vector":
+                return a[..., 0]
             return torch.from_numpy(a) if self.container == "torch" else a
         size = x.shape[-2]
         parts = [
@@ -268,13 +408,30 @@ class Space:
         return frame if x.dim() == 2 else parts
 
     def means(self, x: Tensor) -> Any:
-        """Expected codes in the caller's units: arrays of binary or ordinal cells may lie between
-        levels; else as :meth:`decode`.
+        """Expected codes in the caller's units: cells of arrays of binary or ordinal kind may lie
+        between levels; else as :meth:`decode`.
         """
+        if self.parts:
+            x = x.detach().cpu()
+            return {name: part.means(block) for name, part, block in self._blocks(x)}
         if self.columns or self.kind not in ("binary", "ordinal"):
             return self.decode(x)
+        x = self.rows(x.reshape(*self._leading(x), *self.cell_shape))
         a = x.detach().cpu().float().numpy() + np.float32(self.low)
+        if self.container == "vector":
+            return a[..., 0]
         return torch.from_numpy(a) if self.container == "torch" else a
+
+    def _leading(self, x: Tensor) -> tuple[int, ...]:
+        """The axes before those of a row, for codes whose cells may be flattened."""
+        flat = x.shape[-1] == self.dim and x.shape[-len(self.shape) :] != self.cell_shape
+        return tuple(x.shape[:-1] if flat else x.shape[: x.dim() - len(self.shape)])
+
+    def _blocks(self, x: Tensor) -> Iterator[tuple[str, Space, Tensor]]:
+        """The codes (…, dim) of each part, (…, *cell_shape)."""
+        blocks = x.split([part.dim for _, part in self.parts], -1)
+        for (name, part), block in zip(self.parts, blocks, strict=True):
+            yield name, part, block.reshape(*block.shape[:-1], *part.cell_shape)
 
     # ------------------------------------------------------------------ JSON
 
@@ -290,7 +447,8 @@ class Space:
             return None if values is None else tuple(values)
 
         columns = tuple(Column(**{**c, "values": listed(c["values"])}) for c in d["columns"])
-        return cls(**{**d, "columns": columns, "values": listed(d["values"])})
+        parts = tuple((name, cls.from_json(part)) for name, part in d.get("parts", ()))
+        return cls(**{**d, "columns": columns, "values": listed(d["values"]), "parts": parts})
 
 
 def own_space(X: Any) -> Space | None:
@@ -302,3 +460,23 @@ def own_space(X: Any) -> Space | None:
 def unwrap(X: Any) -> Any:
     """The rows of a ``genus.data`` set; anything else as it is."""
     return X.X if own_space(X) is not None else X
+
+
+def has_parts(X: Any) -> bool:
+    """Is X a dict of arrays? (Some sparse matrices are dicts as well.)"""
+    return isinstance(X, dict) and not hasattr(X, "toarray")
+
+
+def column_vector(values: Any) -> Any:
+    """Conditions or parts as rows: a vector of labels becomes one column."""
+    if isinstance(values, Tensor):
+        return values.reshape(-1, 1) if values.dim() == 1 else values
+    if hasattr(values, "columns") or isinstance(
+        values, dict | torch.utils.data.Dataset | np.memmap
+    ):
+        return values
+    a = np.asarray(values)
+    a = a.reshape(-1, 1) if a.ndim == 1 else a
+    if a.dtype.kind in "OUS":  # words
+        return pd.DataFrame(a, columns=[f"given {j}" for j in range(a.shape[1])])
+    return a

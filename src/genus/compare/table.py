@@ -142,11 +142,11 @@ class Comparison:
         if (
             row.measure != "mixed"
             or row.model is None
-            or bool((row.model.space_.discrete == self.space.discrete).all())
+            or row.model.space_.discrete == self.space.discrete
         ):
             return row.measure or ""
         # another split of columns is another measure
-        return f"mixed, {int(row.model.space_.discrete.sum())} discrete"
+        return f"mixed, {sum(row.model.space_.discrete)} discrete"
 
     def rank(self, measure: str | None = None) -> dict[str, int]:
         """The rank of each model by held-out log-likelihood, 1 the best.

@@ -52,9 +52,8 @@ def hide(space: Space, n: int, what: float | str = 0.3, random_state: int = 0) -
             )
         mask = np.zeros(space.image_shape, dtype=bool)
         mask[:, space.image_shape[1] // 2 :] = True
-        if space.layout == "HWC":
-            mask = mask.transpose(1, 2, 0)
-        return np.array(np.broadcast_to(mask.reshape(space.shape), (n, *space.shape)))
+        rows = space.rows(mask.reshape(space.cell_shape))
+        return np.array(np.broadcast_to(rows, (n, *space.shape)))
     if isinstance(what, str) or not 0 < what < 1:
         raise ValueError(f"hide={what!r}: a share of the cells between 0 and 1, or 'lower'")
     return np.asarray(torch.rand(n, *space.shape, generator=generator(random_state)) < what)
@@ -83,12 +82,12 @@ def completion_score(
         mask = hide(space, len(truth), hidden, random_state)
     else:
         mask = np.asarray(hidden, dtype=bool)
-    if mask.shape != tuple(truth.shape):
-        raise ValueError(f"the mask has shape {mask.shape}, X has {tuple(truth.shape)}")
+    if mask.shape != (len(truth), *space.shape):
+        raise ValueError(f"the mask has shape {mask.shape}, X has {(len(truth), *space.shape)}")
     completed = model.complete(X, n=draws, mask=mask, random_state=random_state)
     codes = torch.stack([space.encode(c).double().flatten(1) for c in completed])  # (draws, n, d)
     truth = truth.flatten(1)
-    scored = torch.from_numpy(mask).flatten(1) & ~torch.isnan(truth)
+    scored = space.cells(torch.from_numpy(mask)).flatten(1) & ~torch.isnan(truth)
     if not scored.any():
         raise ValueError("no observed cell of X is hidden: nothing to score")
     seen = (

@@ -27,10 +27,10 @@ class Rows:
     """Training rows and what stands beside them.
 
     x: (n, *shape) tensor of codes, or an object with ``len`` and ``[indices]`` (:class:`Stream`).
-    given: (n, …) conditions. weight: (n,) nonnegative.
+    given: (n, …) conditions, a tensor or a stream. weight: (n,) nonnegative.
     """
 
-    def __init__(self, x: Any, given: Tensor | None = None, weight: Tensor | None = None) -> None:
+    def __init__(self, x: Any, given: Any = None, weight: Tensor | None = None) -> None:
         self.x, self.given, self.weight = x, given, weight
         self.device = x.device if isinstance(x, Tensor) else torch.device("cpu")
         # grey values under a binary space are probabilities: pixels are drawn afresh for every
@@ -51,15 +51,19 @@ class Rows:
 
     def take(self, index: Tensor | slice, rng: torch.Generator | None = None) -> tuple[Tensor, ...]:
         """(x,) or (x, given) of some rows, as floating-point codes."""
-        if isinstance(index, Tensor) and isinstance(self.x, Tensor):
-            x = self.x.index_select(0, index).to(self.device)  # several times faster than x[index]
-        else:
-            x = self.x[index].to(self.device)
-        if not x.is_floating_point():
-            x = x.to(torch.get_default_dtype())
+        x = self._some(self.x, index)
         if self.draw:
             x = (torch.rand(x.shape, generator=rng, device=x.device) < x).to(x.dtype)
-        return (x,) if self.given is None else (x, self.given[index])
+        return (x,) if self.given is None else (x, self._some(self.given, index))
+
+    def _some(self, source: Any, index: Tensor | slice) -> Tensor:
+        """Some of the codes as floating-point numbers on the device."""
+        if isinstance(index, Tensor) and isinstance(source, Tensor):
+            x = source.index_select(0, index)  # several times faster than source[index]
+        else:
+            x = source[index]
+        x = x.to(self.device)
+        return x if x.is_floating_point() else x.to(torch.get_default_dtype())
 
     def chunks(self, size: int, rng: torch.Generator | None = None) -> Iterator[tuple[Tensor, ...]]:
         """All rows in order, ``size`` at a time."""
@@ -77,8 +81,8 @@ class Rows:
     def subset(self, index: Tensor) -> Rows:
         """The rows of ``index``."""
         part = Rows(
-            self.x[index] if isinstance(self.x, Tensor) else _Part(self.x, index),
-            None if self.given is None else self.given[index],
+            _subset(self.x, index),
+            None if self.given is None else _subset(self.given, index),
             None if self.weight is None else self.weight[index],
         )
         part.draw, part.device = self.draw, self.device
@@ -88,17 +92,30 @@ class Rows:
         """A short digest, so that a run is not resumed on other rows (of a stream: of its first and
         last 1024).
         """
-        if isinstance(self.x, Tensor):
-            parts = [self.x]
-        else:
-            parts = [self.x[slice(0, 1024)], self.x[slice(max(0, len(self) - 1024), len(self))]]
-        parts += [t for t in (self.given, self.weight) if t is not None]
+        parts = _ends(self.x)
+        if self.given is not None:
+            parts += [t.to(torch.get_default_dtype()) for t in _ends(self.given)]
+        if self.weight is not None:
+            parts.append(self.weight)
         digest = 0
         for t in parts:
             digest = zlib.crc32(
                 t.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data, digest
             )
         return f"{len(self)}x{tuple(parts[0].shape[1:])}:{digest:08x}"
+
+
+def _subset(source: Any, index: Tensor) -> Any:
+    """Some rows of a tensor or of a stream."""
+    return source[index] if isinstance(source, Tensor) else _Part(source, index)
+
+
+def _ends(source: Any) -> list[Tensor]:
+    """All of a tensor; of a stream its first and last 1024 rows."""
+    if isinstance(source, Tensor):
+        return [source]
+    n = len(source)
+    return [source[slice(0, 1024)], source[slice(max(0, n - 1024), n)]]
 
 
 class Stream:

@@ -55,15 +55,8 @@ def limits(space: Space, X: Any) -> tuple[float, float]:
 
 def pixels(X: Any, space: Space, scale: tuple[float, float] | None = None) -> Array:
     """Rows of images as RGBA in [0, 1], shape (n, H, W, 4); NaN becomes a tint."""
-    a = as_array(X).astype(float)
-    a = a.reshape(len(a), *space.shape)
+    a = space.images(X).astype(float)
     low, high = scale or limits(space, a)
-    if space.layout == "HW":
-        a = a[..., None]
-    elif space.layout == "CHW":
-        a = np.moveaxis(a, 1, -1)
-    elif space.layout != "HWC":
-        raise ValueError(f"rows of {space} are not images: a layout 'HW', 'CHW' or 'HWC' is needed")
     rgb = np.clip((a - low) / (high - low), 0, 1)
     rgb = np.repeat(rgb, 3, axis=-1) if rgb.shape[-1] == 1 else rgb[..., :3]
     out = np.ones((*rgb.shape[:3], 4))
@@ -106,14 +99,11 @@ def _tiled(rows: Sequence[Array], labels: Sequence[str] = (), width: float = 330
 
 
 def signed_grid(W: Any, space: Space, *, columns: int | None = None) -> Figure:
-    """Weights as images, (n, *shape): blue below zero, orange above, white at zero, each on its own
+    """Weights of cells as images, (n, d): blue below zero, orange above, white at zero, each on its own
     scale.
     """
-    a = as_array(W).astype(float).reshape(len(W), *space.shape)
-    if space.layout == "CHW":
-        a = np.moveaxis(a, 1, -1)
-    if a.ndim == 4:
-        a = a.mean(-1)
+    cells = as_array(W).astype(float).reshape(len(W), *space.cell_shape)
+    a = space.images(space.rows(cells)).mean(-1)
     a = a / np.maximum(np.abs(a).max(axis=(1, 2), keepdims=True), 1e-12)
     strength = np.abs(a)[..., None]
     hue = np.where((a > 0)[..., None], np.array([0.80, 0.36, 0.08]), np.array([0.12, 0.36, 0.72]))
@@ -457,7 +447,7 @@ def component_means(
         if hasattr(model, "unreal"):
             means = as_array(space.decode(model.unreal(model.means_)))
         else:
-            means = as_array(space.means(model.cell_means.reshape(-1, *space.shape)))
+            means = as_array(space.means(model.cell_means.reshape(-1, *space.cell_shape)))
         return image_grid(
             means[order],
             space,
@@ -510,10 +500,8 @@ def graph(model: Any, *, most: int = 40) -> Figure:
     A = as_array(model.adjacency_)
     space = model.space_
     if space.image_shape is not None:
-        c, h, w = space.image_shape
-        cell = (
-            np.arange(space.dim) // c if space.layout == "HWC" else np.arange(space.dim) % (h * w)
-        )
+        _, h, w = space.image_shape
+        cell = np.arange(space.dim) % (h * w)
         place = np.stack([cell % w, h - 1 - cell // w], 1) * (260 / max(h, w, 2))
         used = np.arange(space.dim)
     else:

@@ -69,6 +69,7 @@ class MADE(Model):
     in every order, else by sequential Monte Carlo of ``particles`` a row and order, whose error
     falls as 1/particles."""
 
+    conditions = "optional"
     learned_by = "gradient of the likelihood"
     particles = 128
 
@@ -243,7 +244,7 @@ class MADE(Model):
                 f"order={self.order!r}: X has {d} columns, so a permutation of 0 … {d - 1} is "
                 f"needed"
             )
-        return torch.from_numpy(order.astype(np.int64))
+        return torch.tensor([self.space_.cell_at(int(j)) for j in order])
 
     def defaults(self, n: int) -> Trainer:
         batch = 2 ** round(math.log2(min(128, max(16, n / 20))))
@@ -281,14 +282,12 @@ class MADE(Model):
     # ------------------------------------------------------------------ draws
 
     def _sample(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
-        if given is None and hasattr(self, "given_space_"):
-            raise ValueError("this MADE models p(x | given): pass given=")
         o_of = torch.randint(self.n_orders, (n,), generator=rng, device=rng.device)
         x = torch.full((n, self.space_.dim), math.nan, dtype=torch.float64, device=rng.device)
         for o in range(self.n_orders):
             for index in torch.nonzero(o_of == o)[:, 0].split(4096):
                 x[index] = self._walk(x[index], o, 1, rng, _at(given, index))[0]
-        return x.reshape(n, *self.space_.shape)
+        return x.reshape(n, *self.space_.cell_shape)
 
     def _complete(self, x: Tensor, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
         """Copies of each row go through each order, are drawn where x is NaN and weighed where it

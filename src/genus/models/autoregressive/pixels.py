@@ -47,6 +47,7 @@ class PixelModel(Model):
     """
 
     learned_by = "gradient of the likelihood"
+    conditions = "optional"
     network_bound = True
 
     channels: int
@@ -187,19 +188,11 @@ class PixelModel(Model):
         if given:
             self.context_.fit(given[0].flatten(1))
 
-    # ------------------------------------------------------------------ rows as images
+    # ------------------------------------------------------------------ what the network sees
 
     def _image(self, x: Tensor) -> Tensor:
-        """(n, *shape) → (n, C, H, W)."""
-        return x.permute(0, 3, 1, 2) if self.space_.layout == "HWC" else x.reshape(-1, *self._shape)
-
-    def _rows_of(self, image: Tensor) -> Tensor:
-        """(n, C, H, W) → (n, *shape)."""
-        return (
-            image.permute(0, 2, 3, 1)
-            if self.space_.layout == "HWC"
-            else image.reshape(-1, *self.space_.shape)
-        )
+        """(n, *cell_shape) → (n, C, H, W)."""
+        return x.reshape(-1, *self._shape)
 
     def _features(self, x: Tensor) -> Tensor:
         """What the network sees of codes (n, C, …): (n, C · each, …), from −1 to 1, or an indicator
@@ -219,8 +212,6 @@ class PixelModel(Model):
     # ------------------------------------------------------------------ draws
 
     def _sample(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
-        if given is None and hasattr(self, "given_space_"):
-            raise ValueError(f"this {type(self).__name__} models p(x | given): pass given=")
         cell = self._observe(self.space_, 1)
         size = min(n, 1024)
         _, h, w = self._shape
@@ -237,7 +228,7 @@ class PixelModel(Model):
             for i in range(0, n, size):
                 g = self._context(None if given is None else given[i : i + size])
                 parts.append(self.network_.in_order(min(size, n - i), self._features, value, g))
-        return self._rows_of(torch.cat(parts))
+        return torch.cat(parts).reshape(-1, *self.space_.cell_shape)
 
     def _complete(self, x: Tensor, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
         image = self._image(x)
@@ -250,7 +241,7 @@ class PixelModel(Model):
                 out[some] = self._filled(
                     image[some], k, rng, None if given is None else given[some]
                 ).to(out.dtype)
-        return self._rows_of(out)
+        return out.reshape(-1, *self.space_.cell_shape)
 
     def _filled(
         self, image: Tensor, k: int, rng: torch.Generator, given: Tensor | None = None

@@ -102,6 +102,7 @@ class AutoregressiveTransformer(Model):
     """
 
     learned_by = "maximum likelihood"
+    conditions = "optional"
     network_bound = True
 
     levels: Tensor  # of each cell, 0 where continuous
@@ -185,11 +186,11 @@ class AutoregressiveTransformer(Model):
             order = torch.rand(
                 len(x), len(self.order_), generator=self.rng, device=x.device
             ).argsort(1)
-        yield self, -self.log_likelihood(self._to_cells(x), order, given).mean()
+        yield self, -self.log_likelihood(x.flatten(1), order, given).mean()
 
     def validate(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """Mean −log p of rows."""
-        return -self.log_average(self._to_cells(x), given).mean()
+        return -self.log_average(x.flatten(1), given).mean()
 
     # ------------------------------------------------------------------ construction
 
@@ -215,8 +216,6 @@ class AutoregressiveTransformer(Model):
             np.array(space.cardinality),
             np.array([k == "ordinal" for k in space.kinds]),
         )
-        if image and space.layout == "HWC":  # inside, cells are channel-first
-            levels = levels.reshape(space.shape).transpose(2, 0, 1).flatten()
         for name, kind, count in zip(space.names(), space.kinds, space.cardinality, strict=True):
             if kind == "categorical" and count > WORDS:
                 raise ValueError(
@@ -300,10 +299,7 @@ class AutoregressiveTransformer(Model):
                 f"order={self.order!r}: every one of the {d} cells is needed once, by name or "
                 f"number, or 'learned', or None"
             )
-        out = torch.tensor(order)
-        if image and space.layout == "HWC":
-            out = torch.arange(d).reshape(image).permute(1, 2, 0).flatten()[out]
-        return out
+        return torch.tensor([space.cell_at(j) for j in order])
 
     def defaults(self, n: int) -> Trainer:
         d = max(self.space_.dim, 1)
@@ -328,7 +324,7 @@ class AutoregressiveTransformer(Model):
     def start(self, rows: Rows) -> None:
         """Standard units, the order where it is learned, and heads at the best independent cells."""
         x, *given = rows.take(slice(0, 65536), self.rng)
-        x = self._to_cells(x)
+        x = x.flatten(1)
         self.scale_.fit(x)
         if given:
             self.context_.fit(given[0].flatten(1))
@@ -365,20 +361,9 @@ class AutoregressiveTransformer(Model):
 
     # ------------------------------------------------------------------ cells
 
-    def _to_cells(self, x: Tensor) -> Tensor:
-        """(n, *shape) → (n, d) in channel-first order."""
-        return (x.permute(0, 3, 1, 2) if self.space_.layout == "HWC" else x).flatten(1)
-
-    def _from_cells(self, x: Tensor) -> Tensor:
-        if self.space_.layout == "HWC":
-            return x.reshape(-1, *self.space_.image_shape).permute(0, 2, 3, 1)  # type: ignore[misc]
-        return x.reshape(-1, *self.space_.shape)
-
     def _context(self, given: Tensor | None) -> Tensor | None:
         """What is added to h for conditions, (n, width)."""
         if given is None:
-            if hasattr(self, "given_space_"):
-                raise ValueError("this AutoregressiveTransformer models p(x | given): pass given=")
             return None
         out: Tensor = self.given_(self.context_.features(given, self.value_.dtype))
         return out
@@ -486,7 +471,7 @@ class AutoregressiveTransformer(Model):
     # ------------------------------------------------------------------ verbs
 
     def _log_prob(self, x: Tensor, given: Tensor | None = None) -> LogProb:
-        return Exact(self._scored(self._to_cells(x), given))
+        return Exact(self._scored(x.flatten(1), given))
 
     def _scored(
         self, x: Tensor, given: Tensor | None = None, order: Tensor | None = None
@@ -518,10 +503,10 @@ class AutoregressiveTransformer(Model):
             )
             for i in torch.arange(n, device=x.device).split(self._at_a_time())
         ]
-        return self._from_cells(torch.cat(out))
+        return torch.cat(out).reshape(-1, *self.space_.cell_shape)
 
     def _complete(self, x: Tensor, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
-        out = self._to_cells(x).double().clone()  # x is the caller's own
+        out = x.flatten(1).double().clone()  # x is the caller's own
         gap = torch.isnan(out)
         # observed after missing
         late = (
@@ -542,7 +527,7 @@ class AutoregressiveTransformer(Model):
                     if self.any_order
                     else self._fill(out[i], self.order_[None], rng, g, k)
                 )
-        return self._from_cells(out)
+        return out.reshape(-1, *self.space_.cell_shape)
 
     def _weighed(self, x: Tensor, rng: torch.Generator, given: Tensor | None, k: int) -> Tensor:
         """Rows of cells, their NaN drawn k times after all that is observed, in orders o of their

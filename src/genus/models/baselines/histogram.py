@@ -122,7 +122,7 @@ class IndependentHistogram(Model):
 
     def _log_prob(self, x: Tensor) -> LogProb:
         x = x.flatten(1).double()
-        continuous = ~self.space_.discrete.to(x.device)
+        continuous = ~self.discrete_cells(x.device)
         t = (x.nan_to_num() - self.low_) / self.width_
         top = torch.isfinite(self.log_p_).sum(1)
         inside = (t >= 0) & (t <= top)
@@ -143,8 +143,8 @@ class IndependentHistogram(Model):
         value = self.low_ + (cell + torch.rand(n, d, **kw)) * self.width_
         normal = self.mean_ + self.std_ * torch.randn(n, d, **kw)
         value = torch.where(torch.rand(n, d, **kw) < self.tail_, normal, value)
-        return torch.where(self.space_.discrete.to(device), cell, value).reshape(
-            n, *self.space_.shape
+        return torch.where(self.discrete_cells(device), cell, value).reshape(
+            n, *self.space_.cell_shape
         )
 
     def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:

@@ -125,7 +125,7 @@ class Units(nn.Module):
                 v[:, self.folded] = (
                     x.floor().minimum(unfold.high - 1) if whole else (x - 0.5).clamp_min(0)
                 )
-        return v.reshape(-1, *self.space.shape)
+        return v.reshape(-1, *self.space.cell_shape)
 
     def _unfolded(self, y: Tensor, noise: Tensor | torch.Generator) -> tuple[Tensor, Tensor]:
         if not self.folded:

@@ -68,7 +68,7 @@ def _complete(
     many = x.flatten(1).repeat_interleave(K, 0)
     conditions = () if given is None else (given.repeat_interleave(K, 0),)
     gaps = torch.isnan(x.flatten(1))
-    free = gaps | model.space_.discrete.to(x.device)
+    free = gaps | model.discrete_cells(x.device)
     gap, free = gaps.repeat_interleave(K, 0), free.repeat_interleave(K, 0)
     mean, scale, correlation = start
     regress = _Conditionals(correlation.double(), gaps, K)

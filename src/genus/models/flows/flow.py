@@ -67,6 +67,7 @@ class Flow(DensityModel):
     for discrete ones."""
 
     learned_by = "gradient of the likelihood"
+    conditions = "optional"
 
     scale_: Standardise
     correlation_: Tensor
@@ -143,7 +144,7 @@ class Flow(DensityModel):
             return e, e.new_zeros(len(e))
         e = e.clamp(1e-7, 1 - 1e-7)
         normal = torch.special.ndtri(e)
-        discrete = self.space_.discrete.to(e.device)
+        discrete = self.discrete_cells(e.device)
         codes = (
             x.flatten(1)
             / torch.tensor([max(c, 1) for c in self.space_.cardinality], device=x.device)
@@ -413,13 +414,12 @@ class Flow(DensityModel):
             ]
         )
 
-    def _encode(self, x: Tensor) -> Tensor:
-        return self.to_base(
-            self.real(x, torch.full((1, 1), 0.5, dtype=torch.float64, device=x.device))[0]
-        )
+    def _encode(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        centre = torch.full((1, 1), 0.5, dtype=torch.float64, device=x.device)
+        return self.to_base(self.real(x, centre)[0], given)
 
-    def _decode(self, z: Tensor) -> Tensor:
-        return self.unreal(self.from_base(z.double()))
+    def _decode(self, z: Tensor, given: Tensor | None = None) -> Tensor:
+        return self.unreal(self.from_base(z.double(), given))
 
 
 class Base(nn.Module):

@@ -338,7 +338,7 @@ class BayesNet(Model):
 
     def _sample(self, n: int, rng: torch.Generator) -> Tensor:
         codes = self.net().filled(torch.full((n, self.space_.dim), -1), rng)
-        return self._bins().decode(codes, self._uniform(rng)).reshape(n, *self.space_.shape)
+        return self._bins().decode(codes, self._uniform(rng)).reshape(n, *self.space_.cell_shape)
 
     def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:
         codes = self._possible(self._bins().encode(x.flatten(1)))

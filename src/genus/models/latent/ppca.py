@@ -156,7 +156,7 @@ class LinearGaussian(DensityModel):
 
         Discrete cells are taken at their centre. The covariance depends only on which entries are
         observed."""
-        x, _ = self._enter(X, None, "_encode")
+        x, _ = self._enter(X)
         K = self.loadings_.shape[1]
         with torch.no_grad():
             y = self._centres(x)
@@ -181,12 +181,12 @@ class LinearGaussian(DensityModel):
         discrete.
         """
         y = self.mean_ + z.double() @ self.loadings_.T
-        if not self.space_.discrete.any():
-            return y.reshape(-1, *self.space_.shape)
+        if not any(self.space_.discrete):
+            return y.reshape(-1, *self.space_.cell_shape)
         q = (torch.arange(QUANTILES, dtype=torch.float64, device=y.device) + 0.5) / QUANTILES
         noise = torch.special.ndtri(q)[:, None] * self.noise_.sqrt()
         levels = torch.stack([self.unreal(y + e) for e in noise]).mean(0)
-        discrete = self.space_.discrete.to(y.device).reshape(self.space_.shape)
+        discrete = self.discrete_cells(y.device).reshape(self.space_.cell_shape)
         return torch.where(discrete, levels, y.reshape(levels.shape))
 
     # ------------------------------------------------------------------ learning

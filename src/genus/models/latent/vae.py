@@ -125,7 +125,7 @@ class VAE(Model):
         """log p(x | z) summed over the observed cells; z (..., n, latent_dim), x (n, *shape) →
         (..., n) nats.
         """
-        return self._log_likelihood(z, self._cells(x))
+        return self._log_likelihood(z, x.flatten(1))
 
     def parameters_of(self, z: Tensor) -> Tensor:
         """The observation's parameters, (..., n_out), cell after cell."""
@@ -204,7 +204,7 @@ class VAE(Model):
         self._no_gaps = not any(
             bool(torch.isnan(x).any()) for x, *_ in rows.chunks(65536, generator(0))
         )
-        x = self._cells(rows.take(slice(0, 65536), self.rng)[0])
+        x = rows.take(slice(0, 65536), self.rng)[0].flatten(1)
         mean = torch.nanmean(x.double(), 0).nan_to_num()
         std = torch.nanmean((x.double() - mean).square(), 0).nan_to_num().sqrt()
         offset = self.observation_.offset(x)  # standardises real cells as well
@@ -261,25 +261,15 @@ class VAE(Model):
 
     # ------------------------------------------------------------------ likelihood and draws
 
-    def _to_cells(self, x: Tensor) -> Tensor:
-        """(n, *shape) → (n, d) in channel-first order."""
-        if self.space_.layout == "HWC":
-            x = x.permute(0, 3, 1, 2)
-        return x.flatten(1)
-
-    _cells = _to_cells
-
-    def _from_cells(self, x: Tensor) -> Tensor:
-        if self.space_.layout == "HWC":
-            c, h, w = self._image  # type: ignore[misc]
-            return x.reshape(*x.shape[:-1], c, h, w).movedim(-3, -1)
-        return x.reshape(*x.shape[:-1], *self.space_.shape)
+    def _shaped(self, cells: Tensor) -> Tensor:
+        """Cells (…, d) as codes (…, *cell_shape)."""
+        return cells.reshape(*cells.shape[:-1], *self.space_.cell_shape)
 
     def features(self, x: Tensor) -> Tensor:
         """What the encoder sees: bits as they are, other cells to mean 0 and unit spread; missing
         ones at their mean.
         """
-        h = self._cells(x)
+        h = x.flatten(1)
         h = h if self._whole(x) else torch.where(torch.isnan(h), self.shift_, h)
         if self.space_.kind != "binary":
             h = (h - self.shift_) / self.scale_
@@ -318,7 +308,7 @@ class VAE(Model):
 
     def _sample(self, n: int, rng: torch.Generator) -> Tensor:
         z = torch.randn(n, self.latent_dim, generator=rng, device=self.shift_.device)
-        return self._from_cells(
+        return self._shaped(
             torch.cat([self.observation_.sample(self.parameters_of(c), rng) for c in z.split(1024)])
         )
 
@@ -326,14 +316,14 @@ class VAE(Model):
         return self.posterior(x)[0]
 
     def _decode(self, z: Tensor) -> Tensor:
-        return self._from_cells(self.observation_.mean(self.parameters_of(z)))
+        return self._shaped(self.observation_.mean(self.parameters_of(z)))
 
     def _complete(
         self, x: Tensor, rng: torch.Generator, proposals: int = 256, steps: int = 20
     ) -> Tensor:
         """z ~ p(z | observed) by importance resampling from ½ q + ½ prior, refined by Metropolis
         within Gibbs (Mattei & Frellsen, 2018), then x_missing ~ p(x | z)."""
-        cells = self._cells(x)
+        cells = x.flatten(1)
         gap = torch.isnan(cells)
         z = torch.cat([self._resampled(c, rng, proposals) for c in x.split(32)])
         filled = torch.where(
@@ -341,7 +331,7 @@ class VAE(Model):
         )
         # z' ~ q(z | x filled), accepted with the ratio of p(filled, z)/q(z | filled)
         for _ in range(steps):
-            m, s = self.posterior(self._from_cells(filled))
+            m, s = self.posterior(self._shaped(filled))
             new = m + s * torch.randn(m.shape, generator=rng, device=m.device)
             gain = self._log_weights_at(new, filled, m, s) - self._log_weights_at(z, filled, m, s)
             accept = torch.log(torch.rand(len(z), generator=rng, device=z.device)) < gain
@@ -349,7 +339,7 @@ class VAE(Model):
             filled = torch.where(
                 gap, self.observation_.sample(self.parameters_of(z), rng).to(cells.dtype), cells
             )
-        return self._from_cells(filled)
+        return self._shaped(filled)
 
     def _resampled(self, x: Tensor, rng: torch.Generator, proposals: int) -> Tensor:
         """One z a row, drawn from ``proposals`` by their weights p(observed, z)/(½ q + ½ prior)."""
@@ -360,7 +350,7 @@ class VAE(Model):
         log_q = -0.5 * (((z - m) / s).square() + 2 * torch.log(s)).sum(-1)
         log_p = -0.5 * z.square().sum(-1)
         weights = torch.softmax(
-            self._log_likelihood(z, self._cells(x)) + log_p - torch.logaddexp(log_q, log_p), 0
+            self._log_likelihood(z, x.flatten(1)) + log_p - torch.logaddexp(log_q, log_p), 0
         )
         pick = torch.multinomial(weights.T, 1, generator=rng)[:, 0]
         return z[pick, torch.arange(len(x), device=m.device)]
@@ -375,7 +365,7 @@ class VAE(Model):
         """Mean KL[q(z_j | x) ‖ p(z_j)] of every latent dimension over the rows of X, in nats; near
         0: unused.
         """
-        x, _ = self._enter(X, None, "_encode")
+        x, _ = self._enter(X)
         return self._chunked(lambda c: self.kl(*self.posterior(c)), x).mean(0).numpy()
 
     def active_units(self, X: Any, threshold: float = 0.01) -> int:

@@ -715,7 +715,7 @@ class BayesianGaussianMixture(DensityModel):
     # ------------------------------------------------------------------ clusters
 
     def _by_row(self, X: Any, hook: Any) -> np.ndarray:
-        x, _ = self._enter(X, None, "_log_prob")
+        x, _ = self._enter(X)
         half = torch.full((), 0.5, dtype=torch.float64, device=x.device)
         return self._chunked(lambda c: torch.softmax(hook(self.real(c, half)[0]), 0).T, x).numpy()
 

@@ -127,7 +127,7 @@ class CategoricalMixture(Model):
         missing.
         """
         x = x.flatten(1)
-        discrete = self.space_.discrete.to(x.device)
+        discrete = self.discrete_cells(x.device)
         return x[:, discrete], x[:, ~discrete].double()
 
     def _features(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -142,7 +142,7 @@ class CategoricalMixture(Model):
         )
 
     def _narrow(self) -> bool:
-        return self.log_p_.shape[1] <= NARROW * int(self.space_.discrete.sum())
+        return self.log_p_.shape[1] <= NARROW * sum(self.space_.discrete)
 
     def _one_hot(self, v: Tensor) -> Tensor:
         """[v_j = level], (n, T); 0 at all levels of a missing cell."""
@@ -262,7 +262,7 @@ class CategoricalMixture(Model):
             or [torch.zeros(0)]
         )
         out = self.log_p_.new_empty(len(self.weights_), self.space_.dim)
-        discrete = self.space_.discrete.to(out.device)
+        discrete = self.discrete_cells(out.device)
         cards = torch.tensor(
             [c for c in self.space_.cardinality if c], dtype=torch.long, device=out.device
         )
@@ -327,7 +327,7 @@ class CategoricalMixture(Model):
                 f"{self.space_.names()[int(absent.nonzero()[0])]} has no observed value, only "
                 f"NaN: drop it"
             )
-        y = x.flatten(1)[:, ~self.space_.discrete].double()
+        y = x.flatten(1)[:, ~self.discrete_cells(x.device)].double()
         mass = ((~torch.isnan(y)) * w[:, None]).sum(0)
         self._centre = (y.nan_to_num() * w[:, None]).sum(0) / mass
         variance = ((y - self._centre).nan_to_num().square() * w[:, None]).sum(0) / mass
@@ -397,7 +397,7 @@ class CategoricalMixture(Model):
 
     def _draw(self, k: Tensor, rng: torch.Generator) -> Tensor:
         """One row of each class k (n,), (n, *shape)."""
-        discrete = self.space_.discrete.to(k.device)
+        discrete = self.discrete_cells(k.device)
         out = torch.zeros(len(k), self.space_.dim, dtype=torch.float64, device=k.device)
         cards = [c for c in self.space_.cardinality if c]
         p = torch.zeros(
@@ -422,7 +422,7 @@ class CategoricalMixture(Model):
             len(k), self.means_.shape[1], generator=rng, dtype=torch.float64, device=k.device
         )
         out[:, ~discrete] = self.means_[k] + self.variances_[k].sqrt() * e
-        return out.reshape(-1, *self.space_.shape)
+        return out.reshape(-1, *self.space_.cell_shape)
 
     def _sample(self, n: int, rng: torch.Generator) -> Tensor:
         return self._draw(torch.multinomial(self.weights_, n, replacement=True, generator=rng), rng)
@@ -435,7 +435,7 @@ class CategoricalMixture(Model):
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """p(k | observed cells) of each row, (n, K)."""
-        x, _ = self._enter(X, None, "_log_prob")
+        x, _ = self._enter(X)
         return self._chunked(lambda c: torch.softmax(self._joint(c), 0).T, x).numpy()
 
     def predict(self, X: Any) -> np.ndarray:

@@ -454,7 +454,7 @@ class GaussianMixture(DensityModel):
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """p(k | y) of each row, (n, K). Discrete cells are taken at their centre."""
-        x, _ = self._enter(X, None, "_log_prob")
+        x, _ = self._enter(X)
         half = torch.full((), 0.5, dtype=torch.float64, device=x.device)
         return self._chunked(
             lambda c: torch.softmax(self._joint(self.real(c, half)[0]), 0).T, x
