@@ -138,7 +138,7 @@ def test_every_dtype_and_shape_goes_there_and_back(tmp_path: Path) -> None:
     }
     write(tmp_path / "f", tensors, {"x": 1})
     back, meta = read(tmp_path / "f")
-    assert meta == {"format": 1, "x": 1}
+    assert meta == {"format": 2, "x": 1}
     for k, v in tensors.items():
         assert back[k].dtype == v.dtype and back[k].shape == v.shape and torch.equal(back[k], v)
 
@@ -264,8 +264,8 @@ def test_foreign_files(tmp_path: Path) -> None:
 
 
 def test_a_newer_format_is_refused_clearly(path: Path) -> None:
-    with pytest.raises(StoreError, match="format 2; this genus reads up to 1: upgrade genus"):
-        load(forged(path, format=2))
+    with pytest.raises(StoreError, match="format 3; this genus reads up to 2: upgrade genus"):
+        load(forged(path, format=3))
 
 
 def test_a_checkpoint_is_not_a_model(tmp_path: Path) -> None:

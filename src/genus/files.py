@@ -8,24 +8,27 @@ knows no model."""
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+import itertools
 import json
 import math
 import os
-import tempfile
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import safetensors.torch
 import torch
 import torch.overrides
-from torch import Tensor
+from torch import Tensor, nn
 
 from genus.version import __version__
 
-FORMAT = 1
+FORMAT = 2  # 1: images of the layout HWC lay as they came, not channel-first
+LARGEST_HEADER = 1 << 28  # bytes
 
 
 BLANK = "0" * 64
@@ -45,18 +48,10 @@ def write(path: str | Path, tensors: dict[str, Tensor], meta: dict[str, Any]) ->
     body = bytearray(safetensors.torch.save({k: _plain(v) for k, v in tensors.items()}, header))
     where = _digest_at(body)
     body[where : where + 64] = hashlib.sha256(body).hexdigest().encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    try:
-        with open(temporary, "wb") as f:
-            f.write(body)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+    with replacing(path) as temporary, open(temporary, "wb") as f:
+        f.write(body)
+        f.flush()
+        os.fsync(f.fileno())
     with contextlib.suppress(OSError):  # the rename itself, on file systems that can flush a folder
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -74,21 +69,9 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     path = Path(path)
     if path.is_dir():
         raise StoreError(f"{path} is a folder, not a genus file")
-    data = bytearray(path.stat().st_size)
     with open(path, "rb") as f:
-        del data[f.readinto(data) :]
-    try:
-        size = int.from_bytes(data[:8], "little")
-        if not 2 <= size <= len(data) - 8:
-            raise ValueError
-        header = json.loads(data[8 : 8 + size])
-        meta = header.pop("__metadata__", {})
-        if not isinstance(meta, dict):
-            raise ValueError
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        raise StoreError(
-            f"{path} is damaged or not a genus file: its header cannot be read"
-        ) from None
+        data, size, header = _opened(f, path)
+    meta = header.pop("__metadata__", {})
     if "genus" not in meta or "sha256" not in meta:
         raise StoreError(f"{path} is not a genus file (a safetensors file of another program?)")
     where = _digest_at(data)
@@ -111,6 +94,34 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{path} has format {facts['format']}; this genus reads up to {FORMAT}: upgrade genus"
         )
     return tensors, facts
+
+
+def _opened(f: BinaryIO, path: Path) -> tuple[bytearray, int, dict[str, Any]]:
+    """All bytes of a file, the size of its header and the header, which is believed first.
+
+    A file that is longer than its header says is not read.
+    """
+    length = os.fstat(f.fileno()).st_size
+    start = f.read(8)
+    size = int.from_bytes(start, "little")
+    try:
+        if not 2 <= size <= min(length - 8, LARGEST_HEADER):
+            raise ValueError
+        text = f.read(size)
+        header = json.loads(text)
+        if not isinstance(header.get("__metadata__", {}), dict):
+            raise ValueError
+        ends = [t["data_offsets"][1] for name, t in header.items() if name != "__metadata__"]
+        if length != 8 + size + max(ends, default=0):
+            raise ValueError
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        raise StoreError(
+            f"{path} is damaged or not a genus file: its header cannot be read"
+        ) from None
+    data = bytearray(length)
+    data[: 8 + size] = start + text
+    data[8 + size :] = f.read()
+    return data, size, header
 
 
 _DTYPES = {
@@ -212,14 +223,18 @@ def to_json(value: Any, name: str) -> Any:
         return {"!": type(value).__name__, "json": value.to_json()}
     if isinstance(value, np.random.RandomState | np.random.Generator):
         return None
+    if isinstance(value, nn.Module):
+        return {"!": type(value).__name__, "code": "module"}
+    if callable(value) and getattr(value, "__name__", "<lambda>") != "<lambda>":
+        return {"!": value.__name__, "code": "function"}
     raise TypeError(
-        f"{name}={value!r} cannot be saved: use a blueprint such as genus.MLP instead of a plain "
-        f"function or module"
+        f"{name}={value!r} cannot be saved: use a blueprint such as genus.MLP, a module, "
+        "or a function that has a name"
     )
 
 
-def from_json(value: Any, known: dict[str, type]) -> Any:
-    """The value of :func:`to_json`; classes are looked up among ``known`` names only."""
+def from_json(value: Any, known: dict[str, Any]) -> Any:
+    """The value of :func:`to_json`; classes and functions are found among ``known`` names only."""
     import numpy as np
 
     if isinstance(value, list):
@@ -232,46 +247,83 @@ def from_json(value: Any, known: dict[str, type]) -> Any:
     if sort == "dict":
         return {from_json(k, known): from_json(v, known) for k, v in value["items"]}
     if sort == "array":
-        return np.asarray(value["values"], dtype=value["dtype"])
+        words = np.dtype(value["dtype"]).kind in "US"  # as long as they are, not as is said
+        return np.asarray(value["values"], dtype=str if words else value["dtype"])
     if sort not in known:
         raise StoreError(
-            f"the file names {sort!r}, which genus does not know: pass its class to load(path, "
-            f"models=[...])"
+            f"the file names {sort!r}, which genus does not know: "
+            f"pass your class or function to load(path, models=[{sort}])"
         )
+    if value.get("code") == "function":
+        return known[sort]
+    if value.get("code") == "module":
+        return _module(known[sort], str(sort))
     if "json" in value:
         return known[sort].from_json(value["json"])  # type: ignore[attr-defined]
     return known[sort](**{k: from_json(v, known) for k, v in value["params"].items()})
 
 
+def _module(known: Any, name: str) -> nn.Module:
+    """A module of the caller's own class, whose weights the file's tensors replace."""
+    if isinstance(known, nn.Module):
+        return known
+    try:
+        module: nn.Module = known()
+    except TypeError:
+        raise StoreError(
+            f"{name} cannot be made without arguments: pass a module made with those that it had, "
+            f"load(path, models=[{name}(...)])"
+        ) from None
+    return module
+
+
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its place when the block ends well: never half a
-    file.
+    """A temporary file beside ``path`` that takes its place when the block ends well.
+
+    A reader sees the old file or the new one, never half of either. A link stays a link, and a file
+    that was there keeps its permissions. Raises OSError that names ``path``.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    os.close(handle)
-    umask = os.umask(0)
-    os.umask(umask)
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a folder, where a file is to be written", str(path))
+    if target.exists() and not target.is_file():
+        raise OSError(errno.EINVAL, "not a plain file", str(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    own = f".{os.getpid()}.{threading.get_ident()}.{next(_COUNT)}{target.suffix}"
+    temporary = target.with_name(own)
     try:
-        yield Path(name)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, path)
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        if target.exists():
+            shutil.copymode(target, temporary)
+        yield temporary
+        os.replace(temporary, target)
+    except OSError as e:
+        if e.filename is not None and Path(str(e.filename)) == temporary:
+            raise type(e)(e.errno, e.strerror, str(path)) from None
+        raise
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+
+
+_COUNT = itertools.count()
 
 
 def describe(model: Any) -> dict[str, Any]:
-    """Everything of a fitted model that is not a tensor, as JSON: class, arguments, and facts whose
-    names end in ``_``.
+    """Everything of a fitted model that is not a tensor, as JSON.
+
+    Its class, its arguments, the facts whose names end in ``_``, and those of models that it is
+    made of.
     """
     name = type(model).__name__
     params = {k: to_json(v, f"{name}({k})") for k, v in model.get_params(deep=False).items()}
-    facts = {
-        k: to_json(v, k)
-        for k, v in vars(model).items()
-        if k.endswith("_") and not k.startswith("_")
-    }
-    return {"class": name, "params": params, "facts": facts, "genus": __version__}
+    said = {"class": name, "params": params, "facts": _facts(model), "genus": __version__}
+    parts = {n: _facts(m) for n, m in model.named_modules() if n and hasattr(m, "space_")}
+    return {**said, "parts": parts} if parts else said
+
+
+def _facts(model: Any) -> dict[str, Any]:
+    """What a model learned beside its tensors."""
+    own = vars(model).items()
+    return {k: to_json(v, k) for k, v in own if k.endswith("_") and not k.startswith("_")}

@@ -9,17 +9,22 @@ from typing import Any
 
 import torch
 import torch.overrides
-from torch import Tensor
+from torch import Tensor, nn
 
 from genus.files import StoreError, from_json, read
 from genus.model import Model
 from genus.settings import Settings
 from genus.space import Space
 
+# families whose images were channel-first inside before all were
+CHANNEL_FIRST = ("VAE", "PixelCNN", "PixelRNN", "AutoregressiveTransformer")
 
-def load(path: str | Path, *, models: Iterable[type] = ()) -> Any:
+
+def load(path: str | Path, *, models: Iterable[Any] = ()) -> Any:
     """Load what ``Model.save`` wrote. Classes are found among genus's own names and ``models``.
 
+    models: the caller's own classes of models, and the classes or functions of networks that were
+    given as arguments; a module where its class needs arguments.
     Raises StoreError when the file is damaged, foreign, newer, or its shapes are not the model's.
     """
     tensors, meta = read(path)
@@ -27,43 +32,50 @@ def load(path: str | Path, *, models: Iterable[type] = ()) -> Any:
         raise StoreError(
             f"{path} is a training checkpoint, not a model: give it to fit(resume=...)"
         )
-    return revive(meta["model"], tensors, models, str(path))
+    said = meta["model"]
+    old = meta["format"] < 2 and isinstance(said, dict)
+    if old and said.get("class") not in CHANNEL_FIRST:
+        _lay_as_they_came(said)
+    return revive(said, tensors, models, str(path))
 
 
 def revive(
     said: dict[str, Any],
     tensors: dict[str, Tensor],
-    models: Iterable[type] = (),
+    models: Iterable[Any] = (),
     path: str = "the file",
 ) -> Any:
     """The model of a description and its tensors.
 
     Shapes are compared before anything is allocated.
     """
-    known = {c.__name__: c for c in (*_own(Model), *_own(Settings), Space)}
-    known |= {c.__name__: c for c in models}
+    known: dict[str, Any] = {c.__name__: c for c in (*_own(Model), *_own(Settings), Space)}
+    known |= {type(m).__name__ if isinstance(m, nn.Module) else m.__name__: m for m in models}
     try:
-        cls = known.get(said["class"])
-        if cls is None or not issubclass(cls, Model):
+        cls: Any = known.get(said["class"])
+        if not isinstance(cls, type) or not issubclass(cls, Model):
             raise StoreError(
                 f"{path} holds a {said['class']!r}, which genus does not know: pass its class to "
                 f"load(path, models=[...])"
             )
         _check_spaces(said, most=max(1 << 20, sum(t.numel() for t in tensors.values())))
         model: Model = cls(**{k: from_json(v, known) for k, v in said["params"].items()})
-        for k, v in said["facts"].items():
-            if k.endswith("_") and not k.startswith("_"):
-                setattr(model, k, from_json(v, known))
+        _set_facts(model, said["facts"], known)
         with torch.device("meta"), _Thrift(1000 + 100 * len(tensors)):
             _build(model)
+        for name, facts in said.get("parts", {}).items():
+            _set_facts(model.get_submodule(name), facts, known)
         expected = model.state_dict()
+        learned_shapes = _learned_shapes(model)
         for name, t in tensors.items():
-            learned = name in model.learned_shapes
+            learned = name in learned_shapes
             if name not in expected or (expected[name].shape != t.shape and not learned):
                 raise ValueError(
                     f"the tensor {name!r} of shape {tuple(t.shape)} has no place in this "
                     f"{said['class']}"
                 )
+            if expected[name].is_floating_point() != t.is_floating_point():
+                raise ValueError(f"the tensor {name!r} has the type {t.dtype}, which is another's")
         absent = set(expected) - set(tensors)
         if absent:
             raise ValueError(f"the tensor {min(absent)!r} is missing")
@@ -72,7 +84,7 @@ def revive(
             if sum(t.numel() * t.itemsize for t in unsaved) > 1 << 28:
                 raise ValueError("its unsaved buffers would take more than 256 MiB")
             _build(model)
-        for name in set(model.learned_shapes) & set(tensors):
+        for name in learned_shapes & set(tensors):
             where, _, leaf = name.rpartition(".")
             model.get_submodule(where)._buffers[leaf] = tensors[name]
         model.load_state_dict(tensors, assign=True)
@@ -89,10 +101,17 @@ def revive(
         ArithmeticError,
         MemoryError,
     ) as e:
+        if "meta tensor" in str(e):  # where shapes are all there is
+            raise StoreError(
+                f"{said['class']}.build asks for the value of a tensor: files are loaded on shapes "
+                "alone first, so let build use numbers, as a Space has them, and start look at rows"
+            ) from e
         raise StoreError(
             f"{path} does not describe a working model: {type(e).__name__}: {e}"
         ) from e
     for name, parameter in model.named_parameters():
+        if bool(torch.isnan(parameter).any()):
+            raise StoreError(f"{path} is damaged: {name} holds NaN")
         parameter.requires_grad_(name not in model.frozen)
     return model.eval()
 
@@ -105,12 +124,38 @@ def _own(base: type) -> Iterator[type]:
             yield from _own(cls)
 
 
+def _set_facts(model: Any, facts: dict[str, Any], known: dict[str, Any]) -> None:
+    for k, v in facts.items():
+        if k.endswith("_") and not k.startswith("_"):
+            setattr(model, k, from_json(v, known))
+
+
+def _learned_shapes(model: Model) -> set[str]:
+    """The names of all buffers, those of parts too, whose shape is learned."""
+    names = set()
+    for where, module in model.named_modules():
+        for name in getattr(module, "learned_shapes", ()):
+            names.add(f"{where}.{name}" if where else name)
+    return names
+
+
+def _lay_as_they_came(said: Any) -> None:
+    """Mark the spaces of images of an old file, whose cells were not channel-first."""
+    if isinstance(said, dict):
+        if said.get("!") == "Space" and said["json"].get("layout") == "HWC":
+            said["json"]["planes"] = False
+        for part in said.values():
+            _lay_as_they_came(part)
+    elif isinstance(said, list):
+        for part in said:
+            _lay_as_they_came(part)
+
+
 def _build(model: Model) -> None:
     # for what build draws, which the file's tensors replace
     model.rng = torch.Generator().manual_seed(0)
     model.build(model.space_)
-    model._lend(None)
-    del model.rng
+    model._take_back()
 
 
 def _check_spaces(said: Any, most: int) -> None:
