@@ -19,10 +19,10 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -55,6 +55,33 @@ def _has(*hooks: str) -> Callable[[Any], bool]:
         return all(hasattr(type(model), h) for h in hooks)
 
     return check
+
+
+def on_rows(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function of codes that stands in the equations, as ``elbo(x)``, take rows as well.
+
+    A tensor is codes, as in training, and the answer keeps its gradient. Anything else is rows of
+    the caller's, with ``given`` where there are conditions, and the answer is an array, or several;
+    ``random_state`` repeats what is drawn.
+    """
+
+    @wraps(hook)
+    def method(self: Any, x: Any, given: Any = None, *, random_state: Any = None) -> Any:
+        self._check_fitted()
+        learning = "rng" in self.__dict__
+        model = self if learning else self._with_stream(random_state)
+        if isinstance(x, Tensor):
+            return hook(model, x) if given is None else hook(model, x, given)
+        codes, conditions = self._enter(x, given)
+        pieces = []
+        with torch.no_grad():
+            for some in zip(*(c.split(self.chunk) for c in (codes, *conditions)), strict=True):
+                out = hook(model, *some)
+                pieces.append(out if isinstance(out, tuple) else (out,))
+        whole = tuple(torch.cat(piece).cpu().numpy() for piece in zip(*pieces, strict=True))
+        return whole if len(whole) > 1 else whole[0]
+
+    return method
 
 
 class Model(nn.Module, BaseEstimator):
@@ -257,7 +284,7 @@ class Model(nn.Module, BaseEstimator):
         own.space_ = space
         if given_space is not None:
             own.given_space_ = given_space
-        own.rng = self.rng
+        own.rng, own._done = self.rng, {}
         own.build(space)
         return own
 
@@ -556,6 +583,13 @@ class Model(nn.Module, BaseEstimator):
         """True where a cell is discrete, (d,)."""
         return torch.tensor(self.space_.discrete, device=device)
 
+    def _with_stream(self, random_state: Any) -> Self:
+        """This fitted model with a random stream of its own: nothing is copied but the names."""
+        view = object.__new__(type(self))
+        view.__dict__.update(self.__dict__)
+        view.__dict__["rng"] = self._stream(random_state)
+        return view
+
     def _encode_rows(self, X: Any, *, missing: bool) -> Tensor:
         inner = unwrap(X)
         if _is_matrix(inner, self.space_):
@@ -691,7 +725,7 @@ def _with_leading_axis(given: Any, space: Space) -> Any:
 
 def _is_matrix(X: Any, space: Space) -> bool:
     """Does scikit-learn know how many features such rows have?"""
-    if has_parts(X) or isinstance(X, torch.utils.data.Dataset) or len(space.shape) != 1:
+    if space.parts or len(space.shape) != 1 or isinstance(X, torch.utils.data.Dataset):
         return False
     return getattr(X, "ndim", 2) == 2
 
