@@ -434,3 +434,21 @@ def test_bad_arguments_are_named():
     for bad in (0.0, 1.0, 2, -0.1):
         with pytest.raises(ValueError, match="test="):
             compare([Toy()], X, test=bad)
+
+
+def test_conditional_models_are_compared_with_their_conditions():
+    labels = np.arange(150) % 2
+    X = np.random.RandomState(0).randn(150, 2) + 4 * labels[:, None]
+    model = genus.RealNVP(2, trainer=genus.Trainer(epochs=5), random_state=0)
+    for more in ({"given": labels}, {"y": labels, "given": "y"}):
+        table = compare([model], X, **few, **more)
+        row = table["RealNVP"]
+        assert row.error is None and "saw the conditions" in row.notes[0]
+        assert row.likelihood.nats > table["Gaussian"].likelihood.nats and row.quality is not None
+    with pytest.raises(ValueError, match="given has 5 rows, X 120 and test 30"):
+        compare([model], X, given=labels[:5], **few)
+    with pytest.raises(ValueError, match="given='y': .*no labels"):
+        compare([model], X, given="y", **few)
+    fitted = model.fit(X, given=labels)
+    unasked = compare([("it", fitted)], X, **few)["it"]
+    assert any("pass given=" in note for note in unasked.notes)

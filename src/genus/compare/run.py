@@ -44,6 +44,7 @@ def compare(
     *,
     test: Any = None,
     y: Any = None,
+    given: Any = None,
     space: Space | str | None = None,
     budget: float | str | None = None,
     samples: int = 1000,
@@ -62,6 +63,9 @@ def compare(
     or DataFrame.
     test: rows, or the share of X set aside by the seed; None: the set's own test rows, else 0.2.
     y: labels of X, used only for the embedding of the Fréchet distance and for pictures.
+    given: conditions of X for models of p(x | given): one a row, ``"y"`` for the labels, or a pair
+        (of X, of test). Models without conditions are compared as they are, and rows say which saw
+        them.
     space: a Space or a kind's name, for all models. ``"continuous"`` makes every likelihood a
         density.
     budget: time for each fit, in seconds or as ``"60s"``, ``"2m"``; None: as long as each model
@@ -88,7 +92,8 @@ def compare(
         X = genus.data.load(X)
     name, note = str(getattr(X, "name", None) or "data"), getattr(X, "note", "")
     x, held, y_x, y_held, space_ = _take(X, test, y, space, random_state)
-    held, y_held, notes = _cap(held, y_held, max_test, random_state)
+    g_x, g_held = _conditions_of(given, (x, y_x), (held, y_held), test, random_state)
+    held, y_held, g_held, notes = _cap(held, y_held, g_held, max_test, random_state)
     notes += [f"{name}: {note}"] if note else []
     # what the models see of grey rows that are drawn afresh for every batch
     seen = _bits(x, space_, random_state)
@@ -103,7 +108,7 @@ def compare(
             notes.append(f"Sample quality was not measured: {e}.")
     count = judge.n if judge else min(samples, len(held))
 
-    task = _Task(space_, x, held, seconds, random_state, judge, count)
+    task = _Task(space_, x, held, g_x, g_held, seconds, random_state, judge, count)
     rows = _run(task, entries, jobs, _announcer(progress))
     comparison = Comparison(rows, seen, held, space_, name, y_x, y_held, notes=notes)
     for measure in comparison.groups:
@@ -289,8 +294,7 @@ def _take(
             f"test={test!r}: rows, or a share between 0 and 1 that leaves rows on both sides, is "
             f"needed (X has {len(X)})"
         )
-    order = np.random.RandomState(seed).permutation(len(X))
-    held_at, train_at = np.sort(order[:n]), np.sort(order[n:])
+    train_at, held_at = _parted(len(X), n, seed)
     return (
         _pick(X, train_at),
         _pick(X, held_at),
@@ -298,6 +302,39 @@ def _take(
         _pick(labels, held_at),
         Space.of(X, whole),
     )
+
+
+def _parted(rows: int, held: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the training rows and of those set aside."""
+    order = np.random.RandomState(seed).permutation(rows)
+    return np.sort(order[held:]), np.sort(order[:held])
+
+
+def _conditions_of(
+    given: Any, train: tuple[Any, Any], held: tuple[Any, Any], test: Any, seed: int
+) -> tuple[Any, Any]:
+    """Conditions of the training rows and of the test rows; each part is its rows and labels."""
+    (x, y_x), (x_held, y_held) = train, held
+    if given is None:
+        return None, None
+    if isinstance(given, str) and given == "y":
+        if y_x is None or y_held is None:
+            raise ValueError("given='y': the rows of X or of test have no labels")
+        return y_x, y_held
+    if isinstance(given, tuple) and len(given) == 2:
+        g_x, g_held = given
+    elif len(given) == len(x) + len(x_held) and (test is None or isinstance(test, int | float)):
+        train_at, held_at = _parted(len(given), len(x_held), seed)
+        g_x, g_held = _pick(given, train_at), _pick(given, held_at)
+    else:
+        raise ValueError(
+            f"given has {len(given)} rows, X {len(x)} and test {len(x_held)}: pass given='y' or a "
+            "pair (given of X, given of test)"
+        )
+    for g, rows, name in ((g_x, x, "X"), (g_held, x_held, "test")):
+        if len(g) != len(rows):
+            raise ValueError(f"given of {name} has {len(g)} rows, {name} has {len(rows)}")
+    return g_x, g_held
 
 
 def _bits(x: Any, space: Space, seed: int) -> Any:
@@ -327,13 +364,14 @@ def _pick(a: Any, index: np.ndarray) -> Any:
     return a[index] if hasattr(a, "shape") else np.asarray(a)[index]
 
 
-def _cap(held: Any, y: Any, most: int, seed: int) -> tuple[Any, Any, list[str]]:
+def _cap(held: Any, y: Any, given: Any, most: int, seed: int) -> tuple[Any, Any, Any, list[str]]:
     if len(held) <= most:
-        return held, y, []
+        return held, y, given, []
     chosen = np.sort(np.random.RandomState(seed).permutation(len(held))[:most])
     return (
         _pick(held, chosen),
         _pick(y, chosen),
+        _pick(given, chosen),
         [f"{most} of the {len(held)} test rows were used, drawn by the seed."],
     )
 
@@ -348,6 +386,8 @@ class _Task:
     space: Space
     train: Any
     test: Any
+    train_given: Any
+    test_given: Any
     budget: float | None
     seed: int
     judge: SampleTest | None
@@ -385,16 +425,23 @@ class _Task:
             model.set_params(random_state=self.seed)
         begun = time.perf_counter()
         with time_limit(self.budget):
-            model.fit(self.train, space=self.space)
+            model.fit(self.train, space=self.space, **self.conditions(model, self.train_given))
         row.fit_seconds = time.perf_counter() - begun
         return model
 
+    def conditions(self, model: Model, given: Any) -> dict[str, Any]:
+        """given= for a model that takes it, where there is any."""
+        return {"given": given} if given is not None and model.conditions != "none" else {}
+
     def judged(self, model: Model, row: Row) -> None:
+        seen = self.conditions(model, self.test_given)
+        if seen:
+            row.notes.append("p(x | given): it saw the conditions")
         row.history = list(getattr(model, "history_", []))
         row.n_parameters = int(model.n_parameters())
         if hasattr(model, "log_prob"):
             try:
-                row.log_prob = model.log_prob(self.test)
+                row.log_prob = model.log_prob(self.test, **seen)
                 row.likelihood = likelihood_summary(row.log_prob)
                 if math.isnan(row.likelihood.nats):
                     row.log_prob = row.likelihood = None
@@ -404,11 +451,17 @@ class _Task:
         if self.samples and hasattr(model, "sample"):
             try:
                 begun = time.perf_counter()
-                row.samples = model.sample(self.samples, random_state=self.seed)
+                more = {"given": _cycled(self.test_given, self.samples)} if seen else {}
+                row.samples = model.sample(self.samples, random_state=self.seed, **more)
                 row.sample_seconds, row.n_sampled = time.perf_counter() - begun, self.samples
                 row.quality = self.judge(row.samples) if self.judge else None
             except Exception as e:
                 row.notes.append(f"no sample quality: {_say(e)}")
+
+
+def _cycled(given: Any, n: int) -> Any:
+    """n conditions: those of the test rows, over and over."""
+    return _pick(given, np.arange(n) % len(given))
 
 
 def _say(e: Exception) -> str:
