@@ -21,7 +21,8 @@ class Completion:
     rmse: of the mean of the draws, over ordinal and continuous cells, in the units of the data (for
     a table: in standard deviations of each column). accuracy: of the most frequent draw, over
     binary and categorical cells. baseline_…: the same of each coordinate's mean and most frequent
-    value. cells: how many were hidden."""
+    value. cells: how many were hidden.
+    """
 
     rmse: float
     baseline_rmse: float
@@ -47,8 +48,8 @@ def hide(space: Space, n: int, what: float | str = 0.3, random_state: int = 0) -
     if what == "lower":
         if space.image_shape is None:
             raise ValueError(
-                f"'lower' hides half of an image, and rows of shape {space.shape} are none: pass "
-                f"a share such as 0.3"
+                f"'lower' hides half of an image, and rows of shape {space.shape} "
+                "are none: pass a share such as 0.3"
             )
         mask = np.zeros(space.image_shape, dtype=bool)
         mask[:, space.image_shape[1] // 2 :] = True
@@ -71,11 +72,11 @@ def completion_score(
     """Hide cells of X, let the model draw them, and compare with the truth and with the marginals.
 
     X: held-out rows. hidden: a share or ``"lower"`` (see :func:`hide`), or a boolean mask of X's
-    shape.
-    train: rows whose marginals are the baseline; None: the cells of X that stay visible, or where a
-    coordinate is never visible, the middle of its range. draws: completions a row, averaged or put
-    to the vote. Cells already missing in X are not scored. Raises ValueError when nothing is left
-    to score."""
+    shape. train: rows whose marginals are the baseline; None: the cells of X that stay visible,
+    or where a coordinate is never visible, the middle of its range. draws: completions a row,
+    averaged or put to the vote. Cells already missing in X are not scored. Raises ValueError
+    when nothing is left to score.
+    """
     space: Space = model.space_
     truth = space.encode(X).double()
     if isinstance(hidden, float | int | str):
@@ -121,9 +122,7 @@ def completion_score(
 
 
 def _mode(codes: Tensor, space: Space) -> Tensor:
-    """Most frequent code over the middle axis of (n, draws, d), the smallest of equals; NaN does
-    not vote.
-    """
+    """Most frequent code of the draws (n, draws, d), the least of equals; NaN has no vote."""
     levels = torch.arange(max(max(space.cardinality), 1), dtype=codes.dtype)
     best = torch.zeros(codes.shape[0], codes.shape[2], dtype=codes.dtype)
     most = torch.zeros_like(best)

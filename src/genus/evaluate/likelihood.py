@@ -1,6 +1,4 @@
-"""Held-out likelihoods: one number with its error and its kind, and differences between models on
-the same rows.
-"""
+"""Held-out likelihoods: one number, its error and its kind, and differences on the same rows."""
 
 from __future__ import annotations
 
@@ -23,7 +21,8 @@ class Likelihood:
     rows.
     kind, symbol: ``exact`` =, ``lower bound`` ≥, ``estimate`` ≈. measure: ``probability``,
     ``density`` or ``mixed``; numbers of different measures are not comparable. detail: such as
-    ``k`` or ``ess``."""
+    ``k`` or ``ess``.
+    """
 
     nats: float
     stderr: float
@@ -44,7 +43,8 @@ def likelihood_summary(log_prob: LogProb) -> Likelihood:
     """The mean of a LogProb with its errors, bits per dimension, kind and measure.
 
     log_prob: of ``model.log_prob(X)``, one value a row. A row of probability 0 makes the mean −inf
-    and the error nan. Source of bits/dim: Theis, van den Oord & Bethge (2016)."""
+    and the error nan. Source of bits/dim: Theis, van den Oord & Bethge (2016).
+    """
     bits = np.asarray(log_prob.bits_per_dim, dtype=np.float64)
     n = len(bits)
     with np.errstate(invalid="ignore"):
@@ -83,8 +83,9 @@ def paired_difference(a: LogProb, b: LogProb) -> Difference:
     d_i = a_i − b_i; the mean of d, with stderr² = Var(d) / n + the shared log-Z errors of both.
     Rows that are hard for both models cancel, so this error is often far below that of either mean.
 
-    Raises ValueError when the rows or the measures differ: a density minus a probability means
-    nothing."""
+    Raises ValueError when the rows or the measures differ: a density minus
+    a probability means nothing.
+    """
     if a.measure != b.measure:
         raise ValueError(f"a {a.measure} and a {b.measure} have no difference: {COMPARABLE}")
     if len(a) != len(b):

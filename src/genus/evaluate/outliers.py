@@ -12,8 +12,9 @@ from scipy.stats import rankdata
 
 @dataclass(frozen=True)
 class Outliers:
-    """Area under the ROC curve (1: every outlier scores below every inlier, 0.5: chance) and its
-    standard error.
+    """Area under the ROC curve and its standard error.
+
+    1: every outlier scores below every inlier; 0.5: chance.
     """
 
     auroc: float
@@ -36,7 +37,8 @@ def outlier_auroc(model: Any, inside: Any, outside: Any) -> Outliers:
 
     inside, outside: rows of the model's space, neither of them used in fit. An AUROC below ½ is
     common for images of a simpler source (Nalisnick et al., 2019), so look at which way it errs.
-    Raises ValueError when a log-probability is NaN, and whatever ``log_prob`` raises."""
+    Raises ValueError when a log-probability is NaN, and whatever ``log_prob`` raises.
+    """
     a = np.asarray(model.log_prob(inside).nats, dtype=np.float64)
     b = np.asarray(model.log_prob(outside).nats, dtype=np.float64)
     if np.isnan(a).any() or np.isnan(b).any():

@@ -1,15 +1,15 @@
-"""Are samples of a model like real rows it has not seen, and are they more than copies of those it
-has?
+"""Are samples of a model like rows it has not seen, and more than copies of those it has?
 
 Four questions, all asked of a numeric view of the rows (:class:`Features`) that serves any space:
 
-    classifier_test   can a classifier tell samples from held-out rows?       accuracy ½: it cannot
-    mmd               do their kernel means differ?                           0 in expectation when they do not
-    frechet           do Gaussians fitted in a small embedding differ?        printed beside real against real
+    classifier_test   can a classifier tell samples from held-out rows?   accuracy ½: it cannot
+    mmd               do their kernel means differ?                       0 on average: they do not
+    frechet           do Gaussians fitted in a small embedding differ?    beside real against real
     memorisation      are samples nearer to training rows than to held-out ones?
 
-:class:`SampleTest` asks all four of one model after another, against the same rows and in the same
-counts."""
+:class:`SampleTest` asks all four of one model after another, against the same
+rows and in the same counts.
+"""
 
 from __future__ import annotations
 
@@ -90,8 +90,9 @@ def _some(raw: Array) -> Array:
 
 @dataclass(frozen=True)
 class ClassifierTest:
-    """Accuracy of a classifier between real rows and samples (0.5: indistinguishable), its error
-    and p-value.
+    """Accuracy of a classifier between real rows and samples, its error and p-value.
+
+    0.5: indistinguishable.
     """
 
     accuracy: float
@@ -140,8 +141,9 @@ def classifier_test(
 
 @dataclass(frozen=True)
 class MMD:
-    """The unbiased squared maximum mean discrepancy (about 0, or below, for one distribution) and
-    its p-value.
+    """The unbiased squared maximum mean discrepancy and its p-value.
+
+    It is about 0, or below, for one distribution.
     """
 
     mmd2: float
@@ -158,9 +160,10 @@ def mmd(real: Array, fake: Array, *, permutations: int = 500, random_state: int 
     times the median distance of the pooled rows. All permutations of the labels are one matrix
     product: for Z of ±1 columns, the sums within and between come from K Z.
 
-    real, fake: features, (m, p) each, with the same m. p_value: (1 + #{permuted ≥ observed}) / (1 +
-    permutations). Raises ValueError when the counts differ or m < 10. Source: Gretton et al.
-    (2012)."""
+    real, fake: features, (m, p) each, with the same m. p_value: (1 + #{permuted ≥
+    observed}) / (1 + permutations). Raises ValueError when the counts differ or m < 10.
+    Source: Gretton et al. (2012).
+    """
     _same_count(real, fake)
     m = len(real)
     d2 = _squared_distances(np.concatenate([real, fake]))
@@ -191,8 +194,9 @@ def _squared_distances(x: Array) -> Array:
 
 @dataclass(frozen=True)
 class Frechet:
-    """Fréchet distance of samples to held-out rows in a named embedding, and that of real rows in
-    the same counts.
+    """Fréchet distance of samples to held-out rows in an embedding, and that of real rows.
+
+    Both are of the same counts of rows.
     """
 
     distance: float
@@ -207,16 +211,18 @@ class Frechet:
 
 
 class Embedding:
-    """A small map of features to a few numbers, learned from real rows: ``classifier-16`` or
-    ``pca-16``.
+    """A small map of features to a few numbers, learned from real rows.
+
+    ``classifier-16`` or ``pca-16``.
 
     With labels, the last hidden layer of a small classifier; without, principal components. It is
     scaled so
     that the real rows have total variance 1: a Fréchet distance of 1 is as wrong as one constant
         for all rows.
 
-    x: features (n, p). y: labels (n,) or None; used when there are 2 to 100 classes. size: of the
-    embedding."""
+    x: features (n, p). y: labels (n,) or None; used when there are 2 to 100
+    classes. size: of the embedding.
+    """
 
     rows = 5000  # real rows it is learned from, at most
 
@@ -335,7 +341,8 @@ def memorisation(
 
     train (n_t, p), held (n_h, p), samples (n, p): features. held_distance: median distance of
     held-out rows to their nearest training row, when already known. Few held-out rows beside many
-    training rows make it weak."""
+    training rows make it weak.
+    """
     nt, nh = len(train), len(held)
     n = nt + nh
     order = check_random_state(random_state).permutation(n)  # ties go to the first: make that fair
@@ -374,9 +381,7 @@ def memorisation(
 
 
 def _two_nearest(x: Array, rows: Array, chunk: int = 256) -> tuple[Array, Array]:
-    """Distances (n, 2) of each row of x to its two nearest of ``rows``, and the index (n,) of the
-    nearest.
-    """
+    """Distances (n, 2) of each row of x to its two nearest of ``rows``, and the index (n,)."""
     r = torch.from_numpy(rows)
     square = r.square().sum(1)
     distances, which = [], []
@@ -404,8 +409,7 @@ class SampleQuality:
 
 
 class SampleTest:
-    """Real rows made ready once, so that the samples of one model after another are measured
-    against the same ones.
+    """Real rows made ready once, so that samples of every model are measured against the same.
 
     space: of the rows. train, test: rows as the caller has them, those that models learned from and
     those kept from them. y: labels of ``train``, for the embedding. rows: samples and held-out rows
@@ -433,8 +437,8 @@ class SampleTest:
         self.n = min(rows, len(held), len(x) // 2)
         if self.n < 10:
             raise ValueError(
-                f"{len(x)} training and {len(held)} test rows are too few to judge samples: 20 "
-                f"and 10 are needed"
+                f"{len(x)} training and {len(held)} test rows are too few "
+                "to judge samples: 20 and 10 are needed"
             )
         rng = check_random_state(random_state)
         self.features = Features(space, x)
@@ -459,8 +463,8 @@ class SampleTest:
         codes = self._codes(samples).double()
         if len(codes) < self.n:
             raise ValueError(
-                f"{len(codes)} samples are fewer than the {self.n} held-out rows: draw at least "
-                f"{self.n}"
+                f"{len(codes)} samples are fewer than the {self.n} "
+                f"held-out rows: draw at least {self.n}"
             )
         codes = codes[: self.n]
         if not bool(torch.isfinite(codes).all()):
@@ -494,6 +498,6 @@ class SampleTest:
 def _same_count(real: Array, fake: Array) -> None:
     if len(real) != len(fake) or len(real) < 10:
         raise ValueError(
-            f"{len(real)} real rows and {len(fake)} samples: as many of each, and at least 10, "
-            f"are needed"
+            f"{len(real)} real rows and {len(fake)} samples: "
+            "as many of each, and at least 10, are needed"
         )
