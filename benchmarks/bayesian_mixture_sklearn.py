@@ -1,12 +1,13 @@
-"""Seconds of a sweep of genus.BayesianGaussianMixture beside scikit-learn's, on MNIST projected to
-50 components.
+"""Seconds of a sweep of genus.BayesianGaussianMixture beside scikit-learn's.
 
-60,000 × 50, float64 and float32, full and diagonal covariances, K = 10 and 50, a Dirichlet over the
-weights. Both start at the same responsibilities with the same priors and run the same number of
-sweeps; with full covariances the models coincide, and in float64 both must end at the same means
-(1e-6 of the columns' spread) and at the same bound but for the constants that scikit-learn leaves
-out. They take turns in one process. Only sweeps are timed, the computation of the bound included,
-in seconds of the processor, which other work on the machine disturbs least."""
+On MNIST projected to 50 components. 60,000 × 50, float64 and float32, full and diagonal
+covariances, K = 10 and 50, a Dirichlet over the weights. Both start at the same responsibilities
+with the same priors and run the same number of sweeps; with full covariances the models coincide,
+and in float64 both must end at the same means (1e-6 of the columns' spread) and at the same bound
+but for the constants that scikit-learn leaves out. They take turns in one process. Only sweeps are
+timed, the computation of the bound included, in seconds of the processor, which other work on the
+machine disturbs least.
+"""
 
 from __future__ import annotations
 
@@ -108,8 +109,8 @@ def main() -> None:
     pca = PCA(50, random_state=0).fit(train[:20_000] / np.float32(255))
     single = np.ascontiguousarray(pca.transform(train / np.float32(255)), dtype=np.float32)
     print(
-        f"data: {name}, {single.shape[0]} x {single.shape[1]} by PCA; {args.iterations} sweeps, "
-        f"{args.threads} thread(s)"
+        f"data: {name}, {single.shape[0]} x {single.shape[1]} by PCA; "
+        f"{args.iterations} sweeps, {args.threads} thread(s)"
     )
     for x in (single.astype(np.float64), single):
         n, d = x.shape
@@ -140,8 +141,8 @@ def main() -> None:
                     gap = abs(g.elbo_ - s.lower_bounds_[-1] - left_out(n, d, k, S0)) / n
                     same = "yes" if max(apart, gap) < 1e-6 else "NO"
                     print(
-                        f"{what} means {apart:.1e} apart, bounds {gap:.1e} nats a row ({same}, "
-                        f"bar: 1e-6)"
+                        f"{what} means {apart:.1e} apart, "
+                        f"bounds {gap:.1e} nats a row ({same}, bar: 1e-6)"
                     )
 
 

@@ -1,11 +1,10 @@
-"""Exact queries of genus.BayesNet on alarm, insurance, hailfinder and hepar2 beside pyAgrum and
-pgmpy.
+"""Exact queries of genus.BayesNet on four networks beside pyAgrum and pgmpy.
 
-The networks are read from the files that pgmpy ships, or from --networks FOLDER of .bif or .bif.gz
-files; where there are none, random ones of the same sizes are made by pyAgrum. Every network is
-written by genus.graphical.bif and read by pyAgrum,
-which then judges: p(evidence), every posterior, and joint posteriors of two variables, given five
-observed ones.
+The networks are alarm, insurance, hailfinder and hepar2. The networks are read from the files that
+pgmpy ships, or from --networks FOLDER of .bif or .bif.gz files; where there are none, random ones
+of the same sizes are made by pyAgrum. Every network is written by genus.graphical.bif and read by
+pyAgrum, which then judges: p(evidence), every posterior, and joint posteriors of two variables,
+given five observed ones.
 
 On the first network three times are taken, in turns and in seconds of the processor, all of
 BayesNet.query, tables of words in and out:
@@ -81,10 +80,10 @@ def factors_of(net: Network) -> tuple[list[elimination.Factor], tuple[int, ...]]
 
 
 def in_pyagrum(net: Network, file: Path):  # type: ignore[no-untyped-def]
-    """pyAgrum's network, by way of a file with plain names, and how far its tables were apart
-    before they were made equal.
+    """pyAgrum's network, by way of a file with plain names, and how far its tables were apart.
 
-    It reads numbers in single precision; for exact comparisons the tables are then set in double.
+    After that they are made equal. It reads numbers in single precision; for exact comparisons the
+    tables are then set in double.
     """
     import pyagrum as gum
 
@@ -130,8 +129,8 @@ def judged(name: str, net: Network, bn, queries: int, rng: torch.Generator) -> f
         one = (elimination.log_marginal(factors, cards, (a,), evidence)[0] - total).exp().numpy()
         worst = max(worst, float(np.abs(one - ie.posterior(f"x{a}").toarray()).max()))
         both = (elimination.log_marginal(factors, cards, (a, b), evidence)[0] - total).exp()
-        # one with a joint target gives another p(evidence) now and then, at odds with its own chain
-        # rule
+        # one with a joint target gives another p(evidence) now and then, at
+        # odds with its own chain rule
         ie = gum.LazyPropagation(bn)
         ie.setEvidence({f"x{v}": int(row[v]) for v in seen})
         ie.addJointTarget({f"x{a}", f"x{b}"})
@@ -180,18 +179,16 @@ def cold(net: Network, file: Path, queries: int, rng: torch.Generator) -> None:
         f"{common.spread([1e3 * s for s in theirs])} ms,"
     )
     print(
-        f"                  genus / pgmpy "
-        f"{statistics.median(ours) / statistics.median(theirs):.2f}   (bar: at most 3); "
-        f"{worst:.1e} apart"
+        "                  genus / pgmpy "
+        f"{statistics.median(ours) / statistics.median(theirs):.2f}   "
+        f"(bar: at most 3); {worst:.1e} apart"
     )
 
 
 def batched(
     net: Network, bn, file: Path, n: int, observed: int, rounds: int, rng: torch.Generator
 ) -> None:  # type: ignore[no-untyped-def]
-    """Rows of one pattern at once, read from a table of words, beside one at a time, given as
-    numbers.
-    """
+    """Rows of one pattern at once, out of a table of words, beside one at a time, as numbers."""
     import pyagrum as gum
 
     model, (factors, cards) = BayesNet.from_bif(file), factors_of(net)
@@ -239,8 +236,8 @@ def batched(
         np.abs(p[:single].to_numpy() - answers).max(),
     )
     print(
-        f"                  pyAgrum / genus {ratio:.0f}x   (bar: 100x with 5 observed); "
-        f"{apart:.1e} apart"
+        f"                  pyAgrum / genus {ratio:.0f}x   "
+        f"(bar: 100x with 5 observed); {apart:.1e} apart"
     )
 
 
@@ -269,8 +266,8 @@ def main() -> None:
             bn, bits = in_pyagrum(net, file)
             worst = judged(name, net, bn, args.queries, rng)
             print(
-                f"{name}: {len(net.states)} variables; written and read by pyAgrum: tables "
-                f"{bits:.1e} apart;",
+                f"{name}: {len(net.states)} variables; "
+                f"written and read by pyAgrum: tables {bits:.1e} apart;",
                 end=" ",
             )
             print(

@@ -1,12 +1,12 @@
-"""Learning the structure of Bayesian networks: genus.BayesNet beside pomegranate (Chow–Liu) and
-pyAgrum (hill climbing, BIC).
+"""Learning the structure of Bayesian networks: genus.BayesNet beside pomegranate and pyAgrum.
 
-Chow–Liu trees of plants (17,412 × 69) must have the information of SciPy's spanning tree of
-scikit-learn's mutual informations; pomegranate's own goes wrong there, where a column is constant
-and counts are 0. Greedy graphs of nltcs, plants and dna, with at most four parents, must be as good
-on the test rows as published and as pyAgrum's under the same smoothed tables. All sides take turns
-in one process; seconds of the processor, one thread. genus's time is that of the whole fit, tables
-included. Data: binary_tables.npz in $GENUS_DATA."""
+Chow–Liu, and hill climbing by BIC. Chow–Liu trees of plants (17,412 × 69) must have the information
+of SciPy's spanning tree of scikit-learn's mutual informations; pomegranate's own goes wrong there,
+where a column is constant and counts are 0. Greedy graphs of nltcs, plants and dna, with at most
+four parents, must be as good on the test rows as published and as pyAgrum's under the same smoothed
+tables. All sides take turns in one process; seconds of the processor, one thread. genus's time is
+that of the whole fit, tables included. Data: binary_tables.npz in $GENUS_DATA.
+"""
 
 from __future__ import annotations
 
@@ -113,13 +113,13 @@ def main() -> None:
         ratio = statistics.median(ours) / statistics.median(theirs)
         good = "yes" if model.score(test) > bar - 0.05 else "NO"
         print(
-            f"hill climbing, {name}: pyAgrum {common.spread(theirs)} s, genus "
-            f"{common.spread(ours)} s"
+            f"hill climbing, {name}: pyAgrum {common.spread(theirs)} s, "
+            f"genus {common.spread(ours)} s"
         )
         print(f"hill climbing, {name}: genus / pyAgrum {ratio:.2f}x (bar: 3x)")
         print(
             f"hill climbing, {name}: test {model.score(test):.3f} nats with {len(model.edges_)} "
-            f"edges, "
+            "edges, "
             f"pyAgrum's graph {peer.score(test):.3f} with {len(edges)} (bar: {bar} ± 0.05: {good})"
         )
 

@@ -14,9 +14,7 @@ import torch
 
 
 def mnist(rows: int | None = None) -> tuple[np.ndarray, np.ndarray, str]:
-    """(train, test, what it is): uint8 (n, 784) from $GENUS_DATA/mnist.npz, or synthetic rows of
-    the same shape.
-    """
+    """(train, test, what it is): uint8 (n, 784) from $GENUS_DATA/mnist.npz, or synthetic rows."""
     file = Path(os.environ.get("GENUS_DATA", "")) / "mnist.npz"
     if os.environ.get("GENUS_DATA") and file.exists():
         with np.load(file) as z:
@@ -26,9 +24,11 @@ def mnist(rows: int | None = None) -> tuple[np.ndarray, np.ndarray, str]:
         rng = np.random.default_rng(0)
         # ten blurred prototypes, about as much ink as digits
         ink = 255 * rng.beta(0.15, 0.6, (10, 784))
-        make = lambda n: np.clip(
-            ink[rng.integers(10, size=n)] + rng.normal(0, 20, (n, 784)), 0, 255
-        ).astype(np.uint8)  # noqa: E731
+
+        def make(n: int) -> np.ndarray:
+            grey = ink[rng.integers(10, size=n)] + rng.normal(0, 20, (n, 784))
+            return np.clip(grey, 0, 255).astype(np.uint8)
+
         train, test = make(60_000), make(10_000)
         name = (
             "SYNTHETIC rows of MNIST's shape (set GENUS_DATA to a folder with mnist.npz): speeds "

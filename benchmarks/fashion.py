@@ -1,8 +1,7 @@
-"""Bits a dimension of Fashion-MNIST by Glow and the PixelCNN, each for a stated budget, beside the
-floors.
+"""Bits a dimension of Fashion-MNIST by Glow and the PixelCNN, beside the floors.
 
-256 levels, 60,000 training rows, the first 2,000 test rows. Glow: a lower bound, uniform noise
-within a level. The floors: each pixel for itself, and one Gaussian.
+Each has a stated budget. 256 levels, 60,000 training rows, the first 2,000 test rows. Glow: a lower
+bound, uniform noise within a level. The floors: each pixel for itself, and one Gaussian.
 
     GENUS_DATA=folder python benchmarks/fashion.py 300     # seconds of training of each
 """

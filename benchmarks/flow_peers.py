@@ -1,11 +1,11 @@
-"""Normalizing flows beside zuko, nflows and normflows: rows a second of the processor in training,
-log_prob and sampling.
+"""Normalizing flows beside zuko, nflows and normflows: rows a second of the processor.
 
-The same architecture on both sides: 5 transforms, MLPs of 2 x 64 units in 6 dimensions and 2 x 128
-in 43, ReLU, 8 bins a spline, batches of 512, the same optimiser. Each ratio is genus over the
-fastest of the three. Training is steps of Adam on the mean of -log p, by one and the same loop.
-Sides take turns, and each round gives ratios, whose median is shown; seconds of the processor. At
-the end the spline flow beside itself compiled."""
+In training, log_prob and sampling. The same architecture on both sides: 5 transforms, MLPs of 2 x
+64 units in 6 dimensions and 2 x 128 in 43, ReLU, 8 bins a spline, batches of 512, the same
+optimiser. Each ratio is genus over the fastest of the three. Training is steps of Adam on the mean
+of -log p, by one and the same loop. Sides take turns, and each round gives ratios, whose median is
+shown; seconds of the processor. At the end the spline flow beside itself compiled.
+"""
 
 from __future__ import annotations
 
@@ -228,8 +228,8 @@ def compiled(rounds: int) -> None:
     plain, fast = (BATCH / statistics.median(found[n]) / 1000 for n in sides)
     times = ratio(found["plain"], found["compiled"])
     print(
-        f" 6-d spline by coupling, train, thousand rows/s: {plain:.3g}, compiled {fast:.3g}: "
-        f"{times:.2f}x (bar: 2x)"
+        " 6-d spline by coupling, train, thousand rows/s: "
+        f"{plain:.3g}, compiled {fast:.3g}: {times:.2f}x (bar: 2x)"
     )
 
 

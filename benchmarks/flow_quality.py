@@ -1,5 +1,6 @@
-"""Held-out likelihood of the flows of flow_peers.py beside zuko and nflows on four sets of data:
-equal architectures, steps, optimiser.
+"""Held-out likelihood of the flows of flow_peers.py beside zuko and nflows on four sets of data.
+
+Architectures, steps and optimiser are equal.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from torch import Tensor
 
 
 def quality(steps: int, seeds: int) -> None:
-    """Held-out nats after the steps that the validation rows choose, of the same loop for all; mean
-    of the seeds.
+    """Held-out nats after the steps that the validation rows choose; mean of the seeds.
+
+    All go through the same loop.
     """
     for name, x, width in real():
         d = x.shape[1]
@@ -62,9 +64,7 @@ def quality(steps: int, seeds: int) -> None:
 def chosen(
     side: peers.Side, train: Tensor, valid: Tensor, test: Tensor, batch: int, steps: int, seed: int
 ) -> Tensor:
-    """log p of the test rows after training, at the one of twenty moments at which the validation
-    rows were likeliest.
-    """
+    """log p of the test rows at the best of twenty moments, by the validation rows."""
     rng, best = torch.Generator().manual_seed(seed), (-math.inf, torch.zeros(len(test)))
     for step in range(1, steps + 1):
         side.step(train[torch.randint(len(train), (batch,), generator=rng)])
@@ -79,8 +79,9 @@ def chosen(
 
 
 def real() -> list[tuple[str, Tensor, int]]:
-    """Data: a curved chain, moons, the digits with noise within a level, a table of 30
-    measurements; and the width of the networks.
+    """Data, and the width of the networks.
+
+    A curved chain, moons, the digits with noise within a level, a table of 30 measurements.
     """
     rng = np.random.default_rng(0)
     digits, table = datasets.load_digits().data, datasets.load_breast_cancer().data

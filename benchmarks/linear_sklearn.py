@@ -1,10 +1,11 @@
-"""Seconds of a fit of genus.BayesianLinearRegression beside scikit-learn's BayesianRidge, at the
-same hyperparameters.
+"""Seconds of a fit of genus.BayesianLinearRegression beside scikit-learn's BayesianRidge.
 
-100,000 × 100 float64 with an intercept. BayesianRidge finds α and β as it does by default; genus is
-given those, and the predictions must be the same. As BayesianRidge also searches, genus is timed
-finding them too (``"evidence"``, without hyperpriors), and BayesianRidge stopped after its first
-iteration, the least it can do. All take turns in one process, in seconds of the processor."""
+At the same hyperparameters. 100,000 × 100 float64 with an intercept. BayesianRidge finds α and β as
+it does by default; genus is given those, and the predictions must be the same. As BayesianRidge
+also searches, genus is timed finding them too (``"evidence"``, without hyperpriors), and
+BayesianRidge stopped after its first iteration, the least it can do. All take turns in one process,
+in seconds of the processor.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +63,7 @@ def main() -> None:
         f"β {ratio['genus, evidence']:.1f}x,"
     )
     print(
-        f"scikit-learn's 1 iteration / genus: "
+        "scikit-learn's 1 iteration / genus: "
         f"{ratio['genus'] / ratio['scikit-learn, 1 iteration']:.1f}x"
     )
     gap = np.abs(ours.predict(X) - theirs.predict(X)).max()

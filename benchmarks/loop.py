@@ -1,10 +1,9 @@
-"""What genus costs over a PyTorch loop written by hand: 784-400-20 VAE, Bernoulli pixels, batch
-100, fused Adam, one thread.
+"""What genus costs over a PyTorch loop written by hand.
 
-Once with the loss of the hand-written side, which leaves the loop alone, and once with genus.VAE as
-it is. The two take
-turns step by step in one process, so that neither has the quieter machine: every time genus asks
-for its loss, one step is made by hand first. Times are those of the processor.
+A VAE 784-400-20, Bernoulli pixels, batch 100, fused Adam, one thread. Once with the loss of the
+hand-written side, which leaves the loop alone, and once with genus.VAE as it is. The two take turns
+step by step in one process, so that neither has the quieter machine: every time genus asks for its
+loss, one step is made by hand first. Times are those of the processor.
 
     python benchmarks/loop.py [--steps 3000]
 """
@@ -60,9 +59,7 @@ class ByHand:
 
 
 class Alternating(genus.VAE):
-    """genus.VAE, which lets the other make a step before each of its own and notes the time of
-    both.
-    """
+    """genus.VAE, which lets the other step before each of its own and notes the time of both."""
 
     other: ByHand
     times: list[tuple[float, float]]
@@ -95,12 +92,13 @@ def main() -> None:
     x = (torch.rand(10_000, 784, generator=torch.Generator().manual_seed(0)) < 0.13).float()
     net = genus.MLP(width=400, depth=1, activation="relu")
     trainer = genus.Trainer(
-        max_steps=args.steps, epochs=args.steps, batch_size=BATCH, lr=1e-3, optimizer="adam", weight_decay=0.0,
-        schedule="constant", validation=0.0, threads=1, progress=False,
+        max_steps=args.steps, epochs=args.steps, batch_size=BATCH,
+        lr=1e-3, optimizer="adam", weight_decay=0.0, schedule="constant",
+        validation=0.0, threads=1, progress=False,
     )  # fmt: skip
     print(
-        f"torch {torch.__version__}, {platform.machine()}, 1 thread, {args.steps} steps of each, "
-        f"in turn, processor time"
+        f"torch {torch.__version__}, {platform.machine()}, 1 thread, "
+        f"{args.steps} steps of each, in turn, processor time"
     )
     for name, kind in (("the loop alone", LoopAlone), ("genus.VAE", Alternating)):
         Alternating.other, Alternating.times = ByHand(x), []

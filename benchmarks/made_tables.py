@@ -1,12 +1,14 @@
-"""MADE on six binary tables beside the published figures (Germain et al., 2015: dna, mushrooms,
-nips; else the best tractable model).
+"""MADE on six binary tables beside the published figures.
 
+Those are of Germain et al. (2015) on dna, mushrooms and nips, else of the best tractable model.
 The strength of the prior, the order and the number of orders are chosen by the validation rows,
 which also end the training; the test rows are scored once, by what was chosen. (The values to
 choose from came from a wider search on dna and mushrooms, in which test figures were seen beside
 those of the validation rows.)
 
-    GENUS_DATA=folder python benchmarks/made_tables.py [table ...]     # binary_tables.npz; one thread, about 15 minutes
+    GENUS_DATA=folder python benchmarks/made_tables.py [table ...]
+
+The folder holds binary_tables.npz; all tables take about 15 minutes on one thread.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Seconds of an EM iteration of genus.GaussianMixture beside scikit-learn's, on MNIST projected to
-50 components.
+"""Seconds of an EM iteration of genus.GaussianMixture beside scikit-learn's.
 
-60,000 × 50 float32, full covariances, K = 10 and 50. Both start at the same weights, means and
-covariances, run the same number of iterations without regularisation, and must end at the same
-likelihood (1e-3 nats): that of scikit-learn in float64 is the judge. They take turns in one
-process. Only iterations are timed, in seconds of the processor, which other work on the machine
-disturbs least."""
+On MNIST projected to 50 components. 60,000 × 50 float32, full covariances, K = 10 and 50. Both
+start at the same weights, means and covariances, run the same number of iterations without
+regularisation, and must end at the same likelihood (1e-3 nats): that of scikit-learn in float64 is
+the judge. They take turns in one process. Only iterations are timed, in seconds of the processor,
+which other work on the machine disturbs least.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ Start = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def run_sklearn(x: np.ndarray, start: Start, iterations: int) -> tuple[float, GaussianMixture]:
-    """(seconds an iteration, the model); an iteration is an E and an M step, clocked from E step to
-    E step.
-    """
+    """(seconds an iteration, the model); iterations are clocked from E step to E step."""
     weights, means, covariances = (a.astype(x.dtype) for a in start)
     model = GaussianMixture(
         len(weights),
@@ -70,9 +68,7 @@ def run_genus(x: np.ndarray, start: Start, iterations: int) -> tuple[float, genu
 
 
 def score(model: GaussianMixture, *sets: np.ndarray) -> list[float]:
-    """Mean log-density of each set by scikit-learn's formula in float64, whoever made the
-    parameters.
-    """
+    """Mean log-density of each set by scikit-learn's formula in float64, whoever fitted it."""
     judge = GaussianMixture(len(model.weights_))
     judge.weights_, judge.means_, judge.covariances_ = (
         np.asarray(v, dtype=np.float64) for v in (model.weights_, model.means_, model.covariances_)
@@ -93,8 +89,8 @@ def main() -> None:
         for a in (train, test)
     )
     print(
-        f"data: {name}, {x.shape[0]} x {x.shape[1]} float32 by PCA; {args.iterations} iterations, "
-        f"{args.threads} thread(s)"
+        f"data: {name}, {x.shape[0]} x {x.shape[1]} float32 by PCA; "
+        f"{args.iterations} iterations, {args.threads} thread(s)"
     )
     for k in (10, 50):
         rng = np.random.default_rng(k)
@@ -124,8 +120,8 @@ def main() -> None:
             f"{test_b:.4f} nats (density)"
         )
         print(
-            f"K={k:2} scikit-learn / genus: {statistics.median(a) / statistics.median(b):.2f}x   "
-            f"(bar: 1.5x)"
+            f"K={k:2} scikit-learn / genus: "
+            f"{statistics.median(a) / statistics.median(b):.2f}x   (bar: 1.5x)"
         )
         gap = abs(train_b - train_t)
         print(

@@ -1,9 +1,8 @@
-"""Likelihoods on sampled-binarised MNIST with a stated budget: what the VAE, the RBM, the PixelCNN,
-MADE and the transformer reach.
+"""Likelihoods on sampled-binarised MNIST with a stated budget.
 
-Pixels are drawn as Bernoulli(grey): the test rows once, with a fixed seed; the VAE's training rows
-afresh for every batch, as the PixelCNN's and MADE's; the RBM's once. Nothing is chosen by the test
-rows.
+Of the VAE, the RBM, the PixelCNN, MADE and the transformer. Pixels are drawn as Bernoulli(grey):
+the test rows once, with a fixed seed; the VAE's training rows afresh for every batch, as the
+PixelCNN's and MADE's; the RBM's once. Nothing is chosen by the test rows.
 
     GENUS_DATA=folder python benchmarks/mnist.py vae 600     # seconds of training
     GENUS_DATA=folder python benchmarks/mnist.py rbm 8       # epochs
@@ -41,8 +40,8 @@ def vae(seconds: float) -> None:
     model.fit(data.train)
     last = model.history_[-1]
     print(
-        f"VAE 784-500-500-40: {model.n_steps_} steps, {last['epoch']} epochs in "
-        f"{last['seconds']:.0f} s"
+        f"VAE 784-500-500-40: {model.n_steps_} steps, "
+        f"{last['epoch']} epochs in {last['seconds']:.0f} s"
     )
     begun = time.perf_counter()
     print(
@@ -53,8 +52,9 @@ def vae(seconds: float) -> None:
 
 
 def rbm(epochs: int) -> None:
-    """Estimate by annealed importance sampling for 500 hidden units, with the temperatures doubled,
-    forward and back.
+    """Annealed importance sampling for 500 hidden units, forward and back.
+
+    The temperatures are doubled.
     """
     data = genus.data.load("mnist", binarize="sample")
     model = RBM(
@@ -87,13 +87,13 @@ def exact(model: Any, seconds: float, rows: int, bar: str, **settings: Any) -> N
     model.set_params(trainer=trainer, random_state=0).fit(data.train)
     last = model.history_[-1]
     print(
-        f"{type(model).__name__}: {model.n_steps_} steps, {last['epoch']} epochs in "
-        f"{last['seconds']:.0f} s"
+        f"{type(model).__name__}: {model.n_steps_} steps, "
+        f"{last['epoch']} epochs in {last['seconds']:.0f} s"
     )
     begun = time.perf_counter()
     print(
-        f"{model.log_prob(data.test.X[:rows])!r} ({time.perf_counter() - begun:.0f} s)   (bar: "
-        f"{bar} on two cores)"
+        f"{model.log_prob(data.test.X[:rows])!r} ({time.perf_counter() - begun:.0f} s) "
+        f"  (bar: {bar} on two cores)"
     )
 
 

@@ -1,7 +1,9 @@
-"""Draws of a PixelCNN from kept activations beside a whole pass of the network for every pixel: the
-same images, and the time of both.
+"""Draws of a PixelCNN from kept activations beside a whole pass of the network for every pixel.
 
-python benchmarks/pixelcnn_sampling.py 56     # pixels that are drawn the slow way, of 784; each costs the same
+    python benchmarks/pixelcnn_sampling.py 56
+
+Both make the same images, and the time of both is measured. 56 of the 784 pixels are drawn the slow
+way; each costs the same.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ def main(pixels: int) -> None:
     whole = each * SIDE * SIDE
     print(
         f"{N} images of {SIDE} x {SIDE}, {model.channels} channels, {model.n_layers} layers, "
-        f"processor seconds on one thread:"
+        "processor seconds on one thread:"
     )
     print(
         f"kept activations {np.median(kept):.2f}; a pass for every pixel {whole:.0f} ({pixels} of "

@@ -1,5 +1,6 @@
-"""Filling in the digits beside ppca-py, and complete rows beside scikit-learn's PCA and
-FactorAnalysis.
+"""Filling in the digits beside ppca-py, and complete rows beside scikit-learn.
+
+Against its PCA and FactorAnalysis.
 
 1. The 1797 digits of scikit-learn as real numbers, pixel / 16, with 20 % of the cells missing at
    random, ten components: both learn by EM from what is left and fill in the conditional mean. The
@@ -10,7 +11,8 @@ FactorAnalysis.
    once both have converged; and seconds of a fit.
 
 The sides take turns in one process, and are timed in seconds of the processor. Without ppca-py the
-first part runs genus alone."""
+first part runs genus alone.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,7 @@ def timed(f: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def in_turn(rounds: int, *sides: Callable[[], Any]) -> list[tuple[list[float], Any]]:
-    """Seconds of each round and the last result, for each side; who goes first changes every round."""
+    """Seconds of each round and the last result, a side; who goes first changes every round."""
     seconds: list[list[float]] = [[] for _ in sides]
     results: list[Any] = [None] * len(sides)
     for r in range(rounds):
@@ -75,8 +77,8 @@ def fill_in(X: np.ndarray, rounds: int) -> None:
     sides = [ours(n_components=K)] + ([theirs] if PPCA else [])
     (a, mine), *others = in_turn(rounds, *sides)
     print(
-        f"genus   K={K}: RMSE {rmse(mine):.5f}, {common.spread(a)} s   (bar: 0.188, and no worse "
-        f"than ppca-py's)"
+        f"genus   K={K}: RMSE {rmse(mine):.5f}, {common.spread(a)} s   "
+        "(bar: 0.188, and no worse than ppca-py's)"
     )
     for b, other in others:
         print(f"ppca-py K={K}: RMSE {rmse(other):.5f}, {common.spread(b)} s")

@@ -1,10 +1,10 @@
-"""Seconds an epoch of genus.RBM beside scikit-learn's BernoulliRBM, and test nats of both by one
-and the same AIS.
+"""Seconds an epoch of genus.RBM beside scikit-learn's BernoulliRBM, and test nats by one AIS.
 
 MNIST with pixels binarised by sampling once, float32, 500 hidden units, batches of 100, equal
 epochs. They take turns in one process. scikit-learn has no default rate that suits all data, so it
 gets its best of three. Annealed importance sampling (Salakhutdinov & Murray, 2008) is written here
-once, on weights alone, and starts from the data's own pixel frequencies."""
+once, on weights alone, and starts from the data's own pixel frequencies.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ def of_sklearn(model: BernoulliRBM) -> Parameters:
 
 
 def of_genus(model: genus.RBM) -> Parameters:
-    """W, b, c of genus's model, its centring (v − μ)ᵀW(h − λ) multiplied out and checked against
-    its free energy.
+    """W, b, c of genus's model, its centring (v − μ)ᵀW(h − λ) multiplied out and checked.
+
+    The check is its free energy.
     """
     w, b, c, mu, lam = (
         v.detach().double() for v in (model.W_, model.b_, model.c_, model.mu_, model.lambda_)
@@ -60,8 +61,9 @@ def ais(
     chains: int = 100,
     seed: int = 0,
 ) -> tuple[float, float, float]:
-    """(log Z, its standard error, ESS of the chains); the base model has independent pixels of
-    these frequencies.
+    """(log Z, its standard error, ESS of the chains).
+
+    The base model has independent pixels of these frequencies.
     """
     w, b, c = parameters
     rng = torch.Generator().manual_seed(0)
@@ -108,8 +110,9 @@ class Clocked(genus.RBM):
 def run_genus(
     x: np.ndarray, epochs: int, seed: int, threads: int
 ) -> tuple[float, float, genus.RBM]:
-    """(processor seconds an epoch, those of the rest of fit, the model); the rest is reading the
-    data and starting values.
+    """(processor seconds an epoch, those of the rest of fit, the model).
+
+    The rest is reading the data and starting values.
     """
     trainer = genus.Trainer(
         epochs=epochs,
@@ -133,25 +136,25 @@ def main() -> None:
     train, test, name = common.mnist(args.rows)
     x, held = common.binarised(train, 0), common.binarised(test, 1)
     print(
-        f"data: {name}, {len(x)} rows, pixels binarised by sampling once (not thresholded: never "
-        f"compare the two)"
+        f"data: {name}, {len(x)} rows, pixels binarised by sampling once "
+        "(not thresholded: never compare the two)"
     )
     print(f"500 hidden, batch 100, {args.threads} thread(s), processor seconds")
     ours: list[tuple[float, float]] = []
     theirs: list[float] = []
     for r in range(args.rounds):
         turn = [
-            lambda: theirs.append(run_sklearn(x, 1, 0.05, r)[0]),
-            lambda: ours.append(run_genus(x, 1, r, args.threads)[:2]),
-        ]  # noqa: B023
+            lambda r=r: theirs.append(run_sklearn(x, 1, 0.05, r)[0]),
+            lambda r=r: ours.append(run_genus(x, 1, r, args.threads)[:2]),
+        ]
         for go in turn if r % 2 == 0 else turn[::-1]:
             go()
     print(f"scikit-learn {common.spread(theirs)} s an epoch")
     epoch, rest = ([t[i] for t in ours] for i in (0, 1))
     print(f"genus        {common.spread(epoch)} s an epoch, and {common.spread(rest)} s once a fit")
     print(
-        f"scikit-learn / genus: {statistics.median(theirs) / statistics.median(epoch):.2f}x   "
-        f"(bar: 1x)"
+        "scikit-learn / genus: "
+        f"{statistics.median(theirs) / statistics.median(epoch):.2f}x   (bar: 1x)"
     )
 
     rows = torch.from_numpy(held).double()

@@ -1,5 +1,6 @@
-"""Run benchmarks and write their sections of RESULTS.md: output, date, versions, machine and the
-exact commands.
+"""Run benchmarks and write their sections of RESULTS.md.
+
+Output, date, versions, machine and the exact commands.
 
 python benchmarks/run.py                     # all of them
 python benchmarks/run.py flow_peers digits   # these; the sections of the others stay
@@ -43,8 +44,8 @@ BUDGETS = ("mnist", "fashion")  # seconds of all cores
 PEERS = ("pythae", "ppca-py", "pyAgrum", "pgmpy", "pomegranate", "zuko", "nflows", "normflows")
 HEAD = """# Results
 
-Written by `make bench`, or section by section by `python benchmarks/run.py NAME ...`. Each ratio compares two things measured in the
-same run; `median [least, most]`.
+Written by `make bench`, or section by section by `python benchmarks/run.py NAME ...`. Each ratio
+compares two things measured in the same run; `median [least, most]`.
 """
 
 
@@ -63,8 +64,8 @@ def main() -> int:
             return 2
         print(f"== {name}", flush=True)
         where = (
-            f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC; {common.machine()}; "
-            f"{versions}"
+            f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC; "
+            f"{common.machine()}; {versions}"
         )
         env = {**os.environ, **({} if file in BUDGETS else ONE_THREAD)}
         # -u: lines appear as they are measured

@@ -1,10 +1,11 @@
-"""Draws of an AutoregressiveTransformer from kept keys and values beside the prefix anew for every
-pixel: how fast, and how near.
+"""Draws of an AutoregressiveTransformer from kept keys and values: how fast, and how near.
 
-python benchmarks/transformer_sampling.py 28     # pixels that are drawn the slow way, evenly spaced over 784
+    python benchmarks/transformer_sampling.py 28
 
-The slow way is integrated over the pixels that are timed (trapezium); with 784 every pixel is
-timed, in about half an hour."""
+They stand beside draws that compute the prefix anew for every pixel. 28 pixels, evenly spaced over
+the 784, are drawn that slow way, and its time is integrated over them (trapezium); with 784 every
+pixel is timed, in about half an hour.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +23,7 @@ CELLS = SIDE * SIDE
 
 
 def fitted(X: np.ndarray) -> AutoregressiveTransformer:
-    """A model of default size, after a few steps: the time of a draw does not depend on what was
-    learned.
-    """
+    """A model of default size, after a few steps; a draw costs the same whatever was learned."""
     return AutoregressiveTransformer(
         random_state=0, trainer=Trainer(max_steps=30, batch_size=8, validation=0.0, progress=False)
     ).fit(X)
@@ -33,9 +32,7 @@ def fitted(X: np.ndarray) -> AutoregressiveTransformer:
 def naive(
     model: AutoregressiveTransformer, x: torch.Tensor, t: int, u: torch.Tensor
 ) -> tuple[float, torch.Tensor, torch.Tensor]:
-    """Processor seconds of pixel t of images x from all that precede it, its logits, and its value
-    at uniforms u.
-    """
+    """Processor seconds of pixel t of images x from all before it, its logits, its value at u."""
     begun = time.process_time()
     p = (
         model._attend(x, model.order_[None], None, 0, t + 1)[:, -1] @ model.head_[0].T
@@ -92,7 +89,7 @@ def main(pixels: int) -> None:
     agree = 100 * float(torch.stack(same).float().mean())
     print(
         f"{N} images of {SIDE} x {SIDE}, width {model.width}, depth {model.depth}, processor "
-        f"seconds on one thread, median of 3:"
+        "seconds on one thread, median of 3:"
     )
     print(
         f"kept keys and values {np.median(kept):.2f}; the prefix anew for every pixel {whole:.0f}"

@@ -1,11 +1,11 @@
-"""Training speed of genus.VAE beside pythae's VAE and a hand-written PyTorch loop, on the same
-model and settings.
+"""Training speed of genus.VAE beside pythae's VAE and a hand-written PyTorch loop.
 
-784-400-20 with ReLU, Bernoulli pixels, ELBO with one draw, Adam at 1e-3, float32. The three take
-turns in one process. A step is what passes between two evaluations of the loss, in seconds of the
-processor with one thread (which other work on the machine disturbs least), else of the clock. That
-genus and pythae climb the same objective is checked by pythae's own loss function on what genus
-computed."""
+On the same model and settings. 784-400-20 with ReLU, Bernoulli pixels, ELBO with one draw, Adam at
+1e-3, float32. The three take turns in one process. A step is what passes between two evaluations of
+the loss, in seconds of the processor with one thread (which other work on the machine disturbs
+least), else of the clock. That genus and pythae climb the same objective is checked by pythae's own
+loss function on what genus computed.
+"""
 
 from __future__ import annotations
 
@@ -107,7 +107,8 @@ def run_genus(
     """genus.VAE.fit."""
     net = genus.MLP(width=H, depth=1, activation="relu")
     trainer = genus.Trainer(
-        epochs=epochs, batch_size=batch, lr=1e-3, optimizer="adam", weight_decay=0.0, schedule="constant", warmup=0,
+        epochs=epochs, batch_size=batch,
+        lr=1e-3, optimizer="adam", weight_decay=0.0, schedule="constant", warmup=0,
         validation=0.0, precision="float32", device="cpu", threads=threads, progress=False,
     )  # fmt: skip
     model = ClockedGenus(
@@ -174,8 +175,8 @@ def main() -> None:
     what = "processor" if args.threads == 1 else "clock"
     print(f"data: {name}, {len(x)} rows, pixels binarised by sampling once")
     print(
-        f"batch {args.batch}, {args.threads} thread(s), {what} time; median of {args.rounds} "
-        f"rounds [least, most]"
+        f"batch {args.batch}, {args.threads} thread(s), {what} time; "
+        f"median of {args.rounds} rounds [least, most]"
     )
     models: list[genus.VAE] = []
 
@@ -211,8 +212,8 @@ def main() -> None:
         f"same objective: -ELBO {a:.4f} by genus, {b:.4f} by pythae's loss ({same}, bar: 0.01 nats)"
     )
     print(
-        "(after equal steps genus's loss is the lower one where it starts the output biases at "
-        "the data's log-odds)"
+        "(after equal steps genus's loss is the lower one where it starts "
+        "the output biases at the data's log-odds)"
     )
 
 

@@ -1,5 +1,4 @@
-"""The Bayesian mixture of Gaussians: components that nobody needs, the bound by its terms, and what
-few rows predict.
+"""The Bayesian mixture of Gaussians: idle components, the bound by terms, few rows.
 
 Writes bayesian_mixture.png into the folder given (gallery/figures).
 """
@@ -33,9 +32,7 @@ def rows(n: int, seed: int = 0) -> np.ndarray:
 def show(
     ax: plt.Axes, model: GaussianMixture | BayesianGaussianMixture, X: np.ndarray, title: str
 ) -> None:
-    """Rows, and the ellipses of components with more than 1.5 rows, wider lines where they weigh
-    more.
-    """
+    """Rows, and the ellipses of components of more than 1.5 rows, the heavier the wider."""
     ax.scatter(*X.T, s=5, color="#9aa5ad", linewidths=0)
     t = np.linspace(0, 2 * np.pi, 100)
     circle = np.stack([np.cos(t), np.sin(t)])

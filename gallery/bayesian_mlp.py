@@ -1,7 +1,7 @@
-"""One network, one posterior, five ways: maximum likelihood, MAP, Laplace, mean-field variational
-inference and HMC.
+"""One network, one posterior, five ways.
 
-Writes bayesian_mlp.png into the folder given (gallery/figures).
+Maximum likelihood, MAP, Laplace, mean-field variational inference and HMC. Writes bayesian_mlp.png
+into the folder given (gallery/figures).
 """
 
 from __future__ import annotations

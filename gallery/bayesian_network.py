@@ -1,8 +1,8 @@
-"""Bayesian networks: an expert's graph with its tables and what evidence does to beliefs, and
-graphs learned from digits.
+"""Bayesian networks: an expert's graph, what evidence does to beliefs, graphs of digits.
 
 Prints how many table entries the graph saves and the tables themselves; writes bayesian_network.png
-into the folder given (gallery/figures)."""
+into the folder given (gallery/figures).
+"""
 
 from __future__ import annotations
 
@@ -130,8 +130,9 @@ def show_beliefs(ax: plt.Axes, model: BayesNet, evidence: dict[str, str], title:
 
 
 def show_graph(ax: plt.Axes, model: BayesNet, ink: np.ndarray, title: str) -> None:
-    """Edges between the pixels of an 8 × 8 image, on the mean image; those between pixels that do
-    not touch in red.
+    """Edges between the pixels of an 8 × 8 image, on the mean image.
+
+    Those between pixels that do not touch are red.
     """
     ax.imshow(ink.reshape(8, 8), cmap="Greys", vmin=0, vmax=2.2)
     few = len(model.edges_) < 64
@@ -184,18 +185,17 @@ def main(folder: Path) -> None:
     expert = BayesNet(EXPERT).fit(X)
     for name, model in (("the chain rule alone", chain), ("the expert's graph", expert)):
         print(
-            f"{name}: {model.n_parameters()} table entries, {model.n_parameters(free=True)} of "
-            f"them free"
+            f"{name}: {model.n_parameters()} table entries, "
+            f"{model.n_parameters(free=True)} of them free"
         )
     for name in STATES:
         parents = [p for p, c in expert.edges_ if c == name]
-        print(
-            f"\np({name}{' | ' + ', '.join(parents) if parents else ''})\n{expert.cpt(name).round(3).to_string()}"
-        )
-    print(
-        f"\np(age | salary high, label "
-        f"yes)\n{expert.query('age', {'salary': 'high', 'label': 'yes'}).round(3).to_string(index=False)}"
-    )
+        given = " | " + ", ".join(parents) if parents else ""
+        print(f"\np({name}{given})")
+        print(expert.cpt(name).round(3).to_string())
+    age = expert.query("age", {"salary": "high", "label": "yes"})
+    print("\np(age | salary high, label yes)")
+    print(age.round(3).to_string(index=False))
 
     digits = (load_digits().data > 7).astype(np.uint8)
     train, test = digits[:1400], digits[1400:]

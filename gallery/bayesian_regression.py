@@ -1,5 +1,4 @@
-"""Bayesian linear regression: the posterior over a line as points come, and predictive bands on a
-noisy sine.
+"""Bayesian linear regression: a posterior as points come, and bands on a noisy sine.
 
 Writes posterior_of_a_line.png and predictive_bands.png into the folder given (gallery/figures).
 """
@@ -61,9 +60,7 @@ def line(folder: Path) -> None:
 
 
 def bands(folder: Path) -> None:
-    """The predictive mean and two standard deviations with 9 Gaussian bases after 1, 2, 4 and 25
-    points.
-    """
+    """The predictive mean ± 2 standard deviations after 1, 2, 4 and 25 points, 9 Gaussian bases."""
     rng = np.random.default_rng(4)
     noise = 0.2
     x = rng.uniform(0, 1, 25)

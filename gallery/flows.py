@@ -1,5 +1,4 @@
-"""Normalizing flows: two moons bent step by step into a normal density, with the grid; digits drawn
-by six flows.
+"""Normalizing flows: two moons bent into a normal density; digits drawn by six flows.
 
 Writes flow_steps.png and flow_digits.png into the folder given (gallery/figures).
 """

@@ -1,5 +1,4 @@
-"""Probabilistic PCA and factor analysis on digits: mean, loadings and noise, gaps filled in, the
-posterior of z.
+"""Probabilistic PCA and factor analysis on digits: loadings, noise, gaps filled in, z.
 
 Writes linear_latent.png into the folder given (gallery/figures).
 """
@@ -22,8 +21,9 @@ SHOWN = 8
 
 
 def picture(ax: plt.Axes, x: np.ndarray, title: str = "", largest: float | None = None) -> None:
-    """An 8 × 8 image: ink where all is positive, blue to red about 0 with ``largest``; missing
-    pixels are ochre.
+    """An 8 × 8 image: ink where all is positive, blue to red about 0 with ``largest``.
+
+    Missing pixels are ochre.
     """
     colours = plt.get_cmap("gray_r" if largest is None else "RdBu_r").with_extremes(bad="#e0b050")
     low, high = (0.0, 1.0) if largest is None else (-largest, largest)

@@ -1,8 +1,8 @@
-"""Mean field, shown: q against p as coordinate ascent proceeds, both directions of KL, energy and
-entropy, and the gap.
+"""Mean field, shown: q against p as it learns, both directions of KL, and the gap.
 
 Writes mean_field.png into the folder given (gallery/figures), and prints the gap between the ELBO
-and the enumerated evidence."""
+and the enumerated evidence.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +32,7 @@ VARIANCE, SPREAD = 1.0, 3.0  # σ², σ_0
 def coordinate_ascent(
     mean: np.ndarray, precision: np.ndarray, start: tuple[float, float], updates: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(means, variances) of q after each update of one factor: q_i = N(μ_i − Λ_ij (m_j − μ_j)/Λ_ii,
-    1/Λ_ii).
-    """
+    """(means, variances) of q after each update q_i = N(μ_i − Λ_ij (m_j − μ_j)/Λ_ii, 1/Λ_ii)."""
     m, v = np.array(start), np.array([0.05, 0.05])
     path = [(m.copy(), v.copy())]
     for t in range(updates):
@@ -48,7 +46,7 @@ def coordinate_ascent(
 def kl_to(
     mean: np.ndarray, precision: np.ndarray, m: np.ndarray, v: np.ndarray
 ) -> tuple[float, float]:
-    """(energy E_q[log p], entropy of q); KL[q‖p] = −energy − entropy, for a p that is normalised."""
+    """(energy E_q[log p], entropy of q); for a normalised p, KL[q‖p] = −energy − entropy."""
     energy = 0.5 * np.linalg.slogdet(precision)[1] - math.log(2 * math.pi)
     energy -= 0.5 * ((m - mean) @ precision @ (m - mean) + precision.diagonal() @ v)
     return float(energy), float(0.5 * np.log(2 * math.pi * math.e * v).sum())

@@ -1,5 +1,4 @@
-"""Mixtures by EM: Gaussians with four kinds of covariance in the plane, and Bernoullis on binarised
-digits.
+"""Mixtures by EM: Gaussians with four kinds of covariance, and Bernoullis on digits.
 
 Writes mixtures.png into the folder given (gallery/figures).
 """
@@ -48,8 +47,8 @@ def main(folder: Path) -> None:
         ax.set_title(f"{kind}: {m.score(held):.2f} nats a row".replace("-", "−"), fontsize=9)
         ax.set(xticks=[], yticks=[], xlim=(-7, 7), ylim=(-6, 6), aspect="equal")
         print(
-            f"Gaussian mixture, {kind}: {m.score(held):.3f} nats a held-out row (density), "
-            f"{m.n_iter_} iterations"
+            f"Gaussian mixture, {kind}: {m.score(held):.3f} nats a held-out "
+            f"row (density), {m.n_iter_} iterations"
         )
 
     bits = (load_digits().data > 7).astype(int)

@@ -1,5 +1,4 @@
-"""Digits whose lower half is covered, drawn anew by a PixelRNN and a PixelCNN from the upper half,
-beside the original.
+"""Digits whose lower half is drawn anew by a PixelRNN and a PixelCNN from the upper half.
 
 Writes pixelrnn_completions.png into the folder given (gallery/figures).
 """

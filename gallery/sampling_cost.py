@@ -2,7 +2,8 @@
 
 Times are processor seconds on one thread, medians of three; the networks have their default sizes
 and are all but untrained, which does not change their time. Writes sampling_cost.png into the
-folder given (gallery/figures)."""
+folder given (gallery/figures).
+"""
 
 from __future__ import annotations
 
@@ -50,8 +51,8 @@ def main(folder: Path) -> None:
             model = family(trainer=QUICK, random_state=0).fit(X)
             times.append([seconds(model, n) for n in (1, MANY)])
             print(
-                f"{name}, {side**2} pixels: {times[-1][0]:.2g} s alone, {times[-1][1]:.2g} s "
-                f"among {MANY}",
+                f"{name}, {side**2} pixels: {times[-1][0]:.2g} s alone, "
+                f"{times[-1][1]:.2g} s among {MANY}",
                 flush=True,
             )
         for ax, column in zip(axes, np.array(times).T, strict=True):

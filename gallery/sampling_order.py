@@ -1,8 +1,8 @@
-"""Digits drawn pixel by pixel, by a PixelCNN along the rows and by an any-order transformer in an
-order that was shuffled.
+"""Digits drawn pixel by pixel, along the rows, and in an order that was shuffled.
 
-Writes sampling_order.gif into the folder given (gallery/figures). A pixel keeps the value it was
-drawn with, so that the frames are finished images of which only the pixels drawn so far are shown.
+By a PixelCNN and by an any-order transformer. Writes sampling_order.gif into the folder given
+(gallery/figures). A pixel keeps the value it was drawn with, so that the frames are finished images
+of which only the pixels drawn so far are shown.
 """
 
 from __future__ import annotations

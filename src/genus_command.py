@@ -1,8 +1,10 @@
-"""The command ``genus``: help and the version at once; every other word goes to :mod:`genus.cli`,
-which imports torch.
+"""The command ``genus``: help and the version at once, all else by :mod:`genus.cli`.
 
-It stands outside the package because importing anything of the package imports all of it, torch
-included."""
+The latter imports torch, which takes seconds.
+
+It stands outside the package because importing anything of the package
+imports all of it, torch included.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ commands:
 {commands}
 
 examples:
-  genus compare digits --report report.html     which model describes these data? A page with the answer
+  genus compare digits --report report.html     which model describes these data best?
   genus fit VAE digits --out run                learn a model and save it
   genus sample run -n 64 --out samples.png      draw from it
   genus score run rows.csv --lowest 10          find the rows that do not belong
@@ -39,8 +41,9 @@ options:
   --version      the version
   --debug        with any command: show the whole traceback of an error
 
-DATA is a name that `genus data` lists, a file (.csv, .parquet, .npy, .npz) or a folder of images. RUN is the file of
-a saved model, with or without its ending .genus. Every command takes --config FILE.yaml, and --print_config shows one.
+DATA is a name that `genus data` lists, a file (.csv, .parquet, .npy, .npz) or a folder of images.
+RUN is the file of a saved model, with or without its ending .genus.
+Every command takes --config FILE.yaml, and --print_config shows one.
 """
 
 

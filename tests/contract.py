@@ -1,5 +1,4 @@
-"""What the laws of test_contract.py need: the table of models, small spaces that can be enumerated,
-and bad input.
+"""What the laws of test_contract.py need: models, small spaces that can be enumerated, bad input.
 
 A new family costs one line of ``ROWS``.
 """
@@ -61,7 +60,8 @@ class Toy:
     """A few hundred rows, and every state that a row can be in, so that p(x) can be summed.
 
     axes: the values of each cell, midpoints of a fine grid where it is continuous. coarse: how many
-    neighbours on an axis count as one outcome when draws are counted."""
+    neighbours on an axis count as one outcome when draws are counted.
+    """
 
     X: Any
     axes: tuple[np.ndarray, ...]
@@ -179,7 +179,8 @@ class Row:
         learn any.
     refuses: what it says of data that an argument does not suit.
     digits: settings that beat the independent histogram on the digits within seconds, or None where
-    another row does."""
+    another row does.
+    """
 
     name: str
     make: Callable[[], Any]
@@ -259,9 +260,7 @@ def over_noise(model: DensityModel, t: Toy) -> np.ndarray:
 
 
 def truth(row: Row, model: Any, t: Toy) -> np.ndarray | None:
-    """log p of every state, normalised by what it sums to, in the shape of the axes; None where
-    nobody knows.
-    """
+    """log p of every state, normalised, in the shape of the axes; None where nobody knows."""
     p = model.log_prob(t.states())
     if not isinstance(p, LowerBound):
         value = p.nats
@@ -501,9 +500,7 @@ def fresh(model: Any) -> Any:
 
 @dataclass(frozen=True)
 class Predicts:
-    """A Predictor under the laws of test_predictors.py: its name, a fresh quick one,
-    ``random_state=0``, and what it is asked.
-    """
+    """A Predictor under the laws of test_predictor.py: its name, how to make it, its rows."""
 
     name: str
     make: Callable[[], Any]
@@ -563,7 +560,8 @@ class Bad:
     """An input that something is wrong with. spoil(X): from good rows (n, d) of numbers.
 
     must: ``answer``, ``error`` or ``either``; says: what an error's message must hold; scored: it
-    comes after a good fit."""
+    comes after a good fit.
+    """
 
     name: str
     spoil: Callable[[np.ndarray], Any]

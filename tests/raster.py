@@ -14,7 +14,7 @@ from genus.learn.rows import generator
 
 
 def shaken(model: Any, size: float = 0.3) -> Any:
-    """The model with random parameters, so that everything depends on everything it may depend on."""
+    """The model with random parameters, so that all depends on whatever it may depend on."""
     rng = generator(0)
     with torch.no_grad():
         for p in model.network_.parameters():
@@ -30,8 +30,9 @@ def every(space: Space) -> np.ndarray:
 
 
 def sees(model: Any, place: int, n: int = 4) -> Tensor:
-    """|∂ parameters of a pixel / ∂ features of each cell|, (cells of the pixel, C, H, W); at n
-    images, as a rectifier may be off.
+    """|∂ parameters of a pixel / ∂ features of each cell|, (cells of the pixel, C, H, W).
+
+    At n images, as a rectifier may be off.
     """
     c, h, w = model._shape
     network = model.network_.double()

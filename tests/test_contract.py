@@ -1,7 +1,8 @@
 """The laws that every model obeys, each over the whole table of contract.py.
 
-Law 9 is here in a cheap form (settings scaled down, seconds); with the defaults it belongs to the
-benchmarks."""
+Law 9 is here in a cheap form (settings scaled down, seconds); with the defaults
+it belongs to the benchmarks.
+"""
 
 from __future__ import annotations
 
@@ -409,12 +410,9 @@ def test_7_bad_input_gets_a_finite_answer_or_a_clear_error(row: Row, bad: Bad) -
     X = good(kind)
     spoiled = bad.spoil(X)
     must = bad.must if kind == "continuous" or bad.must == "error" else "either"
-    # levels and bits are refused in other words than numbers
-    says = (
-        bad.says
-        if kind == "continuous" or not bad.says
-        else f"{bad.says}|whole number|outside|categories|column 0"
-    )
+    says = bad.says
+    if says and kind != "continuous":  # levels and bits are refused in other words than numbers
+        says = f"{says}|whole number|outside|categories|column 0"
     old = copy.deepcopy(quickly_fitted(row, kind))
     before = old.score_samples(X)
     if bad.scored:

@@ -1,6 +1,4 @@
-"""The Python blocks of the README, the tutorial and the pages of families run, in order, with tiny
-budgets.
-"""
+"""The Python blocks of the README and the pages run, in order, with tiny budgets."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""LogProb, and the points of a Monte Carlo likelihood: a row's own, and independent between rows."""
+"""LogProb, and the points of a Monte Carlo likelihood: a row's own, independent between rows."""
 
 from __future__ import annotations
 
@@ -58,9 +58,7 @@ def test_concatenate_keeps_rows_and_weighs_details() -> None:
 
 
 def test_log_mean_exp_and_its_error_against_fresh_draws() -> None:
-    """Over many repetitions the spread of log (1/k) Σ exp w is the standard error that one
-    repetition states.
-    """
+    """The spread of log (1/k) Σ exp w is the standard error that one repetition states."""
     w = (
         torch.randn(20_000, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         * 0.8

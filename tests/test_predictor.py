@@ -1,6 +1,4 @@
-"""The laws of test_contract.py in the terms of models of p(y | X), each over the table PREDICTORS
-of contract.py.
-"""
+"""The laws of test_contract.py for models of p(y | X), over PREDICTORS of contract.py."""
 
 from __future__ import annotations
 
@@ -124,10 +122,8 @@ def test_3_a_row_has_its_answer_in_any_company(row: Predicts) -> None:
         np.testing.assert_allclose(
             np.concatenate(again, axis=1 if said.ndim > 1 else 0), said, rtol=1e-7, atol=1e-9
         )
-    # one condition for all
-    np.testing.assert_allclose(
-        model.log_prob(y[:1].repeat(5), given=X[:1]).nats, whole[0], rtol=1e-9
-    )
+    same = model.log_prob(y[:1].repeat(5), given=X[:1])  # one condition for all
+    np.testing.assert_allclose(same.nats, whole[0], rtol=1e-9)
 
 
 @rows
@@ -138,9 +134,11 @@ def test_3_the_loss_of_a_batch_is_the_mean_of_its_parts(
     if not hasattr(model, "losses"):
         pytest.skip("learns in closed form")
     model.rng, randn = generator(0), torch.randn
-    still = lambda shape, **more: randn(
-        shape[-1], generator=generator(5), dtype=torch.float64
-    ).expand(shape)  # noqa: E731
+
+    def still(shape: tuple[int, ...], **more: Any) -> torch.Tensor:
+        row = randn(shape[-1], generator=generator(5), dtype=torch.float64)
+        return row.expand(shape)
+
     monkeypatch.setattr(torch, "randn", still)
     X, y = questions(row.task)
     x, y = model._numbers(X), model._encode_rows(y, missing=False)

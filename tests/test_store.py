@@ -45,7 +45,7 @@ def load(path: Path) -> Any:
 def forged(
     path: Path, tensors: dict[str, torch.Tensor] | None = None, change: Any = None, **replaced: Any
 ) -> Path:
-    """The file at ``path`` rewritten with a good checksum: ``change(description)`` edits its JSON."""
+    """Rewrite the file at ``path`` with a good checksum; ``change(description)`` edits its JSON."""
     old, meta = read(path)
     if change is not None:
         change(meta["model"])
@@ -94,7 +94,8 @@ import numpy as np, genus, hashlib
 from toys import ToyVAE
 m = genus.load({str(path)!r}, models=[ToyVAE])
 X = np.random.default_rng(0).normal(size=(60, 3)) + 2
-print(hashlib.sha256(m.score_samples(X).tobytes() + m.sample(7, random_state=1).tobytes()).hexdigest())
+told = m.score_samples(X).tobytes() + m.sample(7, random_state=1).tobytes()
+print(hashlib.sha256(told).hexdigest())
 """
     env = {**os.environ, "PYTHONPATH": str(Path(genus.__file__).parents[1])}
     out = subprocess.run(

@@ -1,6 +1,4 @@
-"""Tiny models, one for each way of learning that a family may bring: they prove that the core
-carries it.
-"""
+"""Tiny models, one for each way of learning, which prove that the core carries it."""
 
 from __future__ import annotations
 
@@ -36,8 +34,9 @@ class Toy(Model):
 
 
 class ToyVAE(Model):
-    """One player, a bound: log p(x) ≥ E_q log p(x|z) p(z) / q(z|x), with p(x|z) = N(g(z), σ² I) on
-    standardised rows.
+    """One player, a bound: log p(x) ≥ E_q log p(x|z) p(z) / q(z|x), p(x|z) = N(g(z), σ² I).
+
+    On standardised rows.
     """
 
     def __init__(
@@ -130,7 +129,7 @@ class GAN(Toy):
 
 
 class EBM(Toy):
-    """An energy, with a Langevin chain whose ends are kept in a replay buffer that no file holds."""
+    """An energy, and a Langevin chain whose ends stay in a replay buffer that no file holds."""
 
     def build(self, space: Space) -> None:
         self.energy_ = self.network(None, space.shape, (1,), MLP(8, 1, activation="silu"))
@@ -158,9 +157,7 @@ class EBM(Toy):
 
 
 class Stack(Toy):
-    """Two stages, as in a deep belief network: an autoencoder of the rows, then one of noisy hidden
-    units.
-    """
+    """Two stages, as in a deep belief network: an autoencoder, then one of noisy hidden units."""
 
     def build(self, space: Space) -> None:
         self.first_ = nn.ModuleList(

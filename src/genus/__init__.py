@@ -1,4 +1,4 @@
-"""genus: every family of generative model behind one interface, with numbers that may be compared."""
+"""Every family of generative model behind one interface, with numbers that may be compared."""
 
 from genus import data
 from genus.compare.run import compare

@@ -33,8 +33,9 @@ UNKNOWN = "unknown"
 class Column:
     """How one cell is coded: its name, kind, and the caller's values behind the codes.
 
-    ``levels``, ``low`` and ``values`` are those of :class:`Space`; ``dtype`` and ``ordered`` are
-    pandas's."""
+    ``levels``, ``low`` and ``values`` are those of :class:`Space`; ``dtype`` and
+    ``ordered`` are pandas's.
+    """
 
     name: str | int
     kind: str
@@ -49,9 +50,7 @@ class Column:
 
 
 def as_array(X: Any, *, strings: bool = False) -> np.ndarray:
-    """X as an ndarray of numbers (or, with ``strings``, of anything), else an error that says what
-    is wrong with it.
-    """
+    """X as an ndarray of numbers (with ``strings``, of anything), or an error that says why."""
     if isinstance(X, np.ndarray) and X.dtype.kind in "fiub" and X.dtype != np.longdouble:
         return X
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
@@ -69,8 +68,8 @@ def as_array(X: Any, *, strings: bool = False) -> np.ndarray:
         ) from None
     if a.dtype.kind == "c":
         raise ValueError(
-            "Complex data not supported: X has complex numbers; pass real and imaginary parts as "
-            "columns"
+            "Complex data not supported: X has complex numbers; "
+            "pass real and imaginary parts as columns"
         )
     if a.dtype.kind in "fiub" and a.dtype != np.longdouble:
         return a
@@ -86,9 +85,7 @@ def as_array(X: Any, *, strings: bool = False) -> np.ndarray:
 
 
 def head(X: Any, rows: int | None = 65536) -> Any:
-    """The rows that decide a space: all of an array in memory, the first of a dataset or memory
-    map.
-    """
+    """The rows that decide a space: all of an array, the first of a dataset or memory map."""
     if isinstance(X, torch.utils.data.Dataset):
         items = [X[i] for i in range(len(X))[:rows]]  # type: ignore[arg-type]
         if not items:
@@ -104,7 +101,7 @@ def check_shape(shape: tuple[int, ...]) -> None:
     if len(shape) < 2:
         raise ValueError(
             f"Expected 2D array, got {len(shape)}D array instead. Reshape your data either using "
-            f"X.reshape(-1, 1) if it "
+            "X.reshape(-1, 1) if it "
             "has a single column or X.reshape(1, -1) if it is a single row."
         )
     for size, what in ((shape[0], "sample"), (min(shape[1:]), "feature")):
@@ -126,8 +123,8 @@ def as_frame(X: Any) -> pd.DataFrame:
     check_shape(X.shape)
     if not X.columns.is_unique:
         raise ValueError(
-            f"the column name {X.columns[X.columns.duplicated()][0]!r} occurs more than once: "
-            f"rename one of them"
+            f"the column name {X.columns[X.columns.duplicated()][0]!r} "
+            "occurs more than once: rename one of them"
         )
     if not all(isinstance(n, str | int | np.integer) for n in X.columns):
         raise ValueError(
@@ -191,8 +188,8 @@ def infer(a: np.ndarray, kind: str | None, place: str) -> Column:
         distinct = np.unique(a[~np.isnan(a)])
         if len(distinct) > 10_000:
             raise ValueError(
-                f"{place} has {len(distinct)} distinct values: too many categories; use "
-                f"space='continuous'"
+                f"{place} has {len(distinct)} distinct values: "
+                "too many categories; use space='continuous'"
             )
         return Column("", kind, len(distinct), values=tuple(distinct.tolist()))
     if a.dtype == np.uint8:
@@ -200,8 +197,8 @@ def infer(a: np.ndarray, kind: str | None, place: str) -> Column:
     low, high = int(low), int(high)
     if high - low >= 2**53 or high >= 2**63:
         raise ValueError(
-            f"{place} has whole numbers from {low} to {high}, too many to tell apart: use "
-            f"space='continuous'"
+            f"{place} has whole numbers from {low} to {high}, "
+            "too many to tell apart: use space='continuous'"
         )
     return Column("", kind, high - low + 1, low)
 
@@ -221,7 +218,7 @@ def column_of(s: pd.Series, name: Any, kind: str | None) -> Column:
         if not all(isinstance(v, str | int | float) for v in values):
             raise ValueError(
                 f"{place} has categories of type {type(values[0]).__name__}: turn them into "
-                f"words, .astype(str), first"
+                "words, .astype(str), first"
             )
         return Column(name, "categorical", len(values), 0, values, "category", bool(s.cat.ordered))
     if pd.api.types.is_bool_dtype(seen.dtype):
@@ -230,8 +227,8 @@ def column_of(s: pd.Series, name: Any, kind: str | None) -> Column:
         a = numbers_of(seen, name)
         if a.dtype.kind == "f" and np.isinf(a).any():
             raise ValueError(
-                f"{place} contains inf (row {int(np.isinf(numbers_of(s, name)).argmax())}): drop "
-                f"or replace it"
+                f"{place} contains inf (row "
+                f"{int(np.isinf(numbers_of(s, name)).argmax())}): drop or replace it"
             )
         gaps = (
             len(seen) < len(s)
@@ -257,14 +254,14 @@ def column_of(s: pd.Series, name: Any, kind: str | None) -> Column:
     if not seen.map(lambda v: isinstance(v, str)).all():
         other = next(v for v in seen if not isinstance(v, str))
         raise TypeError(
-            f"{place} mixes words with {type(other).__name__}: argument must be a string or a "
-            f"number"
+            f"{place} mixes words with {type(other).__name__}: "
+            "argument must be a string or a number"
         )
     values = tuple(sorted(seen.unique().tolist()))
     if len(values) > 1000 and len(values) > len(seen) / 2:
         raise ValueError(
-            f"{place} has {len(values)} different words in {len(seen)} rows (an identifier?): "
-            f"drop it"
+            f"{place} has {len(values)} different words in {len(seen)} "
+            "rows (an identifier?): drop it"
         )
     return Column(name, "categorical", len(values), 0, values, dtype)
 
@@ -306,8 +303,8 @@ def codes_of(
     def fail(bad: np.ndarray, why: str) -> ValueError:
         row, cell = np.argwhere(bad.reshape(len(a), -1))[0].tolist()
         return ValueError(
-            f"X has {a.reshape(len(a), -1)[row].tolist()[cell]!r} in {place(cell)} (row {row}): "
-            f"{why}"
+            f"X has {a.reshape(len(a), -1)[row].tolist()[cell]!r} in "
+            f"{place(cell)} (row {row}): {why}"
         )
 
     levels = c.levels or 1
@@ -320,7 +317,7 @@ def codes_of(
             codes = np.where(new, c.values.index(UNKNOWN), codes)
         elif new.any():
             why = (
-                f"a category that was not seen in fit; drop the row, fit on data that hold all of "
+                "a category that was not seen in fit; drop the row, fit on data that hold all of "
                 f"them, or declare {UNKNOWN!r} as one"
             )
             raise fail(new, why + ", pd.CategoricalDtype([...]), to read others as it")
@@ -344,8 +341,8 @@ def codes_of(
             if c.kind == "binary" and fractional:
                 return a.astype(np.float32, order="C")
             why = (
-                "a whole number is expected here; for grey values use genus.data.binarize(X), or "
-                "space='continuous'"
+                "a whole number is expected here; "
+                "for grey values use genus.data.binarize(X), or space='continuous'"
             )
             raise fail((a != np.floor(a)) & ~np.isnan(a), why)
         codes = (
@@ -357,9 +354,7 @@ def codes_of(
 
 
 def values_of(codes: np.ndarray, c: Column, dtype: str) -> np.ndarray:
-    """The caller's values of codes, in numpy's ``dtype``; float64 when missing cells do not fit in
-    it.
-    """
+    """The caller's values of codes, in numpy's ``dtype``, or float64 where it cannot hold NaN."""
     if c.kind == "continuous":
         return codes.astype(dtype, copy=False)
     nan = np.isnan(codes)

@@ -20,13 +20,30 @@ class DensityModel(Model):
     """A model of real vectors, p(y) on R^d, made to serve every space.
 
     Continuous cells are themselves. Discrete cells are dequantised and unfolded from their box of
-    levels, y = logit(α + (1 − 2α)(x + u)/L) with u ~ U[0, 1), so that P(x) = ∫ p(y(x + u)) |∂y/∂u|
-    du; the value reported is log (1/k) Σ over k points u, a ``LowerBound`` on a probability. Purely
+    levels, y = logit(α + (1 − 2α)(x + u)/L) with u ~ U[0, 1), so that
+
+        P(x) = ∫ p(y(x + u)) |∂y/∂u| du
+
+    The value reported is log (1/k) Σ over k points u, a ``LowerBound`` on a probability. Purely
     continuous rows get ``Exact`` densities. (Uria et al., 2013; Dinh et al., 2017.)
 
     A family writes ``log_density(y)``, ``draw(n, rng)`` and, to complete,
     ``log_density_observed(y)`` and ``draw_given(y, rng)`` with NaN where y is missing, all on
-    float64 (n, d)."""
+    float64 (n, d).
+
+    Examples
+    --------
+    Continuous rows have exact densities, discrete ones bounded probabilities:
+
+    >>> import numpy as np, genus
+    >>> X = np.random.default_rng(0).normal(size=(100, 2))
+    >>> model = genus.Gaussian()
+    >>> isinstance(model, genus.DensityModel), model.fit(X).log_prob(X).kind
+    (True, 'exact')
+    >>> X = X.round().astype(int)
+    >>> model.fit(X).log_prob(X).kind
+    'lower bound'
+    """
 
     points = 16  # dequantisation points a row
 
@@ -91,8 +108,9 @@ class DensityModel(Model):
         return ((x >= 0) & (x < unfold.high)).all(1)
 
     def noise(self, x: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
-        """u in [0, 1) drawn from q(u | x) by way of uniforms e (n, d), and log q(u | x): here
-        uniform noise, log q = 0.
+        """u in [0, 1) drawn from q(u | x) by way of uniforms e (n, d), and log q(u | x).
+
+        Here it is uniform noise, and log q = 0.
         """
         return e, e.new_zeros(len(e))
 

@@ -1,9 +1,9 @@
-"""Files: safetensors with JSON in the metadata and a SHA-256 over all of it, written whole or not
-at all.
+"""Files: safetensors with JSON in the metadata and a SHA-256, written whole or not at all.
 
 A file is written beside its destination, flushed to disk, then renamed over it: a reader sees the
 old file or the new one, never half of either. Nothing in it is code; loading runs none. This module
-knows no model."""
+knows no model.
+"""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ def write(path: str | Path, tensors: dict[str, Tensor], meta: dict[str, Any]) ->
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors, JSON) of a file of :func:`write`, after its checksum. Raises StoreError,
-    FileNotFoundError.
+    """(tensors, JSON) of a file of :func:`write`, after its checksum.
 
-    The tensors are views of the bytes read, so that a file costs its own size in memory and no
-    more."""
+    Raises StoreError, FileNotFoundError. The tensors are views of the bytes read, so that a file
+    costs its own size in memory and no more.
+    """
     path = Path(path)
     if path.is_dir():
         raise StoreError(f"{path} is a folder, not a genus file")
@@ -142,7 +142,8 @@ def _tensors(data: bytearray, start: int, header: dict[str, dict[str, Any]]) -> 
     """The tensors of a safetensors header, as views of ``data``, where they begin at ``start``.
 
     They are moved, last first, to multiples of 64 bytes, where torch puts its own: kernels sum in
-    an order that depends on it, and a model must give the same bits before and after."""
+    an order that depends on it, and a model must give the same bits before and after.
+    """
     limit = len(data) - start
     data.extend(bytes(64 * (len(header) + 1)))
     memory, base, end = (
@@ -259,7 +260,7 @@ def from_json(value: Any, known: dict[str, Any]) -> Any:
     if value.get("code") == "module":
         return _module(known[sort], str(sort))
     if "json" in value:
-        return known[sort].from_json(value["json"])  # type: ignore[attr-defined]
+        return known[sort].from_json(value["json"])
     return known[sort](**{k: from_json(v, known) for k, v in value["params"].items()})
 
 
@@ -313,8 +314,8 @@ _COUNT = itertools.count()
 def describe(model: Any) -> dict[str, Any]:
     """Everything of a fitted model that is not a tensor, as JSON.
 
-    Its class, its arguments, the facts whose names end in ``_``, and those of models that it is
-    made of.
+    Its class, its arguments, the facts whose names end in ``_``, and those of
+    models that it is made of.
     """
     name = type(model).__name__
     params = {k: to_json(v, f"{name}({k})") for k, v in model.get_params(deep=False).items()}

@@ -1,9 +1,10 @@
 """What ``log_prob`` returns: a number that says what kind of number it is.
 
 ``Exact`` is log p(x). ``LowerBound`` is a number that is ≤ log p(x) in expectation (ELBO,
-importance weighted bound, dequantisation). ``Estimate`` involves a Monte Carlo log-partition and
-may err on either side. All are natural logarithms (nats) in the units of the data the caller passed
-in."""
+importance weighted bound, dequantisation). ``Estimate`` involves a Monte Carlo
+log-partition and may err on either side. All are natural logarithms (nats) in the units of
+the data the caller passed in.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +21,29 @@ from torch import Tensor
 class LogProb:
     """Log-probability of each row, in nats; higher is better.
 
-    nats: (n,) one value a row.
-    stderr: (n,) Monte Carlo standard error of each, independent between rows; 0 when exact.
-    dims: number of observed coordinates behind each value, an int or (n,) (for bits per dimension).
-    measure: ``probability``, ``density`` or ``mixed``.
-    shared_stderr: standard error of a term that all rows share (log Z); it does not average out.
-    detail: what a reader needs to trust it, such as ``k`` or ``ess``.
+    It is one of :class:`genus.Exact`, :class:`genus.LowerBound` and :class:`genus.Estimate`.
+
+    Parameters
+    ----------
+    nats : array
+        (n,) one value a row.
+    stderr : float or array, default=0.0
+        (n,) Monte Carlo standard error of each, independent between rows; 0 when exact.
+    dims : int or array, default=1
+        (n,) number of observed coordinates behind each value, for bits per dimension.
+    measure : {"probability", "density", "mixed"}, default="density"
+        Only numbers of the same measure may be compared.
+    shared_stderr : float, default=0.0
+        Standard error of a term that all rows share (log Z); it does not average out.
+    detail : dict
+        What a reader needs to trust it, such as ``k`` or ``ess``.
+
+    Examples
+    --------
+    >>> import numpy as np, genus
+    >>> p = genus.Gaussian().fit(np.random.default_rng(0).normal(size=(100, 2))).log_prob([[0, 0]])
+    >>> isinstance(p, genus.LogProb), p.measure, p.nats.shape
+    (True, 'density', (1,))
     """
 
     nats: Any
@@ -48,8 +66,9 @@ class LogProb:
         return float(np.mean(self.nats, dtype=np.float64))
 
     def mean_stderr(self) -> float:
-        """Standard error of :meth:`mean`: the spread of the rows (which holds their Monte Carlo
-        error) and log Z's.
+        """Standard error of :meth:`mean`: the spread of the rows, and log Z's.
+
+        The spread holds the rows' own Monte Carlo error.
         """
         n = len(self.nats)
         rows = float(np.var(self.nats, dtype=np.float64)) / max(n - 1, 1)
@@ -82,21 +101,48 @@ class LogProb:
 
 
 class Exact(LogProb):
-    """log p(x) itself."""
+    """log p(x) itself.
+
+    It takes what :class:`genus.LogProb` takes.
+
+    Examples
+    --------
+    >>> import genus
+    >>> genus.Exact([-1.0, -3.0], dims=2, measure="probability")
+    Exact(mean = -2.0000 ± 1.0000 nats, 1.4427 bits/dim, n=2, probability)
+    """
 
     kind = "exact"
     symbol = "="
 
 
 class LowerBound(LogProb):
-    """At most log p(x), in expectation over its Monte Carlo points."""
+    """At most log p(x), in expectation over its Monte Carlo points.
+
+    It takes what :class:`genus.LogProb` takes.
+
+    Examples
+    --------
+    >>> import genus
+    >>> genus.LowerBound([-1.0, -3.0], dims=2, measure="probability", detail={"k": 256})
+    LowerBound(mean ≥ -2.0000 ± 1.0000 nats, 1.4427 bits/dim, n=2, probability, k=256)
+    """
 
     kind = "lower bound"
     symbol = "≥"
 
 
 class Estimate(LogProb):
-    """log p(x) up to the error of a Monte Carlo log-partition, on either side."""
+    """log p(x) up to the error of a Monte Carlo log-partition, on either side.
+
+    It takes what :class:`genus.LogProb` takes.
+
+    Examples
+    --------
+    >>> import genus
+    >>> genus.Estimate([-1.0, -3.0], dims=2, measure="probability", shared_stderr=0.1)
+    Estimate(mean ≈ -2.0000 ± 1.0050 nats, 1.4427 bits/dim, n=2, probability)
+    """
 
     kind = "estimate"
     symbol = "≈"

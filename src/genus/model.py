@@ -4,7 +4,7 @@ A family writes the mathematics on tensors of codes; this file gives it the verb
 do is the methods it has:
 
     build(space)                 parameters and buffers, once the data are known        (required)
-    losses(x), or statistics(x) and maximise(sums), or learn(fit)                       (one of them)
+    losses(x), or statistics(x) and maximise(sums), or learn(fit)             (one of them)
     _log_prob(x) -> LogProb      gives  log_prob, score_samples, score
     _sample(n, rng) -> x         gives  sample
     _complete(x, rng) -> x       gives  complete; NaN marks what is missing
@@ -12,14 +12,15 @@ do is the methods it has:
 
 Models of p(x | given) say so by ``conditions``, and each hook takes one more argument, ``given``:
 losses(x, given), _log_prob(x, given), _sample(n, rng, given), _complete(x, rng, given),
-_encode(x, given), _decode(z, given)."""
+_encode(x, given), _decode(z, given).
+"""
 
 from __future__ import annotations
 
 import inspect
 import math
 from collections.abc import Callable, Iterator
-from functools import cache, wraps
+from functools import wraps
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -47,7 +48,16 @@ from genus.space import Space, column_vector, has_parts, unwrap
 
 
 class CapabilityError(RuntimeError):
-    """A verb that exists but cannot answer here; the message names what can."""
+    """A verb that exists but cannot answer here; the message names what can.
+
+    Examples
+    --------
+    >>> import numpy as np, genus
+    >>> X = np.random.default_rng(0).normal(size=(50, 2))
+    >>> genus.Gaussian().fit(X).sample(2, given=[1, 2])
+    Traceback (most recent call last):
+    genus.model.CapabilityError: Gaussian does not model p(x | given): leave given out
+    """
 
 
 def _has(*hooks: str) -> Callable[[Any], bool]:
@@ -85,7 +95,26 @@ def on_rows(hook: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Model(nn.Module, BaseEstimator):
-    """Base class of every family. The constructor of a subclass only stores its arguments."""
+    """Base class of every family. The constructor of a subclass only stores its arguments.
+
+    Examples
+    --------
+    A family is the methods that it writes, here what it learns and how it draws:
+
+    >>> import numpy as np, torch, genus
+    >>> class Coin(genus.Model):
+    ...     def __init__(self, random_state=None):
+    ...         self.random_state = random_state
+    ...     def build(self, space):
+    ...         self.register_buffer("p_", torch.zeros(space.shape))
+    ...     def learn(self, fit):
+    ...         self.p_ = fit.rows.x.float().mean(0)
+    ...     def _sample(self, n, rng):
+    ...         return torch.bernoulli(self.p_.expand(n, -1), generator=rng)
+    >>> Coin().fit(np.array([[0, 1], [1, 1], [0, 1], [1, 1]])).sample(2, random_state=0)
+    array([[..., 1],
+           [..., 1]]...)
+    """
 
     training = False
     by_default: ClassVar[bool] = True  # does compare() take it unasked?
@@ -135,8 +164,8 @@ class Model(nn.Module, BaseEstimator):
         pass
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Arguments are settings: a module or model given to a constructor is no part of this one."""
-        if isinstance(value, nn.Module) and name in _arguments(type(self)):
+        """Arguments are settings: a module given to a constructor is no part of this model."""
+        if isinstance(value, nn.Module) and name in type(self)._get_param_names():
             self.__dict__[name] = value
         else:
             super().__setattr__(name, value)
@@ -177,8 +206,7 @@ class Model(nn.Module, BaseEstimator):
         y: the conditions of models with labels, else ignored, for scikit-learn.
         given: (n, …) conditions, for models of p(x | given): labels, numbers, images, a table.
         space: a Space or a kind's name, where the inferred one is not wanted.
-        validation: rows, or the share of X, held out to stop early and keep the best weights
-        (0: none).
+        validation: rows, or the share of X, held out to stop early and keep the best weights.
         resume: True, or the checkpoint file to go on from.
         A failed fit leaves the old model whole. Returns self.
         """
@@ -221,8 +249,8 @@ class Model(nn.Module, BaseEstimator):
         if isinstance(share, int | float):
             if not 0 <= share < 1:
                 raise ValueError(
-                    f"validation={validation!r}: a share of the rows from 0 up to 1, or the rows "
-                    f"themselves"
+                    f"validation={validation!r}: "
+                    "a share of the rows from 0 up to 1, or the rows themselves"
                 )
             fit.rows, fit.held = x.split(share, seed)
         else:
@@ -264,7 +292,7 @@ class Model(nn.Module, BaseEstimator):
         """Give the model, its parts, and layers that draw while training, a random stream."""
         for module in self.modules():
             if isinstance(module, Model | Dropout):
-                module.rng = rng  # type: ignore[assignment]
+                module.rng = rng
 
     def _take_back(self) -> None:
         """Learning is over: no part keeps a random stream."""
@@ -276,9 +304,9 @@ class Model(nn.Module, BaseEstimator):
     def part(self, model: Model, space: Space, given_space: Space | None = None) -> Model:
         """A model given as an argument, built afresh for rows of ``space``, as a part of this one.
 
-        Assign it in ``build`` to a name that ends in ``_``, as ``self.prior_ = self.part(self.prior,
-        Space((d,)))``: it is trained, moved and saved with the whole, and draws from its generator.
-        The argument itself is left as it is.
+        Assign it in ``build`` to a name that ends in ``_``, as
+        ``self.prior_ = self.part(self.prior, Space((d,)))``: it is trained, moved and saved with
+        the whole, and draws from its generator. The argument itself is left as it is.
         """
         own: Model = clone(model)
         own.space_ = space
@@ -293,8 +321,8 @@ class Model(nn.Module, BaseEstimator):
         tensors, meta = files.read(path)
         if "model" not in meta:
             raise files.StoreError(
-                f"{path} is a training checkpoint, and {type(self).__name__} goes on from a saved "
-                f"model"
+                f"{path} is a training checkpoint, "
+                f"and {type(self).__name__} goes on from a saved model"
             )
         said = meta["model"]
         if said["class"] != type(self).__name__:
@@ -361,9 +389,7 @@ class Model(nn.Module, BaseEstimator):
         out_shape: Shape,
         default: Network | None = None,
     ) -> nn.Module:
-        """The module of a blueprint (``MLP()`` when None), its weights drawn from the model's own
-        generator.
-        """
+        """A blueprint (``MLP()`` when None) as a module, its weights from the model's generator."""
         return construct(
             blueprint or default or MLP(),
             in_shape,
@@ -396,8 +422,9 @@ class Model(nn.Module, BaseEstimator):
 
     @available_if(_has("_log_prob"))
     def log_prob(self, X: Any, *, given: Any = None) -> LogProb:
-        """Log-probability of each row of X, in nats of the caller's units: Exact, LowerBound or
-        Estimate.
+        """Log-probability of each row of X, in nats of the caller's units.
+
+        It is Exact, a LowerBound or an Estimate.
         """
         x, conditions = self._enter(X, given)
         parts = []
@@ -425,7 +452,7 @@ class Model(nn.Module, BaseEstimator):
             j = int(cells.nan_to_num().abs().argmax())
             raise ValueError(
                 f"X has {float(cells[j])!r} in {self.space_.names()[j]} (row {row}), so far from "
-                f"what was fitted that the "
+                "what was fitted that the "
                 "log-probability is not a finite number: drop the row or rescale the column"
             )
 
@@ -463,11 +490,11 @@ class Model(nn.Module, BaseEstimator):
         given: Any = None,
         random_state: Any = None,
     ) -> Any:
-        """X with its missing cells drawn from p(missing | observed, given); with n, a leading axis
-        of n completions.
+        """X with its missing cells drawn from p(missing | observed, given).
 
-        Missing are the NaN cells, or those where ``mask`` (boolean, the shape of X) is True.
-        ``given``: one condition, or one a row."""
+        With n, a leading axis of n completions. Missing are the NaN cells, or those where ``mask``
+        (boolean, the shape of X) is True. ``given``: one condition, or one a row.
+        """
         self._check_fitted()
         x = self._encode_rows(X, missing=True)
         x = x.to(torch.get_default_dtype()) if not x.is_floating_point() else x.clone()
@@ -517,7 +544,7 @@ class Model(nn.Module, BaseEstimator):
 
     @available_if(_has("_encode", "_decode"))
     def interpolate(self, a: Any, b: Any, steps: int = 8, *, given: Any = None) -> Any:
-        """Decodings along the straight line from row a to row b in latent space, (steps, *shape).
+        """Decodings from row a to row b along a line in latent space, (steps, *shape).
 
         Both ends are included. given: the one condition that holds along the line.
         """
@@ -550,7 +577,7 @@ class Model(nn.Module, BaseEstimator):
         if not self.__sklearn_is_fitted__():
             raise NotFittedError(
                 f"This {type(self).__name__} instance is not fitted yet. Call 'fit' with "
-                f"appropriate arguments first."
+                "appropriate arguments first."
             )
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -678,12 +705,6 @@ class Model(nn.Module, BaseEstimator):
         pieces = zip(*(a.split(self.chunk) for a in arguments), strict=True)
         with torch.no_grad():
             return torch.cat([f(*some).cpu() for some in pieces])
-
-
-@cache
-def _arguments(cls: Any) -> frozenset[str]:
-    """The names of a constructor's arguments."""
-    return frozenset(cls._get_param_names())
 
 
 def seed_of(random_state: Any) -> int:

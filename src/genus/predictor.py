@@ -32,7 +32,17 @@ TASKS = ("auto", "regression", "classification")
 
 
 class Predictor(Model):
-    """A model of p(y | X): a regressor, or (where its constructor has ``task``) a classifier."""
+    """A model of p(y | X): a regressor, or (where its constructor has ``task``) a classifier.
+
+    Examples
+    --------
+    >>> import genus
+    >>> model = genus.BayesianLinearRegression().fit([[0.0], [1.0], [2.0]], [0.0, 1.0, 2.0])
+    >>> isinstance(model, genus.Predictor), model.predict([[3.0]]).shape
+    (True, (1,))
+    >>> model.log_prob([0.5], given=[[0.5]]).kind
+    'exact'
+    """
 
     given_space_: Space
     conditions = "required"
@@ -47,7 +57,8 @@ class Predictor(Model):
         X: array, DataFrame or tensor of numbers, (n, d). y: (n,) numbers, or labels for a
         classifier.
         validation: the share of the rows held out, or a pair (X, y). resume: True, or the
-        checkpoint file to go on from. A failed fit leaves the old model whole. Returns self."""
+        checkpoint file to go on from. A failed fit leaves the old model whole. Returns self.
+        """
         if isinstance(validation, tuple):
             validation = validation[::-1]
         return self._fit(y, X, None, validation, resume, None)
@@ -58,7 +69,7 @@ class Predictor(Model):
         if words:
             raise ValueError(
                 f"column {words[0]!r} holds categories: turn it into numbers, with "
-                f"pandas.get_dummies(X), or drop it"
+                "pandas.get_dummies(X), or drop it"
             )
         self._note(X, reset=True)
         self.n_features_in_ = self.given_space_.dim
@@ -103,12 +114,12 @@ class Predictor(Model):
     def _rows(self, y: Any, given: Any = None, weight: Any = None) -> Rows:
         if given is None:
             raise ValueError("validation needs X and y: pass validation=(X, y)")
-        out = Rows(self._encode_rows(y, missing=False), self._numbers(given), weight)
-        if len(out) != len(out.given):  # type: ignore[arg-type]
+        codes, numbers = self._encode_rows(y, missing=False), self._numbers(given)
+        if len(codes) != len(numbers):
             raise ValueError(
-                f"y has {len(out)} rows, X has {len(out.given)}: one y a row is needed"
-            )  # type: ignore[arg-type]
-        return out
+                f"y has {len(codes)} rows, X has {len(numbers)}: one y a row is needed"
+            )
+        return Rows(codes, numbers, weight)
 
     # ------------------------------------------------------------------ verbs
 
@@ -189,8 +200,8 @@ class Predictor(Model):
             if (code < 0).any():
                 row = int((code < 0).argmax())
                 raise ValueError(
-                    f"y has {a.tolist()[row]!r} (row {row}), a class that was not seen in fit: "
-                    f"drop the row"
+                    f"y has {a.tolist()[row]!r} (row {row}), "
+                    "a class that was not seen in fit: drop the row"
                 )
             return torch.from_numpy(code.astype(np.float64))[:, None]
         if a.dtype.kind in "OUSb":
@@ -210,7 +221,7 @@ class Predictor(Model):
             row = int(bad.argmax())
             raise ValueError(
                 f"log p(y | X) of row {row} is not a finite number, so far is it from what was "
-                f"fitted: drop or rescale it"
+                "fitted: drop or rescale it"
             )
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 
 class Settings:
-    """Frozen dataclass with scikit-learn's ``get_params``, so that ``model__encoder__width`` can be
-    searched.
+    """Frozen dataclass with scikit-learn's ``get_params``, so that its fields can be searched.
+
+    As in ``model__encoder__width``.
     """
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -28,6 +29,7 @@ class Settings:
 
 
 def within(name: str, value: int, low: int, high: int) -> None:
+    """Raise where a setting is no whole number from ``low`` to ``high``."""
     if (
         isinstance(value, bool)
         or not isinstance(value, numbers.Integral)

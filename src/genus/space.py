@@ -38,22 +38,42 @@ from genus.coding import (
 
 @dataclass(frozen=True)
 class Space:
-    """What one observation looks like.
+    """What one observation looks like; ``Space.of(X)`` infers all of it.
 
-    Arguments
-    ---------
-    shape: the shape of one row: ``(d,)``, ``(H, W)``, ``(C, H, W)`` or ``(H, W, C)``.
-    kind: ``"binary"`` {0, 1}; ``"ordinal"`` integers low … low + levels − 1; ``"categorical"`` one
-        of ``values``; ``"continuous"``; or ``"table"``, a kind per column.
-    levels: how many values a discrete coordinate can take.
-    low: the smallest ordinal value (the one coded 0).
-    values: the caller's value of each categorical code.
-    layout: ``"HW"``, ``"CHW"`` or ``"HWC"`` for images.
-    columns: for tables, one :class:`Column` each.
-    parts: for dicts of arrays, the name and the space of each; their cells lie side by side.
-    planes: False for models of an old file, which took (H, W, C) images as if they were (C, H, W).
+    Parameters
+    ----------
+    shape : tuple of ints
+        The shape of one row: ``(d,)``, ``(H, W)``, ``(C, H, W)`` or ``(H, W, C)``.
+    kind : {"binary", "ordinal", "categorical", "continuous", "table"}, default="continuous"
+        {0, 1}; integers low … low + levels − 1; one of ``values``; real
+        numbers; or a kind per column.
+    levels : int or None, default=None
+        How many values a discrete coordinate can take.
+    low : int, default=0
+        The smallest ordinal value (the one coded 0).
+    values : tuple or None, default=None
+        The caller's value of each categorical code.
+    layout : {"HW", "CHW", "HWC"} or None, default=None
+        Of images.
+    columns : tuple of Column, default=()
+        For tables, one :class:`Column` each.
+    container : str, default="numpy"
+        What the caller's rows came in, and samples go out in.
+    dtype : str, default="float64"
+        Of the caller's rows, in numpy's words.
+    parts : tuple of pairs (str, Space), default=()
+        For dicts of arrays, the name and the space of each; their cells lie side by side.
+    planes : bool, default=True
+        False for models of an old file, which took (H, W, C) images as if they were (C, H, W).
 
-    ``Space.of(X)`` infers all of it.
+    Examples
+    --------
+    >>> import pandas as pd, genus
+    >>> X = pd.DataFrame({"size": [1.5, 2.5, 0.5], "colour": ["red", "blue", "red"]})
+    >>> genus.Space.of(X).kinds
+    ('continuous', 'categorical')
+    >>> str(genus.data.load("digits").space)
+    '8×8 ordinal, 17 levels'
     """
 
     shape: tuple[int, ...]
@@ -91,8 +111,8 @@ class Space:
             self.layout not in ("HW", "CHW", "HWC") or len(self.layout) != len(self.shape)
         ):
             raise ValueError(
-                f"layout {self.layout!r} does not fit the shape {self.shape}: use 'HW', 'CHW' or "
-                f"'HWC'"
+                f"layout {self.layout!r} does not fit the shape "
+                f"{self.shape}: use 'HW', 'CHW' or 'HWC'"
             )
         if self.kind == "table" and len(self.columns) != self.shape[0]:
             raise ValueError(
@@ -300,8 +320,8 @@ class Space:
             check_shape(a.shape)
             if a.shape[1:] != self.shape:
                 raise ValueError(
-                    f"X has rows of shape {a.shape[1:]}, but the model was fitted on rows of "
-                    f"shape {self.shape}"
+                    f"X has rows of shape {a.shape[1:]}, "
+                    f"but the model was fitted on rows of shape {self.shape}"
                 )
             codes = codes_of(a, self._cell, self._place, fractional)
             codes = np.ascontiguousarray(self.cells(codes))
@@ -408,8 +428,9 @@ class Space:
         return frame if x.dim() == 2 else parts
 
     def means(self, x: Tensor) -> Any:
-        """Expected codes in the caller's units: cells of arrays of binary or ordinal kind may lie
-        between levels; else as :meth:`decode`.
+        """Expected codes in the caller's units.
+
+        Cells of arrays of binary or ordinal kind may lie between levels; else as :meth:`decode`.
         """
         if self.parts:
             x = x.detach().cpu()

@@ -21,11 +21,30 @@ CHANNEL_FIRST = ("VAE", "PixelCNN", "PixelRNN", "AutoregressiveTransformer")
 
 
 def load(path: str | Path, *, models: Iterable[Any] = ()) -> Any:
-    """Load what ``Model.save`` wrote. Classes are found among genus's own names and ``models``.
+    """Load what ``Model.save`` wrote.
 
-    models: the caller's own classes of models, and the classes or functions of networks that were
-    given as arguments; a module where its class needs arguments.
-    Raises StoreError when the file is damaged, foreign, newer, or its shapes are not the model's.
+    Parameters
+    ----------
+    path : str or Path
+        The file, with its ending.
+    models : iterable, default=()
+        The caller's own classes of models, and the classes or functions of networks that were given
+        as arguments; a module where its class needs arguments.
+
+    Raises
+    ------
+    StoreError
+        When the file is damaged, foreign, newer, or its shapes are not the model's.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, genus
+    >>> X = np.random.default_rng(0).normal(size=(100, 2))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = genus.Gaussian().fit(X).save(f"{folder}/model.genus")
+    ...     model = genus.load(f"{folder}/model.genus")
+    >>> type(model).__name__
+    'Gaussian'
     """
     tensors, meta = read(path)
     if "model" not in meta:
@@ -55,8 +74,8 @@ def revive(
         cls: Any = known.get(said["class"])
         if not isinstance(cls, type) or not issubclass(cls, Model):
             raise StoreError(
-                f"{path} holds a {said['class']!r}, which genus does not know: pass its class to "
-                f"load(path, models=[...])"
+                f"{path} holds a {said['class']!r}, which genus does not know: "
+                "pass its class to load(path, models=[...])"
             )
         _check_spaces(said, most=max(1 << 20, sum(t.numel() for t in tensors.values())))
         model: Model = cls(**{k: from_json(v, known) for k, v in said["params"].items()})
@@ -71,8 +90,8 @@ def revive(
             learned = name in learned_shapes
             if name not in expected or (expected[name].shape != t.shape and not learned):
                 raise ValueError(
-                    f"the tensor {name!r} of shape {tuple(t.shape)} has no place in this "
-                    f"{said['class']}"
+                    f"the tensor {name!r} of shape {tuple(t.shape)} has "
+                    f"no place in this {said['class']}"
                 )
             if expected[name].is_floating_point() != t.is_floating_point():
                 raise ValueError(f"the tensor {name!r} has the type {t.dtype}, which is another's")
@@ -118,6 +137,7 @@ def revive(
 
 def _own(base: type) -> Iterator[type]:
     """The classes of genus that stand on a base; those of callers are named in ``models``."""
+    cls: type
     for cls in base.__subclasses__():
         if cls.__module__.startswith("genus."):
             yield cls
@@ -159,15 +179,16 @@ def _build(model: Model) -> None:
 
 
 def _check_spaces(said: Any, most: int) -> None:
-    """A hostile file could name a space of 10¹² cells: no row may be larger than a million or all
-    that was learned.
+    """Refuse a row larger than a million cells or all that was learned.
+
+    A hostile file could name a space of 10¹² cells.
     """
     if isinstance(said, dict):
         space = said.get("json") if said.get("!") == "Space" else None
         if space and math.prod(space["shape"]) > most:
             raise ValueError(
-                f"rows of shape {tuple(space['shape'])} are larger than anything this file could "
-                f"describe"
+                f"rows of shape {tuple(space['shape'])} are larger than "
+                "anything this file could describe"
             )
         if (
             space

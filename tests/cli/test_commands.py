@@ -1,6 +1,4 @@
-"""The command line: as a user's shell sees it (subprocesses), and its refusals (in this process,
-which is quicker).
-"""
+"""The command line as a user's shell sees it, and its refusals, in this process."""
 
 from __future__ import annotations
 

@@ -66,9 +66,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
 def resumed(
     cls: type, trainer: Trainer, tmp_path: Path, steps: int, fit: Any = None, **args: Any
 ) -> tuple[Any, Any]:
-    """(an uninterrupted model, one killed after ``steps`` steps and resumed from its last
-    checkpoint).
-    """
+    """(an uninterrupted model, one killed after ``steps`` steps and resumed)."""
     fit = fit or {}
     whole = cls(trainer=trainer, random_state=3, **args).fit(X, **extra(cls), **fit)
     trainer = trainer.replace(checkpoint=tmp_path / "run", checkpoint_every=0.0)
@@ -247,7 +245,8 @@ class Slow({cls}):
         yield from super().losses(x)
 Slow.__name__ = "{cls}"
 print("begin", flush=True)
-model = Slow(trainer=Trainer(epochs=12, checkpoint={path!r}, checkpoint_every=0.0), random_state=3).fit(X, resume=True)
+trainer = Trainer(epochs=12, checkpoint={path!r}, checkpoint_every=0.0)
+model = Slow(trainer=trainer, random_state=3).fit(X, resume=True)
 print("end", getattr(model, "interrupted_", False), flush=True)
 model.save({path!r} + ".model")
 """
@@ -390,9 +389,7 @@ def test_divergence_rolls_back_and_names_the_step_and_the_cure(
 
 
 def test_weights_that_leave_the_finite_numbers_roll_back() -> None:
-    """The loss of the last step is fine, the weights after it are not: the next epoch must not
-    start from them.
-    """
+    """The last step's loss is fine, the weights after it are not: no epoch may start from them."""
 
     class Poisoned(ToyVAE):
         def losses(self, x: torch.Tensor) -> Any:
@@ -534,9 +531,7 @@ def test_a_player_must_be_a_submodule() -> None:
 
 
 class Slope(Toy):
-    """One matrix and one bias with a constant gradient of 1 (times ``slope``): every step can be
-    told by hand.
-    """
+    """One matrix and one bias with a constant gradient of 1 (times ``slope``), told by hand."""
 
     slope = 1.0
     log: list[dict[str, Any]]

@@ -181,8 +181,9 @@ def test_an_old_page_survives_a_failure(tmp_path: Path):
 
 
 def _shifted(comparison: Comparison, by: dict[str, float]) -> Comparison:
-    """The comparison with every row's log-probability that of the first model, moved by so many
-    nats (with small noise).
+    """The comparison with each row's log-probability that of the first, moved by so many nats.
+
+    With small noise.
     """
     base = comparison.rows[0].log_prob
     noise = np.random.default_rng(0).normal(size=(len(by), len(base)))
@@ -401,8 +402,8 @@ def test_page_in_chromium_is_quiet(page: Path, tmp_path: Path):
 def test_page_fits_a_phone(which: str, request: pytest.FixtureRequest, tmp_path: Path):
     write(request.getfixturevalue(which), tmp_path / "page.html")
     tell = (
-        "<script>onload = () => parent.postMessage(document.documentElement.scrollWidth, "
-        "'*')</script></body>"
+        "<script>onload = () "
+        "=> parent.postMessage(document.documentElement.scrollWidth, '*')</script></body>"
     )
     text = (tmp_path / "page.html").read_text().replace("</body>", tell)
     (tmp_path / "page.html").write_text(text)

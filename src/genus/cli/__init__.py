@@ -1,4 +1,4 @@
-"""The command line: ``genus fit``, ``sample``, ``evaluate``, ``score``, ``complete``, ``compare``."""
+"""The command line: ``genus fit``, ``sample``, ``score``, ``evaluate``, ``complete``, …"""
 
 from genus.cli.entry import main
 

@@ -31,8 +31,6 @@ from genus.cli.rows import (
 )
 from genus.cli.words import first_line, json_text, print_rows
 
-# ---------------------------------------------------------------------- the commands
-
 
 def models(args: list[str]) -> int:
     """list the families of models"""
@@ -70,12 +68,12 @@ def fit(args: list[str]) -> int:
     examples = """\
 genus fit VAE digits --out run
 genus fit GaussianMixture table.csv --out run --n_components 20
-genus fit VAE digits --out run --trainer.epochs 5 --trainer.lr 0.002 --encoder MLP --encoder.width 256
+genus fit VAE digits --out run --trainer.epochs 5 --encoder MLP --encoder.width 256
 genus fit VAE digits --out run --print_config > vae.yaml; genus fit --config vae.yaml
-genus fit VAE digits --out run --resume    go on from run.checkpoint, after Ctrl-C or with more epochs"""
+genus fit VAE digits --out run --resume    go on from run.checkpoint, also with more epochs"""
     about = (
-        "Learn a model from the training rows of DATA and save it. Ctrl-C keeps what is learned "
-        "(exit code 130)."
+        "Learn a model from the training rows of DATA and save it. "
+        "Ctrl-C keeps what is learned (exit code 130)."
     )
     about += " `genus fit MODEL --help` lists the arguments of that model." if cls is None else ""
     parser = parser_of("fit", about, examples)
@@ -143,8 +141,8 @@ genus fit VAE digits --out run --resume    go on from run.checkpoint, after Ctrl
         "interrupted": interrupted,
     }
     text = (
-        f"{facts['model']} learned from {len(x):,} rows ({facts['space']}) in {seconds:.1f} s: "
-        f"saved as {run}"
+        f"{facts['model']} learned from {len(x):,} rows ({facts['space']}) "
+        f"in {seconds:.1f} s: saved as {run}"
     )
     print(json.dumps(facts) if said.json else text)
     if interrupted:
@@ -188,8 +186,8 @@ def evaluate(args: list[str]) -> int:
     """judge a model on held-out rows"""
     examples = "genus evaluate run digits\ngenus evaluate run table.csv --json"
     about = (
-        "Judge a saved model on the test rows of DATA: held-out likelihood, and whether its "
-        "samples look real."
+        "Judge a saved model on the test rows of DATA: "
+        "held-out likelihood, and whether its samples look real."
     )
     parser = parser_of("evaluate", about, examples)
     parser.add_argument("run", help="a saved model")

@@ -1,7 +1,8 @@
 """The command ``genus``: results on stdout, progress and complaints on stderr.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. :mod:`genus_command` stands before it:
-help at once, without torch."""
+help at once, without torch.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 import typing
 from argparse import SUPPRESS, RawDescriptionHelpFormatter
@@ -17,10 +18,8 @@ class UsageError(Exception):
     """The command line says something that cannot be meant."""
 
 
-# ---------------------------------------------------------------------- command lines
-
-
 def parser_of(name: str, about: str, examples: str) -> Any:
+    """A command's parser: what it is about, and examples that keep their lines."""
     from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
     class Formatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
@@ -41,6 +40,7 @@ def parser_of(name: str, about: str, examples: str) -> Any:
 
 
 def data_options(parser: Any, space: bool = True) -> None:
+    """Add the options that say how DATA is to be read."""
     how = typing.Literal["sample", "threshold", "dynamic"] | None
     parser.add_argument(
         "--binarize", type=how, default=None, help="make bits of grey pixels, see genus.data.load"
@@ -54,19 +54,20 @@ def data_options(parser: Any, space: bool = True) -> None:
 
 
 def parse(parser: Any, args: list[str]) -> Any:
+    """The options of a command line; errors are told in one line, with exit code 2."""
     from jsonargparse import ArgumentError
 
     try:
         return parser.parse_args(args)
     except ArgumentError as e:
         raise UsageError(
-            f"{parser.prog.removeprefix('genus ')}: {one_line(str(e))} (genus "
-            f"{parser.prog.split()[1]} --help)"
+            f"{parser.prog.removeprefix('genus ')}: {one_line(str(e))} "
+            f"(genus {parser.prog.split()[1]} --help)"
         ) from None
 
 
 def one_line(text: str) -> str:
-    """jsonargparse's tree of errors in a line: which option, what was given and what was expected."""
+    """jsonargparse's tree of errors in a line: the option, what was given, what was expected."""
     key, given = (
         re.findall(r'Parser key "([^"]+)"', text),
         re.findall(r"(?:Given|Got) value: (.*)", text),
@@ -121,9 +122,7 @@ def parameters_of(cls: type[Model]) -> dict[str, Any]:
 
 
 def model_arguments(parser: Any, cls: type[Model], prefix: str = "", shown: bool = True) -> None:
-    """An option for each argument of a model: dotted for settings objects, such as
-    --trainer.epochs.
-    """
+    """An option for each argument of a model: dotted for settings, such as --trainer.epochs."""
     from jsonargparse import set_parsing_settings
 
     from genus.learn.trainer import Trainer
@@ -138,25 +137,18 @@ def model_arguments(parser: Any, cls: type[Model], prefix: str = "", shown: bool
             kind = Trainer
         elif "Callable" in str(kind):
             kind = MLP | Conv | ResNet | None
-        text = about.get(
-            name,
-            "how the gradient is descended"
-            if name == "trainer"
-            else "seed"
-            if name == "random_state"
-            else name,
-        )
-        parser.add_argument(
-            f"--{prefix}{name}", type=kind, default=default, help=text if shown else SUPPRESS
-        )
+        text = about.get(name, name) if shown else SUPPRESS
+        parser.add_argument(f"--{prefix}{name}", type=kind, default=default, help=text)
 
 
 def _argument_docs(cls: type) -> dict[str, str]:
-    """What the docstring of a class says of each argument: ``name, name: text`` lines."""
+    """What the docstrings of a class and its bases say of each argument."""
     found: dict[str, str] = {}
-    for names, text in re.findall(
-        r"^    ((?:\w+, )*\w+): (.*(?:\n     +\S.*)*)", cls.__doc__ or "", flags=re.MULTILINE
-    ):
-        for name in names.split(", "):
+    for base in reversed(cls.__mro__):
+        for name, text in _PARAMETER.findall(inspect.cleandoc(base.__doc__ or "")):
             found[name] = " ".join(text.split()).replace("``", "").replace("%", "%%")
     return found
+
+
+# "name : type" on a line of its own, and the indented lines below it
+_PARAMETER = re.compile(r"^(\w+) : .+\n((?:    .+\n?)+)", flags=re.MULTILINE)

@@ -13,10 +13,8 @@ if TYPE_CHECKING:
     from genus.model import Model
 
 
-# ---------------------------------------------------------------------- files
-
-
 def out_path(path: str) -> Path:
+    """Where to save a model: the path with its ending .genus, if it can be written."""
     run = Path(path)
     run = run if run.suffix == ".genus" else run.with_name(run.name + ".genus")
     writable(run)
@@ -34,6 +32,7 @@ def writable(path: str | Path) -> None:
 
 
 def open_model(path: str) -> Model:
+    """The model saved at a path, with or without its ending .genus."""
     import genus
 
     tried = (Path(path), Path(path + ".genus"))
@@ -47,14 +46,16 @@ def open_model(path: str) -> Model:
 
 
 def load_rows(said: Any) -> Any:
+    """The rows that a command line names."""
     import genus.data
 
     return genus.data.load(said.data if "data" in said else said.file, binarize=said.binarize)
 
 
 def rows_for(model: Model, said: Any) -> tuple[Any, Any]:
-    """The rows of a file; and, of a table, all that stands in it: columns the model does not know,
-    and empty ones.
+    """The rows of a file, and, of a table, all that stands in it.
+
+    The latter has the columns that the model does not know, and the empty ones.
     """
     from genus import data
 
@@ -69,15 +70,18 @@ def rows_for(model: Model, said: Any) -> tuple[Any, Any]:
 
 
 def part_of(rows: Any, name: str) -> Any:
+    """One part of the rows: ``train``, ``valid`` or ``test``."""
     part = getattr(rows, name)
     return getattr(part, "X", part)
 
 
 def labels_of(rows: Any) -> Any:
+    """The labels of the training rows, or None."""
     return getattr(rows.train, "y", None)
 
 
 def needs(model: Model, verb: str) -> None:
+    """Raise where the model lacks a verb, and say which models have it."""
     if not hasattr(model, verb):
         from genus.model import CapabilityError
 

@@ -7,14 +7,14 @@ import math
 import sys
 from typing import Any
 
-# ---------------------------------------------------------------------- words
-
 
 def first_line(cls: type) -> str:
+    """The first paragraph of a class's docstring."""
     return (cls.__doc__ or "").strip().split("\n\n")[0].replace("\n    ", " ")
 
 
 def print_rows(rows: list[dict[str, str]], as_json: bool) -> None:
+    """Print rows as a table with a column a key, or as JSON."""
     if as_json:
         print(json_text(rows))
         return
@@ -24,6 +24,8 @@ def print_rows(rows: list[dict[str, str]], as_json: bool) -> None:
 
 
 def json_text(value: Any) -> str:
+    """JSON of a value; numbers that JSON lacks become words."""
+
     def plain(v: Any) -> Any:
         if isinstance(v, dict):
             return {str(k): plain(x) for k, x in v.items()}
@@ -44,5 +46,6 @@ def show_warning(
     file: Any = None,
     line: str | None = None,
 ) -> None:
+    """A warning in one line, without the place in the code."""
     if issubclass(category, UserWarning | RuntimeWarning):
         print(f"genus: warning: {' '.join(str(message).split())}", file=sys.stderr)

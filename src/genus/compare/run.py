@@ -1,7 +1,8 @@
 """Many models, one table: fitted on the same rows, judged on the same others.
 
 Test rows serve to judge alone: nothing is chosen by them. What comes out is a
-:class:`genus.comparison.Comparison`."""
+:class:`genus.comparison.Comparison`.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +36,6 @@ from genus.space import Space
 BASELINES = ("IndependentHistogram", "Gaussian")
 
 
-# ---------------------------------------------------------------------- compare
-
-
 def compare(
     models: Any = None,
     X: Any = None,
@@ -55,35 +53,65 @@ def compare(
 ) -> Comparison:
     """Fit models on the same rows and judge them on others that none of them has seen.
 
-    models: a name, class or instance, a list of them or of (name, model) pairs, or a dict; None:
-        every family that suits the data. The baselines, an independent histogram and one Gaussian,
-        are always added; on binary data a mixture of Bernoullis too. A fitted instance is used as
-        it is (it must not have seen the test rows); others are cloned.
-    X: a name, file or folder that ``genus.data.load`` takes, a ``genus.data`` set, an array, tensor
-    or DataFrame.
-    test: rows, or the share of X set aside by the seed; None: the set's own test rows, else 0.2.
-    y: labels of X, used only for the embedding of the Fréchet distance and for pictures.
-    given: conditions of X for models of p(x | given): one a row, ``"y"`` for the labels, or a pair
-        (of X, of test). Models without conditions are compared as they are, and rows say which saw
-        them.
-    space: a Space or a kind's name, for all models. ``"continuous"`` makes every likelihood a
-        density.
-    budget: time for each fit, in seconds or as ``"60s"``, ``"2m"``; None: as long as each model
-        wants.
-    samples: samples and held-out rows in the two-sample measures, at most; 0: draw none. max_test:
-        test rows used, at most; a fixed random part where there are more.
-    random_state: seed of the split, of every model that has none, and of every measure.
-    jobs: models fitted at once, in processes. progress: True, False, None (where stderr is a
-        terminal), or a function that is called with a line for each step.
-
     A model that fails keeps its row, with the error. Ctrl-C keeps what is done.
-    Raises ValueError or TypeError for data or names that cannot be used, before anything is fitted.
+
+    Parameters
+    ----------
+    models : name, class, instance, list or dict, default=None
+        Models, or (name, model) pairs; None: every family that suits the data. The baselines, an
+        independent histogram and one Gaussian, are always added; on binary data a mixture of
+        Bernoullis too. A fitted instance is used as it is (it must not have seen the test rows);
+        others are cloned.
+    X : str, path, data set, array, tensor or DataFrame, default=None
+        Rows, or what ``genus.data.load`` takes: a name, file or folder.
+    test : rows, float or None, default=None
+        Rows, or the share of X set aside by the seed; None: the set's own test rows, else 0.2.
+    y : array or None, default=None
+        Labels of X, used only for the embedding of the Fréchet distance and for pictures.
+    given : array, "y", pair or None, default=None
+        Conditions of X for models of p(x | given): one a row, ``"y"`` for the labels, or a pair
+        (of X, of test). Models without conditions are compared as they are; the rows of the others
+        say that they saw them.
+    space : Space, str or None, default=None
+        A Space or a kind's name, for all models. ``"continuous"`` makes every likelihood a density.
+    budget : float, str or None, default=None
+        Time for each fit, in seconds or as ``"60s"``, ``"2m"``; None: as long as each model wants.
+    samples : int, default=1000
+        Samples and held-out rows in the two-sample measures, at most; 0: draw none.
+    max_test : int, default=2000
+        Test rows used, at most; a fixed random part where there are more.
+    random_state : int, default=0
+        Seed of the split, of every model that has none, and of every measure.
+    jobs : int, default=1
+        Models fitted at once, in processes.
+    progress : bool, callable or None, default=None
+        A function is called with a line for each step; None: where stderr is a terminal.
+
+    Returns
+    -------
+    Comparison
+        Print it, or take its ``rows``, ``to_frame()``, ``to_json()`` or ``report(path)``.
+
+    Raises
+    ------
+    ValueError
+        For data or names that cannot be used, before anything is fitted.
+    TypeError
+        For what is no model and no rows.
+
+    Examples
+    --------
+    >>> import numpy as np, genus
+    >>> X = np.random.default_rng(0).multivariate_normal([0, 0], [[1, 0.9], [0.9, 1]], 200)
+    >>> table = genus.compare("Gaussian", X, samples=0, progress=False)
+    >>> table.rank()
+    {'Gaussian': 1, 'IndependentHistogram': 2}
     """
     started = time.perf_counter()
     if X is None:
         raise ValueError(
-            "X is missing: compare(models, X), where X is a name such as 'digits', a file, an "
-            "array or a DataFrame"
+            "X is missing: compare(models, X), where X is a name such as 'digits', "
+            "a file, an array or a DataFrame"
         )
     seconds = parse_seconds(budget)
     if isinstance(X, str | Path):
@@ -172,8 +200,9 @@ def families(predictors: bool = False) -> dict[str, type[Model]]:
 
 
 def baselines(space: Space) -> tuple[str, ...]:
-    """The families that stand in every table of such data; a mixture of Bernoullis where every cell
-    has two values.
+    """The families that stand in every table of such data.
+
+    A mixture of Bernoullis is one where every cell has two values.
     """
     return (*BASELINES, "CategoricalMixture") if set(space.cardinality) == {2} else BASELINES
 
@@ -192,8 +221,7 @@ def suits(family: type[Model], space: Space) -> bool:
 def resolve(
     models: Any, space: Space | None = None, *, missing: bool = False
 ) -> list[tuple[str, Model]]:
-    """(name, model) pairs of whatever :func:`compare` was given, baselines added, names made
-    distinct.
+    """(name, model) pairs of whatever :func:`compare` was given, baselines added, names distinct.
 
     models: see :func:`compare`. space: of the data, where None leaves out families that do not suit
     them; missing: the data have missing cells, where None leaves out families that take none.
@@ -248,8 +276,8 @@ def _one(entry: Any, known: dict[str, type[Model]]) -> tuple[str, Model]:
     if isinstance(entry, Model):
         return type(entry).__name__, entry
     raise TypeError(
-        f"{entry!r} is no model: pass a name, a genus Model class or instance, or a (name, model) "
-        f"pair"
+        f"{entry!r} is no model: pass a name, "
+        "a genus Model class or instance, or a (name, model) pair"
     )
 
 
@@ -291,8 +319,8 @@ def _take(
     n = round(share * len(X))
     if not 0 < share < 1 or not 0 < n < len(X):
         raise ValueError(
-            f"test={test!r}: rows, or a share between 0 and 1 that leaves rows on both sides, is "
-            f"needed (X has {len(X)})"
+            f"test={test!r}: rows, or a share between 0 and 1 that leaves rows on both sides, "
+            f"is needed (X has {len(X)})"
         )
     train_at, held_at = _parted(len(X), n, seed)
     return (

@@ -1,9 +1,11 @@
 """The table of a comparison: its rows, their ranks, and how it is printed.
 
-Numbers that mean different things are kept in different groups, and each says what kind of number
-it is:
+Numbers that mean different things are kept in different groups, and each
+says what kind of number it is:
 
-    =  the log-likelihood itself      ≥  a lower bound on it      ≈  an estimate, that may err on either side
+    =  the log-likelihood itself
+    ≥  a lower bound on it
+    ≈  an estimate, which may err on either side
 """
 
 from __future__ import annotations
@@ -29,8 +31,7 @@ from genus.space import Space
 
 @dataclass
 class Row:
-    """One model of a comparison: what it is, what it cost and how it did. None where it has no such
-    number.
+    """One model of a comparison: what it is, what it cost and how it did; None where unknown.
 
     name: as given. model: fitted. learned_by: what learned it, such as ``EM``. baseline: stands in
         every table.
@@ -63,7 +64,7 @@ class Row:
 
     @property
     def measure(self) -> str | None:
-        """``probability``, ``density`` or ``mixed``: only rows of the same measure may be ranked."""
+        """``probability``, ``density`` or ``mixed``: only rows of one measure may be ranked."""
         return self.likelihood.measure if self.likelihood else None
 
     def numbers(self) -> dict[str, Any]:
@@ -104,12 +105,12 @@ class Row:
 
 @dataclass
 class Comparison:
-    """What :func:`compare` found: print it, or take ``rows``, ``to_frame()``, ``to_json()``,
-    ``report(path)``.
+    """What :func:`compare` found: a table to print, to read, or to write as a page.
 
     rows: one a model, best first within each measure. train, test: the rows, in the caller's type;
     y_train, y_test: labels or None. space, name: of the data. settings: seed, budget, counts,
-    versions, command. notes: for the reader."""
+    versions, command. notes: for the reader.
+    """
 
     rows: list[Row]
     train: Any
@@ -130,9 +131,7 @@ class Comparison:
 
     @property
     def groups(self) -> dict[str, list[Row]]:
-        """Rows by measure, and under ``""`` those without a likelihood: nothing is ranked across
-        groups.
-        """
+        """Rows by measure, and under ``""`` those without: nothing is ranked across groups."""
         found: dict[str, list[Row]] = {}
         for row in sorted(self.rows, key=lambda r: r.likelihood is None):
             found.setdefault(self._group(row), []).append(row)
@@ -153,9 +152,9 @@ class Comparison:
 
         Models whose paired difference from the best of their rank is within 2 standard errors share
         it. Bounds and estimates are ranked by their value; a bound may be lower than the truth.
-        measure: the group to rank; it may be left out where there is one only.
-        Raises ValueError when the rows hold several measures: a probability is never ranked with a
-        density."""
+        measure: the group to rank; it may be left out where there is one only. Raises ValueError
+        when the rows hold several measures: a probability is never ranked with a density.
+        """
         groups = {k: v for k, v in self.groups.items() if k}
         if measure is None and len(groups) > 1:
             raise ValueError(
@@ -174,15 +173,14 @@ class Comparison:
         return _ranks(chosen)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a model, one column a number (nats, bits_per_dim, c2st, mmd_p, frechet, …); NaN
-        where there is none.
+        """One row a model, one column a number; NaN where there is none.
+
+        The columns are nats, bits_per_dim, c2st, mmd_p, frechet and so on.
         """
         return pd.DataFrame([r.numbers() for r in self.rows])
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict of everything but the rows of data and the models; numbers that are not
-        finite become None.
-        """
+        """A plain dict of all but data and models; numbers that are not finite become None."""
         said = {
             "name": self.name,
             "space": str(self.space),
@@ -250,14 +248,14 @@ class Comparison:
         groups = [g for g in self.groups if g]
         if len(groups) > 1:
             lines.append(
-                f"Groups of different measure are not ranked with each other, nor by bits/dim: "
-                f"{COMPARABLE}."
+                "Groups of different measure are not ranked with each other, "
+                f"nor by bits/dim: {COMPARABLE}."
             )
         if any(r.quality for r in self.rows):
             n = next(r.quality.n for r in self.rows if r.quality)
             lines.append(
                 f"Samples: {n} samples against {n} test rows. C2ST: accuracy of a classifier "
-                f"between them, 0.5 when it cannot tell. "
+                "between them, 0.5 when it cannot tell. "
                 "MMD p: small when the two differ. Fréchet: lower is better; its floor is "
                 "training against test rows "
                 "in the same counts. Compare none of them with a table of other counts."
@@ -265,8 +263,8 @@ class Comparison:
         baselines = [r.name for r in self.rows if r.baseline]
         if baselines:
             lines.append(
-                f"Baselines: {' and '.join(baselines)}. A model that does not beat them has "
-                f"learned little."
+                f"Baselines: {' and '.join(baselines)}. "
+                "A model that does not beat them has learned little."
             )
         return [*lines, *self.notes]
 
@@ -276,8 +274,8 @@ class Comparison:
 
         parts: list[Any] = [
             Text(
-                f"{self.name}: {self.space}; {len(self.train)} training rows, {len(self.test)} "
-                f"test rows",
+                f"{self.name}: {self.space}; {len(self.train)} training rows, "
+                f"{len(self.test)} test rows",
                 style="bold",
             )
         ]
@@ -337,9 +335,7 @@ class Comparison:
 
 
 def _ranks(rows: list[Row]) -> dict[str, int]:
-    """1 for the best and for all within 2 paired standard errors of it; the next starts a rank of
-    its own.
-    """
+    """1 for the best and for all within 2 paired standard errors of it, and so on from the next."""
     ordered = sorted(rows, key=lambda r: -r.likelihood.nats)  # type: ignore[union-attr]
     ranks: dict[str, int] = {}
     best: Row | None = None

@@ -1,5 +1,4 @@
-"""Data sets by name, and files that nobody prepared, with splits and binarisation that repeat bit
-for bit.
+"""Data sets by name, and files that nobody prepared, with splits that repeat bit for bit.
 
     data = genus.data.load("digits")
     model.fit(data.train).score(data.test)

@@ -13,6 +13,7 @@ from genus.space import Space
 
 
 def pillow(path: Path) -> Any:
+    """Pillow's Image module, or a message that says how to install it."""
     try:
         from PIL import Image
     except ImportError as e:
@@ -22,10 +23,8 @@ def pillow(path: Path) -> Any:
     return Image
 
 
-# ---------------------------------------------------------------------- files
-
-
 def read_npy(path: Path) -> Data:
+    """Rows of a .npy file; a large one stays on disk."""
     try:
         X = np.load(
             path, mmap_mode="r" if path.stat().st_size > 2**31 else None, allow_pickle=False
@@ -36,6 +35,7 @@ def read_npy(path: Path) -> Data:
 
 
 def read_npz(path: Path) -> Data:
+    """Rows of a .npz file: one array, or ``x_train``, ``x_test`` and their labels."""
     try:
         with np.load(path, allow_pickle=False) as z:
             arrays = {k: z[k] for k in z.files}
@@ -48,13 +48,14 @@ def read_npz(path: Path) -> Data:
     X = lower["x"] if "x" in lower else next(iter(arrays.values())) if len(arrays) == 1 else None
     if X is None:
         raise ValueError(
-            f"{path} holds {', '.join(arrays) or 'nothing'}: expected {', '.join(KEYS)}; or X "
-            f"(and y); or one array"
+            f"{path} holds {', '.join(arrays) or 'nothing'}: "
+            f"expected {', '.join(KEYS)}; or X (and y); or one array"
         )
     return named(path, X, lower.get("y"))
 
 
 def read_parquet(path: Path) -> Data:
+    """Rows of a Parquet file."""
     try:
         frame = pd.read_parquet(path)
     except ImportError as e:
@@ -67,6 +68,7 @@ def read_parquet(path: Path) -> Data:
 
 
 def named(path: Path, X: Any, y: Any = None) -> Data:
+    """Data named after their file, which errors name too."""
     try:
         return Data(X, y, name=path.stem)
     except (ValueError, TypeError) as e:
@@ -74,6 +76,7 @@ def named(path: Path, X: Any, y: Any = None) -> Data:
 
 
 def image_folder(folder: Path) -> Data:
+    """Images of one size in a folder, whose sub-folders are labels."""
     files = sorted(
         p
         for p in folder.rglob("*")
@@ -81,8 +84,8 @@ def image_folder(folder: Path) -> Data:
     )
     if not files:
         raise ValueError(
-            f"{folder} has no images: .png and .jpg files are looked for, in it and in its "
-            f"sub-folders"
+            f"{folder} has no images: .png and .jpg files are looked for, "
+            "in it and in its sub-folders"
         )
     image = pillow(folder)
     pictures: list[np.ndarray] = []

@@ -12,12 +12,9 @@ from genus.coding import as_array
 from genus.data.dataset import Data
 from genus.space import Space
 
-# ---------------------------------------------------------------------- binarisation
-
 
 def binarize(X: Any, seed: int = 0, *, top: float | None = None) -> np.ndarray:
-    """Black and white drawn once from grey: x ~ Bernoulli(X / top), uint8, the same for the same
-    seed everywhere.
+    """Black and white drawn once from grey, x ~ Bernoulli(X / top), the same for the same seed.
 
     X: grey values 0 … top. top: the value of white; None: 255 for uint8, else 1.
     """
@@ -40,6 +37,7 @@ def _draw(grey: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
 
 
 def binarized(data: Data, how: str, seed: int) -> Data:
+    """Grey images as bits, made in the way that ``how`` names."""
     s = data.space
     if s.kind == "binary":
         return data

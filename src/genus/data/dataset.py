@@ -19,24 +19,37 @@ KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 
 class DataUnavailableError(ConnectionError):
-    """A known data set that is not on this machine and cannot be fetched; the message says what to
-    do.
-    """
+    """A known data set that is neither on this machine nor to be fetched; it says what to do."""
 
 
 @dataclass(frozen=True, eq=False)
 class Data:
     """Rows, their space and, where there are any, labels; ``train`` and ``test`` are Data too.
 
-    Arguments
-    ---------
-    X: (n, *shape) array, tensor, DataFrame or dataset; y: (n,) labels, or None.
-    space: what a row looks like; inferred when None.
-    note: what a reader of results must know about these rows.
-    parts: rows of "train", "test" and perhaps "valid"; when empty, ``train`` and ``test`` are those
-        of :meth:`split`.
-
     ``Model.fit``, ``log_prob`` and ``compare`` take it as it is.
+
+    Parameters
+    ----------
+    X : array, tensor, DataFrame or dataset
+        Rows, (n, *shape).
+    y : array or None, default=None
+        Labels, (n,).
+    space : Space, default=None
+        What a row looks like; inferred when None.
+    name : str, default="data"
+        For reports.
+    note : str, default=""
+        What a reader of results must know about these rows.
+    parts : dict
+        Rows of "train", "test" and perhaps "valid"; when empty, ``train`` and ``test``
+        are those of :meth:`split`.
+
+    Examples
+    --------
+    >>> import numpy as np, genus
+    >>> data = genus.data.Data(np.arange(20.0).reshape(10, 2), name="few")
+    >>> len(data.train), len(data.test)
+    (8, 2)
     """
 
     X: Any
@@ -57,10 +70,9 @@ class Data:
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{k} {len(self._part(k))}" for k in self.parts)
-        return (
-            f"Data({self.name}: {len(self)} × "
-            f"{self.space}{', labels' if self.y is not None else ''}{', ' + sizes if sizes else ''})"
-        )
+        labels = ", labels" if self.y is not None else ""
+        parts = f", {sizes}" if sizes else ""
+        return f"Data({self.name}: {len(self)} × {self.space}{labels}{parts})"
 
     @cached_property
     def train(self) -> Data:
@@ -78,8 +90,9 @@ class Data:
         return self._part("valid") if "valid" in self.parts else None
 
     def split(self, test: float = 0.2, seed: int = 0) -> Data:
-        """The same rows with a random share ``test`` of them, 0 < test < 1, set aside by ``seed``;
-        at least one row each.
+        """The same rows with a random share ``test`` of them, 0 < test < 1, set aside by ``seed``.
+
+        Each side has at least one row.
         """
         n = len(self)
         if not 0 < test < 1 or n < 2:
@@ -111,6 +124,7 @@ def _take(X: Any, rows: Index) -> Any:
 
 
 def published(name: str, x: Any, y: Any, tx: Any, ty: Any, note: str = "") -> Data:
+    """Data with the training and test rows that their publisher chose."""
     n, m = len(x), len(tx)
     labels = None if y is None or ty is None else np.concatenate([y, ty])
     return Data(

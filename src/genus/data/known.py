@@ -21,12 +21,10 @@ from genus.data.arrays import pillow, read_npz
 from genus.data.dataset import KEYS, Data, DataUnavailableError, published
 from genus.space import Space
 
-# ---------------------------------------------------------------------- known sets
-
 
 @dataclass(frozen=True)
 class Known:
-    """A published set of images: what it is, its shape and training rows, and its number at OpenML."""
+    """A published set of images: what it is, its shape, training rows and number at OpenML."""
 
     about: str
     shape: tuple[int, ...]
@@ -65,6 +63,7 @@ OPENML = "https://www.openml.org/api/v1/json/data/{}"
 
 
 def data_folder() -> Path | None:
+    """The folder that GENUS_DATA names, or None."""
     return Path(os.environ["GENUS_DATA"]).expanduser() if os.environ.get("GENUS_DATA") else None
 
 
@@ -81,6 +80,7 @@ def local_file(name: str) -> Path | None:
 
 
 def known_images(name: str) -> Data:
+    """Published images, from the disk or downloaded once."""
     path = local_file(name) or _download(name)
     if path.is_dir():
         x, y, tx, ty = (
@@ -104,14 +104,15 @@ def known_images(name: str) -> Data:
 
 
 def binary_table(name: str) -> Data:
+    """A published table of bits, out of binary_tables.npz in GENUS_DATA."""
     folder = data_folder()
     path = folder / "binary_tables.npz" if folder else None
     if path is None or not path.exists():
         raise DataUnavailableError(
             f"the data set {name!r} is not on this machine: set the environment variable "
-            f"GENUS_DATA to a folder with "
+            "GENUS_DATA to a folder with "
             f"binary_tables.npz (uint8 arrays {name}_train, {name}_valid, {name}_test, from "
-            f"UCLA-StarAI Density-Estimation-Datasets)"
+            "UCLA-StarAI Density-Estimation-Datasets)"
         )
     with np.load(path, allow_pickle=False) as z:
         parts = {p: z[f"{name}_{p}"] for p in ("train", "valid", "test")}

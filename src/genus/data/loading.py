@@ -20,17 +20,34 @@ from genus.space import Space
 def load(source: Any, *, binarize: str | None = None, seed: int = 0, test: float = 0.2) -> Data:
     """Data by name, from a file or folder, or from an array that is there already.
 
-    source: a name of :func:`names`; a ``.csv``, ``.tsv``, ``.parquet``, ``.npy`` or ``.npz`` file
-        (``x_train``, ``y_train``, ``x_test``, ``y_test``; or one array, or ``X`` and ``y``); a
-        folder of images of one size, whose sub-folders are labels; an array, tensor, DataFrame or
-        dataset.
-    binarize: for grey images: ``"sample"`` draws each pixel once, x ~ Bernoulli(grey), with
-        ``seed``; ``"threshold"`` cuts at ½; ``"dynamic"`` draws the test rows once and leaves the
-        training rows grey, to be drawn afresh for every batch.
-    test, seed: the share of rows set aside, and by which permutation, where no split was published.
+    Parameters
+    ----------
+    source : str, path, array, tensor, DataFrame or dataset
+        A name of :func:`names`; a ``.csv``, ``.tsv``, ``.parquet``, ``.npy`` or ``.npz`` file
+        (``x_train``, ``y_train``, ``x_test``, ``y_test``; or one array, or ``X`` and ``y``); or a
+        folder of images of one size, whose sub-folders are labels.
+    binarize : {"sample", "threshold", "dynamic"} or None, default=None
+        Of grey images. ``sample`` draws each pixel once, x ~ Bernoulli(grey), with ``seed``;
+        ``threshold`` cuts at ½; ``dynamic`` draws the test rows once and leaves the training rows
+        grey, to be drawn afresh for every batch.
+    seed : int, default=0
+        Of the split, where none was published, and of ``sample``.
+    test : float, default=0.2
+        The share of rows set aside, where no split was published.
 
-    Raises ValueError that names the file, line or column; DataUnavailableError when a known set can
-    be got nowhere."""
+    Raises
+    ------
+    ValueError
+        It names the file, line or column.
+    DataUnavailableError
+        When a known set can be got nowhere.
+
+    Examples
+    --------
+    >>> import genus
+    >>> genus.data.load("digits").train.X.shape
+    (1438, 8, 8)
+    """
     if binarize not in (None, "sample", "dynamic", "threshold"):
         raise ValueError(f"binarize={binarize!r}: choose 'sample', 'dynamic', 'threshold' or None")
     data = _open(source)
@@ -40,8 +57,15 @@ def load(source: Any, *, binarize: str | None = None, seed: int = 0, test: float
 
 
 def names() -> list[dict[str, str]]:
-    """The known data sets: ``name``, ``about`` in one line, and ``where`` each is ("to download"
-    when not on this machine).
+    """The known data sets: ``name``, ``about`` in one line, and ``where`` each is.
+
+    ``where`` is "to download" when it is not on this machine.
+
+    Examples
+    --------
+    >>> import genus
+    >>> genus.data.names()[0]["name"]
+    'digits'
     """
     rows = [
         {
@@ -94,8 +118,8 @@ def _open(source: Any) -> Data:
         }.get(path.suffix.lower())
         if reader is None:
             raise ValueError(
-                f"{path}: files of type {path.suffix!r} cannot be read: use .csv, .tsv, .parquet, "
-                f".npy or .npz"
+                f"{path}: files of type {path.suffix!r} cannot be read: "
+                "use .csv, .tsv, .parquet, .npy or .npz"
             )
         return reader(path)
     known = [row["name"] for row in names()]

@@ -15,8 +15,6 @@ import pandas as pd
 from genus.data.arrays import named
 from genus.data.dataset import Data
 
-# ---------------------------------------------------------------------- tables of text
-
 MISSING = ("?", "-", "--", ".")  # beside pandas's own: empty, NA, NaN, null, None …
 
 
@@ -30,9 +28,7 @@ ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?)?")
 
 
 def table_file(path: Path) -> Data:
-    """The table of a text file, without the columns that say nothing of the others, which a warning
-    names.
-    """
+    """The table of a text file, without useless columns, which a warning names."""
     df = read_csv(path)
     dropped = {c: why for c in df if (why := _useless(df[c], c))} if df.columns.is_unique else {}
     if dropped:
@@ -50,7 +46,7 @@ def table_file(path: Path) -> Data:
 
 
 def _useless(s: pd.Series, name: Any) -> str:
-    """Why a column of a file cannot be learned from: it is empty, counts the rows, or names them."""
+    """Why nothing can be learned from a column: it is empty, counts the rows, or names them."""
     if s.isna().all():
         return "empty"
     if str(name).casefold() in ("unnamed: 0", "id", "index", "row") and _counts(s):
@@ -66,8 +62,9 @@ def _useless(s: pd.Series, name: Any) -> str:
 
 
 def read_csv(path: Path) -> pd.DataFrame:
-    """All columns of a table of text: separator, header, decimal comma, dates and missing cells are
-    guessed.
+    """All columns of a table of text.
+
+    Separator, header, decimal comma, dates and missing cells are guessed.
     """
     whole = _text(path)
     text = whole.lstrip("\r\n")
@@ -143,8 +140,9 @@ def _counts(s: pd.Series) -> bool:
 
 
 def _words(s: pd.Series, first_line: int, sep: str, path: Path) -> pd.Series:
-    """A column of text: numbers with commas and dates are read; a typing error among numbers is
-    refused; words stay.
+    """A column of text as numbers or dates where it holds them, else as words.
+
+    A typing error among numbers is refused.
     """
     s = s.map(lambda v: v.strip() if isinstance(v, str) else v)
     seen = s.dropna()
@@ -164,7 +162,7 @@ def _words(s: pd.Series, first_line: int, sep: str, path: Path) -> pd.Series:
         row = seen.index[~fine][0]
         raise ValueError(
             f"{path}, line {row + first_line}, column {s.name!r}: {seen[row]!r} is not a number, "
-            f"as most of the column is: "
+            "as most of the column is: "
             "correct it or leave it empty"
         )
     return s

@@ -1,3 +1,1 @@
-"""What a cell, a row or a batch is drawn from: bijections, normals, observations, bins, and Monte
-Carlo points.
-"""
+"""What a cell, a row or a batch is drawn from: bijections, normals, observations, bins, points."""

@@ -2,7 +2,8 @@
 
 Preprocessing and flows share them: a density model on y reports log p(x) = log p(y) + log |det
 ∂y/∂x|. Rows are vectors (n, d), or images (n, C, H, W) where a map says so. Maps of vectors whose
-Jacobian is triangular are in ``couplings.py``."""
+Jacobian is triangular are in ``couplings.py``.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +15,9 @@ from torch import Tensor, nn
 
 
 class Bijection(nn.Module):
-    """An invertible map of R^d (or a box in it). ``forward`` returns (y, log_det) with log_det of
-    shape (n,).
+    """An invertible map of R^d, or of a box in it.
+
+    ``forward`` returns (y, log_det) with log_det of shape (n,).
 
     given: conditions (n, g), for maps that depend on them; others take none.
     """
@@ -30,10 +32,10 @@ class Bijection(nn.Module):
 
 
 class Standardise(Bijection):
-    """y = (x − mean) / std, a column at a time; missing entries stay missing and add nothing to the
-    log-determinant.
+    """y = (x − mean) / std, a column at a time.
 
-    A column whose spread is nothing beside its size counts as constant and keeps scale 1.
+    Missing entries stay missing and add nothing to the log-determinant. A column whose spread is
+    nothing beside its size counts as constant and keeps scale 1.
     """
 
     mean_: Tensor
@@ -152,11 +154,13 @@ class Permute(Bijection):
 
 
 class ActNorm(Bijection):
-    """y = (x + b) e^s with one b and s a coordinate (or channel), set by the first training rows to
-    mean 0, variance 1.
+    """y = (x + b) e^s with one b and s a coordinate (or channel).
+
+    The first training rows set them to mean 0 and variance 1.
 
     Source: Kingma & Dhariwal (2018). The first rows are those that pass while ``starting`` is True,
-    never those of an evaluation."""
+    never those of an evaluation.
+    """
 
     def __init__(self, c: int) -> None:
         super().__init__()
@@ -182,12 +186,12 @@ class ActNorm(Bijection):
 
 
 class Mix(Bijection):
-    """y = W x, one matrix for all places of an image (an invertible 1 × 1 convolution) or for a
-    vector.
+    """y = W x, one matrix for a vector, or for all places of an image (an invertible convolution).
 
-    W = P L (U + diag(sign · e^s)): P a fixed permutation, L unit lower and U strictly upper
-    triangular, so that log |det W| = Σ s. It starts as a random rotation. Source: Kingma & Dhariwal
-    (2018)."""
+    W = P L (U + diag(sign · e^s)): P a fixed permutation, L unit lower and U strictly
+    upper triangular, so that log |det W| = Σ s. It starts as a random rotation.
+    Source: Kingma & Dhariwal (2018).
+    """
 
     P_: Tensor
     sign_: Tensor

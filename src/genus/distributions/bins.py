@@ -1,11 +1,13 @@
-"""Columns cut at their quantiles, for models of discrete cells: x lies in bin k, and p(x) = P(k)
-p(x | k).
+"""Columns cut at their quantiles, for models of discrete cells.
+
+x lies in bin k, and p(x) = P(k) p(x | k).
 
     continuous:  p(x | k) = 1 / w_k,  e_k ≤ x < e_{k+1},  w_k = e_{k+1} − e_k
     ordinal:     p(x | k) = (n_x + α) / Σ_{levels v of bin k} (n_v + α)
 
-The two outer bins of a continuous column keep a share t for what lies beyond all that was seen, p =
-t/w · exp(−distance/w), so that no value is impossible."""
+The two outer bins of a continuous column keep a share t for what lies beyond all that was seen,
+p = t/w · exp(−distance/w), so that no value is impossible.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,14 @@ from genus.space import Space
 def cut(
     x: Tensor, space: Space, bins: int | None, max_levels: int | None, alpha: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Edges (d, most bins + 1) padded with inf, the outer share t (d,), and p(level | bin) (d, most
-    levels), 0 where continuous.
+    """Edges (d, most bins + 1), the outer share t (d,), and p(level | bin) (d, most levels).
+
+    Edges are padded with inf; p(level | bin) is 0 where continuous.
 
     x: (n, d), NaN where missing. Continuous columns are cut into at most ``bins``, and ordinal ones
     of more levels into at most ``max_levels``, where the rows fall into equal parts. Raises
-    ValueError that names a continuous column when bins is None."""
+    ValueError that names a continuous column when bins is None.
+    """
     for name, value in (("bins", bins), ("max_levels", max_levels)):
         if value is not None and (
             not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 2
@@ -45,7 +49,7 @@ def cut(
         if most is None:
             raise ValueError(
                 f"X has real numbers in {name}, where a table of probabilities needs levels: pass "
-                f"bins=8 to cut at quantiles"
+                "bins=8 to cut at quantiles"
             )
         s = np.sort(x[:, j][~torch.isnan(x[:, j])].double().numpy())
         if not len(s):
@@ -156,9 +160,7 @@ class Bins:
         return out
 
     def _at(self, c: Tensor, k: Tensor) -> tuple[Tensor, ...]:
-        """Low end, width, whether first, whether last, and outer share of bin k of each continuous
-        column.
-        """
+        """Low end, width, whether first, whether last, and outer share of each continuous bin k."""
         e = self.edges[c].expand(len(k), -1, -1)
         low = e.gather(2, k[..., None])[..., 0]
         high = e.gather(2, k[..., None] + 1)[..., 0]

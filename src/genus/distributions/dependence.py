@@ -1,6 +1,8 @@
 """How much columns tell of one another, and orders and trees made of it.
 
-    I(i, j) = Σ (N_ab / n) log(n N_ab / (N_a N_b))            Chow–Liu: the tree of largest Σ I (Chow & Liu, 1968)
+    I(i, j) = Σ (N_ab / n) log(n N_ab / (N_a N_b))
+
+Chow–Liu's tree is the one of largest Σ I (Chow & Liu, 1968).
 
 Rows carry indicators of the levels 1, 2, …; level 0 is what they leave of the whole.
 """
@@ -18,8 +20,9 @@ from torch import Tensor
 class Indicators:
     """Rows of codes, x (n, d) long, as indicators of their levels; cards: levels of each column.
 
-    one: (n, Σ (cards − 1)), owner: whose level each indicator is. Whole numbers, exact in their
-    type."""
+    one: (n, Σ (cards − 1)), owner: whose level each indicator is. Whole
+    numbers, exact in their type.
+    """
 
     def __init__(self, x: Tensor, cards: Sequence[int]) -> None:
         self.n, self.d = x.shape
@@ -31,8 +34,8 @@ class Indicators:
         if len(x) * len(self.owner) > 2**28:
             raise ValueError(
                 f"X has {len(x)} different rows and {len(self.owner)} levels in all, "
-                "too many to learn a structure from: pass max_levels=8, or a list of edges as "
-                "structure="
+                "too many to learn a structure from: "
+                "pass max_levels=8, or a list of edges as structure="
             )
         if len(self.owner) == self.d == sum(r == 2 for r in cards):
             self.one = x.to(real)
@@ -43,7 +46,7 @@ class Indicators:
         self.whose[torch.arange(len(self.owner)), self.owner] = 1.0
 
     def mutual_information(self) -> Tensor:
-        """I(i, j) of every two columns in nats, (d, d), from one matrix product of the indicators."""
+        """I(i, j) of every two columns in nats, (d, d), from one product of the indicators."""
         above = (self.one.T @ self.one).double()  # N(i = a, j = b) for a, b ≥ 1
         E = self.whose.double()
         one = above.diagonal()[:, None]
@@ -65,11 +68,13 @@ def phi(N: Tensor) -> Tensor:
 
 
 def spanning_tree(weight: np.ndarray, root: int = 0, least: float = 1e-12) -> list[tuple[int, int]]:
-    """The edges (parent, child) of the spanning tree of largest weight, away from the root (Prim,
-    1957).
+    """The edges (parent, child) of the spanning tree of largest weight, away from the root.
+
+    Prim (1957).
 
     weight: (d, d) symmetric. An edge of at most ``least`` is left out, so that what depends on
-    nothing stands alone."""
+    nothing stands alone.
+    """
     d = len(weight)
     best, by = weight[root].astype(np.float64).copy(), np.full(d, root)
     inside = np.zeros(d, dtype=bool)
@@ -88,8 +93,9 @@ def spanning_tree(weight: np.ndarray, root: int = 0, least: float = 1e-12) -> li
 def spanning_order(weight: np.ndarray) -> list[int]:
     """The columns as a largest spanning tree grows: first the one that tells most of all others.
 
-    Each next one is that of which one of those before tells most. weight: (d, d) symmetric, at
-    least 0."""
+    Each next one is that of which one of those before tells most. weight:
+    (d, d) symmetric, at least 0.
+    """
     weight = weight.copy()
     np.fill_diagonal(weight, 0.0)
     root = int(weight.sum(1).argmax())

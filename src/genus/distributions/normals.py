@@ -3,7 +3,8 @@
 With x = (x_o, x_m), o observed and m missing (Ghahramani & Jordan, 1994):
 
     log p(x_o) = log N(x_o | μ_o, Σ_oo)
-    E[x_m | x_o] = μ_m + Σ_mo Σ_oo⁻¹ (x_o − μ_o)          C = Cov[x_m | x_o] = Σ_mm − Σ_mo Σ_oo⁻¹ Σ_om
+    E[x_m | x_o] = μ_m + Σ_mo Σ_oo⁻¹ (x_o − μ_o)
+    C = Cov[x_m | x_o] = Σ_mm − Σ_mo Σ_oo⁻¹ Σ_om
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ def by_pattern(y: Tensor, cells: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]
 
     Yields (index, real, o): index (P, R) of rows, real (P, R) False where a group is padded, o (P,
     d) the observed entries of each pattern. Patterns of like group size go together, at most
-    ``cells`` rows·patterns."""
+    ``cells`` rows·patterns.
+    """
     patterns, group, counts = torch.unique(
         ~torch.isnan(y), dim=0, return_inverse=True, return_counts=True
     )
@@ -38,11 +40,11 @@ def by_pattern(y: Tensor, cells: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]
 
 
 def conditional(y: Tensor, o: Tensor, mean: Tensor, cov: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Log-density of the observed part, the rows with missing entries at their conditional mean,
-    and C.
+    """Log-density of the observed part, rows with missing entries at their conditional mean, and C.
 
     y (P, R, d) rows of P patterns o (P, d); mean (K, d), cov (K, d, d). Returns (P, K, R), (P, K,
-    R, d) and (P, K, d, d); rows and columns of C at observed entries are 0."""
+    R, d) and (P, K, d, d); rows and columns of C at observed entries are 0.
+    """
     q, half_log_det, filled, C = observed_part(y, o, mean, cov)
     log_p = -0.5 * (q + o.to(y.dtype).sum(1)[:, None, None] * LOG_2PI) - half_log_det[..., None]
     return log_p, filled, C
@@ -51,8 +53,9 @@ def conditional(y: Tensor, o: Tensor, mean: Tensor, cov: Tensor) -> tuple[Tensor
 def observed_part(
     y: Tensor, o: Tensor, mean: Tensor, cov: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(x_o − μ_o)ᵀ Σ_oo⁻¹ (x_o − μ_o) (P, K, R), ½ log |Σ_oo| (P, K), and the last two of
-    :func:`conditional`.
+    """(x_o − μ_o)ᵀ Σ_oo⁻¹ (x_o − μ_o) (P, K, R), ½ log |Σ_oo| (P, K), and what conditions the rest.
+
+    The last two are those of :func:`conditional`.
     """
     f = o.to(y.dtype)
     both = f[:, None, :, None] * f[:, None, None, :]
@@ -76,8 +79,9 @@ def factor(C: Tensor) -> Tensor:
 
 
 def variance_floor(variance: Tensor, mean: Tensor, share: float) -> Tensor:
-    """What is added to each variance: a share of it, or, for a constant column, of what rounding
-    can tell apart.
+    """What is added to each variance: a share of it.
+
+    For a constant column it is what rounding can tell apart.
     """
     least = (1e-6 * mean.abs()).clamp_min(1e-3).square()
     constant = variance <= (1e-10 * mean.abs()).square().clamp_min(1e-200)

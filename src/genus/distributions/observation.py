@@ -3,7 +3,8 @@
 A decoder puts out ``n_out`` numbers a row, ``per_cell`` for each of d cells, cell after cell.
 ``offset`` gives those of the best model without a latent variable, so that the network has only to
 learn departures from it. ``log_prob`` returns nats of each cell, (..., d); missing cells are the
-caller's to leave out. All are computed in float32 or better, whatever the network's precision."""
+caller's to leave out. All are computed in float32 or better, whatever the network's precision.
+"""
 
 from __future__ import annotations
 
@@ -98,11 +99,11 @@ class Categorical(Observation):
 
 
 class Logistic(Observation):
-    r"""x ∈ {0 … L−1}, ordered: the mass a logistic density puts on the level's cell, the end levels
-    taking the tails.
+    r"""x ∈ {0 … L−1}, ordered: the mass a logistic density puts on the level's cell.
 
-    P(x) = σ((c + h − μ)/s) − σ((c − h − μ)/s), c = 2x/(L−1) − 1, h = 1/(L−1), with (μ, log s) per
-    cell (Salimans et al., 2017, with one component)."""
+    The end levels take the tails. P(x) = σ((c + h − μ)/s) − σ((c − h − μ)/s), c = 2x/(L−1) − 1, h =
+    1/(L−1), with (μ, log s) per cell (Salimans et al., 2017, with one component).
+    """
 
     per_cell = 2
     floor = -7.0  # of log s
@@ -150,17 +151,16 @@ class Logistic(Observation):
 
 
 class Normal(Observation):
-    r"""x real: log p = −½ [(x − μ)²/v + log 2πv], v fixed or learned (floored at ``floor``²), one a
-    cell.
+    r"""x real: log p = −½ [(x − μ)²/v + log 2πv], one v a cell.
 
-    Works on standardised cells: y = (x − m)/s, with −log s added, so that nats are those of the
-    data.
-    ``variance``: v in the units of the data; None: learned, one a cell. ``levels``: (d,) of
-    discrete cells, 0 elsewhere; a level's probability is the mass on [x − ½, x + ½), the end levels
-    taking the tails."""
+    v is fixed, or learned and floored at ``floor``². Works on standardised cells: y = (x − m)/s,
+    with −log s added, so that nats are those of the data. ``variance``: v in the units of the data;
+    None: learned, one a cell. ``levels``: (d,) of discrete cells, 0 elsewhere; a level's
+    probability is the mass on [x − ½, x + ½), the end levels taking the tails.
+    """
 
-    # of the standard deviation, as a share of the column's own: less, and a near-constant column
-    # rules all
+    # of the standard deviation, as a share of the column's own: less, and a
+    # near-constant column rules all
     floor = 0.1
     shift: Tensor
     scale: Tensor
@@ -196,8 +196,8 @@ class Normal(Observation):
                     f"{float(self.scale.max()):.3g}"
                 )
                 raise ValueError(
-                    f"variance={self.variance!r} is lost beside X, {size}: pass variance=None to "
-                    f"learn it, or rescale"
+                    f"variance={self.variance!r} is lost beside X, {size}: "
+                    "pass variance=None to learn it, or rescale"
                 )
         return torch.zeros(self.n_out)
 
@@ -273,11 +273,11 @@ class Mixed(Observation):
 
 
 def observe(space: Space, likelihood: str = "auto", variance: float | None = None) -> Observation:
-    """The observation model of a space: chosen cell by cell from the kinds (``auto``), or by name
-    for all of them.
+    """The observation model of a space: cell by cell from the kinds (``auto``), or by name for all.
 
     bernoulli for binary cells, categorical for categories, logistic for ordered levels, gaussian
-    for real numbers. Raises ValueError where a name does not suit the data."""
+    for real numbers. Raises ValueError where a name does not suit the data.
+    """
     suits = {
         "bernoulli": ("binary",),
         "categorical": ("binary", "ordinal", "categorical"),
@@ -327,11 +327,11 @@ def observe(space: Space, likelihood: str = "auto", variance: float | None = Non
 
 
 class LogisticMixture(Observation):
-    r"""x ∈ {0 … L−1}, ordered: P(x) = Σ_k π_k P_k(x), each P_k a discretised logistic (Salimans et
-    al., 2017).
+    r"""x ∈ {0 … L−1}, ordered: P(x) = Σ_k π_k P_k(x), each P_k a discretised logistic.
 
-    A cell has K log-weights, then K pairs (μ, log s). Channels are tied by the network, not by
-    their component."""
+    Salimans et al. (2017). A cell has K log-weights, then K pairs (μ, log s). Channels are tied by
+    the network, not by their component.
+    """
 
     def __init__(self, d: int, levels: int, components: int) -> None:
         super().__init__(d)

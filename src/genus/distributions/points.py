@@ -1,7 +1,8 @@
 """Monte Carlo points that depend on nothing but the row, and averages over them.
 
 A row's likelihood must not depend on its neighbours or on the batch: its points come from a hash of
-its own bits."""
+its own bits.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +16,10 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 def log_mean_exp(w: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
-    """log (1/k) Σ exp w over ``dim``, its standard error by the delta method, and the effective
-    sample size.
+    """log (1/k) Σ exp w over ``dim``, its standard error, and the effective sample size.
 
-    stderr² ≈ (Σ w̃² − 1/k) with w̃ the normalised weights; ESS = 1 / Σ w̃².
+    The error is by the delta method. stderr² ≈ (Σ w̃² − 1/k) with w̃ the normalised weights; ESS =
+    1 / Σ w̃².
     """
     k = w.shape[dim]
     value = torch.logsumexp(w, dim) - math.log(k)
@@ -36,8 +37,9 @@ def log_mean_exp(w: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def row_uniforms(x: Tensor, k: int, dims: int) -> Tensor:
-    """(n, k, dims) uniforms in (0, 1) that depend on nothing but the row itself: the same in any
-    batch or order.
+    """(n, k, dims) uniforms in (0, 1) that depend on nothing but the row itself.
+
+    They are the same in any batch or order.
     """
     shift = _uniform_bits(row_hash(x), dims)
     bits = _base_bits(k, dims).to(x.device)[None] ^ shift[:, None]
@@ -50,11 +52,11 @@ def row_normals(x: Tensor, k: int, dims: int) -> Tensor:
 
 
 def row_hash(x: Tensor) -> Tensor:
-    """A 64-bit hash of each row's values, (n, …) → int64 (n,). Column order counts; −0 = 0 and all
-    NaN are one.
+    """A 64-bit hash of each row's values, (n, …) → int64 (n,).
 
-    h = mix(Σ_j key_j · fold(bits_j)), integer sums that wrap: exact whatever the batch or the
-    thread count."""
+    Column order counts; −0 = 0 and all NaN are one. h = mix(Σ_j key_j · fold(bits_j)), integer sums
+    that wrap: exact whatever the batch or the thread count.
+    """
     x = x.detach().reshape(len(x), -1)
     n, d = x.shape
     step = max(1, 65536 // max(d, 1))  # chunks that stay in cache
@@ -83,8 +85,9 @@ def _shift_right(z: Tensor, s: int) -> Tensor:
 
 
 def _mix(z: Tensor) -> Tensor:
-    """The finaliser of splitmix64 (Steele et al., 2014): a bijection of 64-bit integers that
-    avalanches.
+    """The finaliser of splitmix64: a bijection of 64-bit integers that avalanches.
+
+    Steele et al. (2014).
     """
     z = (z ^ _shift_right(z, 30)) * _MIX1
     z = (z ^ _shift_right(z, 27)) * _MIX2

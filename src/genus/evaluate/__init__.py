@@ -1,23 +1,13 @@
 """Evaluation: plain functions of (model, X), or of arrays."""
 
+from genus.evaluate.c2st import ClassifierTest, classifier_test
 from genus.evaluate.completion import Completion, completion_score, hide
+from genus.evaluate.copies import Memorisation, memorisation
+from genus.evaluate.discrepancy import MMD, mmd
+from genus.evaluate.embedding import Embedding, Frechet, frechet, frechet_gaussians
 from genus.evaluate.likelihood import Difference, Likelihood, likelihood_summary, paired_difference
 from genus.evaluate.outliers import Outliers, outlier_auroc
-from genus.evaluate.samples import (
-    MMD,
-    ClassifierTest,
-    Embedding,
-    Features,
-    Frechet,
-    Memorisation,
-    SampleQuality,
-    SampleTest,
-    classifier_test,
-    frechet,
-    frechet_gaussians,
-    memorisation,
-    mmd,
-)
+from genus.evaluate.samples import SampleQuality, SampleTest
 
 __all__ = [
     "MMD",

@@ -18,10 +18,18 @@ from genus.space import Space
 class Completion:
     """Errors over the hidden cells; nan where the space has no cell of that sort.
 
-    rmse: of the mean of the draws, over ordinal and continuous cells, in the units of the data (for
-    a table: in standard deviations of each column). accuracy: of the most frequent draw, over
-    binary and categorical cells. baseline_…: the same of each coordinate's mean and most frequent
-    value. cells: how many were hidden."""
+    Attributes
+    ----------
+    rmse
+        Of the mean of the draws, over ordinal and continuous cells, in the units of the data (for a
+        table: in standard deviations of each column).
+    accuracy
+        Of the most frequent draw, over binary and categorical cells.
+    baseline_rmse, baseline_accuracy
+        The same of each coordinate's mean and most frequent value.
+    cells
+        How many were hidden.
+    """
 
     rmse: float
     baseline_rmse: float
@@ -41,14 +49,27 @@ class Completion:
 def hide(space: Space, n: int, what: float | str = 0.3, random_state: int = 0) -> np.ndarray:
     """A boolean mask of shape (n, *space.shape), True where hidden.
 
-    what: the share of cells hidden at random (0 to 1), or ``"lower"``, the lower half of an image.
-    Raises ValueError for another value, or ``"lower"`` where the rows are no images.
+    Parameters
+    ----------
+    space : Space
+        Of the rows.
+    n : int
+        Rows.
+    what : float or "lower", default=0.3
+        The share of cells hidden at random, between 0 and 1, or the lower half of an image.
+    random_state : int, default=0
+        Seed of the cells that are hidden at random.
+
+    Raises
+    ------
+    ValueError
+        For another value, or ``"lower"`` where the rows are no images.
     """
     if what == "lower":
         if space.image_shape is None:
             raise ValueError(
-                f"'lower' hides half of an image, and rows of shape {space.shape} are none: pass "
-                f"a share such as 0.3"
+                f"'lower' hides half of an image, and rows of shape {space.shape} "
+                "are none: pass a share such as 0.3"
             )
         mask = np.zeros(space.image_shape, dtype=bool)
         mask[:, space.image_shape[1] // 2 :] = True
@@ -70,12 +91,29 @@ def completion_score(
 ) -> Completion:
     """Hide cells of X, let the model draw them, and compare with the truth and with the marginals.
 
-    X: held-out rows. hidden: a share or ``"lower"`` (see :func:`hide`), or a boolean mask of X's
-    shape.
-    train: rows whose marginals are the baseline; None: the cells of X that stay visible, or where a
-    coordinate is never visible, the middle of its range. draws: completions a row, averaged or put
-    to the vote. Cells already missing in X are not scored. Raises ValueError when nothing is left
-    to score."""
+    Cells already missing in X are not scored.
+
+    Parameters
+    ----------
+    model : Model
+        Fitted, with ``complete``.
+    X : rows
+        Held-out rows.
+    hidden : float, "lower" or boolean mask, default=0.3
+        What to hide: see :func:`hide`, or a mask of X's shape.
+    train : rows or None, default=None
+        Rows whose marginals are the baseline; None: the cells of X that stay visible, or where a
+        coordinate is never visible, the middle of its range.
+    draws : int, default=8
+        Completions a row, averaged or put to the vote.
+    random_state : int, default=0
+        Seed of the mask and of the draws.
+
+    Raises
+    ------
+    ValueError
+        When nothing is left to score.
+    """
     space: Space = model.space_
     truth = space.encode(X).double()
     if isinstance(hidden, float | int | str):
@@ -90,40 +128,41 @@ def completion_score(
     scored = space.cells(torch.from_numpy(mask)).flatten(1) & ~torch.isnan(truth)
     if not scored.any():
         raise ValueError("no observed cell of X is hidden: nothing to score")
-    seen = (
-        torch.where(scored, math.nan, truth)
-        if train is None
-        else space.encode(train).double().flatten(1)
-    )
-
+    if train is None:
+        seen = torch.where(scored, math.nan, truth)
+    else:
+        seen = space.encode(train).double().flatten(1)
     numeric = torch.tensor([k in ("ordinal", "continuous") for k in space.kinds])
-    unit = torch.ones(space.dim, dtype=torch.float64)
-    if space.kind == "table":
-        everything = torch.where(torch.isnan(truth), torch.nanmean(truth, 0), truth)
-        unit = everything.std(0, correction=0).nan_to_num(1.0)
-        unit = torch.where(unit > 0, unit, 1.0)
-    cells = scored & numeric
-    mean = torch.nanmean(seen, 0)
+    numbers, labels = scored & numeric, scored & ~numeric
+
+    unit = _units(truth) if space.kind == "table" else torch.ones(space.dim, dtype=torch.float64)
     middle = (torch.tensor(space.cardinality, dtype=torch.float64) - 1).clamp_min(0) / 2
+    mean = torch.nanmean(seen, 0)
     mean = torch.where(torch.isnan(mean), middle, mean)
 
-    labels = scored & ~numeric
-    mode = _mode(seen[None], space)[0] if labels.any() else mean
+    accuracy = baseline_accuracy = math.nan
+    if labels.any():
+        drawn, usual = _mode(codes.transpose(0, 1), space), _mode(seen[None], space)[0]
+        accuracy = _share((drawn == truth)[labels])
+        baseline_accuracy = _share((usual == truth)[labels])
     return Completion(
-        rmse=_rms(((codes.mean(0) - truth) / unit)[cells]),
-        baseline_rmse=_rms(((mean - truth) / unit)[cells]),
-        accuracy=_share((_mode(codes.transpose(0, 1), space) == truth)[labels])
-        if labels.any()
-        else math.nan,
-        baseline_accuracy=_share((mode == truth)[labels]) if labels.any() else math.nan,
+        rmse=_rms(((codes.mean(0) - truth) / unit)[numbers]),
+        baseline_rmse=_rms(((mean - truth) / unit)[numbers]),
+        accuracy=accuracy,
+        baseline_accuracy=baseline_accuracy,
         cells=int(scored.sum()),
     )
 
 
+def _units(truth: Tensor) -> Tensor:
+    """The standard deviation of each column, missing cells at the mean; 1 where there is none."""
+    filled = torch.where(torch.isnan(truth), torch.nanmean(truth, 0), truth)
+    std = filled.std(0, correction=0).nan_to_num(1.0)
+    return torch.where(std > 0, std, 1.0)
+
+
 def _mode(codes: Tensor, space: Space) -> Tensor:
-    """Most frequent code over the middle axis of (n, draws, d), the smallest of equals; NaN does
-    not vote.
-    """
+    """Most frequent code of the draws (n, draws, d), the least of equals; NaN has no vote."""
     levels = torch.arange(max(max(space.cardinality), 1), dtype=codes.dtype)
     best = torch.zeros(codes.shape[0], codes.shape[2], dtype=codes.dtype)
     most = torch.zeros_like(best)

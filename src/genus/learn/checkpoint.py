@@ -1,5 +1,6 @@
-"""The whole state of a descent as tensors and JSON, and back: what makes a resumed run equal to an
-uninterrupted one.
+"""The whole state of a descent as tensors and JSON, and back, so that a run can be resumed.
+
+A resumed run equals an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -94,8 +95,8 @@ def unpack(run: Descent, tensors: dict[str, Tensor], meta: dict[str, Any]) -> No
     rows = [r and r.fingerprint() for r in (run.fit.rows, run.fit.held)]
     if meta["rows"] != rows:
         raise ValueError(
-            "the checkpoint was trained on other rows: resume on the same data, conditions and "
-            "validation rows"
+            "the checkpoint was trained on other rows: "
+            "resume on the same data, conditions and validation rows"
         )
     restore_model(run.model, tensors, meta)
     run.model.rng.set_state(tensors["rng"])
@@ -122,9 +123,7 @@ def unpack(run: Descent, tensors: dict[str, Tensor], meta: dict[str, Any]) -> No
 
 
 def restore_model(model: Model, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """The model's own part of a checkpoint: parameters, buffers, history and the stages it has
-    ended.
-    """
+    """The model's own part of a checkpoint: parameters, buffers, history, stages it ended."""
     put_back(model, under(tensors, "model/"))
     model.history_ = list(meta["earlier"]["history"])
     model.n_steps_ = meta["earlier"]["steps"]
@@ -155,8 +154,8 @@ def read(resume: str | Path | bool, model: Model, checkpoint: str | Path | None)
     for k, v in here["params"].items():
         if k != "trainer" and there["params"].get(k) != v:
             raise ValueError(
-                f"{resume} was trained with {k}={there['params'].get(k)!r}, not {v!r}: resume "
-                f"with the same arguments"
+                f"{resume} was trained with {k}={there['params'].get(k)!r}, not {v!r}: "
+                "resume with the same arguments"
             )
     mine, theirs = (
         (said["params"].get("trainer") or {}).get("params", {}) for said in (here, there)
@@ -165,7 +164,7 @@ def read(resume: str | Path | bool, model: Model, checkpoint: str | Path | None)
         if mine.get(k) != theirs.get(k):
             raise ValueError(
                 f"{resume} was trained with trainer {k}={theirs.get(k)!r}, not {mine.get(k)!r}: "
-                f"resume with the same settings"
+                "resume with the same settings"
             )
     return tensors, meta
 

@@ -35,9 +35,6 @@ LARGE_STEP = 200_000_000  # above it, bfloat16 where the processor has it
 Objective = Callable[..., "Tensor | float | None"]
 
 
-# ---------------------------------------------------------------------- gradient descent
-
-
 def descend(
     model: Model,
     fit: Fit,
@@ -47,15 +44,17 @@ def descend(
     stage: str = "",
     **settings: Any,
 ) -> None:
-    """Step an optimiser of each player at every (player, loss) that ``losses`` yields, until the
-    budget ends.
+    """Step an optimiser of each player at every (player, loss) that ``losses`` yields.
+
+    Steps are made until the budget ends.
 
     losses, validate: by default the model's own; a stage with losses of its own validates only
         where it says how.
     stage: a name, for models that learn in several; each may take a share of the time,
     ``max_time=0.5 * fit.time_left()``. settings: fields of Trainer that this stage overrides. The
     best weights on the held-out rows (their moving average when ``ema`` is set) are kept. Raises
-    DivergenceError when no finite state is left."""
+    DivergenceError when no finite state is left.
+    """
     if getattr(model, "interrupted_", False):
         return  # Ctrl-C in an earlier stage
     trainer = Trainer(**settings).over(fit.trainer)
@@ -101,8 +100,8 @@ class Player:
         self.parameters = [p for p in module.parameters() if p.requires_grad and p not in frozen]
         if not self.parameters:
             raise ValueError(
-                f"losses yielded {name or 'the model'}, which has no parameter that a gradient "
-                f"may move"
+                f"losses yielded {name or 'the model'}, "
+                "which has no parameter that a gradient may move"
             )
         decay = float(t.weight_decay or 0)
         groups: list[dict[str, Any]] = [{"params": self.parameters}]
@@ -177,8 +176,9 @@ class Descent:
         )
 
     def threads(self) -> int | None:
-        """One thread where a step is too small to share (the others would only wait), else torch's
-        own number.
+        """One thread where a step is too small to share, else torch's own number.
+
+        The other threads would only wait.
         """
         return self.t.threads or (1 if self.work() < SMALL_STEP else None)
 
@@ -187,9 +187,7 @@ class Descent:
         return self.batch_size * self.model.reuse * sum(p.numel() for p in self.weights.values())
 
     def precision(self) -> str:
-        """bfloat16 for networks large enough to gain by it, on devices that compute in it natively;
-        else float32.
-        """
+        """bfloat16 for large networks on devices that compute in it natively; else float32."""
         native = (
             torch.cpu._is_avx512_bf16_supported
             if self.device.type == "cpu"
@@ -203,9 +201,7 @@ class Descent:
     # -------------------------------------------------------------- the loop
 
     def go(self, resumed: bool = False) -> None:
-        """Run to the end of the budget, leave a checkpoint if one is asked for, keep the best
-        weights.
-        """
+        """Run to the end of the budget, leave a checkpoint if asked for, keep the best weights."""
         model = self.model
         self.max_time = min(self.t.max_time or math.inf, self.fit.time_left() + self.elapsed)
         self.started = time.perf_counter() - self.elapsed
@@ -288,9 +284,7 @@ class Descent:
             self.end_epoch()
 
     def one_step(self, batch: tuple[Tensor, ...]) -> float | Tensor | None:
-        """Every player's step on one batch; the sum of the losses, or None when they have left the
-        finite numbers.
-        """
+        """Every player's step on one batch; the sum of the losses, or None when not finite."""
         rate, on_cpu = self.rate(), self.device.type == "cpu"
         self.model.spent = self.fraction()
         game = iter(self.losses(*batch))
@@ -378,9 +372,7 @@ class Descent:
     # -------------------------------------------------------------- the end of an epoch
 
     def end_epoch(self) -> None:
-        """Validate, write a line of history, remember the best weights and, now and then, a good
-        state.
-        """
+        """Validate, write a line of history, remember the best weights and a good state."""
         if not all(bool(p.isfinite().all()) for p in self.weights.values()):
             self.roll_back()
             return
@@ -440,9 +432,7 @@ class Descent:
             torch._foreach_copy_(weights, mine)
 
     def keep_best(self) -> None:
-        """Leave the model with the best weights on the held-out rows, or the averaged ones, or the
-        last.
-        """
+        """Leave the model with the best weights on held-out rows, or the averaged, or the last."""
         if self.best is not None:
             self.model.load_state_dict(self.best)
         elif self.ema is not None:
@@ -471,9 +461,7 @@ class Descent:
         )
 
     def roll_back(self) -> None:
-        """Return to the last good state at half the rate; stop there once that has not helped three
-        times.
-        """
+        """Return to the last good state at half the rate; stop once three times did not help."""
         cure = (
             "lower the learning rate (trainer=Trainer(lr=...)), set grad_clip, or rescale the data"
         )
@@ -500,8 +488,8 @@ class Descent:
         then = "stopped" if self.stopped else "goes on at half the learning rate"
         good = f"its last good state (step {self.good_step})"
         warnings.warn(
-            f"training diverged at {self.where()}: rolled back to {good}, it {then}. To cure it, "
-            f"{cure}",
+            f"training diverged at {self.where()}: "
+            f"rolled back to {good}, it {then}. To cure it, {cure}",
             stacklevel=2,
         )
         self.lr_scale /= 2
@@ -525,9 +513,7 @@ class Descent:
 
 
 def keep_memory() -> None:
-    """Ask glibc to keep freed memory: the same buffers come and go every step, and fetching their
-    pages anew costs a quarter.
-    """
+    """Ask glibc to keep freed memory: fetching the pages of every step anew costs a quarter."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             c = ctypes.CDLL(None)

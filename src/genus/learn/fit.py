@@ -25,9 +25,7 @@ _LIMIT: contextvars.ContextVar[float | None] = contextvars.ContextVar(
 
 @contextlib.contextmanager
 def time_limit(seconds: float | None) -> Iterator[None]:
-    """Inside this context every fit, by gradient or by EM, ends after so many seconds with a usable
-    model.
-    """
+    """Inside this context every fit ends after so many seconds with a usable model."""
     token = _LIMIT.set(seconds)
     try:
         yield
@@ -37,9 +35,7 @@ def time_limit(seconds: float | None) -> Iterator[None]:
 
 @dataclass
 class Fit:
-    """What ``Model.learn`` is given: the rows, those held out, the settings and the state to resume
-    from.
-    """
+    """What ``Model.learn`` is given: rows, held-out rows, settings and a state to resume from."""
 
     rows: Rows
     held: Rows | None = None
@@ -49,8 +45,9 @@ class Fit:
     begun: float = field(default_factory=time.perf_counter)
 
     def time_left(self) -> float:
-        """Seconds left of this fit's budget (``max_time``, :func:`time_limit`); inf when it has
-        none.
+        """Seconds left of this fit's budget; inf when it has none.
+
+        The budget is ``max_time`` or :func:`time_limit`.
         """
         limits = [s for s in (self.trainer.max_time, _LIMIT.get()) if s is not None]
         return min(limits) - (time.perf_counter() - self.begun) if limits else math.inf

@@ -1,6 +1,4 @@
-"""Training rows: a tensor in memory, indexed and never collated, or a source that is read batch by
-batch.
-"""
+"""Training rows: a tensor in memory, indexed, or a source that is read batch by batch."""
 
 from __future__ import annotations
 
@@ -33,8 +31,8 @@ class Rows:
     def __init__(self, x: Any, given: Any = None, weight: Tensor | None = None) -> None:
         self.x, self.given, self.weight = x, given, weight
         self.device = x.device if isinstance(x, Tensor) else torch.device("cpu")
-        # grey values under a binary space are probabilities: pixels are drawn afresh for every
-        # batch
+        # grey values under a binary space are probabilities: pixels are
+        # drawn afresh for every batch
         self.draw = False
 
     def __len__(self) -> int:
@@ -71,7 +69,7 @@ class Rows:
             yield self.take(slice(i, i + size), rng)
 
     def split(self, share: float, seed: int) -> tuple[Rows, Rows | None]:
-        """(kept, held out): a fixed random share of the rows set aside; None when that is no row."""
+        """(kept, held out): a fixed random share of the rows set aside, None if that is no row."""
         n_held = int(share * len(self))
         if n_held < 1 or n_held >= len(self):
             return self, None
@@ -89,8 +87,9 @@ class Rows:
         return part
 
     def fingerprint(self) -> str:
-        """A short digest, so that a run is not resumed on other rows (of a stream: of its first and
-        last 1024).
+        """A short digest, so that a run is not resumed on other rows.
+
+        Of a stream: of its first and last 1024.
         """
         parts = _ends(self.x)
         if self.given is not None:

@@ -16,26 +16,63 @@ from genus.settings import Settings
 
 @dataclass(frozen=True, repr=False)
 class Trainer(Settings):
-    """How a gradient is descended. Every field is None = the model's own good value.
+    """How a gradient is descended; None is the model's own good value.
 
-    epochs: passes over the rows. max_steps: a cap on optimiser steps. max_time: seconds for the
-        whole fit; the learning-rate schedule is stretched to end with whichever budget ends first.
-    batch_size: rows a step.
-    optimizer: ``adam``, ``adamw``, ``sgd`` or ``rmsprop``; lr: its peak rate; momentum: of sgd and
-        rmsprop;
-        betas: of adam; weight_decay: its decay, of matrices only.
-    schedule: ``constant``, ``linear`` or ``cosine`` decay of the rate to 0; warmup: steps of linear
-        growth first.
-    grad_clip: largest gradient norm a step. ema: decay of an exponential moving average of the
-        weights, which is what is validated and kept.
-    validation: share of the rows held out, 0 to 1 (0.1 where ``patience`` is set). patience: epochs
-        without progress on them before stopping.
-    device: ``cpu``, ``cuda``, …; precision: ``float32``, ``bfloat16`` or ``float16`` autocast
-        (None: bfloat16 for large networks on a device that computes in it natively);
-        compile: pass the networks through torch.compile; threads: of the processor, while training.
-    checkpoint: file that holds the whole state of training, rewritten every ``checkpoint_every``
-        seconds and at the end; ``fit(X, resume=True)`` goes on from it bit for bit.
-    progress: show a bar on stderr (None: where stderr is a terminal).
+    Parameters
+    ----------
+    epochs : int or None, default=None
+        Passes over the rows.
+    max_steps : int or None, default=None
+        A cap on optimiser steps.
+    max_time : float or None, default=None
+        Seconds for the whole fit; the learning-rate schedule is stretched to end with whichever
+        budget ends first.
+    batch_size : int or None, default=None
+        Rows a step.
+    optimizer : {"adam", "adamw", "sgd", "rmsprop"} or None, default=None
+        What makes steps of gradients.
+    lr : float or None, default=None
+        Its peak rate.
+    momentum : float or None, default=None
+        Of sgd and rmsprop.
+    betas : pair of floats or None, default=None
+        Of adam.
+    weight_decay : float or None, default=None
+        Its decay, of matrices only.
+    schedule : {"constant", "linear", "cosine"} or None, default=None
+        How the rate falls to 0.
+    warmup : int or None, default=None
+        Steps of linear growth first.
+    grad_clip : float or None, default=None
+        Largest gradient norm a step.
+    ema : float or None, default=None
+        Decay of an exponential moving average of the weights, which is what is validated and kept.
+    validation : float or None, default=None
+        Share of the rows held out, 0 to 1 (0.1 where ``patience`` is set).
+    patience : int or None, default=None
+        Epochs without progress on them before stopping.
+    device : str or None, default=None
+        ``cpu``, ``cuda``, …
+    precision : {"float32", "bfloat16", "float16"} or None, default=None
+        Autocast. None: bfloat16 for large networks on a device that computes in it natively.
+    compile : bool or None, default=None
+        Pass the networks through torch.compile.
+    threads : int or None, default=None
+        Of the processor, while training.
+    checkpoint : str or Path or None, default=None
+        File that holds the whole state of training; ``fit(X, resume=True)``
+        goes on from it bit for bit.
+    checkpoint_every : float or None, default=None
+        Seconds between two writings of it; it is also written at the end.
+    progress : bool or None, default=None
+        Show a bar on stderr (None: where stderr is a terminal).
+
+    Examples
+    --------
+    >>> import genus
+    >>> trainer = genus.Trainer(epochs=20, lr=2e-3)
+    >>> genus.VAE(trainer=trainer).set_params(trainer__lr=1e-3).trainer
+    Trainer(epochs=20, lr=0.001)
     """
 
     epochs: int | None = None
@@ -66,9 +103,7 @@ class Trainer(Settings):
         return f"Trainer({', '.join(said)})"
 
     def over(self, *others: Trainer) -> Trainer:
-        """These settings, with the fields left at None taken from ``others``, first come first
-        served.
-        """
+        """These settings, fields left at None taken from ``others``, first come first served."""
         values = self.get_params()
         for other in others:
             values = {k: getattr(other, k) if v is None else v for k, v in values.items()}

@@ -35,8 +35,24 @@ Network = Callable[[Shape, Shape], nn.Module]
 class MLP(Settings):
     """A multilayer perceptron: ``depth`` hidden layers of ``width`` units.
 
-    ``dropout`` drops inputs of the first layer while training (a denoising regulariser, from 0 to
-    1)."""
+    Parameters
+    ----------
+    width : int, default=512
+        Units of a hidden layer.
+    depth : int, default=2
+        Hidden layers; 0: a linear map.
+    activation : str, default="relu"
+        Such as ``relu``, ``silu`` or ``tanh``.
+    dropout : float, default=0.0
+        Share of the inputs of the first layer dropped while training, from 0 to
+        1: a denoising regulariser.
+
+    Examples
+    --------
+    >>> import genus
+    >>> genus.VAE(encoder=genus.MLP(128, 1)).get_params()["encoder__width"]
+    128
+    """
 
     width: int = 512
     depth: int = 2
@@ -59,8 +75,25 @@ class MLP(Settings):
 
 @dataclass(frozen=True)
 class ResNet(Settings):
-    """A residual perceptron: ``depth`` blocks x + W₂ φ(W₁ norm(x)) of ``width`` units; the last map
-    starts at 0.
+    """A residual perceptron: ``depth`` blocks x + W₂ φ(W₁ norm(x)) of ``width`` units.
+
+    The last map of a block starts at 0, so that the network starts as if it had none.
+
+    Parameters
+    ----------
+    width : int, default=256
+        Units of a block.
+    depth : int, default=2
+        Blocks.
+    activation : str, default="silu"
+        Such as ``relu``, ``silu`` or ``tanh``.
+
+    Examples
+    --------
+    >>> import torch, genus
+    >>> network = genus.ResNet(16, 2)((3,), (2,))
+    >>> network(torch.zeros(5, 3)).shape
+    torch.Size([5, 2])
     """
 
     width: int = 256
@@ -99,11 +132,27 @@ class _Residual(nn.Module):
 
 @dataclass(frozen=True)
 class Conv(Settings):
-    """A convolutional network on images (C, H, W): ``depth`` halvings of the resolution, then one
-    linear layer.
+    """A convolutional network on images (C, H, W): ``depth`` halvings, then one linear layer.
 
-    Turned round (a vector in, an image out) it starts from the linear layer and doubles the
-    resolution."""
+    Turned round (a vector in, an image out) it starts from the linear layer
+    and doubles the resolution.
+
+    Parameters
+    ----------
+    channels : int, default=32
+        Features of the first layer; each next one has twice as many.
+    depth : int, default=2
+        Halvings of the resolution.
+    activation : str, default="relu"
+        Such as ``relu``, ``silu`` or ``tanh``.
+
+    Examples
+    --------
+    >>> import torch, genus
+    >>> network = genus.Conv(8, 2)((1, 28, 28), (10,))
+    >>> network(torch.zeros(5, 1, 28, 28)).shape
+    torch.Size([5, 10])
+    """
 
     channels: int = 32
     depth: int = 2
@@ -117,8 +166,8 @@ class Conv(Settings):
         if len(out_shape) == 3:
             return self._up(in_shape, out_shape)
         raise ValueError(
-            f"Conv needs images (C, H, W) on one side, got {in_shape} and {out_shape}: use MLP, "
-            f"or a space with a layout"
+            f"Conv needs images (C, H, W) on one side, got {in_shape} and {out_shape}: "
+            "use MLP, or a space with a layout"
         )
 
     def _sizes(self, h: int, w: int) -> list[tuple[int, int]]:
@@ -169,8 +218,25 @@ class Conv(Settings):
 
 @dataclass(frozen=True)
 class SameConv(Settings):
-    """A convolutional network from images to images of the same size: 3 × 3, then ``depth`` of 1 ×
-    1, then 3 × 3.
+    """A convolutional network from images to images of the same size.
+
+    3 × 3, then ``depth`` of 1 × 1, then 3 × 3.
+
+    Parameters
+    ----------
+    width : int, default=64
+        Features of a layer.
+    depth : int, default=1
+        Layers of 1 × 1.
+    activation : str, default="relu"
+        Such as ``relu``, ``silu`` or ``tanh``.
+
+    Examples
+    --------
+    >>> import torch, genus
+    >>> network = genus.SameConv(8)((1, 6, 6), (2, 6, 6))
+    >>> network(torch.zeros(5, 1, 6, 6)).shape
+    torch.Size([5, 2, 6, 6])
     """
 
     width: int = 64
@@ -182,8 +248,8 @@ class SameConv(Settings):
         within("SameConv(depth)", self.depth, 0, 100)
         if len(in_shape) != 3 or len(out_shape) != 3 or in_shape[1:] != out_shape[1:]:
             raise ValueError(
-                f"SameConv needs images (C, H, W) of one size, got {in_shape} and {out_shape}: "
-                f"use MLP"
+                "SameConv needs images (C, H, W) of one size, "
+                f"got {in_shape} and {out_shape}: use MLP"
             )
         layers: list[nn.Module] = [
             Conv2d(in_shape[0], self.width, 3, padding=1),
@@ -209,7 +275,7 @@ def construct(
     if not callable(blueprint):
         raise TypeError(
             f"{blueprint!r} is no blueprint: pass MLP(), Conv(), ResNet() or a callable "
-            f"(in_shape, out_shape) -> nn.Module"
+            "(in_shape, out_shape) -> nn.Module"
         )
     with _GLOBAL:
         before = torch.random.get_rng_state()

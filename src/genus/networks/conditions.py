@@ -13,8 +13,9 @@ LABELS = 64  # ordered levels up to which each has a weight of its own
 
 
 class Conditions(Standardise):
-    """A 1 at the category or level; standard units of real numbers and of many ordered levels,
-    which ``fit`` takes from rows.
+    """A 1 at the category or level; standard units of reals and of many ordered levels.
+
+    ``fit`` takes the units from rows.
     """
 
     def __init__(self, space: Space) -> None:

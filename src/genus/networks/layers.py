@@ -18,6 +18,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 def activation_of(name: str, own: bool = False) -> nn.Module:
+    """The activation of a name; ``own`` may overwrite its input."""
     if name not in ACTIVATIONS:
         raise ValueError(f"activation={name!r} is unknown: choose from {', '.join(ACTIVATIONS)}")
     return InPlaceReLU() if own and name == "relu" else ACTIVATIONS[name]()
@@ -76,8 +77,9 @@ class Dropout(nn.Module):
 
 
 def initialise(network: nn.Module, rng: torch.Generator) -> nn.Module:
-    """Draw the weights of genus's own layers from N(0, 2/fan-in), those outside a mask and biases 0
-    (He et al., 2015).
+    """Draw the weights of genus's own layers from N(0, 2/fan-in) (He et al., 2015).
+
+    Those outside a mask, and biases, are 0.
     """
     for layer in network.modules():
         if isinstance(layer, Dropout):
@@ -105,7 +107,8 @@ class Columns:
     """A network of vectors that takes rows as the columns of a matrix, (n_in, n) → (n_out, n).
 
     Coordinate by coordinate in memory, narrow layers multiply faster, and coordinates are taken
-    without a stride."""
+    without a stride.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network

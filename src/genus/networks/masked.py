@@ -14,14 +14,15 @@ from genus.settings import within
 
 
 class MaskedMLP(nn.Module):
-    """A multilayer perceptron whose outputs for coordinate j see the coordinates before j alone
-    (Germain et al., 2015).
+    """A perceptron whose outputs for coordinate j see the coordinates before j alone.
 
-    (n, d) → (n, each, d). Hidden units have degrees up to d − 1 in rising order: one of degree m
-    sees the first m coordinates and units of degree ≤ m, and is seen by the outputs of coordinates
-    ≥ m. Outputs start at 0. All units of the first layer see conditions (n, given) as well;
-    without, none has degree 0. backwards: the last coordinate comes first. Weights outside the
-    masks are 0 at the start and learn nothing; whoever sets weights by hand keeps them 0."""
+    Germain et al. (2015). (n, d) → (n, each, d). Hidden units have degrees up to d − 1 in rising
+    order: one of degree m sees the first m coordinates and units of degree ≤ m, and is seen by
+    the outputs of coordinates ≥ m. Outputs start at 0. All units of the first layer see
+    conditions (n, given) as well; without, none has degree 0. backwards: the last coordinate
+    comes first. Weights outside the masks are 0 at the start and learn nothing; whoever sets
+    weights by hand keeps them 0.
+    """
 
     def __init__(
         self,
@@ -63,17 +64,13 @@ class MaskedMLP(nn.Module):
 
         Masked weights start at 0; to stay there it is enough that they get no gradient.
         """
-        parts: list[tuple[Tensor, Tensor]] = [(m.weight, m.bias.unsqueeze(1)) for m in self.layers]  # type: ignore[misc,operator]
-        if torch.is_grad_enabled():
-            parts = [
-                (weight * m.mask, bias)
-                for m, (weight, bias) in zip(self.layers, parts, strict=True)
-            ]  # type: ignore[operator]
-        return (
-            parts
-            if parts[0][0].dtype == dtype
-            else [(weight.to(dtype), bias.to(dtype)) for weight, bias in parts]
-        )
+        parts: list[tuple[Tensor, Tensor]] = []
+        for layer in self.layers:
+            weight, bias, mask = (getattr(layer, name) for name in ("weight", "bias", "mask"))
+            if torch.is_grad_enabled():
+                weight = weight * mask
+            parts.append((weight.to(dtype), bias.unsqueeze(1).to(dtype)))
+        return parts
 
     def forward(self, x: Tensor, *given: Tensor) -> Tensor:
         """(n, d) → (n, each, d)."""
@@ -94,8 +91,9 @@ class MaskedMLP(nn.Module):
         *given: Tensor,
         bound: float = math.inf,
     ) -> Tensor:
-        """y (d, n) with y_j = ``inverse``(z_j, outputs for j (each, n)), in turn: each unit is
-        computed once, when it is known.
+        """y (d, n) with y_j = ``inverse``(z_j, outputs for j (each, n)), in turn.
+
+        Each unit is computed once, when it is known.
 
         bound: the network sees coordinates clamped to ± this.
         """

@@ -1,7 +1,8 @@
 """The report: everything a comparison found, as one HTML file that needs nothing else.
 
 The page is assembled from the plots of :mod:`genus.report.plots` (inline SVG, images in it as data)
-and a Jinja template; it has no script and asks nothing of the network."""
+and a Jinja template; it has no script and asks nothing of the network.
+"""
 
 from __future__ import annotations
 
@@ -282,14 +283,14 @@ class _Page:
             )
         if self.images and hasattr(model, "W_") and hasattr(model, "lambda_"):
             note = (
-                "One hidden unit each, the strongest first. Orange: pixels that are brighter when "
-                "it is on; blue: darker."
+                "One hidden unit each, the strongest first. Orange: "
+                "pixels that are brighter when it is on; blue: darker."
             )
             cards.append(self.card("Filters", note, plots.filters, model))
         if self.images and hasattr(model, "loadings_"):
             note = (
-                "What each latent coordinate adds, the strongest first. Orange: brighter; blue: "
-                "darker."
+                "What each latent coordinate adds, the strongest first. "
+                "Orange: brighter; blue: darker."
             )
             cards.append(self.card("Loadings", note, plots.loadings, model))
         if hasattr(model, "adjacency_"):
@@ -416,7 +417,7 @@ class _Page:
     def card(
         self, above: str, below: str, draw: Callable[..., Figure], *args: Any, **options: Any
     ) -> Card:
-        """A plot with its captions; where the model cannot answer, its reason stands in its place."""
+        """A plot with its captions, or the reason why the model cannot answer."""
         try:
             figure = draw(*args, **options)
         except REFUSALS as e:
@@ -437,9 +438,7 @@ class _Page:
         }
 
     def svg(self, figure: Figure, alt: str) -> Markup:
-        """A figure as inline SVG: text in the page's font and colours, names of its own so that
-        figures do not clash.
-        """
+        """A figure as inline SVG: text in the page's font and colours, names that do not clash."""
         self.figures += 1
         out = io.StringIO()
         with matplotlib.rc_context(
@@ -473,7 +472,7 @@ class _Page:
         label = escape(alt)
         return Markup(
             f'<svg class="plot" role="img" aria-label="{label}" {box} style="width:{width:.0f}px" '
-            f'xmlns="http://www.w3.org/2000/svg" '
+            'xmlns="http://www.w3.org/2000/svg" '
             f'xmlns:xlink="http://www.w3.org/1999/xlink">{body}'
         )
 
@@ -483,8 +482,7 @@ def table(rows: pd.DataFrame, mask: Any = None, *, most: int = 12) -> Markup:
     head = Markup("").join(
         Markup("<th scope=col>{}</th>").format(str(c)) for c in rows.columns[:most]
     )
-    # 63 beside gaps
-    whole = [
+    whole = [  # 63 beside gaps
         d.kind == "f" and bool((rows.iloc[:, j].dropna() % 1 == 0).all())
         for j, d in enumerate(rows.dtypes)
     ]

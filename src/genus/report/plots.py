@@ -3,7 +3,8 @@
 Every function returns a matplotlib ``Figure`` of its own (no pyplot, no global state): display it
 in a notebook, or ``figure.savefig("x.png")``. What can be drawn of a model is decided by the
 methods and attributes it has. Images are scaled by the levels of their space; missing cells are
-drawn in tint."""
+drawn in tint.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +38,9 @@ PX = 96  # figure sizes are thought in CSS pixels
 
 
 def limits(space: Space, X: Any) -> tuple[float, float]:
-    """The values drawn black and white: the ends of a discrete scale, the 0.5 % and 99.5 % points
-    of a continuous one.
+    """The values drawn black and white.
+
+    The ends of a discrete scale, the 0.5 % and 99.5 % points of a continuous one.
     """
     if space.kind in ("binary", "ordinal"):
         return float(space.low), float(space.low + (space.levels or 2) - 1)
@@ -99,8 +101,9 @@ def _tiled(rows: Sequence[Array], labels: Sequence[str] = (), width: float = 330
 
 
 def signed_grid(W: Any, space: Space, *, columns: int | None = None) -> Figure:
-    """Weights of cells as images, (n, d): blue below zero, orange above, white at zero, each on its own
-    scale.
+    """Weights of cells as images, (n, d), each on its own scale.
+
+    Blue is below zero, orange above, white at zero.
     """
     cells = as_array(W).astype(float).reshape(len(W), *space.cell_shape)
     a = space.images(space.rows(cells)).mean(-1)
@@ -122,11 +125,13 @@ def whiskers(
     symbols: Sequence[str],
     label: str,
 ) -> Figure:
-    """A dot and a whisker of ± 2 standard errors for each name; an open dot with an arrow where it
-    is a bound.
+    """A dot and a whisker of ± 2 standard errors for each name.
+
+    An open dot with an arrow is a bound.
 
     values: lower is better (bits per dimension). symbols: ``=``, ``≥`` or ``≈``: the likelihood is
-    at least what a bound says, so the arrow of ``≥`` points to fewer bits."""
+    at least what a bound says, so the arrow of ``≥`` points to fewer bits.
+    """
     figure = _figure(460, 52 + 26 * len(names))
     ax = _axes(figure, left=8 + 6.4 * max(map(len, names)), right=64, bottom=38, top=6)
     y = np.arange(len(names))[::-1]
@@ -274,9 +279,7 @@ def marginals(real: Any, sampled: Any, space: Space, *, most: int = 12) -> Figur
 
 
 def principal_plane(real: Any, sampled: Any, space: Space, *, most: int = 600) -> Figure:
-    """Real and sampled rows on the first two principal components of the real ones (standardised
-    columns).
-    """
+    """Real and sampled rows on the first two principal components of the standardised real ones."""
     a, b = codes(real, space)[:most], codes(sampled, space)[:most]
     mean, std = np.nanmean(a, 0), np.nanstd(a, 0)
     a, b = (np.nan_to_num((v - mean) / np.where(std > 0, std, 1)) for v in (a, b))
@@ -357,8 +360,9 @@ def interpolations(
 
 
 def latent_map(model: Any, X: Any, y: Any = None, *, most: int = 2000) -> Figure:
-    """The codes of rows in the plane, coloured by label: the latent space where it is 2-D, else its
-    principal plane.
+    """The codes of rows in the plane, coloured by label.
+
+    The latent space where it is 2-D, else its principal plane.
     """
     from matplotlib import colormaps
 
@@ -410,8 +414,9 @@ def latent_map(model: Any, X: Any, y: Any = None, *, most: int = 2000) -> Figure
 
 
 def manifold(model: Any, *, side: int = 12, scale: tuple[float, float] | None = None) -> Figure:
-    """The images of a 2-D latent space, at the quantiles of a standard normal from bottom left to
-    top right.
+    """The images of a 2-D latent space, at the quantiles of a standard normal.
+
+    They run from bottom left to top right.
     """
     from scipy.stats import norm
 
@@ -422,7 +427,7 @@ def manifold(model: Any, *, side: int = 12, scale: tuple[float, float] | None = 
 
 
 def latent_use(model: Any, X: Any) -> Figure:
-    """KL(q(z_j | x) ‖ p(z_j)) of every latent dimension, largest first: those near zero are unused."""
+    """KL(q(z_j | x) ‖ p(z_j)) of every latent dimension, largest first; near zero: unused."""
     kl = np.sort(np.asarray(as_array(model.kl_per_dimension(X)), dtype=float))[::-1]
     figure = _figure(360, 190)
     ax = _axes(figure, left=44, right=8, bottom=36, top=8)
@@ -436,8 +441,9 @@ def latent_use(model: Any, X: Any) -> Figure:
 def component_means(
     model: Any, *, most: int = 64, scale: tuple[float, float] | None = None
 ) -> Figure:
-    """The means of a mixture, heaviest component first: as images, or as a heat map of standardised
-    columns.
+    """The means of a mixture, heaviest component first.
+
+    As images, or as a heat map of standardised columns.
     """
     means, weights = as_array(getattr(model, "cell_means", model.means_)), as_array(model.weights_)
     order = np.argsort(-weights)[:most]
@@ -475,7 +481,8 @@ def filters(model: Any, *, most: int = 64) -> Figure:
     """What each hidden unit says of the visible ones, the strongest first.
 
     Its weights, where there is one to a cell; else how the mean of the cells moves when it is
-    switched on while the other units stay at their averages."""
+    switched on while the other units stay at their averages.
+    """
     W = model.W_.detach()  # (visible statistics, hidden)
     order = (-W.square().sum(0)).argsort()[:most]
     if W.shape[0] == model.space_.dim:
@@ -494,8 +501,9 @@ def loadings(model: Any, *, most: int = 64) -> Figure:
 
 
 def graph(model: Any, *, most: int = 40) -> Figure:
-    """The edges of a Bayesian network: between the pixels where they lie, or between the names of
-    columns on a circle.
+    """The edges of a Bayesian network.
+
+    They lie between the pixels, or between the names of columns on a circle.
     """
     A = as_array(model.adjacency_)
     space = model.space_
@@ -550,8 +558,9 @@ def graph(model: Any, *, most: int = 40) -> Figure:
 def extremes(
     X: Any, log_prob: Any, space: Space, *, n: int = 8, scale: tuple[float, float] | None = None
 ) -> Figure:
-    """The images of X with the highest and the lowest log-probability: what a model finds typical,
-    and outliers.
+    """The images of X with the highest and the lowest log-probability.
+
+    What a model finds typical, and outliers.
     """
     order = np.argsort(-np.asarray(log_prob))
     a = as_array(X)
@@ -581,9 +590,7 @@ def _axes(
     panel: tuple[int, int] = (0, 1),
     column: tuple[int, int] = (0, 1),
 ) -> Any:
-    """Axes with margins in CSS pixels inside one panel (row, of rows) and (column, of columns) of
-    the figure.
-    """
+    """Axes with margins in CSS pixels inside a panel (row, of rows), (column, of columns)."""
     width, height = figure.get_size_inches() * PX
     w, h = width / column[1], height / panel[1]
     x, y = column[0] * w + left, height - (panel[0] + 1) * h + bottom

@@ -30,27 +30,27 @@ MEANINGS = [
     ),
     (
         "±",
-        "One standard error: how much the number would move with other held-out rows, and with "
-        "other random numbers where it "
-        "was simulated. "
-        "Differences between models are taken row by row, because rows that are hard for one are "
-        "hard for all: their error is smaller than "
-        "that of either number. Two models are called level when they differ by less than two of "
-        "these errors.",
+        "One standard error: how much the number would move with other held-out rows, "
+        "and with other random numbers where it was simulated. "
+        "Differences between models are taken row by row, "
+        "because rows that are hard for one are hard for all: "
+        "their error is smaller than that of either number. "
+        "Two models are called level when they differ by less "
+        "than two of these errors.",
     ),
     (
         "bits per dimension",
-        "−log₂ p(x), divided by the number of coordinates (pixels, columns): the space a row "
-        "would take if it were compressed with the "
-        "model, lower is better. Numbers for data of the same kind but other sizes become "
-        "comparable.",
+        "−log₂ p(x), divided by the number of coordinates (pixels, columns): "
+        "the space a row would take if it were compressed with the model, "
+        "lower is better. Numbers for data of the same kind but "
+        "other sizes become comparable.",
     ),
     (
         "probability and density",
-        "A model of discrete values gives a probability, at most 1. A model of continuous values "
-        "gives a density, per unit of the data, "
-        "which has no upper limit and changes when metres become millimetres. The two are never "
-        "ranked together here.",
+        "A model of discrete values gives a probability, at most 1. "
+        "A model of continuous values gives a density, per unit of the data, "
+        "which has no upper limit and changes when metres become millimetres. "
+        "The two are never ranked together here.",
     ),
     (
         "told from real (classifier two-sample test)",
@@ -59,11 +59,11 @@ MEANINGS = [
     ),
     (
         "MMD p",
-        "The chance that two sets of real rows would differ as much as samples and real rows do "
-        "(maximum mean discrepancy, "
-        "permuted labels). "
-        "A small p says that the samples are not real rows; a large one says only that this test "
-        "sees no difference.",
+        "The chance that two sets of real rows would "
+        "differ as much as samples and real rows do "
+        "(maximum mean discrepancy, permuted labels). "
+        "A small p says that the samples are not real rows; "
+        "a large one says only that this test sees no difference.",
     ),
     (
         "Fréchet distance",
@@ -81,18 +81,16 @@ MEANINGS = [
     ),
     (
         "baselines",
-        "The independent histogram knows each coordinate on its own and nothing of how they go "
-        "together; the full Gaussian knows their "
-        "pairwise correlations. A model that does not beat them has little to say about these "
-        "data.",
+        "The independent histogram knows each coordinate "
+        "on its own and nothing of how they go together; "
+        "the full Gaussian knows their pairwise correlations. "
+        "A model that does not beat them has little to say about these data.",
     ),
 ]
 
 
 def answer(comparison: Any) -> list[Markup]:
-    """The question answered: what describes the data best and by how much; what was refused, and
-    why.
-    """
+    """The question answered: what describes the data best, by how much, and what was refused."""
     said: list[Markup] = []
     groups = {m: [r for r in rows if r.error is None] for m, rows in comparison.groups.items()}
     ranked = {m: rows for m, rows in groups.items() if m and rows}
@@ -144,8 +142,8 @@ def _best(rows: Sequence[Any]) -> Markup:
     level, rest = [r for r in rows if r.rank == 1], [r for r in rows if r.rank != 1]
     if len(level) > 1:
         text = Markup(
-            "{} describe these rows equally well: they differ by less than two standard errors "
-            "({} for {})."
+            "{} describe these rows equally well: "
+            "they differ by less than two standard errors ({} for {})."
         ).format(listed([r.name for r in level]), value, best.name)
         if rest:
             d = paired_difference(best.log_prob, rest[0].log_prob)
@@ -206,8 +204,8 @@ def _samples(rows: Sequence[Any]) -> list[Markup]:
         best = min(judged, key=lambda r: r.quality.classifier.accuracy)
         share = round(100 * best.quality.classifier.accuracy)
         text = Markup(
-            "By samples, <b>{}</b> is the hardest to tell from real rows: a classifier is right "
-            "{} % of the time."
+            "By samples, <b>{}</b> is the hardest to tell from real rows: "
+            "a classifier is right {} % of the time."
         ).format(best.name, share)
     copying = [r.name for r in judged if r.quality.memorisation.word == "copies training rows"]
     if copying:

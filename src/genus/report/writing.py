@@ -16,10 +16,10 @@ ENDINGS = (".csv", ".json", ".npy", ".npz", ".parquet", ".png")
 
 
 def write_rows(path: str | Path, X: Any, space: Space) -> None:
-    """Rows of a space as ``.png`` (a grid of images), ``.csv``, ``.json``, ``.npy``, ``.npz`` or
-    ``.parquet``.
+    """Rows of a space as a file: a grid of images, a table, JSON or an array.
 
-    Raises ValueError for another ending, or for a ``.png`` of rows that are no images.
+    ``.png``, ``.csv``, ``.json``, ``.npy``, ``.npz`` or ``.parquet``. Raises ValueError for another
+    ending, or for a ``.png`` of rows that are no images.
     """
     path = Path(path)
     check_ending(path, space)
@@ -46,8 +46,8 @@ def check_ending(path: str | Path, space: Space) -> None:
     ending = Path(path).suffix
     if ending not in ENDINGS:
         raise ValueError(
-            f"{path}: the ending says the format, and {ending or 'none'!r} is none of "
-            f"{', '.join(ENDINGS)}"
+            f"{path}: the ending says the format, "
+            f"and {ending or 'none'!r} is none of {', '.join(ENDINGS)}"
         )
     if ending == ".png" and space.image_shape is None:
         raise ValueError(f"{path}: rows of {space} are no images; write .csv or .npz")

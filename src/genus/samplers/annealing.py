@@ -1,4 +1,4 @@
-"""Annealed importance sampling (Neal, 2001), for any energy: log Z and what is needed to trust it."""
+"""Annealed importance sampling of any energy (Neal, 2001): log Z, and how far to trust it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class LogPartition:
         ``chains``.
     moved: how far the value went when the number of temperatures was doubled to the present one.
     reverse: the estimate from annealing the other way, from the model's own samples: a diagnostic
-    that errs on the other side."""
+    that errs on the other side.
+    """
 
     value: float
     stderr: float = 0.0
@@ -50,12 +51,12 @@ def anneal(
     state: Any,
     temperatures: Sequence[float],
 ) -> tuple[Any, Tensor]:
-    """Annealed importance sampling (Neal, 2001): the log-weights, (n,), of a run along inverse
-    temperatures.
+    """Annealed importance sampling: the log-weights, (n,), of a run along inverse temperatures.
 
-    ``step(state, now, next)`` returns log f_next(x) − log f_now(x) at the present state, and the
-    state moved by a transition that leaves f_next alone. E exp(log-weight) = Z_last / Z_first;
-    upside down for falling ones."""
+    Neal (2001). ``step(state, now, next)`` returns log f_next(x) − log f_now(x) at the present
+    state, and the state moved by a transition that leaves f_next alone. E exp(log-weight) = Z_last
+    / Z_first; upside down for falling ones.
+    """
     total: Tensor | float = 0.0
     for now, then in itertools.pairwise(temperatures):
         state, gain = step(state, now, then)

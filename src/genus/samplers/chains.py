@@ -1,7 +1,8 @@
 """Markov chains for any energy.
 
 Each transition leaves its target alone (or says by how much it does not). Random numbers come from
-an explicit generator; states are tensors (n, …), one chain a row."""
+an explicit generator; states are tensors (n, …), one chain a row.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +17,9 @@ Energy = Callable[[Tensor], Tensor]
 
 
 def gibbs(steps: Sequence[Callable[[Any], Any]], state: Any, sweeps: int) -> Any:
-    """``sweeps`` rounds of the conditional draws ``steps``, each state → state (Geman & Geman,
-    1984).
+    """``sweeps`` rounds of the conditional draws ``steps``, each state → state.
+
+    Geman & Geman (1984).
     """
     for _ in range(sweeps):
         for step in steps:

@@ -1,6 +1,4 @@
-"""The PixelCNN: what each pixel sees, probabilities that sum to 1, the same draws with and without
-kept activations.
-"""
+"""The PixelCNN: what a pixel sees, probabilities that sum to 1, draws with kept activations."""
 
 from __future__ import annotations
 
@@ -142,9 +140,7 @@ def shares(filled: np.ndarray, states: np.ndarray) -> np.ndarray:
     ("observed", "particles", "bar"), [("upper", 1, 0.03), ("lower", 64, 0.04), ("lower", 1, None)]
 )
 def test_completion(observed: str, particles: int, bar: float | None) -> None:
-    """The lower half given the upper is exact; the other way round particles are what makes it
-    right.
-    """
+    """The lower half given the upper is exact; particles make the other way round right."""
     space = SPACES["binary"]
     model, states = shaken(made(space, particles=particles), 0.6), every(space).astype(np.uint8)
     n = 2000
@@ -190,9 +186,7 @@ def test_completions_hold_the_conditions_fixed(observed: str) -> None:
 
 
 def test_particles_are_drawn_anew_between_rows() -> None:
-    """Upper rows seen through the lowest: every row of a chain of copies is observed in its last
-    pixel only.
-    """
+    """Upper rows seen through the lowest: a chain of copies, observed in its last pixel only."""
     r = np.random.default_rng(0)
     X = np.repeat(r.integers(0, 2, (400, 8, 1)), 3, 2).astype(np.uint8)  # rows of one colour
     model = PixelCNN(8, 2, trainer=QUICK.replace(epochs=10), particles=32, random_state=0).fit(X)

@@ -1,6 +1,4 @@
-"""The PixelRNN: what each pixel sees, probabilities that sum to 1, the same draws with and without
-kept states.
-"""
+"""The PixelRNN: what a pixel sees, probabilities that sum to 1, draws with kept states."""
 
 from __future__ import annotations
 
@@ -149,9 +147,7 @@ def test_each_part_of_the_diagonal_is_needed(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_end_of_the_row_above_is_seen() -> None:
-    """It is in no feature of its own row: without a place beyond the end, first pixels of rows
-    would not know it.
-    """
+    """A row's last pixel is in no feature of the row: a place beyond the end tells the next."""
     model = wide("diagonal")
     J = sees(model, 2 * 9)[0, 0]
     assert J[1, 8] > 0
@@ -271,8 +267,9 @@ def test_kept_states_give_the_same_draws(
 
 @both
 def test_kept_parameters_are_those_of_whole_passes(variant: str) -> None:
-    """Not the draws alone, which small errors would leave as they are; under conditions, and when
-    images change places.
+    """Not the draws alone, which small errors would leave as they are.
+
+    Under conditions too, and when images change places.
     """
     given = np.random.default_rng(1).normal(size=(40, 2))
     model = made(Space((4, 5), "binary", layout="HW"), variant, given=given)
@@ -327,9 +324,7 @@ def shares(filled: np.ndarray, states: np.ndarray) -> np.ndarray:
     ("observed", "particles", "bar"), [("upper", 1, 0.04), ("lower", 32, 0.05), ("lower", 1, None)]
 )
 def test_completion(observed: str, particles: int, bar: float | None, variant: str) -> None:
-    """What follows given what is before is exact; the other way round particles are what makes it
-    right.
-    """
+    """What follows given what is before is exact; particles make the other way round right."""
     space = Space((3, 2), "binary", layout="HW")
     model, states = (
         made(space, variant, particles=particles, channels=3),
@@ -378,10 +373,8 @@ def test_starts_at_the_shares_of_the_levels(variant: str) -> None:
 @both
 def test_half_precision_while_training(variant: str) -> None:
     X = np.random.default_rng(0).integers(0, 2, (40, 5, 8)).astype(np.uint8)
-    # which large steps get unasked
-    model = PixelRNN(
-        4, 1, variant, trainer=QUICK.replace(precision="bfloat16"), random_state=0
-    ).fit(X)
+    half = QUICK.replace(precision="bfloat16")  # which large steps get unasked
+    model = PixelRNN(4, 1, variant, trainer=half, random_state=0).fit(X)
     assert -model.score(X) < 1.1 * 40 * math.log(2)
 
 

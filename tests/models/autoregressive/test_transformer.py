@@ -1,6 +1,4 @@
-"""The autoregressive transformer: what may depend on what, normalisation, caches, orders,
-conditions, completion.
-"""
+"""The transformer: what depends on what, normalisation, caches, orders, completion."""
 
 from __future__ import annotations
 
@@ -301,9 +299,7 @@ def test_an_order_is_declared_or_learned() -> None:
 
 
 def test_what_is_read_as_a_number() -> None:
-    """A column of 70 levels has no logit for each; a pixel or a token, whose values all others
-    share, has.
-    """
+    """A column of 70 levels has no logit for each; a pixel or token, which shares them, has."""
     r = np.random.default_rng(0)
     once = QUICK.replace(max_steps=1)
     table = pd.DataFrame(
@@ -372,9 +368,7 @@ def shares(X: np.ndarray) -> np.ndarray:
 def distances(
     m: AutoregressiveTransformer, mask: list[bool], given: tuple[float, ...] = (), n: int = 1000
 ) -> list[float]:
-    """Total variation between completions of a row of bits and p(missing | observed, given), for
-    each condition.
-    """
+    """Total variation of completions from p(missing | observed, given), for each condition."""
     states = np.array(list(itertools.product((0, 1), repeat=len(mask))), dtype=np.uint8)
     fits, out, many = (states[:, ~np.array(mask)] == 1).all(1), [], max(1, len(given))
     g = {"given": np.tile(given, n)} if given else {}
@@ -433,9 +427,7 @@ def test_orders_are_averaged_as_probabilities() -> None:
 
 
 def test_any_order_completes_by_what_log_prob_says() -> None:
-    """Orders of large random weights agree about nothing: a draw by the one that suits the mask is
-    not one from the model.
-    """
+    """Orders of large random weights agree about nothing: picking the one that suits is wrong."""
     m = stirred(made("any-order", particles=16).fit(bits(200, 4)))
     mask = [True, False, True, False]
     assert distances(m, mask)[0] < 0.1 < 0.25 < distances(m.set_params(particles=1), mask)[0]

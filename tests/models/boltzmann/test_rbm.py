@@ -277,9 +277,7 @@ def test_a_pair_of_k_grows_from_the_first_to_the_last(monkeypatch: pytest.Monkey
 def test_the_gradient_with_its_expectation_enumerated_is_exact(
     kind: str, centred: bool, method: str
 ) -> None:
-    """Σ_v p(v) ∇ losses(data; fantasy v) = −∇ log-likelihood, by autograd through the enumerated
-    log Z.
-    """
+    """Σ_v p(v) ∇ losses(data; fantasy v) = −∇ log-likelihood, by the enumerated log Z."""
     m, v = discrete(kind, centred, method=method, tracking=0.0), every(SPACES[kind])
     data = v[torch.randint(len(v), (15,), generator=generator(8))]
     names = [n for n, _ in m.named_parameters()]
@@ -347,8 +345,9 @@ def test_fit_starts_at_the_log_odds_of_the_data() -> None:
 
 
 def patterns(n: int, seed: int = 0) -> np.ndarray:
-    """One of four vectors of 8 bits, each bit turned over with chance 1/20: every bit is fair,
-    pairs are not.
+    """One of four vectors of 8 bits, each bit turned over with chance 1/20.
+
+    Every bit is fair, pairs are not.
     """
     rng = np.random.default_rng(seed)
     four = np.array(

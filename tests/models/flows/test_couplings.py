@@ -1,6 +1,4 @@
-"""Monotone maps of one coordinate, and the maps of rows made of them, against autograd and by their
-defining property.
-"""
+"""Monotone maps of one coordinate, and maps of rows made of them, against autograd."""
 
 from __future__ import annotations
 

@@ -32,9 +32,7 @@ def people(n=300, seed=0):
 
 
 def joint(model):
-    """Every state of a fitted network as codes, and its probability as a product read off the
-    printed tables.
-    """
+    """Every state of a fitted network as codes, and its probability by the printed tables."""
     labels = [model._labels(j) for j in range(model.space_.dim)]
     names = [model._name(j) for j in range(model.space_.dim)]
     codes = np.array(list(itertools.product(*(range(len(v)) for v in labels))))

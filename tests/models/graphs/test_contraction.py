@@ -70,9 +70,7 @@ def test_a_chain_needs_no_table_of_three() -> None:
 
 
 def test_min_fill_steps_in_where_greed_needs_large_tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With an order that takes the tables as they come, pairs from all over the grid pile up;
-    min-fill sweeps over it.
-    """
+    """With tables as they come, pairs from all over the grid pile up; min-fill sweeps over it."""
     pairs = grid(8)
     scopes = tuple(
         pairs[k]

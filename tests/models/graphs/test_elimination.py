@@ -28,9 +28,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 def network(
     rng: np.random.Generator, d: int, zeros: float = 0.0, max_card: int = 3, parents: int = 3
 ) -> Net:
-    """A random Bayesian network whose variables are numbered, and whose factors stand, in any
-    order.
-    """
+    """A random Bayesian network with variables numbered, and factors standing, in any order."""
     cards = tuple(int(c) for c in rng.integers(1, max_card + 1, d))
     order, factors = rng.permutation(d).tolist(), []
     for k, j in enumerate(order):
@@ -286,11 +284,8 @@ def test_impossible_evidence() -> None:
         torch.tensor([0.25, 0.0, 0.5], dtype=torch.float64).log(),
     )
     assert explain(factors, cards, evidence)[1][1] == -math.inf
-    # that row counts nothing
-    close(
-        expected_counts(factors, cards, [(1,)], evidence)[0],
-        torch.tensor([1, 1], dtype=torch.float64),
-    )
+    counts = expected_counts(factors, cards, [(1,)], evidence)[0]
+    close(counts, torch.tensor([1, 1], dtype=torch.float64))  # that row counts nothing
     with pytest.raises(ValueError, match="row 1 .* probability 0"):
         draw(factors, cards, (0,), evidence, torch.Generator())
 
@@ -332,9 +327,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_barren_variables_are_left_out() -> None:
-    """A clique of 40 children of one root could never be summed with; asking for the root needs
-    none of it.
-    """
+    """A clique of 40 children of one root is too large; asking for the root needs none of it."""
     rng = np.random.default_rng(0)
     cards = (2,) + (2,) * 40
     factors: list[Factor] = [((0,), torch.tensor([0.3, 0.7], dtype=torch.float64))]

@@ -1,6 +1,4 @@
-"""Probabilistic PCA and factor analysis against the dense Gaussian, scikit-learn and the rows one
-by one.
-"""
+"""Probabilistic PCA and factor analysis against the dense Gaussian and scikit-learn."""
 
 from __future__ import annotations
 
@@ -160,9 +158,7 @@ def test_no_iteration_lowers_the_likelihood(cls: Any, holes: float) -> None:
 
 @both
 def test_the_m_step_with_holes_is_a_maximum(cls: Any) -> None:
-    """At convergence no small change of μ, W or Ψ raises the likelihood: log p by autograd has no
-    slope.
-    """
+    """At convergence no small change of μ, W or Ψ raises the likelihood, by autograd."""
     X = pierced(draws(250), 0.2)
     m = cls(K, tol=1e-10, max_iter=3000).fit(X)
     y = torch.tensor(X)
@@ -245,9 +241,7 @@ def test_the_number_of_components_is_found(cls: Any) -> None:
 
 
 def test_no_components_are_counted_that_missing_cells_hide() -> None:
-    """With gaps the small eigenvalues are noise of the gaps; who fits them all fills in worse than
-    the mean of each pixel.
-    """
+    """With gaps the small eigenvalues are noise: who fits them all fills in worse than the mean."""
     X = load_digits().data[::2] / 16
     H = pierced(X, 0.2)
     assert ProbabilisticPCA(max_iter=1).fit(X).loadings_.shape[1] > 40

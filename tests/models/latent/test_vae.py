@@ -1,6 +1,4 @@
-"""The variational autoencoder where the truth is known: probabilistic PCA, and one latent dimension
-by quadrature.
-"""
+"""The variational autoencoder where the truth is known: probabilistic PCA, and quadrature."""
 
 from __future__ import annotations
 

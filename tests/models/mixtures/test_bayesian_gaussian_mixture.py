@@ -64,8 +64,9 @@ def mixture(
 def log_marginal(
     x: np.ndarray, kind: str, S0: np.ndarray, m0: float = 0.5, beta0: float = 0.3, nu0: float = 4.0
 ) -> float:
-    """log ∫ Π_n N(x_n | μ, Λ⁻¹) p(μ, Λ) of rows that share a component (Bishop, 2006; Murphy,
-    2007).
+    """log ∫ Π_n N(x_n | μ, Λ⁻¹) p(μ, Λ) of rows that share a component.
+
+    Bishop (2006); Murphy (2007).
     """
     n, d = x.shape
     if n == 0:
@@ -145,8 +146,9 @@ def test_with_one_component_the_bound_is_the_evidence(kind: str) -> None:
 
 
 def test_the_lectures_case() -> None:
-    """μ_k ~ N(0, σ_0²), z_n ~ Cat(π), x_n ~ N(μ_{z_n}, σ²): its updates written again, and 2^6
-    assignments.
+    """The simplest case: its updates written again, and 2^6 assignments.
+
+    μ_k ~ N(0, σ_0²), z_n ~ Cat(π), x_n ~ N(μ_{z_n}, σ²).
     """
     x = np.array([-2.1, -1.7, -0.3, 0.6, 1.9, 2.4])
     variance, spread, pi = 1.0, 3.0, np.array([0.5, 0.5])
@@ -195,8 +197,9 @@ def test_the_lectures_case() -> None:
 
 
 def test_where_assignments_are_certain_the_gap_is_log_k_factorial() -> None:
-    """The posterior has K! modes that differ in labels only; q sits on one of them, and misses log
-    K! nats.
+    """The posterior has K! modes that differ in labels only.
+
+    q sits on one of them, and misses log K! nats.
     """
     for K, n in ((2, 8), (3, 7)):
         X = np.array([[100.0 * (i % K) + 0.3 * (i // K)] for i in range(n)])
@@ -310,9 +313,7 @@ def test_no_sweep_lowers_the_elbo(
 
 
 def test_missing_entries_of_one_component() -> None:
-    """Known variance, one component: columns are independent, so the evidence is known; q(x_m)
-    costs a little.
-    """
+    """Known variance, one component: the evidence is known, and q(x_m) costs a little."""
     X = pierced(draws(20, seed=6))
     m = mixture("known", K=1).fit(X)
     truth = sum(log_marginal(c[~np.isnan(c)][:, None], "known", np.ones(1)) for c in X.T)
@@ -596,9 +597,7 @@ def test_densities_and_marginals_integrate_to_one(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_draws_and_completions_follow_the_density(kind: str) -> None:
-    """Kolmogorov and Smirnov, against the distribution functions by quadrature; few rows, so that
-    the tails are heavy.
-    """
+    """Kolmogorov and Smirnov against quadrature; few rows, so that the tails are heavy."""
     m = mixture(kind, K=2, random_state=3).fit(draws(8, seed=20))
     far = np.tan(np.linspace(-0.5, 0.5, 4001)[1:-1] * math.pi) * 4
     step = (16 + far**2) / 4 * math.pi / 4000

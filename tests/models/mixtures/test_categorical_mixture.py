@@ -1,6 +1,4 @@
-"""The mixture of categorical distributions against enumeration, the independent histogram and
-itself.
-"""
+"""The mixture of categorical distributions against enumeration, a histogram and itself."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ MEAN, STD = np.array([-2.0, 3.0]), np.array([1.0, 0.5])
 
 
 def draws(n: int, seed: int = 0) -> pd.DataFrame:
-    """Rows of a known mixture: three discrete columns of different cardinality and a continuous
-    one.
-    """
+    """Rows of a known mixture: three different discrete columns and a continuous one."""
     rng = np.random.default_rng(seed)
     k = rng.choice(2, n, p=PI)
     a, b, c = ((rng.random(n)[:, None] > t[k].cumsum(1)).sum(1) for t in THETA)
@@ -147,10 +143,9 @@ def test_probabilities_sum_to_one_and_completions_follow_them() -> None:
         / n
     )
     assert 0.5 * np.abs(found.to_numpy() - truth).sum() < 0.02
-    # what is known tells something
-    assert (
-        0.5 * np.abs(p[known] / p[known].sum() - p.reshape(2, 3, 4).sum(1).reshape(-1)).sum() > 0.1
-    )
+    alone = p.reshape(2, 3, 4).sum(1).reshape(-1)
+    apart = 0.5 * np.abs(p[known] / p[known].sum() - alone).sum()
+    assert apart > 0.1  # what is known tells something
 
 
 # ---------------------------------------------------------------------- EM
@@ -171,9 +166,7 @@ def test_no_iteration_lowers_the_penalised_likelihood(case: str) -> None:
 
 
 def test_the_m_step_is_the_posterior_mode() -> None:
-    """No small change of a class's parameters raises log-likelihood + log prior once EM has
-    converged.
-    """
+    """No small change of a class raises log-likelihood + log prior once EM has converged."""
     X = pierced(draws(300))
     m = CategoricalMixture(2, pseudo_count=3.0, tol=1e-13, max_iter=5000, random_state=0).fit(X)
     x = m.space_.encode(X).double()

@@ -262,8 +262,9 @@ def test_a_stream_of_batches_approaches_the_whole(kind: str) -> None:
 
 
 def test_stepwise_em_by_hand() -> None:
-    """One component: s ← (1 − γ) s + γ s(X), γ = 3^−0.6, s the mean of (y, y²) over rows, batches
-    of unequal size.
+    """One component: s ← (1 − γ) s + γ s(X), γ = 3^−0.6, by batches of unequal size.
+
+    s is the mean of (y, y²) over rows.
     """
     rng = np.random.default_rng(17)
     a, b = rng.normal(0, 1, size=(50, 1)), rng.normal(3, 2, size=(400, 1))
@@ -304,9 +305,7 @@ def test_a_resumed_fit_goes_on() -> None:
 
 @pytest.mark.parametrize("kind", COVARIANCES)
 def test_shrinkage_by_hand(kind: str) -> None:
-    """One component: Σ = (scatter + ν S_0)/(n + ν) with S_0 the data's covariance itself; two: a
-    share of it.
-    """
+    """One component: Σ = (scatter + ν S_0)/(n + ν), S_0 the data's covariance or its share."""
     X = draws(40, seed=19)
     S = np.cov(X.T, bias=True)
     one = GaussianMixture(1, kind, shrinkage=50.0, reg_covar=0).fit(X)
@@ -354,11 +353,8 @@ def test_single_precision_agrees_with_double() -> None:
     )
     assert single.score(X) == pytest.approx(double.score(X), abs=1e-4)
     objectives = np.array([[line["objective"] for line in m.history_] for m in (single, double)])
-    # the path was taken
-    assert (
-        np.abs(objectives[0] - objectives[1]).max() < 1e-3
-        and not (objectives[0] == objectives[1]).all()
-    )
+    assert np.abs(objectives[0] - objectives[1]).max() < 1e-3
+    assert not (objectives[0] == objectives[1]).all()  # the path was taken
 
 
 def test_fewer_distinct_rows_than_components() -> None:

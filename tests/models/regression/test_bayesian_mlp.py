@@ -34,7 +34,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @cache
 def line() -> tuple[np.ndarray, np.ndarray]:
-    """Standardised rows whose columns depend on each other, so that the posterior's weights do too."""
+    """Standardised rows with dependent columns: the posterior's weights are dependent too."""
     r = np.random.default_rng(0)
     X = r.normal(size=(40, 1)) + 0.5 * r.normal(size=(40, 2))
     y = X @ [1.0, 0.5] + NOISE * r.normal(size=40)
@@ -130,10 +130,12 @@ def test_learned_noise_of_a_linear_network() -> None:
     ).fit(X, y)
     r = drawn.log_noise_draws_.numpy()
     grid = np.linspace(-1.5, 0.5, 100)  # p(log σ | y) by the evidence at every σ
-    at = lambda g: BayesianLinearRegression(alpha=1.0, beta=math.exp(-2 * g), intercept=True).fit(
-        X / math.sqrt(2), y
-    )  # noqa: E731
-    log_p = [at(g).log_evidence_ for g in grid]
+
+    def evidence(g: float) -> float:
+        exact = BayesianLinearRegression(alpha=1.0, beta=math.exp(-2 * g), intercept=True)
+        return exact.fit(X / math.sqrt(2), y).log_evidence_
+
+    log_p = [evidence(g) for g in grid]
     log_p += stats.norm(-1, 1).logpdf(grid)
     # Laplace's point is the mode
     assert math.log(model.noise_) == pytest.approx(grid[np.argmax(log_p)], abs=0.03)
@@ -269,9 +271,7 @@ def test_classes(posterior: str) -> None:
 @pytest.mark.filterwarnings("ignore:the chains of HMC")
 @pytest.mark.parametrize("posterior", ["vi", "laplace", "hmc"])
 def test_classes_are_calibrated(posterior: str) -> None:
-    """Chances between 0 and 1 and few rows: one network is far too sure, the posterior's mean is
-    not.
-    """
+    """Chances between 0 and 1, few rows: one network is far too sure, the mean is not."""
     r = np.random.default_rng(3)
     X = r.normal(size=(3040, 2))
     y = (r.random(3040) < 1 / (1 + np.exp(X[:, 1] - 2 * X[:, 0]))).astype(int)

@@ -1,6 +1,4 @@
-"""How a column of a kind enters a network, as numbers, and leaves it, as the parameters of its
-conditional.
-"""
+"""How a column of each kind enters a network as numbers and leaves it as parameters."""
 
 from __future__ import annotations
 
@@ -97,8 +95,10 @@ class Levels(Part):
 
 
 class Numbers(Part):
-    """A mixture of K normals of y = (x − m)/s: its density, over s, or (``levels``) its mass within
-    ½ of the level, ends with tails.
+    """A mixture of K normals of y = (x − m)/s: its density, or its mass at a level.
+
+    The density is that over s. With ``levels`` it is the mass within ½ of the
+    level; the ends take the tails.
     """
 
     floor = 0.01  # of σ, in standard units

@@ -1,9 +1,11 @@
-r"""MADE: a masked autoencoder whose outputs are the factors of the chain rule (Germain, Gregor,
-Murray & Larochelle, 2015).
+r"""MADE: a masked autoencoder whose outputs are the factors of the chain rule.
+
+Germain, Gregor, Murray & Larochelle (2015).
 
     log p(x) = Σ_t log p(x_{o(t)} | x_{o(<t)}),    o an order of the columns
 
-    h¹ = φ(b¹ + (W¹ ∘ M¹) f(x)),    hˡ = φ(bˡ + (Wˡ ∘ Mˡ) hˡ⁻¹),    θ = c + (V ∘ M^V) h + (S ∘ M^S) f(x)
+    h¹ = φ(b¹ + (W¹ ∘ M¹) f(x)),    hˡ = φ(bˡ + (Wˡ ∘ Mˡ) hˡ⁻¹)
+    θ  = c + (V ∘ M^V) h + (S ∘ M^S) f(x)
 
 A hidden unit of degree m sees the first m columns of the order, and is seen by the parameters θ of
 those after them; S is a skip connection. A column enters as numbers f and leaves as the parameters
@@ -12,12 +14,14 @@ of its conditional:
     binary                x ∈ {0, 1}                log-odds
     categories, levels    a 1 at the value          a logit each
     real                  y = (x − m)/s             Σ_k π_k N(y | μ_k, σ_k²) / s
-    many ordered levels   y = (x − m)/s             Σ_k π_k [Φ((y + 1/2s − μ_k)/σ_k) − Φ((y − 1/2s − μ_k)/σ_k)]
+    many ordered levels   y = (x − m)/s             Σ_k π_k [Φ(z_k⁺) − Φ(z_k⁻)],
+                                                    z_k^± = (y ± 1/2s − μ_k) / σ_k
 
 Conditions, p(x | g), are features that come before all columns: they are masked nowhere. Several
 orders share the weights, one drawn for every step; log p(x) = log (1/O) Σ_o p_o(x), which is a
 probability again. What is maximised is Σ log p(x) − a Σ|w|: a Laplace prior keeps the weights of
-few rows few (Tibshirani, 1996)."""
+few rows few (Tibshirani, 1996).
+"""
 
 from __future__ import annotations
 
@@ -50,24 +54,39 @@ FEW = 10_000  # rows below which columns are dropped while training, where nothi
 class MADE(Model):
     """Columns one after another, each given those before it; one network for all of them.
 
-    Arguments
-    ---------
-    hidden: genus.MLP(...), the hidden layers, which are masked; its dropout drops whole columns.
-        None: 512 units, and dropout 0.2 where there are fewer than 10,000 rows, not of bits alone.
-    n_orders: orders whose probabilities are averaged; the first is ``order``, the others are
-        random.
-    order: a permutation of the columns; ``learned``: from the most dependent column along the
-        strongest correlations;
-        None: as they stand.
-    n_components: K, normals of a real column's conditional.
-    max_logits: ordered levels up to which each has a logit; a column of more has the masses of K
-        normals.
-    prior: a ≥ 0 of the density (a/2) e^{−a|w|} of every weight, in nats a unit; 0: none.
-    trainer: how to descend, see :class:`genus.Trainer`.
+    ``log_prob`` is ``Exact``, in nats. ``complete`` draws exactly where the missing columns come
+    last in every order, else by sequential Monte Carlo of ``particles`` a row and order, whose
+    error falls as 1/particles.
 
-    ``log_prob``: ``Exact``, in nats. ``complete``: exact draws where the missing columns come last
-    in every order, else by sequential Monte Carlo of ``particles`` a row and order, whose error
-    falls as 1/particles."""
+    Parameters
+    ----------
+    hidden : MLP or None, default=None
+        The hidden layers, which are masked; its dropout drops whole columns. None: 512 units, and
+        dropout 0.2 where there are fewer than 10,000 rows, not of bits alone.
+    n_orders : int, default=1
+        Orders whose probabilities are averaged; the first is ``order``, the others are random.
+    order : permutation, "learned" or None, default=None
+        Of the columns. ``learned``: from the most dependent column along the strongest
+        correlations; None: as they stand.
+    n_components : int, default=5
+        K, normals of a real column's conditional.
+    max_logits : int, default=8
+        Ordered levels up to which each has a logit; a column of more has the masses of K normals.
+    prior : float, default=1.0
+        a ≥ 0 of the density (a/2) e^{−a|w|} of every weight, in nats a unit; 0: none.
+    trainer : Trainer or None, default=None
+        How the gradient is descended; None: this model's own settings.
+    random_state : int, generator or None, default=None
+        An int, or a numpy generator; None: fresh at every fit.
+
+    Examples
+    --------
+    >>> import numpy as np, genus
+    >>> X = np.random.default_rng(0).integers(0, 2, (100, 6))
+    >>> model = genus.MADE(genus.MLP(32, 1), trainer=genus.Trainer(epochs=1), random_state=0)
+    >>> model.fit(X).complete(np.where(X, np.nan, 0.0), random_state=0).shape
+    (100, 6)
+    """
 
     conditions = "optional"
     learned_by = "gradient of the likelihood"
@@ -132,8 +151,9 @@ class MADE(Model):
         return torch.cat(cells, 1)
 
     def losses(self, x: Tensor, given: Tensor | None = None) -> Iterator[tuple[nn.Module, Tensor]]:
-        """−log p_o(x) by an order drawn for the batch, columns dropped from what the network sees;
-        and a row's share of the prior.
+        """−log p_o(x) by an order drawn for the batch, and a row's share of the prior.
+
+        Columns are dropped from what the network sees.
         """
         x = x.flatten(1)
         o = (
@@ -185,7 +205,7 @@ class MADE(Model):
             if what == "levels" and levels > 4096:
                 raise ValueError(
                     f"{space.names()[j]} has {levels} categories, too many for a logit each: drop "
-                    f"it, or merge the rare ones"
+                    "it, or merge the rare ones"
                 )
             groups.setdefault((what, levels if what == "levels" else min(levels, 1)), []).append(j)
         self.parts_ = nn.ModuleList(
@@ -241,8 +261,8 @@ class MADE(Model):
         order = np.asarray(self.order)
         if order.shape != (d,) or not np.array_equal(np.sort(order), np.arange(d)):
             raise ValueError(
-                f"order={self.order!r}: X has {d} columns, so a permutation of 0 … {d - 1} is "
-                f"needed"
+                f"order={self.order!r}: X has {d} columns, "
+                f"so a permutation of 0 … {d - 1} is needed"
             )
         return torch.tensor([self.space_.cell_at(int(j)) for j in order])
 
@@ -290,9 +310,7 @@ class MADE(Model):
         return x.reshape(n, *self.space_.cell_shape)
 
     def _complete(self, x: Tensor, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
-        """Copies of each row go through each order, are drawn where x is NaN and weighed where it
-        is not; one is picked by weight.
-        """
+        """Each row's NaN drawn in each order; one draw is picked by the weight of the rest."""
         flat = x.flatten(1)
         gap = torch.isnan(flat)
         last = all(bool((gap[:, o].int().diff(dim=1) >= 0).all()) for o in self.made_.orders_)
@@ -315,12 +333,12 @@ class MADE(Model):
     def _walk(
         self, x: Tensor, o: int, k: int, rng: torch.Generator, given: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """k copies of every row, filled column by column in order o, each hidden unit computed
-        once.
+        """k copies of every row, filled column by column in order o.
 
         (n k, d), and log-weights (n, k): the mean weight of a row's copies is an unbiased estimate
         of p_o(observed). Copies are drawn afresh by weight where fewer than half of them count
-        (Gordon, Salmond & Smith, 1993)."""
+        (Gordon, Salmond & Smith, 1993).
+        """
         n, y = len(x), x.double().repeat_interleave(k, 0)
         log_w = y.new_zeros(n, k)
         made = self.made_
@@ -370,12 +388,12 @@ class MADE(Model):
 
 
 class Masked(nn.Module):
-    """The network: features f (n, F) and an order → parameters θ (n, P), those of a column seeing
-    the columns before it.
+    """The network: features f (n, F) and an order → parameters θ (n, P).
 
-    column_in, column_out: the column of each feature (−1: before all) and of each parameter. Units
-    have degrees 0 … d − 1 in rising order; another order of the columns moves the masks of what
-    enters and leaves, the weights stay."""
+    The parameters of a column see the columns before it. column_in, column_out: the column of each
+    feature (−1: before all) and of each parameter. Units have degrees 0 … d − 1 in rising order;
+    another order of the columns moves the masks of what enters and leaves, the weights stay.
+    """
 
     orders_: Tensor
     column_in: Tensor
@@ -492,9 +510,7 @@ def _log_mean(a: Tensor) -> Tensor:
 
 
 def correlated_order(f: Tensor, column: Tensor) -> Tensor:
-    """An order by squared correlations of features f (n, F), summed over those of each column;
-    column: (F,).
-    """
+    """An order by squared correlations of features f (n, F), summed a column; column: (F,)."""
     z = f.double() - f.double().mean(0)
     z = z / z.square().sum(0).sqrt().clamp_min(1e-12)
     d = int(column.max()) + 1

@@ -5,16 +5,20 @@ r"""The gated PixelCNN (van den Oord et al., 2016a, 2016b).
 Two stacks of convolutions see what comes before: v the rows above, h the pixels to the left in the
 row itself. With gate(a, b) = tanh(a) ⊙ σ(b), weights W, and conditions g,
 
-    a_v = W_v * v + V g,          v ← v + gate(a_v)                  (* over the row of v and those above, both sides)
-    a_h = W_h * h + W a_v + V g,  h ← h + W' gate(a_h)               (* over the pixel of h and those to its left)
+    a_v = W_v * v + V g,          v ← v + gate(a_v)
+    a_h = W_h * h + W a_v + V g,  h ← h + W' gate(a_h)
+
+W_v reaches over the row of v and those above, to both sides; W_h over the
+pixel of h and those to its left.
 
 v starts from the rows strictly above and h from the pixels strictly to the left, so nothing sees
 itself and, as v grows to both sides, nothing before it is missed (no blind spot). A head gives the
-parameters of each channel from h and the
-channels before it: t_c = relu(A_c relu(h) + B_c x_<c), p(x_c | …) = observation(O_c t_c).
+parameters of each channel from h and the channels before it: t_c = relu(A_c relu(h) + B_c x_<c),
+p(x_c | …) = observation(O_c t_c).
 
 Draws are made pixel by pixel from kept activations: a new row costs one row of v, a new pixel one
-column of h."""
+column of h.
+"""
 
 from __future__ import annotations
 
@@ -30,30 +34,49 @@ from genus.networks.layers import Conv2d, Dropout, Linear
 
 
 class PixelCNN(PixelModel):
-    r"""An image drawn pixel by pixel, each conditional given by gated convolutions over the pixels
-    before it.
+    r"""An image drawn pixel by pixel, given the pixels before by gated convolutions.
 
-    For images of discrete cells, (H, W), (C, H, W) or (H, W, C); a row (d,) of discrete cells of
-    one kind is taken as an image of 1 × d. Continuous cells and tables of several kinds are
-    refused.
-
-    Arguments
-    ---------
-    channels: features of each stack; n_layers: gated layers; kernel: their width, an odd number.
-    likelihood: ``bernoulli`` (binary cells), ``categorical`` (a probability a level), ``logistic``
-        (a mixture of discretised logistics, for ordered levels), or ``auto``: by the kind of the
-        cells, ``logistic`` for more than 64 ordered levels.
-    n_components: logistics in the mixture.
-    dropout: share of gated features dropped while training.
-    particles: of ``complete``, where an observed cell comes after a missing one.
-    trainer: how to descend, see :class:`genus.Trainer`.
+    For images of discrete cells, (H, W), (C, H, W) or (H, W, C); a row (d,) of discrete
+    cells of one kind is taken as an image of 1 × d. Continuous cells and tables of
+    several kinds are refused.
 
     ``log_prob`` is ``Exact``: a probability, in nats. ``complete`` is exact where all missing cells
     come after all observed ones in raster order (channels inside the pixel), such as the lower half
-    given the upper. Any other mask is filled by a
-    particle filter: missing cells are drawn in order, weighted by the observed cells that follow,
-    and drawn anew at the end of a row where few carry the weight. That is p(missing | observed) as
-    particles → ∞, and an approximation before."""
+    given the upper. Any other mask is filled by a particle filter: missing cells are drawn in
+    order, weighted by the observed cells that follow, and drawn anew at the end of a row where few
+    carry the weight. That is p(missing | observed) as particles → ∞, and an approximation before.
+
+    Parameters
+    ----------
+    channels : int, default=32
+        Features of each stack.
+    n_layers : int, default=7
+        Gated layers.
+    kernel : int, default=3
+        Their width, an odd number.
+    likelihood : {"auto", "bernoulli", "categorical", "logistic"}, default="auto"
+        Of binary cells; a probability a level; a mixture of discretised logistics, for ordered
+        levels. ``auto``: by the kind of the cells, ``logistic`` for more than 64 ordered levels.
+    n_components : int, default=5
+        Logistics in the mixture.
+    dropout : float, default=0.0
+        Share of gated features dropped while training.
+    particles : int, default=64
+        Of ``complete``, where an observed cell comes after a missing one.
+    trainer : Trainer or None, default=None
+        How the gradient is descended; None: this model's own settings.
+    random_state : int, generator or None, default=None
+        An int, or a numpy generator; None: fresh at every fit.
+
+    Examples
+    --------
+    >>> import numpy as np, genus
+    >>> X = np.random.default_rng(0).integers(0, 2, (50, 4, 4))
+    >>> model = genus.PixelCNN(4, 1, trainer=genus.Trainer(epochs=1), random_state=0).fit(X)
+    >>> half = np.where(np.arange(16).reshape(4, 4) < 8, X[:3], np.nan)
+    >>> model.complete(half, random_state=0).shape
+    (3, 4, 4)
+    """
 
     def __init__(
         self,
@@ -181,8 +204,7 @@ class Lines(Kept):
                 a_v = layer.told(layer.above(self.rows[k]), g)  # type: ignore[misc]
                 tops[k] = tops[k] + layer.down(a_v)  # type: ignore[misc]
                 v = v + gate(a_v)
-        # (W, n, 2f)
-        self.tops = [
+        self.tops = [  # (W, n, 2f)
             t.expand(n, 2 * f, 1, width)[:, :, 0].permute(2, 0, 1).contiguous() for t in tops
         ]
         # of h, pixel after pixel

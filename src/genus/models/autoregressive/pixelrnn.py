@@ -2,9 +2,9 @@ r"""Pixel recurrent neural networks (van den Oord, Kalchbrenner and Kavukcuoglu,
 
     log p(x) = Σ_i Σ_j Σ_c log p(x_cij | pixels before (i, j) in raster order, x_<c,ij)
 
-A masked convolution makes features z of each pixel from those strictly before it; layers of
-convolutional LSTMs pass states on from place to place, with weights K and U, biases and conditions
-y:
+A masked convolution makes features z of each pixel from those strictly before it;
+layers of convolutional LSTMs pass states on from place to place, with weights K
+and U, biases and conditions y:
 
     [o, f, i, g] = K_ss * h_before + K_is * z + V y
     c = σ(f) ⊙ c_before + σ(i) ⊙ tanh(g),   h = σ(o) ⊙ tanh(c),   z ← z + U h
@@ -12,16 +12,16 @@ y:
 Row LSTM: before is the row above, K_ss a convolution along it, (k), and K_is one along the row of z
 up to the pixel itself. State (i, j) knows a triangle of the rows above.
 
-Diagonal BiLSTM: before is the diagonal i + j = t − 1, on which K_ss (2 × 1) sees the neighbours to
-the left and above; K_is sees the pixel alone. A second LSTM goes the same way from right to left,
-and its h moves down a row, so that it knows nothing of the
-row of the pixel itself: h = h_ij + h'_(i−1)j. Together they know all that is before. (For that the
-features go one place beyond the
-end of each row: as z is strictly before its pixel, the last pixel of a row is in no z of the row
-itself.)
+Diagonal BiLSTM: before is the diagonal i + j = t − 1, on which K_ss (2 × 1) sees the
+neighbours to the left and above; K_is sees the pixel alone. A second LSTM goes the same way
+from right to left, and its h moves down a row, so that it knows nothing of the row of the
+pixel itself: h = h_ij + h'_(i−1)j. Together they know all that is before. (For that the
+features go one place beyond the end of each row: as z is strictly before its pixel, the last
+pixel of a row is in no z of the row itself.)
 
 c and h are 0 outside of the image. K_is * z + V y is computed for all places at once; a step is one
-row, or one diagonal, of all images. Draws keep c and h: a pixel costs one place of each layer."""
+row, or one diagonal, of all images. Draws keep c and h: a pixel costs one place of each layer.
+"""
 
 from __future__ import annotations
 
@@ -40,32 +40,49 @@ OFF = -1e4  # before a gate: it is shut, and c and h are 0
 
 
 class PixelRNN(PixelModel):
-    r"""An image drawn pixel by pixel, each conditional given by convolutional LSTMs over the pixels
-    before it.
+    r"""An image drawn pixel by pixel, given the pixels before by convolutional LSTMs.
 
-    For images of discrete cells, (H, W), (C, H, W) or (H, W, C); a row (d,) of discrete cells of
-    one kind is taken as an image of 1 × d. Continuous cells and tables of several kinds are
-    refused.
-
-    Arguments
-    ---------
-    channels: units of each LSTM; the features between them are twice as many. n_layers: LSTMs one
-        upon the other.
-    variant: ``diagonal`` (two LSTMs along the diagonals of the image, which know all pixels
-        before), or ``row`` (one along the rows, which knows a triangle above, in fewer steps).
-    kernel: width of the convolutions of ``row``, an odd number.
-    likelihood: ``bernoulli`` (binary cells), ``categorical`` (a probability a level), ``logistic``
-        (a mixture of discretised logistics, for ordered levels), or ``auto``: by the kind of the
-        cells, ``logistic`` for more than 64 ordered levels.
-    n_components: logistics in the mixture.
-    dropout: share of an LSTM's output dropped while training.
-    particles: of ``complete``, where an observed cell comes after a missing one.
-    trainer: how to descend, see :class:`genus.Trainer`.
+    For images of discrete cells, (H, W), (C, H, W) or (H, W, C); a row (d,) of discrete
+    cells of one kind is taken as an image of 1 × d. Continuous cells and tables of
+    several kinds are refused.
 
     ``log_prob`` is ``Exact``: a probability, in nats. ``complete`` is exact where all missing cells
     come after all observed ones in raster order (channels inside the pixel), such as the lower half
-    given the upper. Any other mask is filled by a particle filter, as :class:`genus.PixelCNN` does
-    it."""
+    given the upper. Any other mask is filled by a particle filter, as in :class:`genus.PixelCNN`.
+
+    Parameters
+    ----------
+    channels : int, default=32
+        Units of each LSTM; the features between them are twice as many.
+    n_layers : int, default=4
+        LSTMs one upon the other.
+    variant : {"diagonal", "row"}, default="diagonal"
+        Two LSTMs along the diagonals of the image, which know all pixels before; or one along the
+        rows, which knows a triangle above, in fewer steps.
+    kernel : int, default=3
+        Width of the convolutions of ``row``, an odd number.
+    likelihood : {"auto", "bernoulli", "categorical", "logistic"}, default="auto"
+        Of binary cells; a probability a level; a mixture of discretised logistics, for ordered
+        levels. ``auto``: by the kind of the cells, ``logistic`` for more than 64 ordered levels.
+    n_components : int, default=5
+        Logistics in the mixture.
+    dropout : float, default=0.0
+        Share of an LSTM's output dropped while training.
+    particles : int, default=64
+        Of ``complete``, where an observed cell comes after a missing one.
+    trainer : Trainer or None, default=None
+        How the gradient is descended; None: this model's own settings.
+    random_state : int, generator or None, default=None
+        An int, or a numpy generator; None: fresh at every fit.
+
+    Examples
+    --------
+    >>> import numpy as np, genus
+    >>> X = np.random.default_rng(0).integers(0, 2, (50, 4, 4))
+    >>> model = genus.PixelRNN(4, 1, trainer=genus.Trainer(epochs=1), random_state=0).fit(X)
+    >>> model.sample(2, random_state=0).shape
+    (2, 4, 4)
+    """
 
     def __init__(
         self,
@@ -107,11 +124,11 @@ class PixelRNN(PixelModel):
 
 
 class LSTM(nn.Module):
-    """The weights of one layer: from 2f features to 4f gates in each direction, from f units to 2f
-    features.
+    """The weights of one layer: 2f features → 4f gates a direction, f units → 2f features.
 
     reads: pixels to the left of its own that K_is sees; sees: how many places before and after its
-    own K_ss sees on the row or diagonal before, None where there is none."""
+    own K_ss sees on the row or diagonal before, None where there is none.
+    """
 
     def __init__(
         self, f: int, reads: int, sees: tuple[int, int] | None, directions: int, given: int
@@ -119,9 +136,10 @@ class LSTM(nn.Module):
         super().__init__()
         self.f, self.reads, self.sees, self.directions = f, reads, sees, directions
         self.input = Linear((reads + 1) * 2 * f, directions * 4 * f)
+        neighbours = 1 + sum(sees or ())
         self.state = nn.ModuleList(
-            Linear((1 + sum(sees)) * f, 4 * f, bias=False) for _ in range(directions if sees else 0)
-        )  # type: ignore[arg-type]
+            Linear(neighbours * f, 4 * f, bias=False) for _ in range(directions if sees else 0)
+        )
         self.given = Linear(given, directions * 4 * f, bias=False) if given else None
         self.up = Linear(f, 2 * f, bias=False)
 
@@ -208,9 +226,7 @@ class Recurrent(Causal):
 
 
 def near(x: Tensor, before: int, after: int) -> Tensor:
-    """(…, P, f) → (…, P, (before + 1 + after) · f): every place with its neighbours, 0 past the
-    ends.
-    """
+    """(…, P, f) → (…, P, (before + 1 + after) · f): each place with its neighbours, or 0."""
     if not before and not after:
         return x
     p = F.pad(x, (0, 0, before, after))
@@ -231,18 +247,18 @@ def recur(u: Tensor, layer: LSTM) -> Tensor:
     h = c = u.new_zeros((*u.shape[1:4], layer.f), dtype=torch.promote_types(u.dtype, torch.float32))
     states = []
     for t, a in enumerate(u):
-        if K is not None and t:
-            a = torch.baddbmm(a.flatten(1, 2), near(h, *layer.sees).flatten(1, 2), K).reshape(
-                a.shape
-            )  # type: ignore[misc]
+        if K is not None and layer.sees is not None and t:
+            before = near(h, *layer.sees).flatten(1, 2)
+            a = torch.baddbmm(a.flatten(1, 2), before, K).reshape(a.shape)
         h, c = step(a, c)
         states.append(h)
     return torch.stack(states)
 
 
 def skew(u: Tensor) -> Tensor:
-    """(D, n, H, W, f) → (W + H − 1, D, n, H, f): row i moved i places, so that a diagonal is a
-    step; shut off the image.
+    """(D, n, H, W, f) → (W + H − 1, D, n, H, f): row i moved i places, a diagonal a step.
+
+    Places off the image are shut.
     """
     H, W = u.shape[2:4]
     flat = F.pad(u, (0, 0, 0, H), value=OFF).flatten(2, 3)[:, :, : H * (W + H - 1)]
@@ -280,8 +296,7 @@ class Rows(Kept):
             top = told[:, None].expand(n, width, -1)
             self.tops.append(top if K is None else top + near(h, *layer.sees) @ K[0])  # type: ignore[misc]
         self.h, self.c = torch.empty_like(self.h), torch.empty_like(self.c)
-        # of z, pixel after pixel
-        self.lines = [
+        self.lines = [  # of z, pixel after pixel
             net.place.new_zeros(n, (layer.reads + width) * 2 * net.f) for layer in net.stack
         ]
 
@@ -302,9 +317,7 @@ class Rows(Kept):
 
 
 class Diagonals(Kept):
-    """Of each layer h of the row above and of the row that is drawn, in both directions, and z of
-    the latter.
-    """
+    """h of each layer at the row above and at the drawn row, both ways, and z of the latter."""
 
     def __init__(self, network: Recurrent, n: int, g: Tensor | None) -> None:
         self.network, self.n = network, n
@@ -314,13 +327,11 @@ class Diagonals(Kept):
         K = torch.stack([K for layer in stack if (K := layer.K_ss()) is not None], 1)
         # of the neighbour above, none in one row, and to the left
         self.up, self.left = K[:, :, : K.shape[2] - f], K[:, :, -f:]
-        # (L, 2f, 4f) each
-        self.K_is = [
+        self.K_is = [  # (L, 2f, 4f) each
             torch.stack(k)
             for k in zip(*(layer.K_is().split(4 * f, 1) for layer in stack), strict=True)
         ]
-        # (L, 1 or n, 4f)
-        self.told = [
+        self.told = [  # (L, 1 or n, 4f)
             torch.stack(t)
             for t in zip(*(layer.told(g).split(4 * f, 1) for layer in stack), strict=True)
         ]
@@ -330,8 +341,9 @@ class Diagonals(Kept):
         self.drawn = 0  # rows
 
     def gates(self, d: int, h: Tensor) -> Tensor:
-        """What the neighbours above, told and bias add to the gates in direction d: h (L, n, W, f)
-        → (L, n, W, 4f).
+        """What the neighbours above, told and bias add to the gates of direction d.
+
+        h (L, n, W, f) → (L, n, W, 4f).
         """
         top = self.told[d][:, :, None].expand(-1, self.n, h.shape[2], -1)
         return top + h @ self.up[d][:, None] if self.network.tall else top

@@ -1,11 +1,11 @@
-"""What models that draw an image pixel by pixel share: the likelihood, draws, completions, and what
-a pixel's cells say.
+"""What models that draw an image pixel by pixel share: likelihood, draws, completions, cells.
 
     log p(x) = Σ_i Σ_j Σ_c log p(x_cij | pixels before (i, j) in raster order, x_<c,ij)
 
-A family writes a :class:`Causal` network, from the pixels before to features h of each pixel;
-:class:`Cells` goes on from there, t_c = relu(A_c relu(h) + B_c x_<c), p(x_c | …) = observation(O_c
-t_c)."""
+A family writes a :class:`Causal` network, from the pixels before to features h of
+each pixel; :class:`Cells` goes on from there, t_c = relu(A_c relu(h) + B_c x_<c),
+p(x_c | …) = observation(O_c t_c).
+"""
 
 from __future__ import annotations
 
@@ -42,9 +42,7 @@ Value = Callable[[int, int, int, Tensor], Tensor]
 
 
 class PixelModel(Model):
-    """A model of images that are drawn pixel by pixel; a family adds its arguments and
-    ``_network``.
-    """
+    """A model of images drawn pixel by pixel; a family adds its arguments and ``_network``."""
 
     learned_by = "gradient of the likelihood"
     conditions = "optional"
@@ -120,9 +118,7 @@ class PixelModel(Model):
         return self._shape[1] * self._shape[2]
 
     def _network(self, shape: tuple[int, int, int], each: int, per_cell: int, given: int) -> Causal:
-        """The network of images (C, H, W) whose cells are ``each`` features and have ``per_cell``
-        parameters.
-        """
+        """The network of images (C, H, W): ``each`` features and ``per_cell`` parameters a cell."""
         raise NotImplementedError(f"{type(self).__name__} does not define _network")
 
     def _observe(self, space: Space, d: int) -> Observation:
@@ -151,7 +147,7 @@ class PixelModel(Model):
         if name == "categorical" and levels > 4096:
             raise ValueError(
                 f"X has {levels} levels, too many for a probability each: use "
-                f"likelihood='logistic', or rescale X"
+                "likelihood='logistic', or rescale X"
             )
         if name == "bernoulli":
             return Bernoulli(d)
@@ -182,9 +178,9 @@ class PixelModel(Model):
         """The head's biases start at the shares of each level among all pixels."""
         x, *given = rows.take(slice(0, 65536), self.rng)
         image = self._image(x[:4096])
-        self.network_.cells.out.bias.copy_(
-            self.observation_.offset(image.permute(0, 2, 3, 1).flatten(0, 2))
-        )  # type: ignore[union-attr]
+        pixels = image.permute(0, 2, 3, 1).flatten(0, 2)
+        bias = self.network_.cells.out.bias
+        bias.copy_(self.observation_.offset(pixels))  # type: ignore[union-attr]
         if given:
             self.context_.fit(given[0].flatten(1))
 
@@ -195,8 +191,9 @@ class PixelModel(Model):
         return x.reshape(-1, *self._shape)
 
     def _features(self, x: Tensor) -> Tensor:
-        """What the network sees of codes (n, C, …): (n, C · each, …), from −1 to 1, or an indicator
-        a category.
+        """What the network sees of codes (n, C, …): (n, C · each, …).
+
+        Numbers from −1 to 1, or an indicator a category.
         """
         levels = int(self.space_.levels or 1)
         if self.space_.kind != "categorical":
@@ -280,12 +277,12 @@ class PixelModel(Model):
 
 
 class Causal(nn.Module):
-    """Features (n, C · each, H, W) → parameters (n, C · per_cell, H, W) of every cell, from the
-    cells before it alone.
+    """Features (n, C · each, H, W) → parameters (n, C · per_cell, H, W) from the cells before.
 
     The first convolutions see the rows above, v, and the pixels to the left, h; a family writes
     what follows, all pixels at once in ``forward`` and pixel by pixel in ``keep``. ``beyond``:
-    pixels after the end of each row that have features too."""
+    pixels after the end of each row that have features too.
+    """
 
     cells: Cells
 
@@ -303,8 +300,9 @@ class Causal(nn.Module):
         nn.init.zeros_(self.cells.out.weight)
 
     def first(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
-        """What the first convolutions make of the rows above (None where there is one row) and of
-        the pixels to the left.
+        """What the first convolutions make of the rows above and of the pixels to the left.
+
+        The first is None where there is one row.
         """
         R, b = FIRST, self.beyond
         v = (
@@ -326,11 +324,11 @@ class Causal(nn.Module):
         g: Tensor | None = None,
         reorder: Callable[[int], Tensor | None] | None = None,
     ) -> Tensor:
-        """Codes (n, C, H, W), cell (c, i, j) being ``value(i, j, c, parameters (n, per_cell))`` →
-        (n,).
+        """Codes (n, C, H, W), cell (c, i, j) = ``value(i, j, c, parameters (n, per_cell))`` → (n,).
 
         Each activation is computed once, when it is known. reorder(i): after row i, which of the n
-        images go on; None: all."""
+        images go on; None: all.
+        """
         (c, height, width), R, b = self.shape, FIRST, self.beyond
         e = c * self.each
         new = self.place.new_zeros
@@ -368,9 +366,7 @@ class Kept:
         raise NotImplementedError
 
     def pixel(self, j: int, h: Tensor) -> Tensor:
-        """What the first convolution sees to the left, (n, f) → the features of pixel j of the row,
-        (n, f).
-        """
+        """What the first convolution sees to the left, (n, f) → the features of pixel j, (n, f)."""
         raise NotImplementedError
 
     def pick(self, index: Tensor) -> None:
@@ -379,8 +375,9 @@ class Kept:
 
 
 class Cells(nn.Module):
-    """Features (n, f, H, W) of pixels, and the cells before each in its pixel → parameters (n, C ·
-    per_cell, H, W).
+    """Parameters of every cell, from its pixel's features and the cells before it in the pixel.
+
+    (n, f, H, W) → (n, C · per_cell, H, W).
     """
 
     before: Tensor
@@ -408,18 +405,15 @@ class Cells(nn.Module):
     def in_order(
         self, features: Features, value: Value
     ) -> Callable[[int, int, Tensor], tuple[Tensor, Tensor]]:
-        """(i, j, features (n, f) of the pixel) → its codes (n, C), drawn by ``value`` cell after
-        cell, and their features.
-        """
+        """(i, j, features (n, f)) → the pixel's codes (n, C), drawn in turn, and their features."""
         m, e = self.width, self.each
         head = matrix(self.head)
         colours = (
             None if self.colours is None else (self.colours.weight * self.before)[:, :, 0, 0].T
         )
-        outs = [
-            (w[:, :, 0, 0].T, b)
-            for w, b in zip(self.out.weight.chunk(self.c), self.out.bias.chunk(self.c), strict=True)
-        ]  # type: ignore[union-attr]
+        weights = [w[:, :, 0, 0].T for w in self.out.weight.chunk(self.c)]
+        biases = self.out.bias.chunk(self.c)  # type: ignore[union-attr]
+        outs = list(zip(weights, biases, strict=True))
 
         def draw(i: int, j: int, h: Tensor) -> tuple[Tensor, Tensor]:
             t = torch.addmm(self.head.bias, torch.relu(h), head)  # type: ignore[arg-type]

@@ -1,13 +1,14 @@
-r"""The autoregressive transformer (Vaswani et al., 2017): each cell of a row given the cells before
-it, by causal attention.
+r"""The autoregressive transformer: each cell given the cells before it, by causal attention.
+
+Vaswani et al. (2017).
 
     log p(x) = Σ_t log p(x_{o(t)} | x_{o(1)} … x_{o(t−1)}),        o an order of the d cells
 
 Step t sees the value of the cell before it and, by its position, the cell that comes next:
 
-    h_t = value(x_{o(t−1)}) + position(o(t)),       t = 1: a learned start in place of a value
-    h   ← h + W softmax(mask(q kᵀ/√m)) v,           q, k, v linear in norm(h); step t attends to steps ≤ t
-    h   ← h + W₂ gelu(W₁ norm(h)),                  ``depth`` times both
+    h_t = value(x_{o(t−1)}) + position(o(t)),    t = 1: a learned start in place of a value
+    h   ← h + W softmax(mask(q kᵀ/√m)) v,        q, k, v linear in norm(h); t attends to steps ≤ t
+    h   ← h + W₂ gelu(W₁ norm(h)),               ``depth`` times both
     p(x_{o(t)} | …) = head_{o(t)}(norm(h_t))
 
 A discrete cell has a logit for each level; a real one a mixture of K normals, Σ_k π_k N(z | m_k,
@@ -17,7 +18,8 @@ the cell to come and of k by that of the cell seen, so that q kᵀ knows how far
 ``any_order`` the orders are random in training, and each value comes with its own position as well
 (Uria et al., 2014; Yang et al., 2019). The orders then agree about p(x) only as far as they are
 learned, so that the model is the average of a few of them, log p(x) = log (1/O) Σ_o p_o(x), which
-is a probability again."""
+is a probability again.
+"""
 
 from __future__ import annotations
 
@@ -47,8 +49,8 @@ from genus.space import Space
 LEVELS = 256  # of an ordered pixel or token, above which it is read as a number
 
 
-# the same of a column of a table or a short row, which has fewer values to learn a logit for each
-# level from
+# the same of a column of a table or a short row, which has fewer values to
+# learn a logit for each level from
 COLUMN = 32
 
 
@@ -73,32 +75,56 @@ TOKENS = 2**15  # cells scored at a time
 class AutoregressiveTransformer(Model):
     """Causal attention over the cells of a row: pixels, columns of a table of any kinds, or tokens.
 
-    Arguments
-    ---------
-    width: of h; depth: pairs of attention and perceptron; heads: of attention, a divisor of the
-        width.
-    positions: ``learned``, a vector for each cell, or ``rotary``, of the row and column in images.
-    any_order: learn all orders, so that what is missing can be drawn after what is observed,
-        whatever the mask.
-    order: of the cells: names of columns, or numbers of the cells of a flattened row; ``learned``:
-        from the column that tells most of the others on, each next the one that those before it
-        tell most of (mutual information); None: as they come, in images pixel by pixel.
-    n_orders: O, of ``any_order``: orders whose probabilities are averaged, ``order`` first, the
-        others random.
-    n_components: K, normals of a real cell, and of whole numbers of more than 32 levels (in images
-        and long rows 256).
-    dropout: share of each residual that is dropped in training.
-    particles: of ``complete``, where one draw would not be exact. None: 64 to 256, more where rows
-        are short, a fourth with ``any_order``.
-    trainer: how to descend, see :class:`genus.Trainer`.
-
-    ``log_prob``: ``Exact``, nats. ``complete`` is exact where the missing cells come last in the
-    order. Other masks are filled by particles, which is p(missing | observed) as their number
+    ``log_prob`` is ``Exact``, in nats. ``complete`` is exact where the missing cells come last in
+    the order. Other masks are filled by particles, which is p(missing | observed) as their number
     grows: drawn in the order, weighed by what is observed after a draw and drawn anew where few
-    carry the weight; with ``any_order`` drawn after all that is observed, one of them picked by
-    p(x) over the probability that it was drawn with, which differ little (``particles=1`` leaves
-    that out, and takes the time of a draw).
+    carry the weight. With ``any_order`` they are drawn after all that is observed, and one of them
+    is picked by p(x) over the probability that it was drawn with, which differ little
+    (``particles=1`` leaves that out, and takes the time of a draw).
+
     Sources: Vaswani et al. (2017); Su et al. (2021); Uria, Murray & Larochelle (2014).
+
+    Parameters
+    ----------
+    width : int, default=64
+        Of h.
+    depth : int, default=3
+        Pairs of attention and perceptron.
+    heads : int, default=4
+        Of attention, a divisor of the width.
+    positions : {"learned", "rotary"}, default="learned"
+        A vector for each cell, or turns by the row and column in images.
+    any_order : bool, default=False
+        Learn all orders, so that what is missing can be drawn after what is
+        observed, whatever the mask.
+    order : sequence, "learned" or None, default=None
+        Of the cells: names of columns, or numbers of the cells of a flattened row. ``learned``:
+        from the column that tells most of the others on, each next the one that those before it
+        tell most of (mutual information). None: as they come, in images pixel by pixel.
+    n_orders : int, default=4
+        O, of ``any_order``: orders whose probabilities are averaged, ``order``
+        first, the others random.
+    n_components : int, default=8
+        K, normals of a real cell, and of whole numbers of more than 32 levels (in
+        images and long rows 256).
+    dropout : float, default=0.2
+        Share of each residual that is dropped in training.
+    particles : int or None, default=None
+        Of ``complete``, where one draw would not be exact. None: 64 to 256, more where rows are
+        short, a fourth with ``any_order``.
+    trainer : Trainer or None, default=None
+        How the gradient is descended; None: this model's own settings.
+    random_state : int, generator or None, default=None
+        An int, or a numpy generator; None: fresh at every fit.
+
+    Examples
+    --------
+    >>> import pandas as pd, genus
+    >>> X = pd.DataFrame({"a": [0.1, 1.2, 0.3, 1.1] * 20, "b": ["x", "y", "x", "y"] * 20})
+    >>> few = genus.Trainer(epochs=1)
+    >>> model = genus.AutoregressiveTransformer(8, 1, 2, trainer=few, random_state=0).fit(X)
+    >>> list(model.sample(2, random_state=0).columns)
+    ['a', 'b']
     """
 
     learned_by = "maximum likelihood"
@@ -148,8 +174,9 @@ class AutoregressiveTransformer(Model):
     def parameters_of(
         self, x: Tensor, order: Tensor | None = None, given: Tensor | None = None
     ) -> Tensor:
-        """What p(x_j | cells before j in the order) is made of: (n, d), order (1 or n, d) → (n, d,
-        most), cell after cell.
+        """What p(x_j | cells before j in the order) is made of, cell after cell.
+
+        (n, d), order (1 or n, d) → (n, d, most).
         """
         order = self.order_[None] if order is None else order
         h = at(self._attend(x, order, self._context(given)), order.argsort(1))
@@ -219,8 +246,8 @@ class AutoregressiveTransformer(Model):
         for name, kind, count in zip(space.names(), space.kinds, space.cardinality, strict=True):
             if kind == "categorical" and count > WORDS:
                 raise ValueError(
-                    f"{name} has {count} levels, too many for logits (most: {WORDS}): merge rare "
-                    f"ones, or drop it"
+                    f"{name} has {count} levels, too many for logits (most: "
+                    f"{WORDS}): merge rare ones, or drop it"
                 )
         many = (
             levels > (COLUMN if space.columns or (image is None and d <= SHORT) else LEVELS)
@@ -291,13 +318,13 @@ class AutoregressiveTransformer(Model):
             )
         names = {c.name: j for j, c in enumerate(space.columns)}
         listed = () if isinstance(self.order, str) else self.order
-        order = [
-            names.get(c, c) for c in (v.item() if isinstance(v, np.generic) else v for v in listed)
-        ]
-        if not all(isinstance(j, int) for j in order) or sorted(order) != list(range(d)):
+        plain = [c.item() if isinstance(c, np.generic) else c for c in listed]
+        places = [names.get(c, c) for c in plain]
+        order = [j for j in places if isinstance(j, int)]
+        if len(order) != len(places) or sorted(order) != list(range(d)):
             raise ValueError(
                 f"order={self.order!r}: every one of the {d} cells is needed once, by name or "
-                f"number, or 'learned', or None"
+                "number, or 'learned', or None"
             )
         return torch.tensor([space.cell_at(j) for j in order])
 
@@ -322,7 +349,7 @@ class AutoregressiveTransformer(Model):
 
     @torch.no_grad()
     def start(self, rows: Rows) -> None:
-        """Standard units, the order where it is learned, and heads at the best independent cells."""
+        """Set standard units, a learned order, and heads at the best independent cells."""
         x, *given = rows.take(slice(0, 65536), self.rng)
         x = x.flatten(1)
         self.scale_.fit(x)
@@ -348,9 +375,7 @@ class AutoregressiveTransformer(Model):
             self.bias_[real, 2 * K : 3 * K] = math.log(0.5)
 
     def _told(self, x: Tensor) -> Tensor:
-        """From the column of most mutual information on, each next the one that one of those before
-        tells most of.
-        """
+        """An order: the column of most mutual information, then what those before tell most."""
         if self.space_.image_shape:
             return self.order_
         x = x[:4096].cpu()
@@ -450,9 +475,7 @@ class AutoregressiveTransformer(Model):
         return log_p
 
     def _draw(self, p: Tensor, cells: Tensor, u: Tensor) -> Tensor:
-        """One value of the cell (1 or n,) of each row given p (n, most), by the inverse of its
-        distribution at uniforms u (n, 2).
-        """
+        """A value of the cell (1 or n,) of each row from p (n, most), by uniforms u (n, 2)."""
         real = self.real[cells]
         x = u.new_zeros(len(u))
         if not bool(real.all()):
@@ -508,8 +531,7 @@ class AutoregressiveTransformer(Model):
     def _complete(self, x: Tensor, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
         out = x.flatten(1).double().clone()  # x is the caller's own
         gap = torch.isnan(out)
-        # observed after missing
-        late = (
+        late = (  # observed after missing
             gap.any(1)
             if len(self.orders_) > 1
             else (gap[:, self.order_].long().diff(dim=1) < 0).any(1)
@@ -530,13 +552,13 @@ class AutoregressiveTransformer(Model):
         return out.reshape(-1, *self.space_.cell_shape)
 
     def _weighed(self, x: Tensor, rng: torch.Generator, given: Tensor | None, k: int) -> Tensor:
-        """Rows of cells, their NaN drawn k times after all that is observed, in orders o of their
-        own, one picked by p(x) / p_o(x).
+        """Rows drawn k times in orders o of their own, one picked by p(x) / p_o(x).
+
+        Their NaN come after all that is observed.
         """
         order = self.order_[torch.isnan(x)[:, self.order_].long().argsort(dim=1, stable=True)]
-        x, order, given = (
-            None if v is None else v.repeat_interleave(k, 0) for v in (x, order, given)
-        )  # type: ignore[assignment]
+        x, order = x.repeat_interleave(k, 0), order.repeat_interleave(k, 0)
+        given = None if given is None else given.repeat_interleave(k, 0)
         x = self._fill(x, order, rng, given)
         if k == 1:
             return x
@@ -556,10 +578,10 @@ class AutoregressiveTransformer(Model):
         k: int = 1,
         cached: bool = True,
     ) -> Tensor:
-        """Rows of cells (n, d) with their NaN drawn in order. k: particles a row, resampled by what
-        is observed after a draw.
+        """Rows of cells (n, d) with their NaN drawn in order.
 
-        ``cached=False`` computes every step anew.
+        k: particles a row, resampled by what is observed after a draw. ``cached=False`` computes
+        every step anew.
         """
         rows, d = x.shape
         x = x.clone().repeat_interleave(k, 0)

@@ -19,18 +19,33 @@ from genus.space import Space
 
 
 class Gaussian(DensityModel):
-    r"""One full Gaussian, N(y | μ, Σ + ε diag Σ), by its closed form: the baseline every density
-    must beat.
+    r"""One full Gaussian by its closed form: the baseline every density must beat.
 
-    μ = (1/n) Σ y, Σ = (1/n) Σ (y − μ)(y − μ)ᵀ. Where entries are missing, EM takes them and their
-    products at their conditional expectations (Dempster et al., 1977). Discrete coordinates are
-    dequantised (see :class:`genus.DensityModel`), which makes the log-likelihood a lower bound on a
-    probability.
+        y ~ N(μ, Σ + ε diag Σ),    μ = (1/n) Σ y,    Σ = (1/n) Σ (y − μ)(y − μ)ᵀ
 
-    Arguments
-    ---------
-    shrinkage: ε ≥ 0, added to each variance in proportion to it, so that Σ stays invertible.
-    max_iter, tol: EM stops after max_iter iterations or when one gains less than tol nats a row.
+    Where entries are missing, EM takes them and their products at their conditional expectations
+    (Dempster et al., 1977). Discrete coordinates are dequantised (see :class:`genus.DensityModel`),
+    which makes the log-likelihood a lower bound on a probability.
+
+    Parameters
+    ----------
+    shrinkage : float, default=0.001
+        ε ≥ 0, added to each variance in proportion to it, so that Σ stays invertible.
+    max_iter : int, default=100
+        Iterations of EM, at most.
+    tol : float, default=0.001
+        EM stops when an iteration gains less than ``tol`` nats a row.
+    random_state : int, generator or None, default=None
+        An int, or a numpy generator; None: fresh at every fit.
+
+    Examples
+    --------
+    >>> import numpy as np, genus
+    >>> X = np.random.default_rng(0).normal(size=(200, 3))
+    >>> X[0, 0] = np.nan
+    >>> model = genus.Gaussian(random_state=0).fit(X)
+    >>> model.complete(X, random_state=0).shape
+    (200, 3)
     """
 
     allow_nan = True
@@ -63,8 +78,9 @@ class Gaussian(DensityModel):
         self.register_buffer("covariance_", torch.eye(space.dim, dtype=torch.float64))
 
     def statistics(self, x: Tensor, u: Tensor | None = None) -> dict[str, Tensor]:
-        """Sums of 1, y and y yᵀ about a fixed origin near the mean; of missing entries, their
-        conditional expectations.
+        """Sums of 1, y and y yᵀ about a fixed origin near the mean.
+
+        Missing entries enter by their conditional expectations.
         """
         y = self.real(x, self.rng if u is None else u)[0]
         sums = {"weight": torch.tensor(float(len(y)), dtype=torch.float64)}
@@ -111,8 +127,8 @@ class Gaussian(DensityModel):
             seen = (~torch.isnan(y)).sum(0)
             if not seen.all():
                 raise ValueError(
-                    f"{self.space_.names()[int(seen.argmin())]} has no observed value, only NaN: "
-                    f"drop it"
+                    f"{self.space_.names()[int(seen.argmin())]} has no "
+                    "observed value, only NaN: drop it"
                 )
             mean = y.nansum(0) / seen
             cov = torch.diag((y - mean).square().nansum(0) / seen)
@@ -123,8 +139,8 @@ class Gaussian(DensityModel):
         self.converged_ = solve(self, rows, max_iter=self.max_iter, tol=self.tol, start=start)
         if not self.converged_ and self.tol > 0 and self.n_iter_ >= self.max_iter:
             text = (
-                f"EM stopped after max_iter={self.max_iter} iterations before tol={self.tol} was "
-                f"met"
+                f"EM stopped after max_iter={self.max_iter} iterations "
+                f"before tol={self.tol} was met"
             )
             warnings.warn(text, ConvergenceWarning, stacklevel=4)
 

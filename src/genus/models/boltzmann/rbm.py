@@ -2,19 +2,22 @@
 
     E(v, h) = −log base(v) − bᵀt(v) − (φ(v) − μ)ᵀ W (h − λ) − cᵀh,   h ∈ {0, 1}^H,   p = e^{−E}/Z
     F(v) = −log Σ_h e^{−E(v, h)}
-    p(h_j = 1 | v) = σ(c_j + W_jᵀ(φ(v) − μ)),   v | h independent, with natural parameters b and W(h − λ)
+    p(h_j = 1 | v) = σ(c_j + W_jᵀ(φ(v) − μ))
+    v | h independent, with natural parameters b and W(h − λ)
     −∂ log p(v)/∂θ = ∂F(v)/∂θ − E_model[∂F/∂θ]: the data against draws of a Gibbs chain
 
 One term a kind of unit (an exponential-family harmonium; Welling et al., 2005):
 
     binary          t = φ = v
     categorical     t = φ = the one-hot code: a softmax over its values
-    ordinal         t = the one-hot code, φ = r smooth functions of the level: a softmax that knows the order
+    ordinal         t = the one-hot code, φ = r smooth functions of the level: a softmax that
+                    knows the order
     gaussian        t = φ = v, base = exp(−½ τ v²), precision τ learned, on standardised values
 
-μ and λ, the means of φ and h, only condition the gradient (Montavon & Müller, 2012): when λ moves,
-b takes up the difference and the distribution stays. Tieleman (2008): the chain persists between
-steps."""
+μ and λ, the means of φ and h, only condition the gradient (Montavon & Müller, 2012):
+when λ moves, b takes up the difference and the distribution stays. Tieleman (2008): the
+chain persists between steps.
+"""
 
 from __future__ import annotations
 
@@ -42,24 +45,43 @@ SMALL = 20  # units up to which a layer is enumerated
 class RBM(Model):
     r"""Binary hidden units between visible ones, p(v) = e^{−F(v)}/Z.
 
-    Arguments
-    ---------
-    n_hidden: H ≥ 1.
-    visible: ``bernoulli``, ``categorical``, ``gaussian``, or ``auto``: by the kind of each cell
-        (ordered levels up to 64 by their own softmax; more are dequantised and take Gaussian
-        units).
-    method: ``pcd`` (persistent chain) or ``cd`` (chain started at the data); k: Gibbs steps a
-        gradient; a pair: at the beginning and at the end, growing evenly, for chains that mix ever
-        more slowly.
-    n_chains: persistent chains; None: the batch size.
-    centred: subtract μ and λ (False: the plain parametrisation).
-    tracking: share by which λ follows the batch's mean hidden activity.
-    n_annealing: temperatures of annealed importance sampling, where Z cannot be enumerated.
-    burn_in: temperatures through which ``sample`` anneals fresh chains, and Gibbs sweeps of
-        ``complete``.
-    trainer: how to descend; by default plain SGD with a rate that falls to 0.
-
     ``log_prob`` is ``Exact`` when one layer has at most 20 units, else an ``Estimate``.
+
+    Parameters
+    ----------
+    n_hidden : int, default=128
+        H ≥ 1.
+    visible : {"auto", "bernoulli", "categorical", "gaussian"}, default="auto"
+        ``auto``: by the kind of each cell (ordered levels up to 64 by their own softmax; more are
+        dequantised and take Gaussian units).
+    method : {"pcd", "cd"}, default="pcd"
+        A persistent chain, or a chain started at the data.
+    k : int or pair of ints, default=1
+        Gibbs steps a gradient; a pair: at the beginning and at the end, growing evenly, for chains
+        that mix ever more slowly.
+    n_chains : int or None, default=None
+        Persistent chains; None: the batch size.
+    centred : bool, default=True
+        Subtract μ and λ (False: the plain parametrisation).
+    tracking : float, default=0.01
+        Share by which λ follows the batch's mean hidden activity.
+    n_annealing : int, default=2000
+        Temperatures of annealed importance sampling, where Z cannot be enumerated.
+    burn_in : int, default=200
+        Temperatures through which ``sample`` anneals fresh chains, and
+        Gibbs sweeps of ``complete``.
+    trainer : Trainer or None, default=None
+        How to descend; by default plain SGD with a rate that falls to 0.
+    random_state : int, generator or None, default=None
+        An int, or a numpy generator; None: fresh at every fit.
+
+    Examples
+    --------
+    >>> import numpy as np, genus
+    >>> X = np.repeat([[0, 0, 1, 1], [1, 1, 0, 0]], 50, axis=0)
+    >>> model = genus.RBM(4, trainer=genus.Trainer(epochs=5), random_state=0).fit(X)
+    >>> model.log_prob(X)
+    Exact(mean = -... nats, ... bits/dim, n=100, probability)
     """
 
     learned_by = "contrastive divergence"
@@ -99,7 +121,7 @@ class RBM(Model):
     # ------------------------------------------------------------------ learning
 
     def losses(self, x: Tensor) -> Any:
-        """F(data) − F(model), each a mean over rows; the model's rows are where the chain stands."""
+        """F(data) − F(model), means over rows; the model's rows are where the chain stands."""
         v, _ = self.units_.enter(x, self.rng)
         with torch.no_grad():
             if self.method == "cd":
@@ -129,9 +151,7 @@ class RBM(Model):
         return round(first + (last - first) * self.spent)
 
     def free_energy(self, x: Tensor) -> Tensor:
-        """F of rows of codes x, (n, *shape) → (n,), with Σ_v e^{−F(v)} = Z; dequantised cells at
-        their centre.
-        """
+        """F of codes x, (n, *shape) → (n,), Σ_v e^{−F(v)} = Z; dequantised cells at a centre."""
         self._check_fitted()
         return self._free_energy(self.units_.enter(x, x.new_full((1, 1), 0.5))[0])
 
@@ -240,15 +260,16 @@ class RBM(Model):
         ``n_chains`` runs from the model without hidden units through ``n_annealing`` temperatures
         (Salakhutdinov & Murray, 2008), says how the value moved when their number was doubled to
         that, and (``reverse``) anneals back from where the runs ended, a diagnostic; ``auto`` takes
-        the first where it can. Raises ValueError for a layer too large to enumerate."""
+        the first where it can. Raises ValueError for a layer too large to enumerate.
+        """
         self._check_fitted()
         if method not in ("auto", "exact", "ais"):
             raise ValueError(f"method={method!r} is unknown: choose auto, exact or ais")
         small = min(int(self.n_hidden), self.units_.n_binary or SMALL + 1) <= SMALL
         if method == "exact" and not small:
             raise ValueError(
-                f"log_partition(method='exact') would sum over 2^{self.n_hidden} states: use "
-                f"method='ais'"
+                "log_partition(method='exact') "
+                f"would sum over 2^{self.n_hidden} states: use method='ais'"
             )
         with torch.no_grad():
             if small and method != "ais":
@@ -295,8 +316,9 @@ class RBM(Model):
         return float(torch.logsumexp(torch.cat(parts), 0))
 
     def _plain(self) -> tuple[Tensor, Tensor]:
-        """b and c of the same distribution without μ and λ; a constant of the energy is left out:
-        _constant.
+        """b and c of the same distribution without μ and λ.
+
+        A constant of the energy is left out: _constant.
         """
         b = self.b_.detach().clone()
         self.units_.absorb_(b, -(self.W_ @ self.lambda_))
@@ -394,7 +416,7 @@ class RBM(Model):
         return self.units_.leave(torch.cat(parts))
 
     def gibbs(self, n: int, steps: int, random_state: Any = None) -> Any:
-        """n chains after ``steps`` sweeps from draws of the base-rate model, in the caller's type."""
+        """n chains, ``steps`` sweeps after draws of the base-rate model, in the caller's type."""
         self._check_fitted()
         rng = self._stream(random_state)
         with torch.no_grad():
@@ -445,8 +467,9 @@ def _positive(value: Any) -> bool:
 
 
 class _HiddenTerm(torch.autograd.Function):
-    """Σ_j softplus(a_j) − λ_j a_j of each row, whose gradient is σ(a) − λ, and σ(a): one pass
-    forward, one back.
+    """Σ_j softplus(a_j) − λ_j a_j of each row, and σ(a): one pass forward, one back.
+
+    Its gradient is σ(a) − λ.
     """
 
     @staticmethod

@@ -1,6 +1,4 @@
-"""Visible units of every kind, as exponential families: what they add to an energy, and how they
-are drawn.
-"""
+"""Visible units of every kind, as exponential families: their energy, and how they are drawn."""
 
 from __future__ import annotations
 
@@ -19,8 +17,7 @@ MANY = 64  # more ordered levels than this are treated as real numbers
 
 
 class Units(nn.Module):
-    """The visible layer: cells of every kind, their statistics t and φ, and their draws given
-    natural parameters.
+    """The visible layer: cells of every kind, their statistics t and φ, and their draws.
 
     v is (n, d): codes where discrete, standardised values where gaussian. b holds a number for each
     gaussian or binary cell and one for each value of the others; a = W(h − λ) has the length of φ.
@@ -45,8 +42,8 @@ class Units(nn.Module):
                 visible == "categorical" and kind == "continuous"
             ):
                 raise ValueError(
-                    f"visible={visible!r} does not suit {space.names()[j]}, which is {kind}: use "
-                    f"visible='auto'"
+                    f"visible={visible!r} does not suit {space.names()[j]}, "
+                    f"which is {kind}: use visible='auto'"
                 )
             groups.setdefault(
                 (sort, levels if sort in ("categorical", "ordinal") else 0), []
@@ -75,9 +72,7 @@ class Units(nn.Module):
             self.n_phi, self.n_bias = self.n_phi + wide, self.n_bias + long
 
     def _table(self, sort: str, levels: int, like: Tensor) -> Tensor:
-        """φ of every level, (levels, r): the one-hot code, or cosines of the level (orthogonal,
-        smoothest first).
-        """
+        """φ of every level, (levels, r): a one-hot code, or cosines of the level."""
         key = (sort, levels, like.dtype, like.device)
         if key not in self._tables:
             t = (torch.arange(levels, dtype=like.dtype, device=like.device) + 0.5) / levels

@@ -3,7 +3,8 @@ r"""Completions by a density that can be scored but not conditioned in closed fo
 Where cells m of a row are missing and cells o are observed, coordinates ε ~ N(0, I) stand for all
 that is not known:
 
-    y_o = y(x_o + Φ(ε_o)) where cells are discrete,     y_m = μ(y_o) + A ε_m,     μ, A of a Gaussian's N(y_m | y_o)
+    y_o = y(x_o + Φ(ε_o))    where cells are discrete
+    y_m = μ(y_o) + A ε_m     μ, A of a Gaussian's N(y_m | y_o)
     log π_β(ε) = log φ(ε) + β G(ε),     G = log p(y) + log |∂y_o/∂u_o| − log φ(ε_m)
 
 β goes from 0, that Gaussian and uniform noise, to 1, p(missing | observed), by annealed importance
@@ -40,8 +41,9 @@ Start = tuple[Tensor, Tensor, Tensor]  # mean (d,), standard deviations (d,), co
 def complete(
     model: DensityModel, x: Tensor, start: Start, rng: torch.Generator, given: Tensor | None = None
 ) -> Tensor:
-    """y (n, d) whose missing cells, NaN in x (n, *shape), are drawn from p(missing | observed) of
-    ``model``.
+    """y (n, d) whose missing cells are drawn from p(missing | observed) of ``model``.
+
+    The missing cells are NaN in x (n, *shape).
 
     start: the Gaussian from which the draws set out.
     """
@@ -109,9 +111,7 @@ def _complete(
 
 
 class _Conditionals:
-    """The Gaussians of the missing coordinates given the others, for standardised rows, one for
-    each pattern of gaps.
-    """
+    """Gaussians of missing coordinates given the others of standardised rows, one a pattern."""
 
     def __init__(self, correlation: Tensor, gaps: Tensor, copies: int) -> None:
         d = len(correlation)

@@ -1,5 +1,6 @@
-r"""Maps of rows with a triangular Jacobian, made of monotone maps of one coordinate whose
-parameters a network gives.
+r"""Maps of rows with a triangular Jacobian, made of monotone maps of one coordinate.
+
+A network gives the parameters of those maps.
 
     coupling            z_A = y_A,   z_B = g(y_B; θ(y_A))
     autoregressive      z_j = g(y_j; θ(y_1 … y_{j−1}))
@@ -12,7 +13,8 @@ the way back, reckons in float64. So maps invert to the precision of the coordin
 data networks see an edge, and the maps stay tame.
 
 Rows (n, d) lie in memory coordinate by coordinate: coordinates are then taken and put together
-without a stride, and narrow layers multiply fast."""
+without a stride, and narrow layers multiply fast.
+"""
 
 from __future__ import annotations
 
@@ -66,11 +68,10 @@ class Affine:
 
 
 class Spline(nn.Module):
-    """g a monotone rational-quadratic spline on [−B, B] with K bins, the identity beyond (Gregory &
-    Delbourgo, 1982).
+    """g a monotone rational-quadratic spline on [−B, B] with K bins, the identity beyond.
 
-    In a bin of width w, height h and slope s = h/w, with derivatives δ₀, δ₁ at its ends and t = (y
-    − y₀)/w in [0, 1]:
+    Gregory & Delbourgo (1982). In a bin of width w, height h and slope s = h/w, with derivatives
+    δ₀, δ₁ at its ends and t = (y − y₀)/w in [0, 1]:
 
         g = z₀ + h (s t² + δ₀ t(1−t)) / q,    q = s + (δ₀ + δ₁ − 2s) t(1−t),
         g′ = s² (δ₁ t² + 2 s t(1−t) + δ₀ (1−t)²) / q²
@@ -145,11 +146,11 @@ class Spline(nn.Module):
 
 
 class Coupling(Bijection):
-    """The first h coordinates (or channels) kept, the others bent by maps whose parameters the
-    network gives.
+    """The first h coordinates (or channels) kept, the others bent by maps that a network sets.
 
     network: (n, h [+ g]) → (n, each · rest), of images (n, h [+ g], H, W) → (n, each · rest, H, W).
-    swap: those that were bent go first, so that the next step sees them."""
+    swap: those that were bent go first, so that the next step sees them.
+    """
 
     def __init__(
         self, h: int, g: Shift | Affine | Spline, network: nn.Module, swap: bool = False
@@ -182,8 +183,9 @@ class Coupling(Bijection):
 
 
 class Autoregressive(Bijection):
-    """Every coordinate bent by a map whose parameters those before it give; the inverse goes one
-    coordinate at a time.
+    """Every coordinate bent by a map that those before it set.
+
+    The inverse goes one coordinate at a time.
     """
 
     def __init__(self, g: Affine | Spline, network: MaskedMLP) -> None:
@@ -202,8 +204,9 @@ class Autoregressive(Bijection):
 
 
 def _parts(x: Tensor, h: int) -> tuple[Tensor, ...]:
-    """The first h coordinates (h, n) and the others, from rows (n, d); the first h channels (n, h,
-    H, W) and the others, of images.
+    """The first h coordinates and the others.
+
+    Of rows (n, d): (h, n) and the rest; of images: the first h channels (n, h, H, W) and the rest.
     """
     sizes = [h, x.shape[1] - h]
     return (
@@ -234,19 +237,17 @@ def squeeze(x: Tensor) -> Tensor:
 
 
 def board(channels: int) -> Tensor:
-    """An order of the 4C channels of a squeezed image that puts the white squares of a checkerboard
-    first, the black ones last.
-    """
+    """The 4C channels of a squeezed image, a checkerboard's white squares before the black."""
     return torch.tensor([0, 1, 1, 0]).repeat(channels).argsort(stable=True)
 
 
 class Level(Bijection):
-    """One scale of a multi-scale flow: steps, then half of the channels leave and ``rest`` bends
-    the others (Dinh et al., 2017).
+    """One scale of a multi-scale flow: steps, then half of the channels leave. ``rest`` goes on.
 
-    Images (n, *shape) → vectors (n, d), those that left last at the end. ``leave``: a coupling by
-    which the channels that stay give mean and scale of those that leave, the conditional base of
-    Glow."""
+    Dinh et al. (2017). Images (n, *shape) → vectors (n, d), those that left last at the end.
+    ``leave``: a coupling by which the channels that stay give mean and scale of those that leave,
+    the conditional base of Glow.
+    """
 
     def __init__(
         self,

@@ -1,18 +1,20 @@
-r"""Normalizing flows: a density bent, step by step, into a simple one (Tabak & Turner, 2013;
-Rezende & Mohamed, 2015).
+r"""Normalizing flows: a density bent, step by step, into a simple one.
+
+Tabak & Turner (2013); Rezende & Mohamed (2015).
 
     z = f(y) = f_m ∘ … ∘ f_1(y),    log p(y) = log p_0(z) + Σ_i log |det ∂f_i/∂y_{i−1}|
 
-    NICE                z_B = y_B + t(y_A), and one scale a coordinate at the end      (Dinh et al., 2015)
-    RealNVP             z_B = y_B e^{s(y_A)} + t(y_A)                                  (Dinh et al., 2017)
-    Glow                actnorm, an invertible matrix, then as RealNVP                 (Kingma & Dhariwal, 2018)
-    MAF                 z_j = y_j e^{s(y_<j)} + t(y_<j)                                (Papamakarios et al., 2017)
-    IAF                 y_j = z_j e^{s(z_<j)} + t(z_<j)                                (Kingma et al., 2016)
-    SplineFlow          z_B = g(y_B; θ(y_A)), g a monotone rational-quadratic spline   (Durkan et al., 2019)
+    NICE         z_B = y_B + t(y_A), one scale a coordinate at the end  (Dinh et al., 2015)
+    RealNVP      z_B = y_B e^{s(y_A)} + t(y_A)                          (Dinh et al., 2017)
+    Glow         actnorm, an invertible matrix, then as RealNVP         (Kingma & Dhariwal, 2018)
+    MAF          z_j = y_j e^{s(y_<j)} + t(y_<j)                        (Papamakarios et al., 2017)
+    IAF          y_j = z_j e^{s(z_<j)} + t(z_<j)                        (Kingma et al., 2016)
+    SplineFlow   z_B = g(y_B; θ(y_A)), g a monotone spline              (Durkan et al., 2019)
 
 Large images are bent scale by scale, by convolutions. Discrete cells x are dequantised, y = y(x +
 u) with noise u in [0, 1), uniform or itself drawn from a flow q(u | x) (Ho et al., 2019), which
-gives log P(x) ≥ E[log p(y) + log |∂y/∂x| − log q(u | x)]."""
+gives log P(x) ≥ E[log p(y) + log |∂y/∂x| − log q(u | x)].
+"""
 
 from __future__ import annotations
 
@@ -38,8 +40,8 @@ from genus.networks.layers import Linear, initialise, output_layer
 from genus.networks.masked import MaskedMLP
 from genus.space import Space
 
-# rows in multiples of this are rounded alike, whatever their number: vector instructions leave no
-# rest
+# rows in multiples of this are rounded alike, whatever their number:
+# vector instructions leave no rest
 LANES = 16
 
 
@@ -47,24 +49,35 @@ LARGE = 16  # least side of images that are bent scale by scale
 
 
 class Flow(DensityModel):
-    """The base of all flows: standardised coordinates, steps with fixed shuffles between them, a
-    base density.
+    """The base of all flows: standardised coordinates, steps with shuffles, a base density.
 
-    Arguments
-    ---------
-    n_transforms: steps; of an image that is bent scale by scale, steps a scale.
-    conditioner: blueprint of the network that gives the parameters of a step; None: an MLP of 2 ×
+    ``log_prob`` is ``Exact`` (a density, nats) for continuous rows, a ``LowerBound`` (on a
+    probability) for discrete ones.
+
+    Parameters
+    ----------
+    n_transforms : int, default=6
+        Steps; of an image that is bent scale by scale, steps a scale.
+    conditioner : blueprint or None, default=None
+        The network that gives the parameters of a step; None: an MLP of 2 ×
         128 units, or convolutions.
-    levels: scales of an image, each half the size of the one before; 0: rows are vectors. None: up
-        to 3 where both sides are at least 16 and even.
-    base: p_0(z): 0, a standard normal; K ≥ 1, a mixture of K normals with means, scales and weights
+    levels : int or None, default=None
+        Scales of an image, each half the size of the one before; 0: rows are vectors. None: up to 3
+        where both sides are at least 16 and even.
+    base : int, default=0
+        p_0(z): 0, a standard normal; K ≥ 1, a mixture of K normals with means, scales and weights
         that are learned.
-    dequantisation: of discrete cells, ``uniform`` or ``variational``.
-    temperature: scale of the base in ``sample``; 1 is the model itself.
-    dtype: of networks, ``float32`` or ``float64``; coordinates are float64 outside training.
-
-    ``log_prob``: ``Exact`` (a density, nats) for continuous rows, ``LowerBound`` (a probability)
-    for discrete ones."""
+    dequantisation : {"uniform", "variational"}, default="uniform"
+        Of discrete cells.
+    temperature : float, default=1.0
+        Scale of the base in ``sample``; 1 is the model itself.
+    dtype : {"float32", "float64"}, default="float32"
+        Of networks; coordinates are float64 outside training.
+    trainer : Trainer or None, default=None
+        How the gradient is descended; None: this model's own settings.
+    random_state : int, generator or None, default=None
+        An int, or a numpy generator; None: fresh at every fit.
+    """
 
     learned_by = "gradient of the likelihood"
     conditions = "optional"
@@ -99,9 +112,7 @@ class Flow(DensityModel):
         self.random_state = random_state
 
     def step(self, shape: tuple[int, ...], i: int) -> list[Bijection]:
-        """The maps of step i on rows of that shape, (d,) or (C, H, W); they start as the identity,
-        or near it.
-        """
+        """The maps of step i on rows of that shape, (d,) or (C, H, W), at first the identity."""
         raise NotImplementedError
 
     def last(self, d: int) -> list[Bijection]:
@@ -137,8 +148,9 @@ class Flow(DensityModel):
         return out
 
     def noise(self, x: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
-        """u in (0, 1) drawn from q(u | x) by way of uniforms e (n, d), and log q(u | x); 0 where
-        cells are continuous.
+        """u in (0, 1) drawn from q(u | x) by way of uniforms e (n, d), and log q(u | x).
+
+        u is 0 where cells are continuous.
         """
         if self.noise_ is None:
             return e, e.new_zeros(len(e))
@@ -225,7 +237,7 @@ class Flow(DensityModel):
                 if count > max(2, 0.05 * len(y)):
                     text = (
                         f"{name} has one value in {count} of {len(y)} rows: its density grows "
-                        f"without bound; round it, or drop the column"
+                        "without bound; round it, or drop the column"
                     )
                     warnings.warn(text, stacklevel=4)
                     return
@@ -239,8 +251,8 @@ class Flow(DensityModel):
                 raise ValueError(f"{name}={value!r}: a whole number of at least {least} is needed")
         if not self.temperature > 0:
             raise ValueError(
-                f"temperature={self.temperature!r}: a positive number is needed (1: the model "
-                f"itself)"
+                f"temperature={self.temperature!r}: "
+                "a positive number is needed (1: the model itself)"
             )
         for name, known in (
             ("dtype", ("float32", "float64")),
@@ -281,8 +293,8 @@ class Flow(DensityModel):
         if shape is None:
             if self.levels:
                 raise ValueError(
-                    f"levels={self.levels!r}: the rows are no images; leave levels out, or name a "
-                    f"space with a layout"
+                    f"levels={self.levels!r}: the rows are no images; "
+                    "leave levels out, or name a space with a layout"
                 )
             return 0
         sides, fit = list(shape[1:]), 0
@@ -296,8 +308,8 @@ class Flow(DensityModel):
             or not 0 <= self.levels <= fit
         ):
             raise ValueError(
-                f"levels={self.levels!r}: a whole number from 0 to {fit} is needed for images of "
-                f"{shape[1]} × {shape[2]}"
+                f"levels={self.levels!r}: a whole number from 0 to {fit} is "
+                f"needed for images of {shape[1]} × {shape[2]}"
             )
         return self.levels
 
@@ -334,14 +346,15 @@ class Flow(DensityModel):
         return Coupling(h, g, network, swap)
 
     def _autoregressive(self, d: int, i: int, g: Affine | Spline) -> Autoregressive:
-        """Autoregressive step i, from the blueprint of a plain MLP, which it masks; every second
-        one starts from the last coordinate.
+        """Autoregressive step i, from the blueprint of a plain MLP, which it masks.
+
+        Every second one starts from the last coordinate.
         """
         blueprint = self.conditioner or MLP(128, 2, "silu")
         if not isinstance(blueprint, MLP):
             raise ValueError(
-                f"conditioner={blueprint!r}: an autoregressive step needs genus.MLP(...), whose "
-                f"weights it can mask"
+                f"conditioner={blueprint!r}: an autoregressive step needs genus.MLP(...), "
+                "whose weights it can mask"
             )
         made = MaskedMLP(
             d,
@@ -358,8 +371,9 @@ class Flow(DensityModel):
 
     @torch.no_grad()
     def _spread(self, network: nn.Module) -> None:
-        """Units of the first layer bend at places of their own, spread as standardised rows are,
-        and start with half of He's weights.
+        """Units of the first layer bend at places of their own, spread as standardised rows are.
+
+        They start with half of He's weights.
         """
         layers = [
             m

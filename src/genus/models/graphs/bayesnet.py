@@ -1,11 +1,13 @@
 """Bayesian networks of discrete variables (Pearl, 1988; Koller & Friedman, 2009).
 
-    p(x) = Π_j p(x_j | x_Pa(j)),  Pa(j) the parents of j in a graph without cycles, each factor a
-    table
-    θ_j(v | pa) = (N_j(pa, v) + α) / (N_j(pa) + α r_j)          counts, and a Dirichlet(α) prior's mean
+    p(x) = Π_j p(x_j | x_Pa(j))
+    θ_j(v | pa) = (N_j(pa, v) + α) / (N_j(pa) + α r_j)     counts, and a Dirichlet(α) prior's mean
+
+Pa(j) are the parents of j in a graph without cycles, and each factor is a table.
 
 Missing cells enter by expected counts (EM; Lauritzen, 1995), and are summed over exactly in
-everything that is said. A column cut into bins adds p(x | bin), see ``genus.graphical.bins``."""
+everything that is said. A column cut into bins adds p(x | bin) (``genus.distributions.bins``).
+"""
 
 from __future__ import annotations
 
@@ -43,41 +45,66 @@ has_target = available_if(lambda self: self.target is not None)
 
 
 class BayesNet(Model):
-    r"""A Bayesian network over binary, ordinal and categorical columns, p(x) = Π_j p(x_j |
-    x_Pa(j)); everything it says is exact.
+    r"""A Bayesian network of discrete columns, in which everything that is asked is exact.
 
-    Arguments
-    ---------
-    structure: a list of edges (parent, child), by column name or number: expert knowledge;
-        ``chow-liu``, the most likely tree; ``hill-climb``, the best graph that single changes of an
-        edge find; ``naive``, the target as the parent of all.
-    target: the column that ``predict`` tells from the others; with ``naive``, their parent.
-    pseudo_count: α ≥ 0, added to every entry of every table. 0: maximum likelihood, under which
-        what was never seen has probability 0.
-    bins: continuous columns are cut at their quantiles into at most so many bins, over each of
-        which the density is even; ``log_prob`` is the density of the values as they were given.
-        None: continuous columns are refused.
-    max_levels: ordinal columns of more levels are cut into at most so many bins, in each of which
-        every level keeps its own
-        share: what columns say about each other goes by bins. None: left as they are.
-    max_parents, criterion, equivalent_sample_size: of ``hill-climb``: the most parents of a node;
-        ``bic`` or ``bdeu``, and the latter's α.
-    em_iterations, tol: with missing cells, EM stops after so many iterations or when one gains less
-        than tol nats a row.
+        p(x) = Π_j p(x_j | x_Pa(j))
 
-    Learned: ``edges_``, the tables (:meth:`cpt`); ``adjacency_`` (d, d), [i, j] True where i → j;
-    ``counts_``, all N_j(pa, v), one table after another. Queries: :meth:`query`, :meth:`marginals`,
-    :meth:`explain`. NaN marks missing cells in fit and in every verb.
+    NaN marks missing cells in fit and in every verb. Queries: :meth:`query`, :meth:`marginals`,
+    :meth:`explain`; the tables: :meth:`cpt`.
 
+    Parameters
+    ----------
+    structure : str or list of pairs, default="hill-climb"
+        Edges (parent, child), by column name or number: expert knowledge; ``chow-liu``, the most
+        likely tree; ``hill-climb``, the best graph that single changes of an edge find; ``naive``,
+        the target as the parent of all.
+    target : str or int or None, default=None
+        The column that ``predict`` tells from the others; with ``naive``, their parent.
+    pseudo_count : float, default=1.0
+        α ≥ 0, added to every entry of every table. 0: maximum likelihood, under which what was
+        never seen has probability 0.
+    bins : int or None, default=8
+        Continuous columns are cut at their quantiles into at most so many bins, over each of which
+        the density is even; ``log_prob`` is the density of the values as they were given. None:
+        continuous columns are refused.
+    max_levels : int or None, default=8
+        Ordinal columns of more levels are cut into at most so many bins, in each of
+        which every level keeps its own share: what columns say about each other goes by
+        bins. None: left as they are.
+    max_parents : int, default=4
+        Of ``hill-climb``: the most parents of a node.
+    criterion : {"bic", "bdeu"}, default="bic"
+        Of ``hill-climb``.
+    equivalent_sample_size : float, default=10.0
+        α of ``bdeu``.
+    em_iterations : int, default=100
+        Iterations of EM, with missing cells, at most.
+    tol : float, default=0.0001
+        EM stops when an iteration gains less than ``tol`` nats a row.
+    random_state : int, generator or None, default=None
+        An int, or a numpy generator; None: fresh at every fit.
+
+    Attributes
+    ----------
+    edges_
+        Pairs (parent, child).
+    adjacency_
+        (d, d), [i, j] True where i → j.
+    counts_
+        All N_j(pa, v), one table after another.
+
+    Examples
+    --------
     The tables of a graph that an expert drew, and those that the chain rule alone needs:
 
     >>> import itertools, pandas as pd
+    >>> from genus import BayesNet
     >>> states = {"age": 3, "salary": 3, "gender": 2, "marital": 2, "label": 2}
-    >>> X = pd.DataFrame(itertools.product(*map(range, states.values())),
-    columns=list(states)).astype("category")
+    >>> rows = itertools.product(*map(range, states.values()))
+    >>> X = pd.DataFrame(rows, columns=list(states)).astype("category")
     >>> chain = BayesNet(list(itertools.combinations(states, 2))).fit(X)
-    >>> expert = BayesNet([("age", "salary"), ("marital", "salary"), ("salary", "label"), ("gender",
-    "label")]).fit(X)
+    >>> edges = [("age", "salary"), ("marital", "salary"), ("salary", "label"), ("gender", "label")]
+    >>> expert = BayesNet(edges).fit(X)
     >>> chain.n_parameters(), expert.n_parameters()
     (138, 37)
     >>> chain.n_parameters(free=True), expert.n_parameters(free=True)
@@ -144,8 +171,8 @@ class BayesNet(Model):
             )
         if isinstance(self.structure, str) and self.structure not in STRUCTURES:
             raise ValueError(
-                f"structure={self.structure!r} is unknown: choose from {', '.join(STRUCTURES)}, "
-                f"or pass a list of edges"
+                f"structure={self.structure!r} is unknown: "
+                f"choose from {', '.join(STRUCTURES)}, or pass a list of edges"
             )
         if isinstance(self.structure, str) and self.structure == "naive" and self.target is None:
             raise ValueError(
@@ -241,15 +268,13 @@ class BayesNet(Model):
             pairs = [(p, c) for p, c in self.structure]
         except (TypeError, ValueError):
             raise ValueError(
-                f"structure={self.structure!r}: pass {', '.join(STRUCTURES)} or a list of edges "
-                f"(parent, child)"
+                f"structure={self.structure!r}: "
+                f"pass {', '.join(STRUCTURES)} or a list of edges (parent, child)"
             ) from None
         return [(self._place(p), self._place(c)) for p, c in pairs]
 
     def _learn_structure(self, codes: Tensor, fit: Fit) -> None:
-        """A structure that is learned; from rows whose missing cells were drawn, a few times, where
-        there are any.
-        """
+        """A structure that is learned; where cells are missing, from rows drawn a few times."""
         missing = bool((codes < 0).any())
         if missing:
             self._connect([])
@@ -299,9 +324,7 @@ class BayesNet(Model):
             warnings.warn(text, ConvergenceWarning, stacklevel=4)
 
     def statistics(self, x: Tensor) -> dict[str, Tensor]:
-        """Sums over rows of codes (−1 where missing): the expected counts of every table, the
-        log-likelihood and the rows.
-        """
+        """Sums over rows of codes, −1 where missing: every table's counts, likelihood, rows."""
         codes = x.long()
         weight = torch.tensor(float(len(codes)), dtype=torch.float64)
         return {
@@ -316,10 +339,10 @@ class BayesNet(Model):
         self._net = self.net().learned(self.counts_, self.pseudo_count)
 
     def partial_fit(self, X: Any, y: Any = None) -> Any:
-        """Add the counts of more rows; structure and bins stay as the first call, which is ``fit``,
-        found them.
+        """Add the counts of more rows.
 
-        Missing cells count as the present network expects them.
+        Structure and bins stay as the first call, which is ``fit``, found them. Missing cells count
+        as the present network expects them.
         """
         if not self.__sklearn_is_fitted__():
             return self.fit(X)
@@ -361,11 +384,11 @@ class BayesNet(Model):
         return codes
 
     def explain(self, X: Any) -> Any:
-        """X with its missing cells at their most probable explanation, argmax p(missing, observed)
-        over all of them together.
+        """X with its missing cells at their most probable explanation, all of them together.
 
-        Cells of a column that was cut into bins get the bin's median. Raises ValueError for a row
-        of probability 0."""
+        argmax p(missing, observed). Cells of a column that was cut into bins get the bin's median.
+        Raises ValueError for a row of probability 0.
+        """
         self._check_fitted()
         x = self._encode_rows(X, missing=True)
         x = x if x.is_floating_point() else x.double()
@@ -382,15 +405,17 @@ class BayesNet(Model):
     # ------------------------------------------------------------------ queries
 
     def query(self, targets: Any, evidence: Any = None) -> pd.DataFrame:
-        """p(targets | evidence), exactly: a row for each row of evidence, a column for each value
-        of the target.
+        """p(targets | evidence), exactly.
+
+        A row for each row of evidence, a column for each value of the target.
 
         targets: a column, by name or number, or a list of them, whose joint distribution is given
             (columns of two or more levels).
         evidence: a dict from columns to a value, or to as many values as there are rows; or rows
         like those of fit, of which a DataFrame may hold some columns only. What is NaN or absent is
         not known, and in rows the targets' cells are not read. Raises ValueError for values that
-        were not seen in fit and for evidence that has probability 0."""
+        were not seen in fit and for evidence that has probability 0.
+        """
         self._check_fitted()
         names = list(targets) if isinstance(targets, list | tuple) else [targets]
         places = tuple(self._place(t) for t in names)
@@ -409,8 +434,9 @@ class BayesNet(Model):
         return pd.DataFrame(p.reshape(len(p), -1).numpy(), index=index, columns=columns)
 
     def marginals(self, evidence: Any = None) -> dict[Any, pd.DataFrame]:
-        """p(column | evidence) of every column by itself, all from one pass; evidence as in
-        :meth:`query`, observed columns are certain.
+        """p(column | evidence) of every column by itself, all from one pass.
+
+        Evidence as in :meth:`query`; observed columns are certain.
         """
         self._check_fitted()
         codes, index = self._evidence(evidence, ())
@@ -430,8 +456,8 @@ class BayesNet(Model):
             lengths = {len(v) for v in known.values() if np.ndim(v)}
             if len(lengths) > 1 or len(known) < len(() if evidence is None else evidence.keys()):
                 raise ValueError(
-                    "evidence needs different columns, with a value each or as many values as "
-                    "there are rows"
+                    "evidence needs different columns, "
+                    "with a value each or as many values as there are rows"
                 )
             if isinstance(evidence, pd.DataFrame):
                 index, known = evidence.index, {j: v for j, v in known.items() if j not in targets}
@@ -439,8 +465,8 @@ class BayesNet(Model):
                 index = pd.RangeIndex(max(lengths, default=1))
             if both := [t for t in targets if t in known]:
                 raise ValueError(
-                    f"evidence holds {self._name(both[0])!r}, which is asked for: drop it from "
-                    f"one of the two"
+                    f"evidence holds {self._name(both[0])!r}, which is asked for: "
+                    "drop it from one of the two"
                 )
             x = torch.full((len(index), self.space_.dim), math.nan, dtype=torch.float64)
             for j, v in known.items():
@@ -495,9 +521,7 @@ class BayesNet(Model):
         )
 
     def cpt(self, node: Any) -> pd.DataFrame:
-        """p(node | parents) as a table: a row for each value of the parents, a column for each
-        value of the node.
-        """
+        """p(node | parents): a row for each value of the parents, a column for each of the node."""
         self._check_fitted()
         j, net = self._place(node), self.net()
         theta = net.tables(net.log_theta.exp())[j].reshape(-1, net.cards[j])
@@ -516,16 +540,18 @@ class BayesNet(Model):
         return pd.DataFrame(theta.numpy(), index=index, columns=columns)
 
     def n_parameters(self, free: bool = False) -> int:
-        """Entries of all tables, Σ_j q_j r_j; ``free``: those that the others do not determine, Σ_j
-        q_j (r_j − 1).
+        """Entries of all tables, Σ_j q_j r_j.
+
+        ``free``: those that the others do not determine, Σ_j q_j (r_j − 1).
         """
         self._check_fitted()
         group = self.net().group
         return len(group) - (int(group[-1]) + 1 if free else 0)
 
     def sample_parameters(self, random_state: Any = None) -> BayesNet:
-        """A copy whose tables are drawn from their posterior, θ_j(· | pa) ~ Dirichlet(α + N_j(pa,
-        ·)); needs α > 0.
+        """A copy whose tables are drawn from their posterior.
+
+        θ_j(· | pa) ~ Dirichlet(α + N_j(pa, ·)), which needs α > 0.
         """
         self._check_fitted()
         if not self.pseudo_count > 0:
@@ -540,9 +566,7 @@ class BayesNet(Model):
         return self._with_tables(gamma / net.sums(gamma)[net.group])
 
     def _with_tables(self, theta: Tensor) -> BayesNet:
-        """A copy with these tables as they are: a count of one a row of a table, and no
-        pseudo-counts.
-        """
+        """A copy with these tables as they are: one count a row of a table, no pseudo-counts."""
         other = copy.deepcopy(self)
         other.pseudo_count = 0.0
         other.maximise({"counts": theta})
@@ -551,8 +575,9 @@ class BayesNet(Model):
     # ------------------------------------------------------------------ files of other programs
 
     def to_bif(self, path: Any) -> None:
-        """Write the network in the Bayesian Interchange Format; values become words, bins their
-        limits.
+        """Write the network in the Bayesian Interchange Format.
+
+        Values become words, bins their limits.
         """
         self._check_fitted()
         net, names = self.net(), [str(self._name(j)) for j in range(self.space_.dim)]
@@ -563,8 +588,9 @@ class BayesNet(Model):
 
     @classmethod
     def from_bif(cls, path: Any) -> BayesNet:
-        """The network of a BIF file, its tables as they stand there (``pseudo_count=0``); its
-        values are words.
+        """The network of a BIF file, its tables as they stand there.
+
+        ``pseudo_count`` is 0, and values are words.
         """
         file = read_bif(path)
         names = list(file.states)

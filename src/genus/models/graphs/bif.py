@@ -1,5 +1,6 @@
-"""The Bayesian Interchange Format, in which networks are exchanged (Cozman, 1998; the dialect of
-the bnlearn repository).
+"""The Bayesian Interchange Format, in which networks are exchanged (Cozman, 1998).
+
+The dialect is that of the bnlearn repository.
 
     network name { }
     variable A { type discrete [ 2 ] { yes, no }; }
@@ -8,7 +9,8 @@ the bnlearn repository).
 
 Names are words, several words between commas, or quoted. A ``table`` with parents runs through all
 states with the last parent fastest and B slowest; ``default`` fills the rows that have none. ``//``
-and ``/* */`` are comments."""
+and ``/* */`` are comments.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,8 @@ class Network:
     """A discrete Bayesian network as a file holds it.
 
     states: variable → its states. parents: variable → its parents. tables: variable → p(variable |
-    parents), float64, an axis for each parent in order, then one for the variable."""
+    parents), float64, an axis for each parent in order, then one for the variable.
+    """
 
     name: str
     states: dict[str, tuple[str, ...]]
@@ -52,10 +55,10 @@ class Network:
 
 
 def read_bif(path: str | PathLike[str]) -> Network:
-    """The network in a BIF file (``.gz`` too), its tables normalised; a row off by more than 1e-3
-    gives a warning.
+    """The network in a BIF file (``.gz`` too), its tables normalised.
 
-    Raises ValueError, with the line, where the file is no network.
+    A row off by more than 1e-3 gives a warning. Raises ValueError, with the line,
+    where the file is no network.
     """
     path = Path(path)
     raw = path.read_bytes()
@@ -64,8 +67,9 @@ def read_bif(path: str | PathLike[str]) -> Network:
 
 
 def write_bif(network: Network, path: str | PathLike[str]) -> None:
-    """Write the network so that :func:`read_bif` gives the same names and the same bits; ``.gz`` is
-    compressed.
+    """Write the network so that :func:`read_bif` gives the same names and bits.
+
+    A ``.gz`` file is compressed.
     """
     lines = [f"network {_quoted(network.name or 'unknown')} {{", "}"]
     for v, states in network.states.items():
@@ -79,8 +83,8 @@ def write_bif(network: Network, path: str | PathLike[str]) -> None:
         shape = [len(network.states[u]) for u in (*parents, v)]
         if list(table.shape) != shape:
             raise ValueError(
-                f"the table of {v!r} has shape {tuple(table.shape)}, its states and parents say "
-                f"{tuple(shape)}"
+                f"the table of {v!r} has shape {tuple(table.shape)}, "
+                f"its states and parents say {tuple(shape)}"
             )
         given = f" | {', '.join(map(_quoted, parents))}" if parents else ""
         lines.append(f"probability ( {_quoted(v)}{given} ) {{")
@@ -228,8 +232,8 @@ class _Reader:
             self.take(";")
             if str(len(states)) != count or len(set(states)) < len(states):
                 raise self.fail(
-                    f"{name!r} says it has {count} states and lists {len(set(states))} different "
-                    f"ones"
+                    f"{name!r} says it has {count} states and lists "
+                    f"{len(set(states))} different ones"
                 )
             net.states[name] = tuple(states)
         if name not in net.states:

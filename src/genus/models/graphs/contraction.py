@@ -4,7 +4,8 @@
 order. Greedy: the pair whose product is smallest beside the two themselves comes next (opt_einsum;
 Smith & Gray, 2018): quick, and good for most. Where it needs large tables, min-fill is tried as
 well: of the variables, the one whose elimination joins the fewest pairs of neighbours that were not
-joined before goes first (Kjærulff, 1990). The better of the two is kept."""
+joined before goes first (Kjærulff, 1990). The better of the two is kept.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +28,9 @@ LARGE = 1 << 16  # elements from which on a better order is looked for
 
 @dataclass(frozen=True)
 class Step:
-    """Tables a and b become one over ``kept``; ``summed`` are eliminated, which adds up ``terms``
-    products.
+    """Tables a and b become one over ``kept``.
+
+    ``summed`` are eliminated, which adds up ``terms`` products.
     """
 
     a: int
@@ -42,8 +44,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """The scopes of the tables once observed axes are gone, the steps, and elements a row: largest
-    table, product, all tables.
+    """The scopes of the tables once observed axes are gone, the steps, and elements a row.
+
+    The elements are those of the largest table, the largest product, and all tables.
     """
 
     scopes: tuple[Scope, ...]
@@ -59,11 +62,12 @@ class Plan:
 def plan_of(
     scopes: tuple[Scope, ...], soft: Scope, cards: Scope, targets: Scope, observed: frozenset[int]
 ) -> Plan:
-    """The steps for tables of these scopes, and one more for each variable of ``soft``, observed in
-    some rows.
+    """The steps for tables of these scopes, and one more for each variable of ``soft``.
 
-    Tables that hold an observed variable, and those of ``soft``, get an axis of rows. Raises
-    MemoryError where every order that was tried needs too large a table."""
+    Variables of ``soft`` are observed in some rows. Tables that hold an observed variable, and
+    those of ``soft``, get an axis of rows. Raises MemoryError where every order that was tried
+    needs too large a table.
+    """
     # axes of one state are taken off as well
     gone = observed | {v for v, c in enumerate(cards) if c == 1}
     out = tuple(v for v in targets if cards[v] > 1)
@@ -140,18 +144,17 @@ def possible(size: int) -> None:
     """Raise MemoryError where a table of so many entries would be needed."""
     if size > IMPOSSIBLE:
         raise MemoryError(
-            f"exact inference needs a table of {size:.1e} entries for this query, more than "
-            f"{IMPOSSIBLE:.1e}: the variables are "
-            "too entangled. Ask for fewer targets at once, give more evidence, or use a network "
-            "with fewer parents"
+            f"exact inference needs a table of {size:.1e} entries for this query, "
+            f"more than {IMPOSSIBLE:.1e}: the variables are too entangled. "
+            "Ask for fewer targets at once, give more evidence, "
+            "or use a network with fewer parents"
         )
 
 
 def min_fill(scopes: Sequence[Scope], cards: Scope, out: Scope) -> list[tuple[int, int]]:
-    """The path that eliminates the variable with the fewest missing edges between its neighbours
-    first; ``out`` stay.
+    """The path that eliminates the variable with the fewest missing edges between neighbours first.
 
-    The tables that hold it are multiplied smallest first.
+    ``out`` stay. The tables that hold it are multiplied smallest first.
     """
     near: dict[int, set[int]] = {}
     for s in scopes:

@@ -1,24 +1,26 @@
-"""Exact inference in discrete graphical models by variable elimination (Zhang & Poole, 1994;
-Dechter, 1999).
+"""Exact inference in discrete graphical models by variable elimination.
 
-A joint of d variables is a product of tables, p(x) = Π_f φ_f(x_f); x_E = e is observed, x_T asked
-for:
+Zhang & Poole (1994); Dechter (1999).
+
+A joint of d variables is a product of tables, p(x) = Π_f φ_f(x_f); x_E = e
+is observed, x_T asked for:
 
     sum-product       p(x_T, e) = Σ_{x_R} Π_f φ_f,  R the rest
-    elimination       Σ_x Π_f φ_f = Π_{f ∌ x} φ_f · Σ_x Π_{f ∋ x} φ_f:  two tables at a time, A · B summed over the
-                      variables that no other table holds, until one is left
-    max-product       max_{x_R} Π_f φ_f: the same with max for Σ; the maximising codes, and likewise exact draws
-                      from p(x_R | e), are read off A · B backwards, last step first
-    expectations      p(x_f | e) = φ_f · ∂ log p(e) / ∂φ_f (Darwiche, 2003): one backward pass gives all families
+    elimination       Σ_x Π_f φ_f = Π_{f ∌ x} φ_f · Σ_x Π_{f ∋ x} φ_f:  two tables at a time,
+                      A · B summed over the variables that no other table holds, until one is left
+    max-product       max_{x_R} Π_f φ_f: the same with max for Σ; the maximising codes, and likewise
+                      exact draws from p(x_R | e), are read off A · B backwards, last step first
+    expectations      p(x_f | e) = φ_f · ∂ log p(e) / ∂φ_f: one backward pass gives all families
+                      (Darwiche, 2003)
 
 The order in which tables meet (``contraction``) is found once for each set of observed variables.
 Evidence rows are an axis of the tables they reach; equal rows are computed once, and as many at a
 time as memory allows. The range of the entries of every table is kept account of; before it nears
-the ends of float64 every row is divided by its largest entry,
-whose logarithm is kept aside, and where that is not enough the whole is done again with logarithms:
-nothing underflows. A barren variable (neither asked for, observed nor an ancestor of one that is)
-sums to one and is left out where the tables are conditional distributions p(x_j | parents), x_j
-last."""
+the ends of float64 every row is divided by its largest entry, whose logarithm is kept aside, and
+where that is not enough the whole is done again with logarithms: nothing underflows. A barren
+variable (neither asked for, observed nor an ancestor of one that is) sums to one and is left out
+where the tables are conditional distributions p(x_j | parents), x_j last.
+"""
 
 from __future__ import annotations
 
@@ -40,9 +42,6 @@ HELD = 1 << 23  # elements of the rows' tables at a time: 64 MB
 LIMIT = 345.0  # logs of entries within ± this: the product of two is a normal float64
 
 
-# ---------------------------------------------------------------------- the queries
-
-
 def log_marginal(
     factors: Sequence[Factor], cards: Scope, targets: Scope, evidence: dict[int, Tensor]
 ) -> Tensor:
@@ -51,7 +50,8 @@ def log_marginal(
     factors: (variables, float64 table with one axis a variable). cards: states of each variable.
     evidence: observed variable → (n,) codes; a code −1 means not observed in that row. Impossible
     evidence gives −inf; ``targets=()`` gives log p(evidence). Raises ValueError for codes out of
-    range and observed targets, MemoryError where a table would be too large."""
+    range and observed targets, MemoryError where a table would be too large.
+    """
     if bad := [t for t in targets if t in evidence]:
         raise ValueError(f"targets {bad} are observed: a variable is asked for or given, not both")
     if len(set(targets)) < len(targets):
@@ -68,12 +68,12 @@ def log_marginal(
 def posteriors(
     factors: Sequence[Factor], cards: Scope, targets: Scope, evidence: dict[int, Tensor]
 ) -> list[Tensor]:
-    """p(x_t | evidence row) of each target by itself, (n, states) each: all of them from one
-    backward pass.
+    """p(x_t | evidence row) of each target by itself, (n, states) each, from one backward pass.
 
-    Evidence as in :func:`log_marginal`; a target may be observed. Rows with impossible evidence get
-    NaN. For a single target :func:`log_marginal` is quicker, and tells probabilities below 1e-300
-    apart."""
+    Evidence as in :func:`log_marginal`; a target may be observed. Rows with impossible
+    evidence get NaN. For a single target :func:`log_marginal` is quicker, and tells
+    probabilities below 1e-300 apart.
+    """
     rows = _Rows(factors, cards, evidence)
     factors = _relevant([(s, t.detach()) for s, t in factors], targets, evidence)
     soft = tuple(sorted({*rows.soft, *targets}))
@@ -97,10 +97,10 @@ def posteriors(
 def explain(
     factors: Sequence[Factor], cards: Scope, evidence: dict[int, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """The most probable explanation: codes (n, d) of all variables, the evidence's included, and
-    their log joint (n,) in nats.
+    """The most probable explanation: codes (n, d) of all variables, and their log joint (n,).
 
-    Evidence as in :func:`log_marginal`. A row with impossible evidence gets −inf and any codes.
+    The codes include those of the evidence. Evidence as in :func:`log_marginal`. A row with
+    impossible evidence gets −inf and any codes.
     """
     rows = _Rows(factors, cards, evidence)
     plan = plan_of(tuple(s for s, _ in factors), rows.soft, cards, (), rows.observed)
@@ -132,7 +132,8 @@ def draw(
     """One exact joint draw of the targets given each evidence row: codes (n, len(targets)).
 
     Evidence as in :func:`log_marginal`; a target that is observed keeps its code. Raises ValueError
-    where a row's evidence is impossible."""
+    where a row's evidence is impossible.
+    """
     rows = _Rows(factors, cards, evidence)
     factors = _relevant(factors, targets, evidence)
     plan = plan_of(tuple(s for s, _ in factors), rows.soft, cards, (), rows.observed)
@@ -151,8 +152,8 @@ def draw(
         if not bool(possible.all()):
             row = int(members[~possible[which]][0])
             raise ValueError(
-                f"row {row} of the evidence has probability 0 under the model: nothing can be "
-                f"drawn given it"
+                f"row {row} of the evidence has probability 0 under the model: "
+                "nothing can be drawn given it"
             )
         for m in torch.split(
             torch.arange(len(members), device=codes.device), max(1, HELD // plan.union)
@@ -169,12 +170,14 @@ def expected_counts(
     evidence: dict[int, Tensor],
     weight: Tensor | None = None,
 ) -> list[Tensor]:
-    """Σ_n w_n p(x_family | evidence row n): a tensor with an axis for each variable of the family,
-    for every family.
+    """Σ_n w_n p(x_family | evidence row n), for every family.
 
-    weight: (n,) ≥ 0, by default ones. Evidence as in :func:`log_marginal`. Rows with impossible
-    evidence count nothing. A family that is in no factor makes the computation as large as if it
-    were one."""
+    A tensor with an axis for each variable of the family.
+
+    weight: (n,) ≥ 0, by default ones. Evidence as in :func:`log_marginal`. Rows with
+    impossible evidence count nothing. A family that is in no factor makes the
+    computation as large as if it were one.
+    """
     factors = [(s, t.detach().double()) for s, t in factors]
     homes = []
     for family in families:
@@ -210,8 +213,9 @@ def expected_counts(
 
 
 def size(scopes: Sequence[Scope], cards: Scope) -> float:
-    """Entries of all tables that a row needs when any of its variables may be missing; inf where
-    there are too many.
+    """Entries of all tables that a row needs when any of its variables may be missing.
+
+    inf where there are too many.
     """
     try:
         return plan_of(tuple(scopes), tuple(range(len(cards))), tuple(cards), (), frozenset()).total
@@ -224,8 +228,9 @@ def size(scopes: Sequence[Scope], cards: Scope) -> float:
 
 @lru_cache(maxsize=4096)
 def _barren(scopes: tuple[Scope, ...], needed: frozenset[int]) -> tuple[int, ...]:
-    """The factors p(x_j | parents) that sum to one when none of ``needed`` descends from x_j; none
-    unless all are such.
+    """The factors p(x_j | parents) that sum to one when none of ``needed`` descends from x_j.
+
+    None of them unless all factors are such.
     """
     of = {s[-1]: k for k, s in enumerate(scopes) if s}
     if len(of) < len(scopes) or any(v not in of for s in scopes for v in s):
@@ -266,8 +271,9 @@ def _relevant(
 
 
 class _Rows:
-    """The distinct evidence rows: ``codes`` (u, k) of the variables ``names``, and each row's place
-    among them.
+    """The distinct evidence rows, and each row's place among them.
+
+    ``codes`` (u, k) are those of the variables ``names``.
     """
 
     def __init__(
@@ -340,10 +346,10 @@ def _distinct(codes: Tensor, cards: Sequence[int]) -> tuple[Tensor, Tensor]:
 
 @dataclass
 class Table:
-    """exp(scale) · values, or values are logarithms; axes: rows (where the step is ``batched``),
-    then the scope.
+    """exp(scale) · values, or values are logarithms.
 
-    Entries other than 0 lie in exp(least) … exp(most).
+    axes: rows (where the step is ``batched``), then the scope. Entries other than 0 lie in
+    exp(least) … exp(most).
     """
 
     scope: Scope
@@ -367,9 +373,7 @@ class Table:
 def _tables(
     plan: Plan, factors: Sequence[Factor], cards: Scope, codes: Tensor, rows: _Rows, log: bool
 ) -> list[Table]:
-    """The factors with their observed axes at the rows' codes, and λ of each variable of ``soft``:
-    1 where a row allows it.
-    """
+    """The factors at the rows' codes, and λ of each variable of ``soft``: 1 where allowed."""
     column = {v: codes[:, k] for k, v in enumerate(rows.names)}
     out = []
     for (scope, t), live in zip(factors, plan.scopes, strict=False):
@@ -399,8 +403,9 @@ def _tables(
 def _eliminated(
     plan: Plan, factors: Sequence[Factor], cards: Scope, rows: _Rows, size: int | None = None
 ) -> Iterator[tuple[Tensor, list[Table]]]:
-    """(codes, all tables) for as many rows at a time as can be held; with logarithms where float64
-    would not suffice.
+    """(codes, all tables) for as many rows at a time as can be held.
+
+    With logarithms where float64 would not suffice.
     """
     flat = torch.cat([t.detach().reshape(-1) for _, t in factors] or [torch.ones(1)])
     least, most = (float(b) for b in torch.aminmax(torch.where(flat > 0, flat, flat.amax())))
@@ -426,7 +431,7 @@ class _TooSmall(ArithmeticError):
 def _forward(
     plan: Plan, tables: list[Table], log_reduce: Callable[..., Tensor] | None = None
 ) -> list[Table]:
-    """All steps: the tables, and those that come of them; the last has its axes as in the targets."""
+    """The tables and those that come of all steps; the last has its axes as in the targets."""
     done = list(tables)
     for s in plan.steps:
         A, B = done[s.a], done[s.b]
@@ -455,9 +460,7 @@ def _forward(
 
 
 def _rescaled(t: Table) -> Table:
-    """Divided by every row's largest entry, where the entries may have come near the ends of
-    float64.
-    """
+    """Divided by every row's largest entry, where entries may be near the ends of float64."""
     if t.least >= -LIMIT and t.most <= LIMIT:
         return t
     v = t.values.detach()
@@ -472,9 +475,7 @@ def _rescaled(t: Table) -> Table:
 
 
 def _aligned(t: Table, axes: Scope, batched: bool) -> Tensor:
-    """The values with an axis of each of ``axes``, of length 1 where it has none, and one of rows
-    where ``batched``.
-    """
+    """The values with an axis of each of ``axes``, 1 long where absent, and one of rows."""
     values = t.values.permute(
         [0] * t.batched + [t.batched + t.scope.index(v) for v in axes if v in t.scope]
     )
@@ -505,8 +506,9 @@ def _backward(
     cards: Scope,
     choose: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """Codes (N, d) of all variables: the observed ones, and those eliminated as ``choose`` picks
-    one of each row of log-weights.
+    """Codes (N, d) of all variables: the observed, and those that ``choose`` picks by log-weights.
+
+    It picks one for each row of log-weights of an eliminated variable.
 
     which: (N,) the evidence row of each. Variables in no table stay 0.
     """

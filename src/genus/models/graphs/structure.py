@@ -3,13 +3,15 @@
 With N(x_j, pa) the rows that hold x_j and its parents' values, n rows in all, r_j levels and q_j =
 Π r over the parents:
 
-    I(i, j) = Σ (N_ab / n) log(n N_ab / (N_a N_b))            Chow–Liu: the tree of largest Σ I (Chow & Liu, 1968)
-    BIC     = Σ_j [Σ N log(N / N_pa) − ½ log n · q_j (r_j − 1)]                                   (Schwarz, 1978)
-    BDeu    = Σ_j [Σ log Γ(N + a/r_j)/Γ(a/r_j) − Σ log Γ(N_pa + a)/Γ(a)],  a = α / q_j     (Heckerman et al., 1995)
+    I(i, j) = Σ (N_ab / n) log(n N_ab / (N_a N_b))
+    BIC     = Σ_j [Σ N log(N / N_pa) − ½ log n · q_j (r_j − 1)]
+    BDeu    = Σ_j [Σ log Γ(N + a/r_j)/Γ(a/r_j) − Σ log Γ(N_pa + a)/Γ(a)],    a = α / q_j
 
-Both scores are sums over nodes, so that a change of an edge changes one term, and a term is read
-off a table of counts. Rows carry indicators of the levels 1, 2, …; level 0 is what they leave of
-the whole."""
+Chow–Liu is the tree of largest Σ I (Chow & Liu, 1968). The scores are those of Schwarz (1978) and
+Heckerman et al. (1995). Both are sums over nodes, so that a change of an edge changes one term, and
+a term is read off a table of counts. Rows carry indicators of the levels 1, 2, …; level 0 is what
+they leave of the whole.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,9 @@ TABU = 10  # edges changed of late that are remembered, at most
 
 
 class Counts(Indicators):
-    """Rows of codes, ready to be counted: x (n, d) long, repeated rows merged into weights; cards:
-    levels of each column.
+    """Rows of codes, ready to be counted: x (n, d) long, repeated rows merged into weights.
+
+    cards: levels of each column.
     """
 
     def __init__(self, x: Tensor, cards: Sequence[int]) -> None:
@@ -60,9 +63,7 @@ class Counts(Indicators):
         return self.one * self.weight[:, None]
 
     def _cells(self, j: int, parents: Sequence[int]) -> tuple[Tensor, int, Tensor, int]:
-        """The cell (pa, x_j) of every row, how many cells, the parents' configuration of each cell,
-        how many of those.
-        """
+        """Each row's cell (pa, x_j), how many there are, each cell's pa, and how many of those."""
         code, size = torch.zeros(len(self.weight), dtype=torch.long), 1
         for p in parents:
             code, size = code * self.sizes[p] + self.columns[p], size * self.sizes[p]
@@ -90,7 +91,7 @@ class Counts(Indicators):
         return float(_rising(N, a / self.sizes[j]).sum() - _rising(M, a).sum())
 
     def extended(self, j: int, parents: Sequence[int], score: str, alpha: float) -> Tensor:
-        """The terms of node j with these parents and one more, for every column as that one, (d,)."""
+        """The terms of node j with these parents and each column in turn as one more, (d,)."""
         cell, cells, group, groups = self._cells(j, parents)
         N = torch.zeros(cells, dtype=self.weight.dtype).index_add_(0, cell, self.weight)
         M = torch.zeros(groups, dtype=self.weight.dtype).index_add_(0, group, N)

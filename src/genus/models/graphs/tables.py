@@ -1,11 +1,11 @@
-"""A Bayesian network as tables: rows scored, drawn, completed and counted, whichever of their cells
-are missing.
+"""A Bayesian network as tables: rows scored, drawn, completed, counted, whatever is missing.
 
 Missing cells are dealt with set by set: two of a row belong together when a table holds both, and
 sets that no table joins are independent given what is observed. So one small elimination serves all
 rows in which the same set is missing, and nothing larger is ever summed. A missing cell with no
 observed descendant (barren) sums to one and is left out. Where rows lack cells in many ways and the
-whole network is a small matter, all cells enter at once, the missing ones as what they may be."""
+whole network is a small matter, all cells enter at once, the missing ones as what they may be.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ Gap = tuple[Tensor, tuple[int, ...], list[int], dict[int, Tensor]]
 
 @dataclass(frozen=True)
 class Net:
-    """A graph and its tables: entry (pa, v) of node j is at offset_j + Σ_k pa_k stride_jk + v of
-    one long vector.
+    """A graph and its tables.
+
+    Entry (pa, v) of node j is at offset_j + Σ_k pa_k stride_jk + v of one long vector.
     """
 
     cards: tuple[int, ...]
@@ -125,10 +126,11 @@ class Net:
     def gaps(self, codes: Tensor, barren_too: bool = False) -> tuple[Tensor, list[Gap]]:
         """The sets of missing cells that tables join, each with the rows in which it is missing.
 
-        Returns ``whole`` (n, d), the nodes whose table's cells are all observed, and for each set:
-        the rows' numbers, its variables, the nodes whose tables hold one of them, and what those
-        tables hold besides, as evidence. Barren cells (no observed descendant) are in no set,
-        unless ``barren_too``."""
+        Returns ``whole`` (n, d), the nodes whose table's cells are all observed, and for each
+        set: the rows' numbers, its variables, the nodes whose tables hold one of them, and
+        what those tables hold besides, as evidence. Barren cells (no observed descendant) are
+        in no set, unless ``barren_too``.
+        """
         gap = (codes < 0).T.contiguous()  # (d, n)
         d, n = gap.shape
         if (
@@ -215,7 +217,7 @@ class Net:
         return columns.T
 
     def explained(self, codes: Tensor) -> Tensor:
-        """The codes with −1 replaced, in place, by what is most probable together with the others."""
+        """The codes, −1 replaced in place by what is most probable together with the others."""
         for index, variables, families, evidence in self.gaps(codes, barren_too=True)[1]:
             best, _ = elimination.explain(self.factors(families), self.cards, evidence)
             v = torch.tensor(variables)
@@ -223,7 +225,7 @@ class Net:
         return codes
 
     def counts(self, codes: Tensor) -> Tensor:
-        """Σ over rows of the expected N of every entry; the tables of barren cells count nothing."""
+        """Σ over rows of the expected N of every entry; tables of barren cells count nothing."""
         some = (codes < 0).any(1)
         whole, n = (
             codes[~some] if some.any() else codes,
@@ -287,9 +289,7 @@ class Net:
 
 
 def _patterns(codes: Tensor) -> Iterator[tuple[Tensor, dict[int, Tensor]]]:
-    """The rows in which the same variables are observed, and what those are: one order of
-    elimination serves them.
-    """
+    """The rows in which the same variables are observed, which one order of elimination serves."""
     seen = codes >= 0
     same = bool((seen == seen[:1]).all())
     which = (
@@ -307,8 +307,8 @@ def _possible(rows: Tensor) -> None:
     if not bool(rows.all()):
         row = int((~rows).nonzero()[0])
         raise ValueError(
-            f"the evidence of row {row} has probability 0 under the model: nothing can be said "
-            f"given it; drop it"
+            f"the evidence of row {row} has probability 0 under the model: "
+            "nothing can be said given it; drop it"
         )
 
 

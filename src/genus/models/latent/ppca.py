@@ -1,5 +1,6 @@
-r"""Linear latent variables: probabilistic PCA (Tipping & Bishop, 1999) and factor analysis (Rubin &
-Thayer, 1982).
+r"""Linear latent variables: probabilistic PCA and factor analysis.
+
+Tipping & Bishop (1999); Rubin & Thayer (1982).
 
     z ~ N(0, I_K),  y | z ~ N(μ + W z, Ψ)        so that        y ~ N(μ, W Wᵀ + Ψ)
 
@@ -11,16 +12,23 @@ columns, V = Ψ^-½ W and t = Ψ^-½ (y − μ); only the observed entries o of 
 
 No matrix of d × d is formed, and nothing cancels.
 
-Complete rows. λ_i, u_i: leading eigenvalues and eigenvectors of the covariance Ψ^-½ S Ψ^-½ (of the
-    smaller Gram matrix). PCA, Ψ = I there:  σ² = (tr S − Σ_{i≤K} λ_i)/(d − K),  W = U (Λ − σ² I)^½
-    FA:  W = Ψ^½ U (Λ − I)_+^½, the best for this Ψ, then ψ_j = S_jj − Σ_k W_jk², an EM step: the
-    likelihood cannot fall.
+Complete rows. λ_i, u_i are the leading eigenvalues and eigenvectors of the covariance Ψ^-½ S Ψ^-½
+(of the smaller Gram matrix); in PCA Ψ = I there:
+
+    PCA:  σ² = (tr S − Σ_{i≤K} λ_i)/(d − K),    W = U (Λ − σ² I)^½
+    FA:   W = Ψ^½ U (Λ − I)_+^½, the best for this Ψ, then ψ_j = S_jj − Σ_k W_jk²
+
+The second is an EM step, so that the likelihood cannot fall.
 
 Incomplete rows, by EM with z alone as what is missing. With a = (1, z), for every column j over the
-    rows that show it: (δ_j, w_j) = (Σ_n E[a aᵀ])⁻¹ Σ_n E[a] t_nj,  ψ_j ← ψ_j mean(t_nj² − (δ_j,
-    w_j)·E[a] t_nj)
+rows that show it:
+
+    (δ_j, w_j) = (Σ_n E[a aᵀ])⁻¹ Σ_n E[a] t_nj
+    ψ_j ← ψ_j mean(t_nj² − (δ_j, w_j)·E[a] t_nj)
+
 and then N(0, I) is restored to the z: with a_0 and R R ᵀ their mean and covariance, μ ← μ + W a_0,
-W ← W R (parameter expansion, Liu, Rubin & Wu, 1998; far fewer iterations)."""
+W ← W R (parameter expansion, Liu, Rubin & Wu, 1998; far fewer iterations).
+"""
 
 from __future__ import annotations
 
@@ -92,8 +100,9 @@ class LinearGaussian(DensityModel):
                 yield part[index], real, o
 
     def _groups(self, y: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]]:
-        """Patterns with t (P, R, d), 0 where missing, m (P, R, K) and J (P, K, K), lower triangular
-        with M⁻¹ = Jᵀ J.
+        """Patterns with t (P, R, d), 0 where missing, m (P, R, K), J (P, K, K).
+
+        J is lower triangular, with M⁻¹ = Jᵀ J.
         """
         V = self.loadings_ / self.noise_.sqrt()[:, None]
         d, K = V.shape
@@ -154,8 +163,9 @@ class LinearGaussian(DensityModel):
     def posterior(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Mean (n, K) and covariance (n, K, K) of z given each row; NaN entries are integrated out.
 
-        Discrete cells are taken at their centre. The covariance depends only on which entries are
-        observed."""
+        Discrete cells are taken at their centre. The covariance depends only
+        on which entries are observed.
+        """
         x, _ = self._enter(X)
         K = self.loadings_.shape[1]
         with torch.no_grad():
@@ -177,9 +187,7 @@ class LinearGaussian(DensityModel):
         return out
 
     def _decode(self, z: Tensor) -> Tensor:
-        """E[x | z]: μ + W z where continuous, the mean level over quantiles of the noise where
-        discrete.
-        """
+        """E[x | z]: μ + W z, or for a discrete cell the mean level over quantiles of the noise."""
         y = self.mean_ + z.double() @ self.loadings_.T
         if not any(self.space_.discrete):
             return y.reshape(-1, *self.space_.cell_shape)
@@ -195,8 +203,8 @@ class LinearGaussian(DensityModel):
         K, d = self.n_components, space.dim
         if K is not None and (not isinstance(K, int | np.integer) or isinstance(K, bool) or K < 1):
             raise ValueError(
-                f"n_components={K!r}: a positive whole number is needed, or None to let the data "
-                f"tell"
+                f"n_components={K!r}: a positive whole number is needed, "
+                "or None to let the data tell"
             )
         for name, least in (("max_iter", 1), ("tol", 0)):
             if not getattr(self, name) >= least:
@@ -219,8 +227,8 @@ class LinearGaussian(DensityModel):
         share = seen.double().mean(0)
         if not share.all():
             raise ValueError(
-                f"{self.space_.names()[int(share.argmin())]} has no observed value, only NaN: "
-                f"drop it"
+                f"{self.space_.names()[int(share.argmin())]} has no "
+                "observed value, only NaN: drop it"
             )
         mean = y.nan_to_num().mean(0) / share
         A = torch.where(seen, y - mean, 0.0)
@@ -269,8 +277,8 @@ class LinearGaussian(DensityModel):
         self._scatter = self._known = None
         if not self.converged_ and self.tol > 0 and self.n_iter_ >= self.max_iter > 1:
             text = (
-                f"EM stopped after max_iter={self.max_iter} iterations before tol={self.tol} was "
-                f"met"
+                f"EM stopped after max_iter={self.max_iter} iterations "
+                f"before tol={self.tol} was met"
             )
             warnings.warn(text, ConvergenceWarning, stacklevel=4)
 
@@ -283,19 +291,19 @@ class LinearGaussian(DensityModel):
         return A, total
 
     def _how_many(self, A: Tensor, total: Tensor, rows: int, share: float, d: int) -> int:
-        """K as given, or where the Bayesian information criterion of the closed form is best
-        (Schwarz, 1978).
+        """K as given, or where the Bayesian information criterion is best (Schwarz, 1978).
 
         Noise below 1 % of the mean variance earns nothing: who has explained 99 % has enough. Nor
         does noise below the share of missing cells, for AᵀA, zero where one is missing, is off its
-        diagonal too small by that share."""
+        diagonal too small by that share.
+        """
         n = rows * share
         most = A.shape[1] - 1
         if self.n_components is not None:
             if self.n_components > max(most, 1):
                 warnings.warn(
-                    f"n_components={self.n_components}, but X has {most + 1} columns: {most} are "
-                    f"fitted",
+                    f"n_components={self.n_components}, "
+                    f"but X has {most + 1} columns: {most} are fitted",
                     stacklevel=5,
                 )
             return min(int(self.n_components), most)
@@ -308,8 +316,9 @@ class LinearGaussian(DensityModel):
         return min(most, int((fit + (d * k - k * (k - 1) / 2) * math.log(n) / n).argmin()) + 1)
 
     def _take(self, W: Tensor, noise: Tensor) -> None:
-        """Keep W and Ψ, the components turned so that Wᵀ Ψ⁻¹ W is diagonal, falling, and each one's
-        largest loading positive.
+        """Keep W and Ψ, the components turned into the order and signs that are theirs alone.
+
+        Wᵀ Ψ⁻¹ W is diagonal and falling, and each component's largest loading is positive.
         """
         self.noise_ = torch.maximum(noise, self._floor)
         V = W / self.noise_.sqrt()[:, None]
@@ -320,8 +329,9 @@ class LinearGaussian(DensityModel):
         self.loadings_ = W.contiguous()
 
     def statistics(self, y: Tensor) -> dict[str, Tensor]:
-        """Sums over rows y: log-likelihood, weight, and what the M step needs; of complete rows the
-        covariance stands for all.
+        """Sums over rows y: log-likelihood, weight, and what the M step needs.
+
+        Of complete rows the covariance stands for all.
         """
         if self._scatter is not None:
             return self._best_loadings(*self._scatter)
@@ -401,11 +411,11 @@ class LinearGaussian(DensityModel):
 
 
 def leading(A: Tensor, K: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The K largest eigenvalues of AᵀA, falling, and their eigenvectors, (K,) and (d, K), zeros
-    where A has no such rank.
+    """The K largest eigenvalues of AᵀA, falling, and their eigenvectors: (K,) and (d, K).
 
-    By the smaller Gram matrix; where that is large, in a random subspace sharpened by powers (Halko
-    et al., 2011)."""
+    Zeros where A has no such rank. By the smaller Gram matrix; where that is large, in a random
+    subspace sharpened by powers (Halko et al., 2011).
+    """
     n, d = A.shape
     if min(n, d) > max(DENSE, 2 * K):
         Q = torch.randn(d, K + 10, generator=rng, dtype=A.dtype, device=A.device)
@@ -429,27 +439,51 @@ def leading(A: Tensor, K: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 class ProbabilisticPCA(LinearGaussian):
-    r"""Principal components as a density, N(y | μ, W Wᵀ + σ² I), by its closed form, or by EM where
-    entries are missing.
+    r"""Principal components as a density, by closed form, or by EM where entries are missing.
 
-    Arguments
-    ---------
-    n_components: K, from 1 to d − 1; None: where the Bayesian information criterion of the closed
-        form is best.
-    standardise: give every column unit variance first, so that σ² is a share of each column's own;
-        None: for tables, whose columns have units of their own, and not for arrays. The
-        log-likelihood is in the units of the data either way.
-    max_iter, tol: EM stops after max_iter iterations or when one gains less than tol nats a row.
+        y ~ N(μ, W Wᵀ + σ² I)
 
-    Learned: ``mean_`` (d,), ``loadings_`` W (d, K), principal axes times their spread beyond the
-    noise, largest first, defined up to a sign; ``noise_`` (d,), all σ² unless standardised.
-    ``posterior(X)`` gives mean and covariance of z. NaN marks missing entries, in fit and in every
-    verb. Discrete cells are dequantised (a ``LowerBound``).
-
-    scikit-learn's ``PCA`` divides the covariance by n − 1 where maximum likelihood, and so this
-    class, divides by n.
+    NaN marks missing entries, in fit and in every verb. Discrete cells are dequantised (a
+    ``LowerBound``). ``posterior(X)`` gives mean and covariance of z. scikit-learn's ``PCA`` divides
+    the covariance by n − 1 where maximum likelihood, and so this class, divides by n.
 
     Source: Tipping & Bishop (1999), Probabilistic principal component analysis.
+
+    Parameters
+    ----------
+    n_components : int or None, default=None
+        K, from 1 to d − 1; None: where the Bayesian information criterion
+        of the closed form is best.
+    standardise : bool or None, default=None
+        Give every column unit variance first, so that σ² is a share of each column's own. None: for
+        tables, whose columns have units of their own, and not for arrays. The log-likelihood is in
+        the units of the data either way.
+    max_iter : int, default=500
+        Iterations of EM, at most.
+    tol : float, default=0.0001
+        EM stops when an iteration gains less than ``tol`` nats a row.
+    random_state : int, generator or None, default=None
+        An int, or a numpy generator; None: fresh at every fit.
+
+    Attributes
+    ----------
+    mean_
+        (d,).
+    loadings_
+        W, (d, K): principal axes times their spread beyond the noise, largest
+        first, defined up to a sign.
+    noise_
+        (d,), all σ² unless standardised.
+
+    Examples
+    --------
+    >>> import genus
+    >>> data = genus.data.load("digits")
+    >>> model = genus.ProbabilisticPCA(10, random_state=0).fit(data.train)
+    >>> model.encode(data.test).shape
+    (359, 10)
+    >>> model.reconstruct(data.test).shape
+    (359, 8, 8)
     """
 
     one_noise = True
@@ -477,23 +511,47 @@ class ProbabilisticPCA(LinearGaussian):
 
 
 class FactorAnalysis(LinearGaussian):
-    r"""Common factors and noise of each column's own, N(y | μ, W Wᵀ + Ψ) with Ψ diagonal, by EM.
+    r"""Common factors and noise of each column's own, by EM.
 
-    Unlike :class:`genus.ProbabilisticPCA` it does not depend on the units of the columns.
+        y ~ N(μ, W Wᵀ + Ψ),    Ψ diagonal
 
-    Arguments
-    ---------
-    n_components: K, from 1 to d − 1; None: where the Bayesian information criterion of the
-        standardised principal components is best.
-    max_iter, tol: EM stops after max_iter iterations or when one gains less than tol nats a row.
-
-    Learned: ``mean_`` (d,), ``loadings_`` W (d, K), turned so that Wᵀ Ψ⁻¹ W is diagonal, largest
-    first, and defined up to signs; ``noise_`` (d,) Ψ. ``posterior(X)`` gives mean and covariance of
-    z. No noise falls below 10⁻⁶ of its column's variance (a Heywood case has none). NaN marks
+    Unlike :class:`genus.ProbabilisticPCA` it does not depend on the units of the columns. NaN marks
     missing entries, in fit and in every verb. Discrete cells are dequantised (a ``LowerBound``).
+    ``posterior(X)`` gives mean and covariance of z. No noise falls below 10⁻⁶ of its column's
+    variance (a Heywood case has none).
 
-    Source: Rubin & Thayer (1982), EM algorithms for ML factor analysis; Barber (2012), section
-    21.2."""
+    Sources: Rubin & Thayer (1982), EM algorithms for ML factor analysis;
+    Barber (2012), section 21.2.
+
+    Parameters
+    ----------
+    n_components : int or None, default=None
+        K, from 1 to d − 1; None: where the Bayesian information criterion of the standardised
+        principal components is best.
+    max_iter : int, default=1000
+        Iterations of EM, at most.
+    tol : float, default=1e-05
+        EM stops when an iteration gains less than ``tol`` nats a row.
+    random_state : int, generator or None, default=None
+        An int, or a numpy generator; None: fresh at every fit.
+
+    Attributes
+    ----------
+    mean_
+        (d,).
+    loadings_
+        W, (d, K), turned so that Wᵀ Ψ⁻¹ W is diagonal, largest first, defined up to signs.
+    noise_
+        Ψ, (d,).
+
+    Examples
+    --------
+    >>> import numpy as np, genus
+    >>> z = np.random.default_rng(0).normal(size=(300, 1))
+    >>> X = z @ np.ones((1, 4)) + np.random.default_rng(1).normal(size=(300, 4))
+    >>> genus.FactorAnalysis(1, random_state=0).fit(X).noise_.numpy().round()
+    array([1., 1., 1., 1.])
+    """
 
     one_noise = False
 
@@ -513,8 +571,9 @@ class FactorAnalysis(LinearGaussian):
         self._scale, self._floor = torch.where(constant, own, variance).sqrt(), own
 
     def _equal_noise(self, A: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
-        """In units of what the other columns leave of each, 1/(S⁻¹)_jj (Guttman, 1953), S drawn a
-        little towards its diagonal.
+        """A column's variance given the others, 1/(S⁻¹)_jj, as the unit (Guttman, 1953).
+
+        S is drawn a little towards its diagonal.
         """
         if A.shape[1] > DENSE:
             return A, total

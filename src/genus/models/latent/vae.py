@@ -1,12 +1,13 @@
 """The variational autoencoder (Kingma & Welling, 2014; Rezende et al., 2014).
 
-    p(z) = N(0, I)          p(x | z) = observation(decoder(z))          q(z | x) = N(m(x), diag s(x)²)
+    p(z) = N(0, I),    p(x | z) = observation(decoder(z)),    q(z | x) = N(m(x), diag s(x)²)
 
     log p(x) ≥ ELBO(x) = E_q[log p(x | z)] − KL[q(z | x) ‖ p(z)],   z = m + s ε,  ε ~ N(0, I)
-    log p(x) ≥ IWAE_k(x) = E log (1/k) Σ_i p(x | z_i) p(z_i) / q(z_i | x)          (Burda et al., 2016)
+    log p(x) ≥ IWAE_k(x) = E log (1/k) Σ_i p(x | z_i) p(z_i) / q(z_i | x)    (Burda et al., 2016)
 
-Missing cells drop out of p(x | z), and the encoder sees them at their mean (Mattei & Frellsen,
-2019)."""
+Missing cells drop out of p(x | z), and the encoder sees them at their
+mean (Mattei & Frellsen, 2019).
+"""
 
 from __future__ import annotations
 
@@ -30,23 +31,46 @@ from genus.space import Space
 
 
 class VAE(Model):
-    r"""A latent vector z ~ N(0, I) decoded into the parameters of p(x | z), with an amortised
-    posterior q(z | x).
+    r"""A latent vector z decoded into p(x | z), with an amortised posterior q(z | x).
 
-    Arguments
-    ---------
-    latent_dim: size of z.
-    encoder, decoder: blueprints or callables (in_shape, out_shape) -> nn.Module; None: an MLP of 2
-        × 256 units, 2 × 512 where rows have more than 256 cells.
-    likelihood: ``bernoulli``, ``categorical``, ``logistic`` (ordered levels), ``gaussian``, or
-        ``auto``: by the kind of each cell. A Gaussian gives a discrete cell its mass within ½ of
-        the level.
-    variance: η > 0, of the Gaussian in squared units of the data; None: learned, one a cell.
-    beta: weight of the KL term in training (Higgins et al., 2017); the likelihood reported is
-        unaffected.
-    bound: ``elbo`` or ``iwae``, what training climbs; k_train: importance samples of the latter.
-    k: importance samples of ``log_prob``, a ``LowerBound`` in nats.
-    trainer: how to descend, see :class:`genus.Trainer`.
+        z ~ N(0, I),    log p(x) ≥ E_q[log p(x | z)] − KL[q(z | x) ‖ p(z)]
+
+    Parameters
+    ----------
+    latent_dim : int, default=16
+        Size of z.
+    encoder : blueprint or None, default=None
+        Or a callable (in_shape, out_shape) -> nn.Module; None: an MLP of 2 × 256 units, 2 × 512
+        where rows have more than 256 cells.
+    decoder : blueprint or None, default=None
+        As ``encoder``.
+    likelihood : {"auto", "bernoulli", "categorical", "logistic", "gaussian"}, default="auto"
+        ``logistic`` is for ordered levels; ``auto``: by the kind of each cell. A Gaussian gives a
+        discrete cell its mass within ½ of the level.
+    variance : float or None, default=None
+        η > 0, of the Gaussian in squared units of the data; None: learned, one a cell.
+    beta : float, default=1.0
+        Weight of the KL term in training (Higgins et al., 2017); the likelihood
+        reported is that of the model.
+    bound : {"elbo", "iwae"}, default="elbo"
+        What training climbs.
+    k_train : int, default=8
+        Importance samples of ``iwae``.
+    k : int, default=256
+        Importance samples of ``log_prob``, a ``LowerBound`` in nats.
+    trainer : Trainer or None, default=None
+        How the gradient is descended; None: this model's own settings.
+    random_state : int, generator or None, default=None
+        An int, or a numpy generator; None: fresh at every fit.
+
+    Examples
+    --------
+    >>> import genus
+    >>> data = genus.data.load("digits")
+    >>> few = genus.Trainer(epochs=1)
+    >>> model = genus.VAE(latent_dim=2, k=16, trainer=few, random_state=0).fit(data.train)
+    >>> model.encode(data.test).shape, model.sample(3).shape
+    ((359, 2), (3, 8, 8))
     """
 
     allow_nan = True
@@ -100,8 +124,9 @@ class VAE(Model):
         return self.log_likelihood(z, x) - (kl if self.beta == 1 else self.beta * kl)
 
     def kl(self, m: Tensor, s: Tensor) -> Tensor:
-        """KL[N(m, s²) ‖ N(0, 1)] = ½ (m² + s² − 1) − log s of each latent dimension; (n,
-        latent_dim) nats.
+        """KL[N(m, s²) ‖ N(0, 1)] of each latent dimension; (n, latent_dim) nats.
+
+        ½ (m² + s² − 1) − log s.
         """
         return 0.5 * (m.square() + s.square() - 1) - torch.log(s)
 
@@ -122,9 +147,7 @@ class VAE(Model):
         return m, F.softplus(raw + _ONE) + 1e-4  # s = 1 at the start
 
     def log_likelihood(self, z: Tensor, x: Tensor) -> Tensor:
-        """log p(x | z) summed over the observed cells; z (..., n, latent_dim), x (n, *shape) →
-        (..., n) nats.
-        """
+        """log p(x | z) of the observed cells; z (..., n, latent_dim), x (n, *shape) → (..., n)."""
         return self._log_likelihood(z, x.flatten(1))
 
     def parameters_of(self, z: Tensor) -> Tensor:
@@ -150,8 +173,8 @@ class VAE(Model):
         for name in ("k", "k_train"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise ValueError(
-                    f"{name}={getattr(self, name)!r}: a positive whole number of importance "
-                    f"samples is needed"
+                    f"{name}={getattr(self, name)!r}: "
+                    "a positive whole number of importance samples is needed"
                 )
         self.observation_ = observe(space, self.likelihood, self.variance)
         self._image = space.image_shape
@@ -167,8 +190,8 @@ class VAE(Model):
         self.encoder_ = self.network(self.encoder, shape_in, (2 * self.latent_dim,), default)
         self.decoder_ = self.network(self.decoder, (self.latent_dim,), shape_out, default)
         last = output_layer(self.decoder_)
-        # the best parameters without a latent variable: where the decoder's own bias can, it holds
-        # them
+        # the best parameters without a latent variable: where the
+        # decoder's own bias can, it holds them
         self._biased = (
             isinstance(last, Linear)
             and last.bias is not None
@@ -235,7 +258,7 @@ class VAE(Model):
             self._start_at_pca(self.observation_.standardised(x))  # type: ignore[operator]
 
     def _start_at_pca(self, y: Tensor) -> None:
-        """Set the linear path to probabilistic PCA (Tipping & Bishop, 1999) of standardised rows y."""
+        """Set the linear path to probabilistic PCA of standardised rows y."""
         y = y.nan_to_num().double()
         d, q = y.shape[1], min(self.latent_dim, y.shape[1] - 1, len(y) - 1)
         values, vectors = torch.linalg.eigh(torch.cov(y.T, correction=0).reshape(d, d))
@@ -266,9 +289,7 @@ class VAE(Model):
         return cells.reshape(*cells.shape[:-1], *self.space_.cell_shape)
 
     def features(self, x: Tensor) -> Tensor:
-        """What the encoder sees: bits as they are, other cells to mean 0 and unit spread; missing
-        ones at their mean.
-        """
+        """What the encoder sees: bits, other cells standardised, missing ones at their mean."""
         h = x.flatten(1)
         h = h if self._whole(x) else torch.where(torch.isnan(h), self.shift_, h)
         if self.space_.kind != "binary":
@@ -321,8 +342,11 @@ class VAE(Model):
     def _complete(
         self, x: Tensor, rng: torch.Generator, proposals: int = 256, steps: int = 20
     ) -> Tensor:
-        """z ~ p(z | observed) by importance resampling from ½ q + ½ prior, refined by Metropolis
-        within Gibbs (Mattei & Frellsen, 2018), then x_missing ~ p(x | z)."""
+        """z ~ p(z | observed) by importance resampling and Metropolis, then x_missing ~ p(x | z).
+
+        Proposals come from ½ q + ½ prior, refined by Metropolis within Gibbs
+        (Mattei & Frellsen, 2018).
+        """
         cells = x.flatten(1)
         gap = torch.isnan(cells)
         z = torch.cat([self._resampled(c, rng, proposals) for c in x.split(32)])
@@ -362,15 +386,14 @@ class VAE(Model):
     # ------------------------------------------------------------------ what the latent space holds
 
     def kl_per_dimension(self, X: Any) -> np.ndarray:
-        """Mean KL[q(z_j | x) ‖ p(z_j)] of every latent dimension over the rows of X, in nats; near
-        0: unused.
-        """
+        """Mean KL[q(z_j | x) ‖ p(z_j)] of every latent dimension, in nats; near 0: unused."""
         x, _ = self._enter(X)
         return self._chunked(lambda c: self.kl(*self.posterior(c)), x).mean(0).numpy()
 
     def active_units(self, X: Any, threshold: float = 0.01) -> int:
-        """Number of latent dimensions whose posterior mean varies over X by more than ``threshold``
-        (Burda et al., 2016).
+        """Number of latent dimensions whose mean varies by more than ``threshold`` over X.
+
+        Burda et al. (2016).
         """
         return int((np.var(self.encode(X), axis=0) > threshold).sum())
 

@@ -1,19 +1,21 @@
-r"""Bayesian mixture of Gaussians by mean-field variational inference (Attias, 2000; Bishop, 2006,
-section 10.2).
+r"""Bayesian mixture of Gaussians by mean-field variational inference.
 
-    p(x, z, π, μ, Λ) = p(π) Π_k N(μ_k | m_0, (β_0 Λ_k)⁻¹) W(Λ_k | S_0⁻¹, ν_0) Π_n π_{z_n} N(x_n |
-    μ_{z_n}, Λ_{z_n}⁻¹)
+Attias (2000); Bishop (2006), section 10.2.
+
+    p(x, z, π, μ, Λ) = p(π) Π_k N(μ_k | m_0, (β_0 Λ_k)⁻¹) W(Λ_k | S_0⁻¹, ν_0)
+                       · Π_n π_{z_n} N(x_n | μ_{z_n}, Λ_{z_n}⁻¹)
     q = q(z) q(π) Π_k q(μ_k, Λ_k),   log q_j* = E_{−j}[log p] + constant
 
-    q(z):  log ρ_nk = E log π_k + ½ E log |Λ_k| − (d/2) log 2π − d/(2β_k) − (ν_k/2) (x_n − m_k)ᵀ
-           S_k⁻¹ (x_n − m_k), r_nk = ρ_nk / Σ_j ρ_nj
-    q(μ_k, Λ_k):  N_k = Σ_n r_nk,   β_k = β_0 + N_k,   m_k = (β_0 m_0 + Σ_n r_nk x_n) / β_k,   ν_k = ν_0 + N_k,
+    q(z):  log ρ_nk = E log π_k + ½ E log |Λ_k| − (d/2) log 2π − d/(2β_k)
+                      − (ν_k/2) (x_n − m_k)ᵀ S_k⁻¹ (x_n − m_k),    r_nk = ρ_nk / Σ_j ρ_nj
+    q(μ_k, Λ_k):  N_k = Σ_n r_nk,   β_k = β_0 + N_k,   ν_k = ν_0 + N_k
+           m_k = (β_0 m_0 + Σ_n r_nk x_n) / β_k
            S_k = S_0 + Σ_n r_nk (x_n − m_k)(x_n − m_k)ᵀ + β_0 (m_0 − m_k)(m_0 − m_k)ᵀ
     q(π):  π_k = v_k Π_{j<k} (1 − v_j),   v_k ~ Beta(a_k + N_k, b_k + Σ_{j>k} N_j),   v_K = 1
-           Dirichlet(α, …, α): a_k = α, b_k = (K − k) α (Connor & Mosimann, 1969);  Dirichlet
-           process: a_k = 1, b_k = α
-    log p(X) ≥ ELBO = E log p(X | z, μ, Λ) + E log p(z | π) + E log p(π) + E log p(μ, Λ) − E log
-    q(z) − E log q(π) − E log q(μ, Λ)
+           Dirichlet(α, …, α): a_k = α, b_k = (K − k) α (Connor & Mosimann, 1969)
+           Dirichlet process:  a_k = 1, b_k = α
+    log p(X) ≥ ELBO = E log p(X | z, μ, Λ) + E log p(z | π) + E log p(π) + E log p(μ, Λ)
+                      − E log q(z) − E log q(π) − E log q(μ, Λ)
     p(x | X) ≈ Σ_k E[π_k] St(x | m_k, (1 + β_k) S_k / (β_k f_k), f_k),   f_k = ν_k + 1 − d
 
 S is the inverse of the Wishart's W. ``diag``: every column has a Wishart of its own in one
@@ -26,9 +28,14 @@ With a known variance, Λ = I/σ² and β_0 = σ²/σ_0², what is left is the s
     r_nk ∝ exp{log π_k + E[μ_k] x_n/σ² − E[μ_k²]/(2σ²)},   E[μ_k] = m_k,  E[μ_k²] = m_k² + s_k²
     m_k = (Σ_n r_nk x_n/σ²) / (1/σ_0² + Σ_n r_nk/σ²),   s_k² = 1 / (1/σ_0² + Σ_n r_nk/σ²)
 
-Stochastic inference (Hoffman et al., 2013): the natural parameters of q are prior + sums, s = Σ_n
-r_n· t(x_n), and a natural-gradient step on a batch B is s ← (1 − ρ_t) s + ρ_t (n/|B|) s_B,  ρ_t =
-(t + τ)^−κ."""
+Stochastic inference (Hoffman et al., 2013): the natural parameters of q are prior + sums,
+
+    s = Σ_n r_n· t(x_n)
+
+and a natural-gradient step on a batch B is
+
+    s ← (1 − ρ_t) s + ρ_t (n/|B|) s_B,    ρ_t = (t + τ)^−κ
+"""
 
 from __future__ import annotations
 
@@ -59,38 +66,87 @@ FIRST_LOOK = 10_000  # rows from which stochastic inference takes its priors and
 
 
 class BayesianGaussianMixture(DensityModel):
-    r"""A mixture of Gaussians with priors on weights, means and precisions, its posterior
-    approximated by a mean field.
+    r"""A mixture of Gaussians with priors on weights, means and precisions.
 
-    Arguments
-    ---------
-    n_components: K ≥ 1, an upper limit: components that the data do not need stay at their prior.
-    covariance: ``full`` (normal-Wishart) or ``diag`` (normal-gamma, each column its own).
-    inference: ``cavi``, coordinate ascent over all rows, or ``svi``, steps on batches.
-    weights: ``dirichlet``, ``dirichlet-process`` (stick-breaking, cut at K), or K given weights
-        that sum to 1.
-    concentration: α > 0 of the Dirichlet or of the process; None: 1.
-    mean_prior: m_0, a number or one a column; None: the data's mean.
-    mean_precision: β_0 > 0, how many rows m_0 is worth.
-    degrees: ν_0 > d − 1 (full) or > 0 (diag); None: d − 1 + (d + 2)/4, with d = 1 for diag.
-    scale_prior: S_0, (d, d) for full, (d,) for diag; None: (d + 2)/4 · (the data's covariance) /
-        K^(2/d).
-    known_variance: σ² > 0; then only means are learned, and ``covariance``, ``degrees`` and
+    Its posterior is approximated by a mean field. NaN marks missing entries, in fit and in every
+    verb. Discrete cells are dequantised: their ``log_prob`` is a ``LowerBound``, and the ELBO is
+    that of the dequantised rows.
+
+    Parameters
+    ----------
+    n_components : int, default=10
+        K ≥ 1, an upper limit: components that the data do not need stay at their prior.
+    covariance : {"full", "diag"}, default="full"
+        Normal-Wishart, or normal-gamma, each column its own.
+    inference : {"cavi", "svi"}, default="cavi"
+        Coordinate ascent over all rows, or steps on batches.
+    weights : str or array, default="dirichlet"
+        ``dirichlet``, ``dirichlet-process`` (stick-breaking, cut at K), or K
+        given weights that sum to 1.
+    concentration : float or None, default=None
+        α > 0 of the Dirichlet or of the process; None: 1.
+    mean_prior : float, array or None, default=None
+        m_0, a number or one a column; None: the data's mean.
+    mean_precision : float, default=0.1
+        β_0 > 0, how many rows m_0 is worth.
+    degrees : float or None, default=None
+        ν_0 > d − 1 (full) or > 0 (diag); None: d − 1 + (d + 2)/4, with d = 1 for diag.
+    scale_prior : array or None, default=None
+        S_0, (d, d) for full, (d,) for diag; None: (d + 2)/4 · (the data's covariance) / K^(2/d).
+    known_variance : float or None, default=None
+        σ² > 0; then only means are learned, and ``covariance``, ``degrees`` and
         ``scale_prior`` say nothing.
-    mean_scale: σ_0 > 0, with ``known_variance``: the prior spread of the means, β_0 = σ²/σ_0².
-    init: ``k-means++`` (Arthur & Vassilvitskii, 2007, then a few Lloyd steps), ``random`` rows as
+    mean_scale : float or None, default=None
+        σ_0 > 0, with ``known_variance``: the prior spread of the means, β_0 = σ²/σ_0².
+    init : str or array, default="k-means++"
+        ``k-means++`` (Arthur & Vassilvitskii, 2007, then a few Lloyd steps), ``random`` rows as
         centres, or q(z) itself: (n, K) responsibilities.
-    n_init: starts; the one with the highest ELBO is kept.
-    max_iter, tol: at most max_iter sweeps (``svi``: passes over the rows), until one gains less
-        than tol nats a row.
-    batch_size, delay, forgetting: |B|, τ ≥ 0 and κ in (0.5, 1] of ``svi``.
+    n_init : int, default=1
+        Starts; the one with the highest ELBO is kept.
+    max_iter : int, default=200
+        Sweeps, at most; of ``svi`` passes over the rows.
+    tol : float, default=0.0001
+        Inference stops when a sweep gains less than ``tol`` nats a row.
+    batch_size : int, default=512
+        |B|, rows a step of ``svi``.
+    delay : float, default=10.0
+        τ ≥ 0 of ``svi``.
+    forgetting : float, default=0.7
+        κ in (0.5, 1] of ``svi``.
+    random_state : int, generator or None, default=None
+        An int, or a numpy generator; None: fresh at every fit.
 
-    Learned: ``weights_`` E[π] (K,), ``counts_`` N_k (K,), ``means_`` m_k (K, d) in data units,
-    ``scales_`` S_k, ``sticks_`` (K − 1, 2); ``elbo_`` (nats, of all rows, after the last sweep),
-    ``elbo_terms_`` (its seven terms by name), ``elbo_history_`` (a value a sweep; for ``svi`` an
-    estimate a pass); ``converged_``, ``n_iter_``. NaN marks missing entries, in fit and in every
-    verb. Discrete cells are dequantised: their ``log_prob`` is a ``LowerBound`` and the ELBO is
-    that of the dequantised rows."""
+    Attributes
+    ----------
+    weights_
+        E[π], (K,).
+    counts_
+        N_k, (K,).
+    means_
+        m_k, (K, d), in the units of the data.
+    scales_
+        S_k.
+    sticks_
+        The two parameters of each v_k, (K − 1, 2).
+    elbo_
+        After the last sweep, in nats, of all rows.
+    elbo_terms_
+        Its seven terms by name.
+    elbo_history_
+        A value a sweep; for ``svi`` an estimate a pass.
+    converged_
+        Whether it stopped because of ``tol``.
+    n_iter_
+        Sweeps made.
+
+    Examples
+    --------
+    >>> import numpy as np, genus
+    >>> X = np.concatenate([np.random.default_rng(0).normal(m, 1, (100, 2)) for m in (-4, 0, 4)])
+    >>> model = genus.BayesianGaussianMixture(6, concentration=0.01, random_state=0).fit(X)
+    >>> int((model.counts_ > 5).sum())  # of six components
+    3
+    """
 
     allow_nan = True
     learned_by = "variational inference"
@@ -275,11 +331,11 @@ class BayesianGaussianMixture(DensityModel):
     # ------------------------------------------------------------------ the updates
 
     def statistics(self, x1: Tensor, scale: float = 1.0) -> dict[str, Tensor]:
-        """q(z) of rows x1 = (1, x − shift), and its sums N_k, Σ r (x − m_k), Σ r (x − m_k)(x −
-        m_k)ᵀ, times ``scale``.
+        """q(z) of rows x1 = (1, x − shift), and its sums, times ``scale``.
 
-        ``entropy_z`` is that of q(z) (and of missing entries), ``log_likelihood`` the ELBO with
-        q(z) at its best."""
+        The sums: N_k, Σ r (x − m_k), Σ r (x − m_k)(x − m_k)ᵀ. ``entropy_z`` is that of q(z) (and of
+        missing entries), ``log_likelihood`` the ELBO with q(z) at its best.
+        """
         sums = {k: v * scale for k, v in statistics(self._plan(x1.dtype), x1).items()}
         if not self._full:  # those came about the shift
             sums |= self._moved(sums, self.means_ - self._shift)
@@ -336,8 +392,9 @@ class BayesianGaussianMixture(DensityModel):
         self.elbo_ = sum(self.elbo_terms_.values())
 
     def _step(self, sums: dict[str, Tensor], rate: float, growth: float = 1.0) -> None:
-        """The natural-gradient step s ← (1 − ρ) s + ρ ŝ, about the present means; ``growth``: of
-        the number of rows.
+        """The natural-gradient step s ← (1 − ρ) s + ρ ŝ, about the present means.
+
+        ``growth``: of the number of rows.
         """
         back = self._m0 - (self.means_ - self._shift)
         now = {"count": self.counts_, "first": -self._beta0 * back}
@@ -371,13 +428,13 @@ class BayesianGaussianMixture(DensityModel):
                 raise ValueError(f"{name}={getattr(self, name)!r}: a positive number is needed")
         if not 0.5 < self.forgetting <= 1:
             raise ValueError(
-                f"forgetting={self.forgetting!r}: a number above 0.5 and at most 1 is needed, so "
-                f"that the steps converge"
+                f"forgetting={self.forgetting!r}: a number above 0.5 and at most 1 is needed, "
+                "so that the steps converge"
             )
         if self.mean_scale is not None and self.known_variance is None:
             raise ValueError(
-                "mean_scale needs known_variance; with an unknown one, mean_precision says how "
-                "far means may lie apart"
+                "mean_scale needs known_variance; with an unknown one, "
+                "mean_precision says how far means may lie apart"
             )
         p = d if self._full else 1
         if self.degrees is not None and self.degrees <= p - 1:
@@ -395,13 +452,13 @@ class BayesianGaussianMixture(DensityModel):
                 or abs(float(given.sum()) - 1) > 1e-6
             ):
                 raise ValueError(
-                    f"weights={self.weights!r}: {K} positive numbers that sum to 1 are needed, "
-                    f"one for each component"
+                    f"weights={self.weights!r}: "
+                    f"{K} positive numbers that sum to 1 are needed, one for each component"
                 )
         elif self.weights not in ("dirichlet", "dirichlet-process"):
             raise ValueError(
-                f"weights={self.weights!r} is unknown: choose dirichlet, dirichlet-process, or "
-                f"give {K} numbers"
+                f"weights={self.weights!r} is unknown: choose dirichlet, "
+                f"dirichlet-process, or give {K} numbers"
             )
         alpha = 1.0 if self.concentration is None else float(self.concentration)
         rest = torch.arange(K - 1, 0, -1, **kw)
@@ -429,15 +486,16 @@ class BayesianGaussianMixture(DensityModel):
         self.register_buffer("_S0", torch.zeros(shape, **kw))
 
     def _priors(self, y: Tensor) -> Tensor:
-        """m_0, β_0, ν_0, S_0 where they are left to the data; returns the rows about their mean,
-        missing entries there.
+        """Set m_0, β_0, ν_0, S_0 where they are left to the data; returns the centred rows.
+
+        Missing entries are put there at the mean.
         """
         K, d = self.means_.shape
         seen = ~torch.isnan(y)
         if not bool(seen.any(0).all()):
             raise ValueError(
-                f"{self.space_.names()[int((~seen.any(0)).nonzero()[0])]} has no observed value, "
-                f"only NaN: drop it"
+                f"{self.space_.names()[int((~seen.any(0)).nonzero()[0])]} "
+                "has no observed value, only NaN: drop it"
             )
         self._shift = torch.nanmean(y, 0)
         centred = torch.where(seen, y - self._shift, 0.0)
@@ -546,8 +604,8 @@ class BayesianGaussianMixture(DensityModel):
             and self.max_iter > 1
         ):
             text = (
-                f"inference stopped after max_iter={self.max_iter} sweeps before tol={self.tol} "
-                f"was met"
+                f"inference stopped after max_iter={self.max_iter} "
+                f"sweeps before tol={self.tol} was met"
             )
             warnings.warn(text, ConvergenceWarning, stacklevel=4)
 
@@ -572,8 +630,8 @@ class BayesianGaussianMixture(DensityModel):
                         ctrl_c.check()
                     if not math.isfinite(now):
                         raise DivergenceError(
-                            f"the ELBO is not finite at pass {i + 1}: rescale the data or raise "
-                            f"mean_precision"
+                            f"the ELBO is not finite at pass {i + 1}: "
+                            "rescale the data or raise mean_precision"
                         )
                     self.n_iter_ = i + 1
                     self.elbo_history_ = [*self.elbo_history_, now]
@@ -603,11 +661,11 @@ class BayesianGaussianMixture(DensityModel):
         self._note({k: torch.stack([p[k] for p in parts]).sum(0) for k in parts[0]})
 
     def partial_fit(self, X: Any, y: Any = None) -> Any:
-        """One natural-gradient step on the rows of X, scaled to all rows seen so far, ρ_t = (t +
-        1)^−κ; the first call fits.
+        """One natural-gradient step on the rows of X, scaled to all rows seen so far.
 
-        Later calls need rows of the same kind. ``elbo_`` and ``elbo_terms_`` become estimates from
-        X."""
+        ρ_t = (t + 1)^−κ; the first call fits. Later calls need rows of the same kind. ``elbo_`` and
+        ``elbo_terms_`` become estimates from X.
+        """
         if not self.__sklearn_is_fitted__():
             return self.fit(X)
         x = self._encode_rows(X, missing=True)
@@ -659,8 +717,8 @@ class BayesianGaussianMixture(DensityModel):
                 or not torch.allclose(r.sum(0), r.new_ones(()))
             ):
                 raise ValueError(
-                    f"init: responsibilities ({len(centred)}, {K}) that sum to 1 in every row are "
-                    f"needed"
+                    f"init: responsibilities ({len(centred)}, {K}) "
+                    "that sum to 1 in every row are needed"
                 )
         r = r * scale
         self.means_ = self._shift.repeat(K, 1)
@@ -676,8 +734,9 @@ class BayesianGaussianMixture(DensityModel):
     # ------------------------------------------------------------------ the predictive density
 
     def _students(self) -> tuple[Tensor, Tensor, Tensor | None]:
-        """m_k, (1 + β_k) S_k / (β_k f_k) and f_k; where the variance is known, Gaussians of
-        variance σ² (1 + β_k)/β_k.
+        """m_k, (1 + β_k) S_k / (β_k f_k) and f_k.
+
+        Where the variance is known, Gaussians of variance σ² (1 + β_k)/β_k.
         """
         beta, nu = self._beta_nu()
         f = None if self.known_variance is not None else nu + 1 - self._p
@@ -704,7 +763,7 @@ class BayesianGaussianMixture(DensityModel):
         )
 
     def draw_given(self, y: Tensor, rng: torch.Generator) -> Tensor:
-        """k ~ p(k | observed), then the missing entries from Student's t given the observed ones."""
+        """k ~ p(k | observed), then the missing entries from Student's t given those observed."""
         return draw_students(y, torch.log(self.weights_), *self._students(), rng)
 
     @property
@@ -720,7 +779,7 @@ class BayesianGaussianMixture(DensityModel):
         return self._chunked(lambda c: torch.softmax(hook(self.real(c, half)[0]), 0).T, x).numpy()
 
     def responsibilities(self, X: Any) -> np.ndarray:
-        """q(z) of each row, r_nk ∝ exp E[log π_k N(x_n | μ_k, Λ_k⁻¹)], (n, K): what the sweeps use."""
+        """q(z) of each row as the sweeps use it: r_nk ∝ exp E[log π_k N(x_n | μ_k, Λ_k⁻¹)]."""
         return self._by_row(X, lambda y: log_joint(self._plan(torch.float64), self._with_ones(y)))
 
     def predict_proba(self, X: Any) -> np.ndarray:

@@ -1,19 +1,18 @@
-r"""Mixture of categorical distributions, alias latent class analysis or mixture of Bernoullis
-(Lazarsfeld & Henry, 1968).
+r"""Mixture of categorical distributions, alias latent class analysis (Lazarsfeld & Henry, 1968).
 
-    p(x) = Σ_k π_k Π_j p_k(x_j),  p_k(x_j = v) = θ_kjv where cell j is discrete, N(x_j | m_kj,
-    s²_kj) where it is continuous
-    E:  r_nk = π_k Π_j p_k(x_nj) / p(x_n), the product over the observed cells of row n: a missing
-    one drops out
-    M:  θ_kjv = (Σ_n w_n r_nk [x_nj = v] + α/K) / (Σ_n w_n r_nk [x_nj observed] + α L_j/K),  π_k =
-    (Σ_n w_n r_nk + α/K)/(Σ_n w_n + α)
-        m_kj, s²_kj: moments of column j under r, with α/K more rows that have the column's own mean
-            and variance
+On bits it is the mixture of Bernoullis.
+
+    p(x) = Σ_k π_k Π_j p_k(x_j)
+    p_k(x_j) = θ_kjv at x_j = v where cell j is discrete, N(x_j | m_kj, s²_kj) where continuous
+    E:  r_nk = π_k Π_j p_k(x_nj) / p(x_n), j over the observed cells of row n
+    M:  θ_kjv = (Σ_n w_n r_nk [x_nj = v] + α/K) / (Σ_n w_n r_nk [x_nj observed] + α L_j/K)
+        π_k = (Σ_n w_n r_nk + α/K) / (Σ_n w_n + α)
+        m_kj, s²_kj: moments of column j under r, with α/K more rows of its own mean and variance
 
 α, the pseudo-count, is a Dirichlet prior (a normal–inverse-gamma one for moments) that the classes
 share out: of one class they make the independent histogram. EM climbs log p(X) + log prior
-(Dempster et al., 1977; MAP). Rows enter as one-hot
-vectors F, so that both steps are matrix products: F logθᵀ and rᵀ F.
+(Dempster et al., 1977; MAP). Rows enter as one-hot vectors F, so that both steps are matrix
+products: F logθᵀ and rᵀ F.
 """
 
 from __future__ import annotations
@@ -44,25 +43,54 @@ FLOOR = 1e-4  # least variance in a class, as a share of the column's
 
 
 class CategoricalMixture(Model):
-    r"""Latent classes: within a class all cells are independent, p(x) = Σ_k π_k Π_j p_k(x_j),
-    learned by EM.
+    r"""Latent classes: within a class all cells are independent; learned by EM.
+
+        p(x) = Σ_k π_k Π_j p_k(x_j)
 
     Binary, ordinal and categorical cells have a table of probabilities in each class, continuous
     cells a normal, so that a table of both sorts is one model. Every probability is ``Exact``,
     whatever is missing (NaN).
 
-    Arguments
-    ---------
-    n_components: K ≥ 1 classes.
-    pseudo_count: α > 0, rows' worth of prior on every level, shared out among the classes.
-    n_init: starts (k-means++ on the one-hot rows); the one with the best likelihood is kept.
-    max_iter, tol: EM stops after max_iter iterations or when one gains less than tol nats a row.
+    Sources: Lazarsfeld & Henry (1968), Latent structure analysis; Dempster, Laird & Rubin (1977).
 
-    Learned: ``weights_`` π (K,), ``log_p_`` log θ (K, Σ L_j), the levels of all discrete cells side
-    by side, ``means_`` and ``variances_`` (K, continuous cells); ``profiles()`` gives them by name;
-    ``converged_``, ``n_iter_``.
+    Parameters
+    ----------
+    n_components : int, default=10
+        K ≥ 1 classes.
+    pseudo_count : float, default=1.0
+        α > 0, rows' worth of prior on every level, shared out among the classes.
+    n_init : int, default=1
+        Starts (k-means++ on the one-hot rows); the one with the best likelihood is kept.
+    max_iter : int, default=500
+        Iterations of EM, at most.
+    tol : float, default=0.0001
+        EM stops when an iteration gains less than ``tol`` nats a row.
+    random_state : int, generator or None, default=None
+        An int, or a numpy generator; None: fresh at every fit.
 
-    Source: Lazarsfeld & Henry (1968), Latent structure analysis; Dempster, Laird & Rubin (1977).
+    Attributes
+    ----------
+    weights_
+        π, (K,).
+    log_p_
+        log θ, (K, Σ L_j), the levels of all discrete cells side by side;
+        ``profiles()`` gives them by name.
+    means_
+        Of the continuous cells, (K, c).
+    variances_
+        Of the continuous cells, (K, c).
+    converged_
+        Whether EM stopped because of ``tol``.
+    n_iter_
+        Iterations made.
+
+    Examples
+    --------
+    >>> import numpy as np, genus
+    >>> X = np.repeat([[0, 0, 1], [1, 1, 0]], 50, axis=0)
+    >>> model = genus.CategoricalMixture(2, random_state=0).fit(X)
+    >>> model.complete([[1, np.nan, np.nan]], random_state=0).tolist()
+    [[1, 1, 0]]
     """
 
     allow_nan = True
@@ -107,8 +135,8 @@ class CategoricalMixture(Model):
                 )
         if not self.pseudo_count > 0:
             raise ValueError(
-                f"pseudo_count={self.pseudo_count!r}: a positive number is needed, or unseen "
-                f"values get probability 0"
+                f"pseudo_count={self.pseudo_count!r}: a positive number is needed, "
+                "or unseen values get probability 0"
             )
         T, c = sum(space.cardinality), space.cardinality.count(0)
         kw: dict[str, Any] = {"dtype": torch.float64}
@@ -123,9 +151,7 @@ class CategoricalMixture(Model):
         self.register_buffer("_moments", torch.zeros(3, K, c, **kw))
 
     def _cells(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, *shape) codes → the discrete cells (n, e) and the continuous ones (n, c), NaN where
-        missing.
-        """
+        """(n, *shape) codes → discrete cells (n, e), continuous ones (n, c); NaN where missing."""
         x = x.flatten(1)
         discrete = self.discrete_cells(x.device)
         return x[:, discrete], x[:, ~discrete].double()
@@ -152,9 +178,7 @@ class CategoricalMixture(Model):
         return (v.index_select(1, column) == level).double()
 
     def _places(self, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Where each cell's value stands among all levels, and whether the cell is observed, (n,
-        e).
-        """
+        """Each cell's place among all levels, (n, e), and whether the cell is observed, (n, e)."""
         cards = self._cards(v)
         return v.nan_to_num().long() + (cards.cumsum(0) - cards), ~torch.isnan(v)
 
@@ -176,8 +200,9 @@ class CategoricalMixture(Model):
     # ------------------------------------------------------------------ EM
 
     def statistics(self, x: Tensor, weight: Tensor | None = None) -> dict[str, Tensor]:
-        """Sums over rows: log-likelihood, weight, and Σ w r of rows, levels, and 1, z, z² of
-        continuous cells in standard units.
+        """Sums over rows: log-likelihood, weight, and those of an M step.
+
+        Σ w r of rows, of levels, and of 1, z, z² of continuous cells in standard units.
         """
         sums: dict[str, Tensor] = {}
         size = max(
@@ -199,8 +224,9 @@ class CategoricalMixture(Model):
         return sums
 
     def _weighted(self, f: Tensor, y: Tensor, r: Tensor) -> dict[str, Tensor]:
-        """Σ_n r_kn of rows (K,), of levels (K, T), and of (1, z, z²) of the continuous cells that
-        are observed, (3, K, c).
+        """Σ_n r_kn of rows (K,), of levels (K, T), and of (1, z, z²), (3, K, c).
+
+        The last of the continuous cells that are observed.
         """
         if self._narrow():
             levels = r @ f
@@ -242,7 +268,7 @@ class CategoricalMixture(Model):
         return levels.new_zeros(len(levels), len(cards)).index_add_(1, column, levels)[:, column]
 
     def log_prior(self) -> float:
-        """log p(θ, π, m, s²) up to a constant: what EM climbs beside the log-likelihood, in nats."""
+        """log p(θ, π, m, s²) up to a constant, which EM climbs beside the likelihood, in nats."""
         a = self.pseudo_count / len(self.weights_)
         m, v = (self.means_ - self._centre) / self._spread, self.variances_ / self._spread.square()
         return a * float(
@@ -253,8 +279,9 @@ class CategoricalMixture(Model):
 
     @property
     def cell_means(self) -> Tensor:
-        """Mean of every cell under each component, (K, d): of discrete cells the expected code, a
-        probability where binary.
+        """Mean of every cell under each component, (K, d): of discrete cells the expected code.
+
+        Which is a probability where the cell is binary.
         """
         self._check_fitted()
         level = torch.cat(
@@ -291,10 +318,9 @@ class CategoricalMixture(Model):
         return self._fit(X, given, space, validation, resume, row_weights(sample_weight))
 
     def partial_fit(self, X: Any, y: Any = None) -> Any:
-        """Stepwise EM (Cappé & Moulines, 2009): sums a row s ← (1 − γ) s + γ s(X), γ = (t +
-        2)^−0.6, then the M step.
+        """Stepwise EM: sums a row s ← (1 − γ) s + γ s(X), γ = (t + 2)^−0.6, then the M step.
 
-        The first call fits on X; later ones need rows of the same kind.
+        Cappé & Moulines (2009). The first call fits on X; later ones need rows of the same kind.
         """
         if not self.__sklearn_is_fitted__():
             self.fit(X)
@@ -324,8 +350,8 @@ class CategoricalMixture(Model):
         absent = torch.isnan(x).flatten(1).all(0)
         if bool(absent.any()):
             raise ValueError(
-                f"{self.space_.names()[int(absent.nonzero()[0])]} has no observed value, only "
-                f"NaN: drop it"
+                f"{self.space_.names()[int(absent.nonzero()[0])]} has "
+                "no observed value, only NaN: drop it"
             )
         y = x.flatten(1)[:, ~self.discrete_cells(x.device)].double()
         mass = ((~torch.isnan(y)) * w[:, None]).sum(0)
@@ -365,8 +391,8 @@ class CategoricalMixture(Model):
             setattr(self, name, found)
         if not self.converged_ and self.tol > 0 and self.n_iter_ >= self.max_iter > 1:
             text = (
-                f"EM stopped after max_iter={self.max_iter} iterations before tol={self.tol} was "
-                f"met"
+                f"EM stopped after max_iter={self.max_iter} iterations "
+                f"before tol={self.tol} was met"
             )
             warnings.warn(text, ConvergenceWarning, stacklevel=4)
 
@@ -443,8 +469,9 @@ class CategoricalMixture(Model):
         return self.predict_proba(X).argmax(1)
 
     def profiles(self) -> dict[str, np.ndarray]:
-        """What each class expects of each cell, by its name: θ (K, levels) where discrete, mean and
-        standard deviation (K, 2) else.
+        """What each class expects of each cell, by its name.
+
+        θ (K, levels) where discrete, else mean and standard deviation (K, 2).
         """
         self._check_fitted()
         theta = iter(self.log_p_.exp().cpu().split([c for c in self.space_.cardinality if c], 1))

@@ -1,11 +1,13 @@
-"""What mixtures of Gaussians share: log-densities of all components by wide products,
-responsibilities, and weighted sums.
+"""What mixtures of Gaussians share: log-densities, responsibilities and weighted sums.
 
-    log ρ_nk = log w_k + log N(y_n | μ_k, Σ_k),   r_nk = ρ_nk / Σ_j ρ_nj,   Σ_n r_nk (1, y_n, y_n y_nᵀ)
+    log ρ_nk = log w_k + log N(y_n | μ_k, Σ_k)
+    r_nk = ρ_nk / Σ_j ρ_nj
+    Σ_n r_nk (1, y_n, y_n y_nᵀ)
 
 Expectation–maximisation takes w_k = π_k; variational inference takes expected parameters and
 another w_k. Rows come as x1 = (1, y − shift), so that counts, sums and scatter come out of one
-matrix product. Missing entries enter by their conditional moments (Ghahramani & Jordan, 1994)."""
+matrix product. Missing entries enter by their conditional moments (Ghahramani & Jordan, 1994).
+"""
 
 from __future__ import annotations
 
@@ -46,10 +48,10 @@ def row_weights(sample_weight: Any) -> Tensor | None:
 class LogJoint:
     """log w_k + log N(y | μ_k, Σ_k) of every row and component by wide matrix products.
 
-    Full: with Σ_k⁻¹ = U_k U_kᵀ, U_k upper triangular, the form is |(y − μ_k) U_k|². Column j reads
-    the first
-    j entries only, so the columns go in three blocks, each one product for all components: ⅔ of the
-    work."""
+    Full: with Σ_k⁻¹ = U_k U_kᵀ, U_k upper triangular, the form is |(y − μ_k) U_k|². Column j
+    reads the first j entries only, so the columns go in three blocks, each one product for
+    all components: ⅔ of the work.
+    """
 
     def __init__(
         self, log_weights: Tensor, means: Tensor, cov: Tensor, kind: str, dtype: torch.dtype
@@ -95,8 +97,9 @@ class LogJoint:
         return self.of_features(self.features(x1))
 
     def features(self, x1: Tensor, out: Tensor | None = None) -> Tensor:
-        """(1, y) in double precision for tied, (1, y, y²) for diag and spherical; ``out``: where to
-        write them.
+        """(1, y) in double precision for tied, (1, y, y²) for diag and spherical.
+
+        ``out``: where to write them.
         """
         d1 = x1.shape[1]
         if out is None:
@@ -158,8 +161,9 @@ def log_joint(plan: LogJoint, x1: Tensor) -> Tensor:
 
 
 def responsibilities_(log_joint: Tensor) -> tuple[Tensor, Tensor]:
-    """(K, n) log ρ → (r, log Σ_k ρ), in place; exp is kept from underflow, where it is ten times
-    slower.
+    """(K, n) log ρ → (r, log Σ_k ρ), in place.
+
+    exp is kept from underflow, where it is ten times slower.
     """
     top = log_joint.amax(0)
     r = log_joint.sub_(top).clamp_(min=-80.0 if log_joint.dtype == torch.float32 else -700.0).exp_()
@@ -169,11 +173,11 @@ def responsibilities_(log_joint: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def statistics(plan: LogJoint, x1: Tensor, weight: Tensor | None = None) -> dict[str, Tensor]:
-    """Sums over rows x1 = (1, y − shift): log Σ_k ρ, weight, and Σ w r (1, y, y yᵀ) of each
-    component.
+    """Sums over rows x1 = (1, y − shift): log Σ_k ρ, weight, and Σ w r (1, y, y yᵀ) a component.
 
     ``first`` is about the plan's means for full, about the shift otherwise; so is ``second``, (K,
-    d, d) for full, (d, d) of all rows for tied, (K, d) otherwise."""
+    d, d) for full, (d, d) of all rows for tied, (K, d) otherwise.
+    """
     missing = torch.isnan(x1).any(1)
     if not missing.any():
         return _complete(plan, x1, weight)
@@ -301,8 +305,9 @@ def precision_factor(cov: Tensor) -> Tensor:
 def k_means(
     z: Tensor, w: Tensor, K: int, rng: torch.Generator, steps: int = 10, spread: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """(label of each row, centres) of rows z with weights w: k-means++ seeds (Arthur &
-    Vassilvitskii, 2007) and Lloyd steps.
+    """(label of each row, centres) of rows z with weights w: k-means++ seeds and Lloyd steps.
+
+    Arthur & Vassilvitskii (2007).
     """
     centres = _seeds(z, w, K, rng, spread)
     label = torch.cdist(z, centres, compute_mode="use_mm_for_euclid_dist").argmin(1)

@@ -5,9 +5,10 @@
     M:  N_k = Σ_n w_n r_nk,  π_k = N_k / Σ N,  μ_k = Σ_n w_n r_nk y_n / N_k,
         Σ_k = [Σ_n w_n r_nk (y_n − μ_k)(y_n − μ_k)ᵀ + ν S_0] / (N_k + ν)
 
-ν S_0 is a weak prior towards a share of the data's own covariance (Fraley & Raftery, 2007). Missing
-entries enter by their conditional moments (Ghahramani & Jordan, 1994). The sums are in
-``components.py``."""
+ν S_0 is a weak prior towards a share of the data's own covariance (Fraley & Raftery,
+2007). Missing entries enter by their conditional moments (Ghahramani & Jordan, 1994). The
+sums are in ``components.py``.
+"""
 
 from __future__ import annotations
 
@@ -44,22 +45,55 @@ COVARIANCES = ("full", "tied", "diag", "spherical")
 class GaussianMixture(DensityModel):
     r"""A weighted sum of K Gaussians, p(y) = Σ_k π_k N(y | μ_k, Σ_k), learned by EM.
 
-    Arguments
-    ---------
-    n_components: K ≥ 1.
-    covariance: ``full`` (K, d, d), ``tied`` (d, d), ``diag`` (K, d) or ``spherical`` (K,).
-    init: ``k-means++`` (Arthur & Vassilvitskii, 2007, then a few Lloyd steps), ``random`` rows as
-        means, or a tuple (weights, means, covariances) in the units of the data.
-    n_init: starts; the one with the best likelihood is kept.
-    max_iter, tol: EM stops after max_iter iterations or when one gains less than tol nats a row.
-    reg_covar: added to each variance, as a share of the column's own.
-    shrinkage: ν ≥ 0, rows' worth of prior towards S_0 = the data's covariance / K^(2/d); None: (d +
-        2)/4;
-        0: plain maximum likelihood.
+    NaN marks missing entries, in fit and in every verb. Discrete cells are dequantised, which makes
+    ``log_prob`` a ``LowerBound``.
 
-    Learned: ``weights_`` (K,), ``means_`` (K, d) in data units, ``covariances_``; ``converged_``,
-    ``n_iter_``. NaN marks missing entries, in fit and in every verb. Discrete cells are dequantised
-    (a ``LowerBound``)."""
+    Parameters
+    ----------
+    n_components : int, default=10
+        K ≥ 1.
+    covariance : {"full", "tied", "diag", "spherical"}, default="full"
+        Shapes (K, d, d), (d, d), (K, d) and (K,).
+    init : str or tuple, default="k-means++"
+        ``k-means++`` (Arthur & Vassilvitskii, 2007, then a few Lloyd steps), ``random`` rows as
+        means, or (weights, means, covariances) in the units of the data.
+    n_init : int, default=1
+        Starts; the one with the best likelihood is kept.
+    max_iter : int, default=200
+        Iterations of EM, at most.
+    tol : float, default=0.001
+        EM stops when an iteration gains less than ``tol`` nats a row.
+    reg_covar : float, default=1e-06
+        Added to each variance, as a share of the column's own.
+    shrinkage : float or None, default=None
+        ν ≥ 0, rows' worth of prior towards S_0 = the data's covariance / K^(2/d). 0: plain maximum
+        likelihood; None: (d + 2)/4.
+    random_state : int, generator or None, default=None
+        An int, or a numpy generator; None: fresh at every fit.
+
+    Attributes
+    ----------
+    weights_
+        (K,).
+    means_
+        (K, d), in the units of the data.
+    covariances_
+        In the shape that ``covariance`` says.
+    converged_
+        Whether EM stopped because of ``tol``.
+    n_iter_
+        Iterations made.
+
+    Examples
+    --------
+    >>> import genus
+    >>> data = genus.data.load("digits")
+    >>> model = genus.GaussianMixture(5, "diag", random_state=0).fit(data.train)
+    >>> model.sample(3, random_state=0).shape
+    (3, 8, 8)
+    >>> model.log_prob(data.test)
+    LowerBound(mean ≥ -... nats, ... bits/dim, n=359, probability, k=16, ess=...)
+    """
 
     allow_nan = True
     learned_by = "EM"
@@ -100,11 +134,11 @@ class GaussianMixture(DensityModel):
     # ------------------------------------------------------------------ EM
 
     def statistics(self, x1: Tensor, weight: Tensor | None = None) -> dict[str, Tensor]:
-        """Sums over rows x1 = (1, y − shift): log-likelihood, weight, and Σ w r (1, y, y yᵀ) of
-        each component.
+        """Sums over rows x1 = (1, y − shift): log-likelihood, weight, and Σ w r (1, y, y yᵀ).
 
-        ``second`` is (K, d, d) about the current means for full, (d, d) of all rows for tied, (K,
-        d) otherwise."""
+        ``second`` is (K, d, d) about the current means for full, (d, d) of all rows
+        for tied, (K, d) otherwise.
+        """
         return statistics(self._log_joint_of(x1.dtype), x1, weight)
 
     def maximise(self, sums: dict[str, Tensor]) -> None:
@@ -150,15 +184,15 @@ class GaussianMixture(DensityModel):
     ) -> Any:
         """Learn by EM from the rows of X; ``sample_weight`` (n,) ≥ 0 counts a row that many times.
 
-        ``resume``: True goes on from the present parameters, a path from a saved model. See
-        ``Model.fit``."""
+        ``resume``: True goes on from the present parameters, a path from a saved
+        model. See ``Model.fit``.
+        """
         return self._fit(X, given, space, validation, resume, row_weights(sample_weight))
 
     def partial_fit(self, X: Any, y: Any = None) -> Any:
-        """Stepwise EM (Cappé & Moulines, 2009): s ← (1 − γ) s + γ s(X), γ = (t + 2)^−0.6, then the
-        M step.
+        """Stepwise EM: s ← (1 − γ) s + γ s(X), γ = (t + 2)^−0.6, then the M step.
 
-        The first call fits on X; later ones need rows of the same kind.
+        Cappé & Moulines (2009). The first call fits on X; later ones need rows of the same kind.
         """
         if not self.__sklearn_is_fitted__():
             self.fit(X)
@@ -262,8 +296,8 @@ class GaussianMixture(DensityModel):
         key = row_hash(y)
         if (distinct := len(key.unique())) < self.n_components:
             warnings.warn(
-                f"n_components={self.n_components}, but X has only {distinct} distinct rows: that "
-                f"many are fitted",
+                f"n_components={self.n_components}, "
+                f"but X has only {distinct} distinct rows: that many are fitted",
                 stacklevel=4,
             )
             self._allocate(distinct, y.shape[1])
@@ -322,13 +356,13 @@ class GaussianMixture(DensityModel):
             and self.max_iter > 1
         ):
             text = (
-                f"EM stopped after max_iter={self.max_iter} iterations before tol={self.tol} was "
-                f"met"
+                f"EM stopped after max_iter={self.max_iter} iterations "
+                f"before tol={self.tol} was met"
             )
             warnings.warn(text, ConvergenceWarning, stacklevel=4)
 
     def _needs_double(self, variance: Tensor) -> bool:
-        """float32 holds about 7 digits: not enough where scales differ that much between columns."""
+        """float32 holds about 7 digits: too few where scales differ that much between columns."""
         v = variance[variance > 0]
         return len(v) > 0 and bool(v.max() > 1e30 or v.min() < 1e-30)
 
@@ -346,8 +380,8 @@ class GaussianMixture(DensityModel):
             return
         if self.init not in ("k-means++", "random"):
             raise ValueError(
-                f"init={self.init!r} is unknown: choose k-means++, random, or a tuple (weights, "
-                f"means, covariances)"
+                f"init={self.init!r} is unknown: choose k-means++, random, "
+                "or a tuple (weights, means, covariances)"
             )
         scale = (centred.square() * w[:, None]).sum(0) / w.sum()
         z = centred / scale.sqrt().clamp_min(1e-150)
@@ -392,8 +426,8 @@ class GaussianMixture(DensityModel):
             expected = getattr(self, name).shape
             if t.shape != expected:
                 raise ValueError(
-                    f"init: {name.rstrip('_')} of shape {tuple(t.shape)}, expected "
-                    f"{tuple(expected)}"
+                    f"init: {name.rstrip('_')} of shape {tuple(t.shape)}, "
+                    f"expected {tuple(expected)}"
                 )
             setattr(self, name, t.clone())
         self._plan = None

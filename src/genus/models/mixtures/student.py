@@ -1,12 +1,13 @@
 r"""Mixtures of Student's t, whole or partly observed: what Bayesian mixtures of Gaussians predict.
 
-    St(x | m, Σ, f) = Γ((f + d)/2) / Γ(f/2) |f π Σ|^(−1/2) (1 + q/f)^(−(f + d)/2),   q = (x − m)ᵀ Σ⁻¹ (x − m)
-    = ∫ N(x | m, Σ/u) Gamma(u | f/2, f/2) du
+    St(x | m, Σ, f) = Γ((f + d)/2) / Γ(f/2) |f π Σ|^(−1/2) (1 + q/f)^(−(f + d)/2)
+                    = ∫ N(x | m, Σ/u) Gamma(u | f/2, f/2) du,    q = (x − m)ᵀ Σ⁻¹ (x − m)
 
 Observed entries x_o have the marginal St(m_o, Σ_oo, f). Given them, u ~ Gamma((f + d_o)/2, (f +
 q_o)/2) and x_m is Gaussian with the conditional mean of m, Σ and its covariance divided by u. (Kotz
 & Nadarajah, 2004.) ``full``: one t in d dimensions with Σ (K, d, d); otherwise a product of d of
-them in one, Σ (K, d). f (K,); None: the Gaussian, f → ∞."""
+them in one, Σ (K, d). f (K,); None: the Gaussian, f → ∞.
+"""
 
 from __future__ import annotations
 
@@ -64,9 +65,7 @@ def log_students(y: Tensor, means: Tensor, shapes: Tensor, f: Tensor | None) -> 
 def draw_students(
     y: Tensor, log_w: Tensor, means: Tensor, shapes: Tensor, f: Tensor | None, rng: torch.Generator
 ) -> Tensor:
-    """y with its NaN entries drawn from Σ_k w_k St(· | k) given the others: k first, then the
-    entries.
-    """
+    """y with its NaN drawn from Σ_k w_k St(· | k) given the others: k first, then the entries."""
     if shapes.dim() == 2:
         log_joint = log_w[:, None] + log_students(y, means, shapes, f)
         k = torch.multinomial(torch.softmax(log_joint, 0).T, 1, generator=rng)[:, 0]

@@ -1,9 +1,9 @@
 """Bayesian linear regression, in closed form.
 
-    y = wᵀφ(x) + ε,   ε ~ N(0, 1/β),   w ~ N(0, I/α)                                     the model
-    Λ = αI + β Φᵀ Φ,   m = β Λ⁻¹ Φᵀ y                                                    p(w | y) = N(m, Λ⁻¹)
-    p(y* | x*) = N(mᵀφ*, 1/β + φ*ᵀ Λ⁻¹ φ*)                                               the prediction
-    log p(y) = ½ (P log α − log |Λ| + N log β/2π − β |y − Φm|² − α |m|²)                  the evidence
+    y = wᵀφ(x) + ε,   ε ~ N(0, 1/β),   w ~ N(0, I/α)                        the model
+    Λ = αI + β Φᵀ Φ,   m = β Λ⁻¹ Φᵀ y                                       p(w | y) = N(m, Λ⁻¹)
+    p(y* | x*) = N(mᵀφ*, 1/β + φ*ᵀ Λ⁻¹ φ*)                                  the prediction
+    log p(y) = ½ (P log α − log |Λ| + N log β/2π − β |y − Φm|² − α |m|²)    the evidence
 
 All that the data say is one matrix of sums, G = Σ z zᵀ with z = (1, φ, y). Sums add, so that order
 and batches never matter.
@@ -18,7 +18,8 @@ degrees of freedom.
 
 The evidence is maximised by α = γ/|m|², β = (N − γ)/|y − Φm|², γ = P − α tr Λ⁻¹ (MacKay, 1992);
 where such a step would lower it, by EM's, α = P/(|m|² + tr Λ⁻¹) and 1/β = (|y − Φm|² + tr Φ Λ⁻¹
-Φᵀ)/N, which cannot. (Bishop, 2006, chapter 3; Murphy, 2012, chapter 7.)"""
+Φᵀ)/N, which cannot. (Bishop, 2006, chapter 3; Murphy, 2012, chapter 7.)
+"""
 
 from __future__ import annotations
 
@@ -56,7 +57,14 @@ Basis = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Identity(Settings):
-    """φ(x) = x."""
+    """φ(x) = x.
+
+    Examples
+    --------
+    >>> import genus
+    >>> genus.BayesianLinearRegression(genus.Identity()).fit([[0.0], [1.0]], [0.0, 1.0]).coef_.shape
+    (1,)
+    """
 
     def __call__(self, x: Tensor, low: Tensor, high: Tensor) -> Tensor:
         return x
@@ -64,8 +72,21 @@ class Identity(Settings):
 
 @dataclass(frozen=True)
 class Polynomial(Settings):
-    """Every product of at most ``degree`` columns of x, itself with itself too; x, x², …, x^degree
-    for one column.
+    """Every product of at most ``degree`` columns of x, itself with itself too.
+
+    For one column: x, x², …, x^degree.
+
+    Parameters
+    ----------
+    degree : int, default=3
+        At least 1.
+
+    Examples
+    --------
+    >>> import numpy as np, genus
+    >>> X = np.linspace(-1, 1, 20)[:, None]
+    >>> genus.BayesianLinearRegression(genus.Polynomial(3)).fit(X, X[:, 0] ** 3).coef_.shape
+    (3,)
     """
 
     degree: int = 3
@@ -76,8 +97,8 @@ class Polynomial(Settings):
         count = math.comb(d + int(self.degree), d) - 1
         if count > MOST:
             raise ValueError(
-                f"Polynomial(degree={self.degree}) of {d} columns has {count} products: lower the "
-                f"degree (at most {MOST})"
+                f"Polynomial(degree={self.degree}) of {d} columns has {count} products: "
+                f"lower the degree (at most {MOST})"
             )
         # a product of k < degree columns is one of degree with ones
         one = torch.cat([x, torch.ones_like(x[:, :1])], 1)
@@ -95,12 +116,29 @@ class Polynomial(Settings):
 
 @dataclass(frozen=True)
 class GaussianBasis(Settings):
-    """n bumps for every column of x, exp(−(x_j − c)²/2s²), centres c spread evenly from low to
-    high, both included.
+    """n bumps for every column of x, exp(−(x_j − c)²/2s²).
 
-    Several columns give a sum of functions of one column each. width: s > 0 in x's units (None: the
-    distance between centres).
-    low, high: numbers; None: the smallest and the largest value of each column in ``fit``.
+    Centres c are spread evenly from low to high, both included. Several columns give a sum of
+    functions of one column each.
+
+    Parameters
+    ----------
+    n : int, default=9
+        Bumps a column, at least 1.
+    width : float or None, default=None
+        s > 0 in x's units; None: the distance between centres.
+    low : float or None, default=None
+        Where the first centre is; None: the smallest value of each column in ``fit``.
+    high : float or None, default=None
+        Where the last centre is; None: the largest value of each column in ``fit``.
+
+    Examples
+    --------
+    >>> import numpy as np, genus
+    >>> X = np.linspace(0, 1, 30)[:, None]
+    >>> model = genus.BayesianLinearRegression(genus.GaussianBasis(5)).fit(X, np.sin(6 * X[:, 0]))
+    >>> model.coef_.shape
+    (5,)
     """
 
     n: int = 9
@@ -112,8 +150,8 @@ class GaussianBasis(Settings):
         _whole("GaussianBasis(n)", self.n)
         if self.n * x.shape[1] > MOST:
             raise ValueError(
-                f"GaussianBasis(n={self.n}) of {x.shape[1]} columns has {self.n * x.shape[1]} "
-                f"bumps: at most {MOST}"
+                f"GaussianBasis(n={self.n}) of {x.shape[1]} columns has "
+                f"{self.n * x.shape[1]} bumps: at most {MOST}"
             )
         if self.width is not None and not 0 < self.width < math.inf:
             raise ValueError(f"GaussianBasis(width={self.width!r}): a positive number is needed")
@@ -152,25 +190,58 @@ def _whole(name: str, value: Any) -> None:
 class BayesianLinearRegression(Predictor):
     r"""Linear regression with a posterior over its weights: N(w | m, Λ⁻¹).
 
-    Arguments
-    ---------
-    basis: φ: ``Identity()``, ``Polynomial(degree)``, ``GaussianBasis(n, width)``.
-    alpha: α > 0, the prior precision of every weight; ``"evidence"`` maximises the evidence. It is
-        in the units of 1/w², and with ``beta=(a, b)`` relative to β.
-    beta: β > 0, the precision of the noise, 1/σ² in the units of y; ``"evidence"``; or a pair (a,
-        b), the prior Gamma(a, b) (shape, rate) of an unknown β.
-    intercept: ``"flat"`` (no prior: columns are centred, and the level of y does not matter), True
-        (φ₀ = 1, with the prior of the other weights, which pulls it to 0) or False.
-    max_iter, tol: of the evidence's maximisation, tol in nats.
+    Parameters
+    ----------
+    basis : {Identity(), Polynomial(degree), GaussianBasis(n, width)}, default=Identity()
+        φ, the functions of x that y is linear in.
+    alpha : float or "evidence", default=1.0
+        α > 0, the prior precision of every weight; ``"evidence"`` maximises the evidence. It is in
+        the units of 1/w², and with ``beta=(a, b)`` relative to β.
+    beta : float, "evidence" or pair of floats, default=1.0
+        β > 0, the precision of the noise, 1/σ² in the units of y; ``"evidence"``; or (a, b), the
+        prior Gamma(a, b) (shape, rate) of an unknown β.
+    intercept : bool or "flat", default="flat"
+        ``"flat"``: no prior, columns are centred, and the level of y does not matter. True: φ₀ = 1,
+        with the prior of the other weights, which pulls it to 0. False: none.
+    max_iter : int, default=300
+        Steps of the evidence's maximisation, at most.
+    tol : float, default=1e-06
+        The maximisation stops when a step gains less than ``tol`` nats.
+    random_state : int, generator or None, default=None
+        An int, or a numpy generator; None: fresh at every fit.
 
-    Learned
-    -------
-    ``alpha_``, ``beta_`` (with an unknown β its posterior mean); ``log_evidence_``, nats, of all y
-    seen; ``intercept_``, ``coef_`` and ``covariance_`` of the weights; ``history_`` of the
-    evidence's maximisation.
+    Attributes
+    ----------
+    alpha_
+        The prior precision.
+    beta_
+        The noise's precision; with an unknown β its posterior mean.
+    log_evidence_
+        In nats, of all y seen.
+    coef_
+        The weights' posterior mean.
+    intercept_
+        The intercept's.
+    covariance_
+        The weights' posterior covariance.
+    history_
+        Of the evidence's maximisation.
 
-    ``predict(X, return_std=True)`` adds the standard deviation of y. Raises ValueError where Λ is
-    singular to rounding."""
+    Raises
+    ------
+    ValueError
+        Where Λ is singular to rounding.
+
+    Examples
+    --------
+    >>> import numpy as np, genus
+    >>> X = np.linspace(0, 1, 50)[:, None]
+    >>> y = 2 * X[:, 0] + np.random.default_rng(0).normal(0, 0.1, 50)
+    >>> model = genus.BayesianLinearRegression(alpha="evidence", beta="evidence").fit(X, y)
+    >>> mean, std = model.predict([[0.5]], return_std=True)
+    >>> mean.round(1), std.round(1)
+    (array([1.]), array([0.1]))
+    """
 
     learned_by = "closed form"
 
@@ -230,15 +301,15 @@ class BayesianLinearRegression(Predictor):
         pair = isinstance(self.beta, tuple) and len(self.beta) == 2 and all(map(number, self.beta))
         if not (pair or self.beta == "evidence" or number(self.beta)):
             raise ValueError(
-                f"beta={self.beta!r}: a positive number, a pair (a, b) of them, or 'evidence' is "
-                f"needed"
+                f"beta={self.beta!r}: a positive number, a pair (a, b) "
+                "of them, or 'evidence' is needed"
             )
         if not (self.intercept == "flat" or isinstance(self.intercept, bool)):
             raise ValueError(f"intercept={self.intercept!r}: pass 'flat', True or False")
         if not callable(self.basis):
             raise ValueError(
-                f"basis={self.basis!r}: pass Identity(), Polynomial(degree) or GaussianBasis(n, "
-                f"width)"
+                f"basis={self.basis!r}: pass Identity(), Polynomial(degree) "
+                "or GaussianBasis(n, width)"
             )
         _whole("max_iter", self.max_iter)
 
@@ -270,17 +341,15 @@ class BayesianLinearRegression(Predictor):
         return {"gram": torch.as_tensor(a.T @ a)}
 
     def partial_fit(self, X: Any, y: Any) -> Any:
-        """Add the rows (X, y) to those that have been seen: the posterior is that of ``fit`` on all
-        of them, in any order.
-        """
+        """Add rows (X, y) to those seen: the posterior is that of ``fit`` on all of them."""
         if not self.__sklearn_is_fitted__():
             if isinstance(self.basis, GaussianBasis) and (
                 self.basis.low is None or self.basis.high is None
             ):
                 raise ValueError(
-                    "the centres of GaussianBasis() would follow the range of the first batch: "
-                    "pass GaussianBasis(n, low=..., high=...), "
-                    "or call fit first"
+                    "the centres of GaussianBasis() "
+                    "would follow the range of the first batch: "
+                    "pass GaussianBasis(n, low=..., high=...), or call fit first"
                 )
             return self.fit(X, y)
         given = self._given(X)
@@ -302,9 +371,8 @@ class BayesianLinearRegression(Predictor):
             self.n_iter_ = max(1, len(self.history_))
         else:
             self.n_iter_ = 1
-            post = _Posterior(
-                data, float(self.alpha), 1.0 if unknown else float(self.beta), unknown
-            )  # type: ignore[arg-type]
+            beta = 1.0 if isinstance(self.beta, tuple) else float(self.beta)
+            post = _Posterior(data, float(self.alpha), beta, unknown)
         self.gram_, self.centre_, self.mean_, self.factor_ = (
             sums["gram"],
             data.centre,
@@ -318,9 +386,7 @@ class BayesianLinearRegression(Predictor):
     def _highest(
         self, data: _Sums, unknown: tuple[float, float] | None
     ) -> tuple[_Posterior, list[dict[str, Any]]]:
-        """The posterior at the fixed point of the evidence, and the way there, every step of which
-        went up.
-        """
+        """The posterior at the fixed point of the evidence, and the way there, only upwards."""
         P, N = len(data.S), max(data.N, 1)
         variance = max(data.yy / N, 1e-12 * float(data.centre[-1]) ** 2, 1e-200)
         signal = float(data.S.diagonal().sum()) / N
@@ -385,7 +451,9 @@ class BayesianLinearRegression(Predictor):
         return self.centre_[-1] + phi @ self.mean_, (1 + level) / self.beta_ + v
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
-        """E[y | x] of each row, (n,); with ``return_std`` also the standard deviation of y, noise
+        """E[y | x] of each row, (n,).
+
+        With ``return_std`` also the standard deviation of y, noise
         included (inf where it has none).
         """
         x = self._given(X)
@@ -429,9 +497,7 @@ class BayesianLinearRegression(Predictor):
         )
 
     def sample_weights(self, n: int = 1, *, random_state: Any = None) -> np.ndarray:
-        """n draws of the weights from their posterior, (n, P), the intercept first where there is
-        one.
-        """
+        """n draws of the weights from their posterior, (n, P), an intercept first."""
         self._check_fitted()
         _whole("n", n)
         rng = self._stream(random_state)
@@ -466,8 +532,9 @@ class BayesianLinearRegression(Predictor):
 
     @property
     def covariance_(self) -> np.ndarray:
-        """Posterior covariance of the weights (of a flat intercept apart); with β unknown, Λ⁻¹
-        b'/(a' − 1).
+        """Posterior covariance of the weights (of a flat intercept apart).
+
+        With β unknown, Λ⁻¹ b'/(a' − 1).
         """
         c = torch.cholesky_inverse(self.factor_)
         if isinstance(self.beta, tuple):
@@ -518,13 +585,12 @@ class _Posterior:
         self.L, info = torch.linalg.cholesky_ex(A)
         if int(info) or not bool(torch.isfinite(self.L).all()):
             raise ValueError(
-                f"alpha={alpha:.3g} is lost in rounding beside X, some of whose columns depend on "
-                f"each other: raise alpha, or drop or "
-                "rescale those columns"
+                f"alpha={alpha:.3g} is lost in rounding beside X, "
+                "some of whose columns depend on each other: "
+                "raise alpha, or drop or rescale those columns"
             )
         self.m = torch.cholesky_solve((beta * data.r)[:, None], self.L)[:, 0]
-        # |y − Φm|²
-        self.residual = max(
+        self.residual = max(  # |y − Φm|²
             data.yy - 2 * float(self.m @ data.r) + float(self.m @ data.S @ self.m), 0.0
         )
         log_det = 2 * float(self.L.diagonal().log().sum())

@@ -1,23 +1,24 @@
-"""A distribution over the weights of a small network, by variational inference, Laplace's method or
-Hamiltonian Monte Carlo.
+"""A distribution over the weights of a small network, by VI, Laplace's method or HMC.
 
-    θ ~ N(0, diag s²),   y ~ N(f(x, θ), σ²)   or   y ~ Categorical(softmax f(x, θ))      the model
-    U(θ) = −log p(y | X, θ) − log p(θ)                                                   so that p(θ | X, y) ∝ e^−U
+    θ ~ N(0, diag s²),   y ~ N(f(x, θ), σ²)   or   y ~ Categorical(softmax f(x, θ))
+    U(θ) = −log p(y | X, θ) − log p(θ),    p(θ | X, y) ∝ e^−U
 
 s is ``prior_scale``/√(fan-in) for the weights of a layer and ``prior_scale`` for its biases; x and
 a real y are brought to mean 0 and variance 1 first.
 
-``"map"``      θ* = argmin U, one network; with ``prior_scale=inf`` it is that of maximum likelihood.
-``"vi"``       q(θ) = N(μ, diag ρ²) that maximises E_q log p(y | X, θ) − KL(q ‖ p). A linear layer's output a = W h + c is then Gaussian,
-               N(μ_W h + μ_c, ρ²_W h² + ρ²_c), and it is a that is drawn, apart for every row: local
-               reparameterisation (Kingma et al., 2015; Blundell et al., 2015). KL's share grows
-               from 0 to 1 in the first half of the steps: or else few rows cannot hold against the
-               prior at first, and q stays where the network says nothing (Sønderby et al., 2016).
+``"map"``      θ* = argmin U, one network; with ``prior_scale=inf`` that of maximum likelihood.
+``"vi"``       q(θ) = N(μ, diag ρ²) that maximises E_q log p(y | X, θ) − KL(q ‖ p). A linear layer's
+               output a = W h + c is then Gaussian, N(μ_W h + μ_c, ρ²_W h² + ρ²_c), and it is a
+               that is drawn, apart for every row: local reparameterisation (Kingma et al., 2015;
+               Blundell et al., 2015). KL's share grows from 0 to 1 in the first half of the steps:
+               or else few rows cannot hold against the prior at first, and q stays where the
+               network says nothing (Sønderby et al., 2016).
 ``"laplace"``  N(θ*, Λ⁻¹), Λ = Σ_n J_nᵀ H_n J_n + diag 1/s², J_n = ∂f(x_n, θ*)/∂θ, H_n = I/σ² or
                diag p − p pᵀ: the whole generalised Gauss–Newton matrix. It is the Hessian of the
                linear model f(x, θ*) + J(θ − θ*), which is therefore what predicts (MacKay, 1992;
                Immer et al., 2021).
-``"hmc"``      draws of e^−U by Hamiltonian chains side by side, in the coordinates z of θ = θ* + L⁻ᵀ z, Λ = L Lᵀ (Neal, 1996).
+``"hmc"``      draws of e^−U by Hamiltonian chains side by side, in the coordinates z of
+               θ = θ* + L⁻ᵀ z, Λ = L Lᵀ (Neal, 1996).
 
 Predictions are means over ``n_draws`` networks drawn once, when the model is fitted.
 """
@@ -55,33 +56,58 @@ LOG_NOISE = (-1.0, 1.0)  # prior mean and standard deviation of log σ, in stand
 
 
 class BayesianMLP(Predictor):
-    r"""A network whose weights have a posterior; it predicts with the mean over that posterior, and
-    says how sure it is.
-
-    Arguments
-    ---------
-    network: a blueprint that makes a sequence of linear layers and activations, such as
-        ``MLP(width, depth, "tanh")`` (the default is ``MLP(10, 1, "tanh")``; a depth of 0 is linear
-        regression).
-    posterior: ``"vi"``, ``"laplace"``, ``"hmc"``, or ``"map"`` for a point. Laplace and HMC take
-        networks of at most 5,000 weights.
-    task: ``"regression"``, ``"classification"`` or ``"auto"``: bits, words and few distinct whole
-        numbers are classes.
-    prior_scale: s > 0; ``math.inf``, with ``"map"``, is no prior.
-    noise: σ > 0 in the units of y, or ``"learned"``: a point, except with HMC, which draws it. Not
-        used for classes.
-    n_draws: networks that predictions average over, in chains of HMC too. More cost more and err
-        less, as 1/√n.
-    chains: of HMC.
-
-    Learned
-    -------
-    ``mean_``: the weights in the middle, ``draws_``: (n_draws, P); ``noise_``: σ in the units of y;
-    with HMC ``acceptance_`` and ``rhat_``, of the energy and the outputs, which is 1 where the
-    chains agree.
+    r"""A network whose weights have a posterior: its mean predicts, its spread says how surely.
 
     ``log_prob(y, given=X)`` is an ``Estimate``: log (1/S) Σ p(y | x, θ_s). All rows share the
-    draws, and so their errors."""
+    draws, and so their errors.
+
+    Parameters
+    ----------
+    network : blueprint or None, default=None
+        One that makes a sequence of linear layers and activations, such as ``MLP(width, depth,
+        "tanh")``; a depth of 0 is linear regression. None: ``MLP(10, 1, "tanh")``.
+    posterior : {"vi", "laplace", "hmc", "map"}, default="vi"
+        ``"map"`` is a point. Laplace and HMC take networks of at most 5,000 weights.
+    task : {"auto", "regression", "classification"}, default="auto"
+        ``"auto"``: bits, words and few distinct whole numbers are classes.
+    prior_scale : float, default=2.0
+        s > 0; ``math.inf``, with ``"map"``, is no prior.
+    noise : float or "learned", default="learned"
+        σ > 0 in the units of y; or a point that is learned, except with HMC, which draws it. Not
+        used for classes.
+    n_draws : int, default=100
+        Networks that predictions average over, in chains of HMC too. More cost
+        more and err less, as 1/√n.
+    chains : int, default=8
+        Of HMC.
+    trainer : Trainer or None, default=None
+        How the gradient is descended; None: this model's own settings.
+    random_state : int, generator or None, default=None
+        An int, or a numpy generator; None: fresh at every fit.
+
+    Attributes
+    ----------
+    mean_
+        The weights in the middle, (P,).
+    draws_
+        (n_draws, P).
+    noise_
+        σ in the units of y.
+    acceptance_
+        Of HMC's proposals.
+    rhat_
+        Of HMC, of the energy and the outputs: 1 where the chains agree.
+
+    Examples
+    --------
+    >>> import numpy as np, genus
+    >>> X = np.linspace(-1, 1, 40)[:, None]
+    >>> few = genus.Trainer(epochs=5)
+    >>> model = genus.BayesianMLP(posterior="laplace", trainer=few, random_state=0)
+    >>> mean, std = model.fit(X, np.sin(3 * X[:, 0])).predict([[0.0], [5.0]], return_std=True)
+    >>> bool(std[1] > std[0])  # far from the data it is less sure
+    True
+    """
 
     learned_by = "variational inference, Laplace, HMC"
     learned_shapes = ("draws_", "log_noise_draws_")
@@ -174,14 +200,14 @@ class BayesianMLP(Predictor):
         if self.prior_scale == math.inf and self.posterior != "map":
             raise ValueError(
                 f"prior_scale=inf is no prior, and posterior={self.posterior!r} needs one: pass a "
-                f"number, or posterior='map'"
+                "number, or posterior='map'"
             )
         if self.noise != "learned" and not (
             isinstance(self.noise, int | float) and 0 < self.noise < math.inf
         ):
             raise ValueError(
-                f"noise={self.noise!r}: a positive number in the units of y, or 'learned', is "
-                f"needed"
+                f"noise={self.noise!r}: "
+                "a positive number in the units of y, or 'learned', is needed"
             )
         for name in ("n_draws", "chains"):
             value = getattr(self, name)
@@ -286,7 +312,7 @@ class BayesianMLP(Predictor):
                     self.log_noise_.repeat(self.n_draws),
                 )
             else:
-                x, y = self._scaled(fit.rows.given), self._standard(fit.rows.x)  # type: ignore[arg-type]
+                x, y = self._scaled(fit.rows.given), self._standard(fit.rows.x)
                 L = self._curvature(x, y)
                 if self.posterior == "laplace":
                     draws, log_noise = (
@@ -309,8 +335,9 @@ class BayesianMLP(Predictor):
         return torch.cat([e, -e])[: self.n_draws]
 
     def _curvature(self, x: Tensor, y: Tensor) -> Tensor:
-        """L, with L Lᵀ = Λ; a σ that is learned becomes that of the evidence, σ² = |y − f|²/(n −
-        γ), γ = P − tr(Λ⁻¹ diag 1/s²).
+        """L, with L Lᵀ = Λ; a σ that is learned becomes that of the evidence.
+
+        σ² = |y − f|²/(n − γ), γ = P − tr(Λ⁻¹ diag 1/s²).
         """
         theta, P = self.mean_.detach(), len(self.mean_)
         jacobian = torch.func.vmap(
@@ -338,8 +365,8 @@ class BayesianMLP(Predictor):
             L, info = torch.linalg.cholesky_ex(precision * G + torch.diag(A))
             if int(info):
                 raise ValueError(
-                    f"posterior={self.posterior!r}: Λ is singular to rounding; raise noise, lower "
-                    f"prior_scale, or use 'vi'"
+                    f"posterior={self.posterior!r}: Λ is singular to rounding; "
+                    "raise noise, lower prior_scale, or use 'vi'"
                 )
             if self._noise_is_free:
                 gamma = P - (torch.cholesky_inverse(L).diagonal() * A).sum()
@@ -392,8 +419,8 @@ class BayesianMLP(Predictor):
                         kept.append(z)
         except KeyboardInterrupt:
             warnings.warn(
-                f"interrupted after {len(kept)} of {keep} draws a chain: the model is usable as "
-                f"it is",
+                f"interrupted after {len(kept)} of {keep} draws a chain: "
+                "the model is usable as it is",
                 stacklevel=2,
             )
             self.interrupted_ = True
@@ -405,8 +432,8 @@ class BayesianMLP(Predictor):
         self.rhat_ = rhat(told.reshape(*Z.shape[:2], -1))
         if self.rhat_ > 1.2:
             warnings.warn(
-                f"the chains of HMC disagree (R-hat {self.rhat_:.2f}): fewer chains make longer "
-                f"ones",
+                f"the chains of HMC disagree (R-hat {self.rhat_:.2f}): "
+                "fewer chains make longer ones",
                 ConvergenceWarning,
                 stacklevel=2,
             )
@@ -421,8 +448,9 @@ class BayesianMLP(Predictor):
         return (y - self.y_mean_) / self.y_std_  # classes: mean 0, spread 1
 
     def _outputs(self, given: Tensor) -> Tensor:
-        """f(x) of every draw, (S, n, K), y at mean 0 and variance 1; after Laplace that of the
-        linear model about θ*.
+        """f(x) of every draw, (S, n, K), y at mean 0 and variance 1.
+
+        After Laplace it is that of the linear model about θ*.
         """
         x = self._scaled(given)
         if self.posterior != "laplace":
@@ -440,8 +468,9 @@ class BayesianMLP(Predictor):
         return float((2 * self.log_noise_draws_).exp().mean().sqrt() * self.y_std_)
 
     def functions(self, X: Any) -> np.ndarray:
-        """The prediction of every network drawn: E[y | x, θ_s], (n_draws, n), or its classes'
-        probabilities, (n_draws, n, K).
+        """The prediction of every network drawn.
+
+        E[y | x, θ_s], (n_draws, n), or its classes' probabilities, (n_draws, n, K).
         """
         with torch.no_grad():
             out = torch.cat([self._outputs(part) for part in self._given(X).split(self.chunk)], 1)
@@ -458,8 +487,8 @@ class BayesianMLP(Predictor):
         self._check_fitted()
         if self.task_ == "regression":
             raise ValueError(
-                "predict_proba: it was fitted to numbers; use predict(X, return_std=True), or "
-                "task='classification'"
+                "predict_proba: it was fitted to numbers; "
+                "use predict(X, return_std=True), or task='classification'"
             )
         with torch.no_grad():
             return (
@@ -471,8 +500,9 @@ class BayesianMLP(Predictor):
             )
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
-        """The likeliest class, or E[y | x] and, with ``return_std``, the standard deviation of y:
-        of the networks and the noise.
+        """The likeliest class, or E[y | x].
+
+        With ``return_std`` also the standard deviation of y, of the networks and the noise.
         """
         self._check_fitted()
         if self.task_ == "classification":
@@ -522,8 +552,9 @@ WARM_UP, THIN = 200, 3  # transitions of a chain before the first draw, and from
 
 
 def rhat(draws: Tensor) -> float:
-    """The largest √((W (T − 1)/T + B)/W) over the columns of (T, C, …), B between and W within C
-    chains (Gelman & Rubin, 1992).
+    """The largest √((W (T − 1)/T + B)/W) over the columns of (T, C, …).
+
+    B between and W within C chains (Gelman & Rubin, 1992).
     """
     T, C = draws.shape[:2]
     if T < 2 or C < 2:
@@ -545,15 +576,13 @@ def _steps(net: nn.Module) -> list[nn.Module]:
         if not isinstance(m, plain):
             raise ValueError(
                 f"network: a {type(m).__name__} has no posterior here; use a sequence of linear "
-                f"layers and activations: MLP()"
+                "layers and activations: MLP()"
             )
     return steps
 
 
 def _cut(theta: Tensor, i: int, layer: nn.Linear) -> tuple[Tensor, Tensor | None, int]:
-    """Weights (S, out, in) and biases (S, out) of a layer, which begin at i, and where the next
-    begin.
-    """
+    """Weights (S, out, in), biases (S, out) of the layer that begins at i; the next one's i."""
     j = i + layer.weight.numel()
     W = theta[:, i:j].reshape(-1, *layer.weight.shape)
     if layer.bias is None:
@@ -567,7 +596,7 @@ def _solve(L: Tensor, z: Tensor) -> Tensor:
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each column; of a constant one a millionth of its size, or 1."""
+    """Mean and standard deviation of each column (of a constant one a millionth of it, or 1)."""
     mean = x.mean(0)
     std = (x - mean).square().mean(0).sqrt()
     return mean, torch.where(

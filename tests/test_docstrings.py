@@ -1,0 +1,57 @@
+"""The examples of the public docstrings run, and scikit-learn reads the docstrings of models."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+import re
+import warnings
+
+import pytest
+
+import genus
+
+PUBLIC = [n for n in genus.__all__ if n not in ("__version__", "data")]
+PUBLIC += [f"data.{n}" for n in ("Data", "load", "names")]
+FLAGS = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
+
+
+def named(name):
+    """What ``genus.name`` is, also where the name has a dot."""
+    found = genus
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+CLASSES = [n for n in PUBLIC if isinstance(named(n), type)]
+MODELS = [n for n in CLASSES if issubclass(named(n), genus.Model)]
+ABSTRACT = (genus.Model, genus.DensityModel, genus.Predictor, genus.CapabilityError)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_the_example_runs(name):
+    found = doctest.DocTestFinder(recurse=False).find(named(name), name, globs={})
+    (example,) = (test for test in found if test.name == name)
+    assert example.examples, f"genus.{name} has no example"
+    failed, _ = doctest.DocTestRunner(optionflags=FLAGS).run(example)
+    assert not failed
+
+
+@pytest.mark.parametrize("name", [n for n in PUBLIC if named(n) not in ABSTRACT])
+def test_every_argument_is_documented(name):
+    """In its own docstring, or in that of the base which its docstring names."""
+    owner = named(name)
+    if isinstance(owner, type):
+        owner = next(c for c in owner.__mro__ if "__init__" in vars(c))
+        assert owner is named(name) or owner.__name__ in named(name).__doc__
+    said = re.findall(r"^(\w+) : \S.*\n    \S", inspect.getdoc(owner), flags=re.MULTILINE)
+    assert said == list(inspect.signature(owner).parameters)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_scikit_learn_shows_it_without_a_warning(name):
+    model = named(name)()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert name in model._repr_html_()
