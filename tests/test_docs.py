@@ -29,6 +29,7 @@ def blocks(page):
         "docs/linear-latent.md",
         "docs/flows.md",
         "docs/autoregressive.md",
+        "docs/rows-and-conditions.md",
     ],
 )
 def test_code_runs(page, tmp_path, monkeypatch, capsys):
