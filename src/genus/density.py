@@ -12,6 +12,7 @@ from genus.distributions.bijections import Logit
 from genus.distributions.points import log_mean_exp, row_uniforms
 from genus.likelihood import Exact, LogProb, LowerBound
 from genus.model import Model
+from genus.samplers.particles import pick
 
 TRIES = 50  # times a draw outside the box of the codes is repeated
 
@@ -181,9 +182,8 @@ class DensityModel(Model):
         if not (self.discrete_cells(x.device) & ~torch.isnan(x.flatten(1))).any():
             return self.real(x, rng)[0]
         y, log_det = self.real(x.repeat_interleave(self.points, 0), rng)
-        weights = (self.log_density_observed(y) + log_det).reshape(len(x), self.points)
-        pick = torch.multinomial(torch.softmax(weights, 1), 1, generator=rng)[:, 0]
-        return y.reshape(len(x), self.points, -1)[torch.arange(len(x), device=x.device), pick]
+        log_w = self.log_density_observed(y) + log_det
+        return y[pick(log_w.reshape(len(x), self.points), rng)]
 
 
 def _some(given: Tensor | None) -> tuple[Tensor, ...]:

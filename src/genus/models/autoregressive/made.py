@@ -45,6 +45,7 @@ from genus.models.autoregressive.columns import Bits, Levels, Numbers, Part
 from genus.networks.blueprints import MLP
 from genus.networks.conditions import Conditions
 from genus.networks.layers import Linear, activation_of, initialise
+from genus.samplers.particles import pick, resample
 from genus.settings import within
 from genus.space import Space
 
@@ -325,10 +326,8 @@ class MADE(Model):
         drawn, log_w = zip(
             *(self._walk(x, o, k, rng, given) for o in range(self.n_orders)), strict=True
         )
-        weights = torch.cat(log_w, 1).softmax(1).nan_to_num(1.0)
-        pick = torch.multinomial(weights, 1, generator=rng)[:, 0]
         copies = torch.cat([y.unflatten(0, (len(x), k)) for y in drawn], 1)
-        return copies[torch.arange(len(x), device=x.device), pick]
+        return copies.flatten(0, 1)[pick(torch.cat(log_w, 1), rng)]
 
     def _walk(
         self, x: Tensor, o: int, k: int, rng: torch.Generator, given: Tensor | None = None
@@ -336,8 +335,7 @@ class MADE(Model):
         """k copies of every row, filled column by column in order o.
 
         (n k, d), and log-weights (n, k): the mean weight of a row's copies is an unbiased estimate
-        of p_o(observed). Copies are drawn afresh by weight where fewer than half of them count
-        (Gordon, Salmond & Smith, 1993).
+        of p_o(observed). Copies are drawn afresh by weight where fewer than half of them count.
         """
         n, y = len(x), x.double().repeat_interleave(k, 0)
         log_w = y.new_zeros(n, k)
@@ -375,15 +373,10 @@ class MADE(Model):
             log_w = log_w + part.log_prob(theta, cell, at)[:, 0].double().masked_fill(
                 gap, 0.0
             ).reshape(n, k)
-            share = log_w.softmax(1)
-            few = 1 / share.square().sum(1) < k / 2
-            if few.any():
-                index = torch.arange(n * k, device=x.device).reshape(n, k)
-                index[few] = index[few].gather(
-                    1, torch.multinomial(share[few], k, True, generator=rng)
-                )
-                log_w[few] = _log_mean(log_w[few])[:, None]
-                y, f, *units = (a[index.flatten()] for a in (y, f, *units))
+            again = resample(log_w, rng)
+            if again is not None:
+                places, log_w = again
+                y, f, *units = (a[places] for a in (y, f, *units))
         return y, log_w
 
 

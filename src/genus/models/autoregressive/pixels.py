@@ -24,6 +24,7 @@ from genus.likelihood import Exact, LogProb
 from genus.model import Model
 from genus.networks.conditions import Conditions
 from genus.networks.layers import Conv2d, initialise
+from genus.samplers.particles import pick, resample
 from genus.space import Space
 
 FIRST = 3  # rows above, and pixels to each side, that the first convolutions see
@@ -247,30 +248,27 @@ class PixelModel(Model):
         n, cell = len(image), self._observe(self.space_, 1)
         known = image.repeat_interleave(k, 0)
         log_w = torch.zeros(n, k, dtype=torch.float64, device=image.device)
-        base = torch.arange(n, device=image.device)[:, None] * k
 
         def value(i: int, j: int, c: int, p: Tensor) -> Tensor:
+            nonlocal log_w
             x = known[:, c, i, j]
             gap = torch.isnan(x)
             if k > 1:
                 log_p = cell.log_prob(p, x.nan_to_num()[:, None])[:, 0]
-                log_w.add_(torch.where(gap, 0.0, log_p).double().reshape(n, k))
+                log_w = log_w + torch.where(gap, 0.0, log_p).double().reshape(n, k)
             return torch.where(gap, cell.sample(p, rng)[:, 0].to(x.dtype), x)
 
         def reorder(i: int) -> Tensor | None:
-            weights = torch.softmax(log_w, 1)
-            low = weights.square().sum(1) > 2 / k  # the effective number is below k/2
-            if k == 1 or not low.any():
+            nonlocal log_w
+            again = resample(log_w, rng)
+            if again is None:
                 return None
-            pick = torch.multinomial(weights, k, replacement=True, generator=rng)
-            log_w[low] = 0.0
-            return (
-                base + torch.where(low[:, None], pick, torch.arange(k, device=pick.device))
-            ).flatten()
+            places, log_w = again
+            return places
 
         g = self._context(None if given is None else given.repeat_interleave(k, 0))
         drawn = self.network_.in_order(n * k, self._features, value, g, reorder)
-        return drawn[(base + torch.multinomial(torch.softmax(log_w, 1), 1, generator=rng))[:, 0]]
+        return drawn[pick(log_w, rng)]
 
 
 # ---------------------------------------------------------------------- networks that see what is b

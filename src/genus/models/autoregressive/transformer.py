@@ -44,6 +44,7 @@ from genus.model import Model
 from genus.networks.attention import NEAR, Block, angles_of, at, places
 from genus.networks.conditions import Conditions
 from genus.networks.layers import Linear, initialise
+from genus.samplers.particles import pick, resample
 from genus.space import Space
 
 LEVELS = 256  # of an ordered pixel or token, above which it is read as a number
@@ -562,9 +563,8 @@ class AutoregressiveTransformer(Model):
         x = self._fill(x, order, rng, given)
         if k == 1:
             return x
-        log_w = (self._scored(x, given) - self._scored(x, given, order)).reshape(-1, k)
-        pick = torch.multinomial(torch.softmax(log_w, 1), 1, generator=rng)[:, 0]
-        return x.reshape(len(pick), k, -1)[torch.arange(len(pick), device=x.device), pick]
+        log_w = self._scored(x, given) - self._scored(x, given, order)
+        return x[pick(log_w.reshape(-1, k), rng)]
 
     def _at_a_time(self) -> int:
         return max(1, CACHE // (8 * self.depth * self.width * self.space_.dim))
@@ -616,17 +616,13 @@ class AutoregressiveTransformer(Model):
                 log_w = log_w + torch.where(torch.isnan(here[:, 0]), 0.0, seen.double()).reshape(
                     rows, k
                 )
-                w = torch.softmax(log_w, 1)
-                poor = 1 / w.square().sum(1) < k / 2
-                if bool(poor.any()) and t < d - 1:
-                    pick = torch.multinomial(w, k, True, generator=rng).sort(1).values
-                    pick = torch.where(poor[:, None], pick, torch.arange(k, device=x.device))
-                    pick = (pick + k * torch.arange(rows, device=x.device)[:, None]).flatten()
-                    x, log_w = x[pick], torch.where(poor[:, None], 0.0, log_w)
+                again = resample(log_w, rng) if t < d - 1 else None
+                if again is not None:
+                    places, log_w = again
+                    x = x[places]
                     for c in cache or ():
-                        c[..., : t + 1, :] = c[:, pick, :, : t + 1]
-        chosen = torch.multinomial(torch.softmax(log_w, 1), 1, generator=rng)[:, 0] if k > 1 else 0
-        return x[torch.arange(rows, device=x.device) * k + chosen]
+                        c[..., : t + 1, :] = c[:, places, :, : t + 1]
+        return x if k == 1 else x[pick(log_w, rng)]
 
     def _shown(self, steps: range) -> Iterator[int]:
         """The steps, counted by a bar on stderr where there are many."""

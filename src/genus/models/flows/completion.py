@@ -23,6 +23,7 @@ from torch import Tensor
 
 from genus.samplers.annealing import anneal
 from genus.samplers.chains import mala
+from genus.samplers.particles import pick
 
 if TYPE_CHECKING:
     from genus.density import DensityModel
@@ -105,9 +106,8 @@ def _complete(
     grid = [(i / last) ** 2 for i in range(last + 1)]
     (e, _), log_w = anneal(step, (e, 0.3), grid)
     y = place(e)[0]
-    log_w = torch.where(model._inside(y), log_w, -1e30).reshape(n, K)
-    chosen = torch.multinomial(torch.softmax(log_w, 1), 1, generator=rng)[:, 0]
-    return y.reshape(n, K, -1)[torch.arange(n, device=x.device), chosen]
+    log_w = torch.where(model._inside(y), log_w, -1e30)
+    return y[pick(log_w.reshape(n, K), rng)]
 
 
 class _Conditionals:

@@ -27,6 +27,7 @@ from genus.likelihood import LogProb, LowerBound
 from genus.model import Model
 from genus.networks.blueprints import MLP, Network
 from genus.networks.layers import Linear, initialise, output_layer
+from genus.samplers.particles import pick
 from genus.space import Space
 
 
@@ -373,11 +374,8 @@ class VAE(Model):
         z = torch.cat([m + s * e[:half], e[half:]])
         log_q = -0.5 * (((z - m) / s).square() + 2 * torch.log(s)).sum(-1)
         log_p = -0.5 * z.square().sum(-1)
-        weights = torch.softmax(
-            self._log_likelihood(z, x.flatten(1)) + log_p - torch.logaddexp(log_q, log_p), 0
-        )
-        pick = torch.multinomial(weights.T, 1, generator=rng)[:, 0]
-        return z[pick, torch.arange(len(x), device=m.device)]
+        log_w = self._log_likelihood(z, x.flatten(1)) + log_p - torch.logaddexp(log_q, log_p)
+        return z.transpose(0, 1).flatten(0, 1)[pick(log_w.T, rng)]
 
     def _log_weights_at(self, z: Tensor, cells: Tensor, m: Tensor, s: Tensor) -> Tensor:
         log_q = -(0.5 * ((z - m) / s).square() + torch.log(s)).sum(-1)

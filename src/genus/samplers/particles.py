@@ -1,0 +1,46 @@
+"""Particles: k weighted draws a row, of which those that count go on, and of which one is kept.
+
+    w_i = e^{log w_i} / Σ_j e^{log w_j},        effective number 1 / Σ_i w_i², from 1 to k
+
+Log-weights are (n, k). The particles of a row stand together, (n k, …); what is returned are places
+among these. Sources: Gordon, Salmond & Smith (1993); Kong, Liu & Wong (1994)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def weights(log_w: Tensor) -> Tensor:
+    """w of each particle, (n, k); 1/k where no particle of a row has any weight."""
+    return torch.softmax(log_w, 1).nan_to_num(1 / log_w.shape[1])
+
+
+def effective_number(log_w: Tensor) -> Tensor:
+    """1 / Σ w², how many particles of equal weight tell as much, (n,)."""
+    return 1 / weights(log_w).square().sum(1)
+
+
+def pick(log_w: Tensor, rng: torch.Generator) -> Tensor:
+    """The place of one particle a row, drawn by weight, (n,)."""
+    n, k = log_w.shape
+    chosen = torch.multinomial(weights(log_w), 1, generator=rng)[:, 0]
+    return chosen + k * torch.arange(n, device=log_w.device)
+
+
+def resample(log_w: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor] | None:
+    """The places (n k,) of the particles that go on, and their log-weights; None where all go on.
+
+    A row whose effective number is below k/2 gets k draws by weight, which then weigh the same:
+    the mean weight of the row stays what it was. Other rows are left alone."""
+    n, k = log_w.shape
+    few = effective_number(log_w) < k / 2
+    if not few.any():
+        return None
+    place = torch.arange(n * k, device=log_w.device).reshape(n, k)
+    drawn = torch.multinomial(weights(log_w[few]), k, replacement=True, generator=rng)
+    place[few] = place[few].gather(1, drawn)
+    mean = torch.logsumexp(log_w, 1, keepdim=True) - math.log(k)
+    return place.flatten(), torch.where(few[:, None], mean, log_w)
