@@ -86,14 +86,3 @@ def variance_floor(variance: Tensor, mean: Tensor, share: float) -> Tensor:
     least = (1e-6 * mean.abs()).clamp_min(1e-3).square()
     constant = variance <= (1e-10 * mean.abs()).square().clamp_min(1e-200)
     return torch.where(constant, least, share * variance)
-
-
-FAR_AWAY = 1e4  # standard deviations
-
-
-def log_mass(a: Tensor, b: Tensor) -> Tensor:
-    """log(Φ(b) − Φ(a)) for a < b, by the lower tail, where it does not cancel."""
-    flip = a > 0
-    a, b = torch.where(flip, -b, a), torch.where(flip, -a, b)
-    low, high = torch.special.log_ndtr(a), torch.special.log_ndtr(b)
-    return high + torch.log(-torch.expm1((low - high).clamp_max(-1e-12)))

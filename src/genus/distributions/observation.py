@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genus.distributions.normals import FAR_AWAY, log_mass
+from genus.distributions.levels import log_logistic_mass, log_normal_mass
 from genus.space import Space
 
 
@@ -122,17 +122,8 @@ class Logistic(Observation):
     def log_prob(self, p: Tensor, x: Tensor) -> Tensor:
         mu, log_s = self.cells(p).unbind(-1)
         log_s = log_s.clamp_min(self.floor)
-        c, h, inverse = x / (self.levels - 1) * 2 - 1, 1 / (self.levels - 1), torch.exp(-log_s)
-        above, below = inverse * (c + h - mu), inverse * (c - h - mu)
-        # σ(a) − σ(b) = σ(a) σ(−b) (1 − e^{b−a}): no cancellation in the tails
-        inside = (
-            F.logsigmoid(above) + F.logsigmoid(-below) + torch.log(-torch.expm1(-2 * h * inverse))
-        )
-        return torch.where(
-            x < 0.5,
-            F.logsigmoid(above),
-            torch.where(x > self.levels - 1.5, F.logsigmoid(-below), inside),
-        )
+        c, half = x / (self.levels - 1) * 2 - 1, 1 / (self.levels - 1)
+        return log_logistic_mass(x, self.levels, c - mu, half, torch.exp(log_s))
 
     def mean(self, p: Tensor) -> Tensor:
         mu, log_s = self.cells(p).unbind(-1)
@@ -211,9 +202,8 @@ class Normal(Observation):
         if not self.whole:
             return density
         half, s = (0.5 / self.scale).float(), v.sqrt()
-        above = torch.where(x > self.levels - 1.5, FAR_AWAY, (r + half) / s)
-        below = torch.where(x < 0.5, -FAR_AWAY, (r - half) / s)
-        return torch.where(self.levels > 0, log_mass(below, above), density)
+        mass = log_normal_mass(x, self.levels, r, half, s)
+        return torch.where(self.levels > 0, mass, density)
 
     def _variance(self) -> Tensor:
         """v of each cell, (d,), in standardised units."""

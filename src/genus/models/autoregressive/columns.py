@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genus.distributions.bijections import Standardise
-from genus.distributions.normals import FAR_AWAY, log_mass
+from genus.distributions.levels import log_normal_mass
 
 ALL = slice(None)
 
@@ -130,10 +130,9 @@ class Numbers(Part):
         if not self.whole:
             log_n = -0.5 * (r / sigma).square() - torch.log(sigma) - 0.5 * math.log(2 * math.pi)
             return torch.logsumexp(log_pi + log_n, -1) - torch.log(self.scale_[at])
-        half = (0.5 / self.scale_[at])[:, None]
-        above = torch.where((x > self.levels[at] - 1.5)[..., None], FAR_AWAY, (r + half) / sigma)
-        below = torch.where((x < 0.5)[..., None], -FAR_AWAY, (r - half) / sigma)
-        return torch.logsumexp(log_pi + log_mass(below, above), -1)
+        half, levels = (0.5 / self.scale_[at])[:, None], self.levels[at][:, None]
+        log_p = log_normal_mass(x[..., None], levels, r, half, sigma)
+        return torch.logsumexp(log_pi + log_p, -1)
 
     def draw(self, theta: Tensor, at: slice, rng: torch.Generator) -> Tensor:
         log_pi, mu, sigma = self._mixture(theta)

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from genus.distributions.bijections import Standardise
 from genus.distributions.bins import Bins, cut
 from genus.distributions.dependence import Indicators, spanning_order
-from genus.distributions.normals import log_mass
+from genus.distributions.levels import log_normal_mass
 from genus.learn.progress import drawing
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer
@@ -461,17 +461,14 @@ class AutoregressiveTransformer(Model):
             log_p = log_levels.gather(-1, torch.where(real, 0.0, x).long()[..., None])[..., 0]
         if bool(real.any()):
             log_pi, m, s = self._mixture(p)
-            z, scale = self._standard(x, cells)[..., None], self.scale_.std_[cells][..., None]
+            r, scale = self._standard(x, cells)[..., None] - m, self.scale_.std_[cells][..., None]
             each = (
-                -0.5 * (((z - m) / s).square() + math.log(2 * math.pi))
-                - torch.log(s)
-                - torch.log(scale)
+                -0.5 * ((r / s).square() + math.log(2 * math.pi)) - torch.log(s) - torch.log(scale)
             )
-            if bool(self.many.any()):  # the mass within ½, the end levels taking the tails
-                half, value, last = 0.5 / scale, x[..., None], self.levels[cells][..., None] - 1
-                low = torch.where(value < 0.5, -1e4, (z - half - m) / s)
-                high = torch.where(value > last - 0.5, 1e4, (z + half - m) / s)
-                each = torch.where(self.many[cells][..., None], log_mass(low, high), each)
+            if bool(self.many.any()):
+                levels, half = self.levels[cells][..., None], 0.5 / scale
+                mass = log_normal_mass(x[..., None], levels, r, half, s)
+                each = torch.where(self.many[cells][..., None], mass, each)
             log_p = torch.where(real, torch.logsumexp(log_pi + each, -1), log_p.double())
         return log_p
 
