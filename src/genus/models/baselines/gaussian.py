@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
+import dataclasses
 from typing import Any
 
 import torch
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from genus.density import DensityModel
@@ -14,6 +13,7 @@ from genus.distributions.normals import by_pattern, conditional, factor, varianc
 from genus.distributions.points import LOG_2PI
 from genus.learn.fit import Fit
 from genus.learn.rows import Rows
+from genus.learn.starts import warn_unless_converged
 from genus.learn.sums import accumulate, solve
 from genus.space import Space
 
@@ -135,14 +135,9 @@ class Gaussian(DensityModel):
             self.maximise(
                 {"weight": torch.ones_like(mean[0]), "y": mean, "yy": cov + torch.outer(mean, mean)}
             )
-        rows = Fit(Rows(x, u), None, fit.trainer, fit.seed)
-        self.converged_ = solve(self, rows, max_iter=self.max_iter, tol=self.tol, start=start)
-        if not self.converged_ and self.tol > 0 and self.n_iter_ >= self.max_iter:
-            text = (
-                f"EM stopped after max_iter={self.max_iter} iterations "
-                f"before tol={self.tol} was met"
-            )
-            warnings.warn(text, ConvergenceWarning, stacklevel=4)
+        inner = dataclasses.replace(fit, rows=Rows(x, u))
+        self.converged_ = solve(self, inner, max_iter=self.max_iter, tol=self.tol, start=start)
+        warn_unless_converged(self)
 
     def log_density(self, y: Tensor) -> Tensor:
         """log N(y | μ, Σ) of the entries that are not NaN."""

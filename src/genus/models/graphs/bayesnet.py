@@ -14,13 +14,11 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-import warnings
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.metaestimators import available_if
 from torch import Tensor
 
@@ -30,6 +28,7 @@ from genus.distributions.dependence import Indicators, spanning_tree
 from genus.learn.fit import Fit
 from genus.learn.progress import CtrlC
 from genus.learn.rows import Rows
+from genus.learn.starts import warn_unless_converged
 from genus.learn.sums import accumulate, solve
 from genus.likelihood import Exact, LogProb
 from genus.model import Model
@@ -309,19 +308,14 @@ class BayesNet(Model):
         if not bool((codes < 0).any()):
             self.maximise({"counts": self.net().counts(codes)})
             return
-        done = solve(
+        self.converged_ = solve(
             self,
             inner,
             max_iter=self.em_iterations,
             tol=self.tol,
             start=getattr(self, "n_iter_", 0),
         )
-        if not done and not hasattr(self, "interrupted_"):
-            text = (
-                f"EM stopped after em_iterations={self.em_iterations} without converging to "
-                f"tol={self.tol}: allow more"
-            )
-            warnings.warn(text, ConvergenceWarning, stacklevel=4)
+        warn_unless_converged(self, limit="em_iterations")
 
     def statistics(self, x: Tensor) -> dict[str, Tensor]:
         """Sums over rows of codes, −1 where missing: every table's counts, likelihood, rows."""

@@ -32,6 +32,7 @@ W ← W R (parameter expansion, Liu, Rubin & Wu, 1998; far fewer iterations).
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import warnings
 from collections.abc import Iterator
@@ -39,7 +40,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from genus.density import DensityModel
@@ -47,6 +47,7 @@ from genus.distributions.normals import by_pattern, variance_floor
 from genus.distributions.points import LOG_2PI
 from genus.learn.fit import Fit
 from genus.learn.rows import Rows
+from genus.learn.starts import warn_unless_converged
 from genus.learn.sums import solve
 from genus.space import Space
 
@@ -270,17 +271,12 @@ class LinearGaussian(DensityModel):
             self._scatter = n, A * self._scale, variance
         else:
             self._known = list(self._patterns(y))
-        rows = Fit(Rows(y), None, fit.trainer, fit.seed)
+        inner = dataclasses.replace(fit, rows=Rows(y))
         self.converged_ = solve(
-            self, rows, max_iter=self.max_iter, tol=self.tol, start=self.n_iter_, chunk=n
+            self, inner, max_iter=self.max_iter, tol=self.tol, start=self.n_iter_, chunk=n
         )
         self._scatter = self._known = None
-        if not self.converged_ and self.tol > 0 and self.n_iter_ >= self.max_iter > 1:
-            text = (
-                f"EM stopped after max_iter={self.max_iter} iterations "
-                f"before tol={self.tol} was met"
-            )
-            warnings.warn(text, ConvergenceWarning, stacklevel=4)
+        warn_unless_converged(self)
 
     def _prepare(self, variance: Tensor, own: Tensor, constant: Tensor) -> None:
         """The units s of the columns, and the least noise."""

@@ -39,6 +39,7 @@ and a natural-gradient step on a batch B is
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 import warnings
@@ -46,7 +47,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from genus.density import DensityModel
@@ -55,6 +55,7 @@ from genus.distributions.points import LOG_2PI
 from genus.learn.fit import DivergenceError, Fit
 from genus.learn.progress import Bar, CtrlC
 from genus.learn.rows import Rows, generator
+from genus.learn.starts import best_start, warn_unless_converged
 from genus.learn.sums import solve
 from genus.model import seed_of
 from genus.models.mixtures.components import LogJoint, k_means, log_joint, statistics
@@ -539,7 +540,6 @@ class BayesianGaussianMixture(DensityModel):
 
     @torch.no_grad()
     def learn(self, fit: Fit) -> None:
-        resumed = hasattr(self, "n_iter_")
         cavi = self.inference == "cavi"
         rows = fit.rows
         if cavi or len(rows) <= FIRST_LOOK:
@@ -560,54 +560,29 @@ class BayesianGaussianMixture(DensityModel):
                 (scales > 1e30).any() or ((scales > 0) & (scales < 1e-30)).any()
             )
             work = Rows(self._with_ones(y).to(torch.float32 if single else torch.float64))
-        best: tuple[float, dict[str, Tensor], dict[str, Any]] | None = None
-        for _ in range(1 if resumed else self.n_init):
-            if not resumed:
-                self.history_, self.elbo_history_, self.n_iter_, self.n_batches_ = [], [], 0, 0
-                self._start(centred, len(rows) / len(y))
-            if cavi:
-                inner = Fit(work, None, fit.trainer, fit.seed, begun=fit.begun)
-                kw: dict[str, Any] = {
-                    "max_iter": self.max_iter,
-                    "tol": self.tol,
-                    "start": self.n_iter_,
-                }
-                self.converged_ = solve(self, inner, chunk=len(y), **kw)
-            else:
+            inner = dataclasses.replace(fit, rows=work)
+
+        def begin() -> None:
+            self.elbo_history_, self.n_batches_ = [], 0
+            self._start(centred, len(rows) / len(y))
+
+        def run() -> float:
+            if not cavi:
                 self._stochastic(fit)
-            if best is None or self.elbo_ > best[0]:
-                names = (
-                    "history_",
-                    "n_iter_",
-                    "n_batches_",
-                    "converged_",
-                    "elbo_",
-                    "elbo_terms_",
-                    "elbo_history_",
-                )
-                best = (
-                    self.elbo_,
-                    {k: v.clone() for k, v in self.state_dict().items()},
-                    {k: getattr(self, k) for k in names},
-                )
-            if getattr(self, "interrupted_", False):
-                break
-        assert best is not None
-        self.load_state_dict(best[1])
-        for name, value in best[2].items():
-            setattr(self, name, value)
-        self.n_seen_ = float(len(rows))
-        if (
-            not self.converged_
-            and self.tol > 0
-            and self.n_iter_ >= self.max_iter
-            and self.max_iter > 1
-        ):
-            text = (
-                f"inference stopped after max_iter={self.max_iter} "
-                f"sweeps before tol={self.tol} was met"
+                return self.elbo_
+            self.converged_ = solve(
+                self,
+                inner,
+                max_iter=self.max_iter,
+                tol=self.tol,
+                start=self.n_iter_,
+                chunk=len(y),
             )
-            warnings.warn(text, ConvergenceWarning, stacklevel=4)
+            return self.elbo_
+
+        best_start(self, fit, self.n_init, begin, run)
+        self.n_seen_ = float(len(rows))
+        warn_unless_converged(self, "inference", unit="sweeps")
 
     def _stochastic(self, fit: Fit) -> None:
         """Passes over the rows in another order each, a natural-gradient step a batch."""

@@ -17,20 +17,20 @@ products: F logθᵀ and rᵀ F.
 
 from __future__ import annotations
 
+import dataclasses
 import math
-import warnings
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from genus.distributions.normals import variance_floor
 from genus.distributions.points import LOG_2PI, row_hash
 from genus.learn.fit import Fit
 from genus.learn.rows import Rows
+from genus.learn.starts import best_start, warn_unless_converged
 from genus.learn.sums import solve
 from genus.likelihood import Exact, LogProb
 from genus.model import Model
@@ -340,7 +340,6 @@ class CategoricalMixture(Model):
 
     @torch.no_grad()
     def learn(self, fit: Fit) -> None:
-        resumed = hasattr(self, "n_iter_")
         x = torch.cat([x for (x,) in fit.rows.chunks(8192, self.rng)])
         weight = fit.rows.weight
         if weight is not None and len(weight) != len(x):
@@ -360,41 +359,21 @@ class CategoricalMixture(Model):
         self._spread = torch.maximum(variance, variance_floor(variance, self._centre, 1.0)).sqrt()
         # by values, so that draws do not depend on order or repetition
         order = torch.argsort(row_hash(x), stable=True)
-        rows = Rows(x, weight=None if weight is None else w)
-        best: tuple[float, tuple[dict[str, Tensor], dict[str, Any]]] | None = None
-        for _ in range(1 if resumed else self.n_init):
-            if not resumed:
-                self.history_, self.n_iter_ = [], 0
-                self._first_guess(x[order], w[order])
+        inner = dataclasses.replace(fit, rows=Rows(x, weight=None if weight is None else w))
+
+        def run() -> float:
             self.converged_ = solve(
                 self,
-                Fit(rows, None, fit.trainer, fit.seed),
+                inner,
                 max_iter=self.max_iter,
                 tol=self.tol,
                 start=self.n_iter_,
                 chunk=len(x),
             )
-            value = -self.history_[-1]["objective"]
-            if best is None or value > best[0]:
-                best = (
-                    value,
-                    (
-                        {k: v.clone() for k, v in self.state_dict().items()},
-                        {k: getattr(self, k) for k in ("history_", "n_iter_", "converged_")},
-                    ),
-                )
-            if getattr(self, "interrupted_", False):
-                break
-        assert best is not None
-        self.load_state_dict(best[1][0])
-        for name, found in best[1][1].items():
-            setattr(self, name, found)
-        if not self.converged_ and self.tol > 0 and self.n_iter_ >= self.max_iter > 1:
-            text = (
-                f"EM stopped after max_iter={self.max_iter} iterations "
-                f"before tol={self.tol} was met"
-            )
-            warnings.warn(text, ConvergenceWarning, stacklevel=4)
+            return -self.history_[-1]["objective"] if self.history_ else -math.inf
+
+        best_start(self, fit, self.n_init, lambda: self._first_guess(x[order], w[order]), run)
+        warn_unless_converged(self)
 
     def _first_guess(self, x: Tensor, w: Tensor) -> None:
         """The M step from the clusters of k-means on one-hot rows, missing cells at their mean."""

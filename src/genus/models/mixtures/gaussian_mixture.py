@@ -12,13 +12,13 @@ sums are in ``components.py``.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import warnings
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from genus.density import DensityModel
@@ -26,6 +26,7 @@ from genus.distributions.normals import by_pattern, conditional, factor, varianc
 from genus.distributions.points import row_hash
 from genus.learn.fit import Fit
 from genus.learn.rows import Rows, generator
+from genus.learn.starts import best_start, warn_unless_converged
 from genus.learn.sums import solve
 from genus.model import seed_of
 from genus.models.mixtures.components import (
@@ -285,7 +286,6 @@ class GaussianMixture(DensityModel):
 
     @torch.no_grad()
     def learn(self, fit: Fit) -> None:
-        resumed = hasattr(self, "n_iter_")
         y = torch.cat([self.real(x, self.rng)[0] for (x,) in fit.rows.chunks(8192)])
         weight = fit.rows.weight
         if weight is not None and len(weight) != len(y):
@@ -324,42 +324,22 @@ class GaussianMixture(DensityModel):
         x1 = self._with_ones(y).to(
             torch.float32 if single and not self._needs_double(variance) else torch.float64
         )
-        rows = Rows(x1, weight=weight)
-        best: tuple[float, dict[str, Tensor], dict[str, Any]] | None = None
-        for _ in range(1 if resumed else self.n_init):
-            if not resumed:
-                self.history_, self.n_iter_ = [], 0
-                self._first_guess(key, centred, w)
+        inner = dataclasses.replace(fit, rows=Rows(x1, weight=weight))
+
+        def run() -> float:
             self.converged_ = solve(
                 self,
-                Fit(rows, None, fit.trainer, fit.seed),
+                inner,
                 max_iter=self.max_iter,
                 tol=self.tol,
                 start=self.n_iter_,
                 chunk=len(x1),
             )
-            value = -self.history_[-1]["objective"] if self.history_ else -math.inf
-            if best is None or value > best[0]:
-                facts = {k: getattr(self, k) for k in ("history_", "n_iter_", "converged_")}
-                best = value, {k: v.clone() for k, v in self.state_dict().items()}, facts
-            if getattr(self, "interrupted_", False):
-                break
-        assert best is not None
-        self.load_state_dict(best[1])
-        for name, value in best[2].items():
-            setattr(self, name, value)
+            return -self.history_[-1]["objective"] if self.history_ else -math.inf
+
+        best_start(self, fit, self.n_init, lambda: self._first_guess(key, centred, w), run)
         self._plan = None
-        if (
-            not self.converged_
-            and self.tol > 0
-            and self.n_iter_ >= self.max_iter
-            and self.max_iter > 1
-        ):
-            text = (
-                f"EM stopped after max_iter={self.max_iter} iterations "
-                f"before tol={self.tol} was met"
-            )
-            warnings.warn(text, ConvergenceWarning, stacklevel=4)
+        warn_unless_converged(self)
 
     def _needs_double(self, variance: Tensor) -> bool:
         """float32 holds about 7 digits: too few where scales differ that much between columns."""
