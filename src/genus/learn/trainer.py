@@ -124,6 +124,13 @@ class Trainer(Settings):
         return self
 
 
+def batch_of(n: int, steps: int, low: int, high: int) -> int:
+    """Rows a step, where n rows are passed in ``steps`` steps: the nearest power of two.
+
+    At least ``low`` and at most ``high``, which are powers of two themselves."""
+    return 2 ** round(math.log2(min(high, max(low, n / steps))))
+
+
 def _whole(low: int) -> Callable[[Any], bool]:
     return lambda v: isinstance(v, numbers.Integral) and not isinstance(v, bool) and int(v) >= low
 

@@ -37,8 +37,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genus.distributions.dependence import spanning_order
-from genus.learn import Trainer
 from genus.learn.rows import Rows
+from genus.learn.trainer import Trainer, batch_of
 from genus.likelihood import Exact, LogProb
 from genus.model import Model
 from genus.models.autoregressive.columns import Bits, Levels, Numbers, Part
@@ -268,7 +268,7 @@ class MADE(Model):
         return torch.tensor([self.space_.cell_at(int(j)) for j in order])
 
     def defaults(self, n: int) -> Trainer:
-        batch = 2 ** round(math.log2(min(128, max(16, n / 20))))
+        batch = batch_of(n, 20, 16, 128)
         epochs = min(400, max(30, 6000 * batch // max(n, 1)))
         share = 0.1 if n >= 50 else 0.0
         return Trainer(

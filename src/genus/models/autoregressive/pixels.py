@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from genus.distributions.observation import Bernoulli, Categorical, LogisticMixture, Observation
 from genus.learn.progress import drawing
 from genus.learn.rows import Rows
-from genus.learn.trainer import Trainer
+from genus.learn.trainer import Trainer, batch_of
 from genus.likelihood import Exact, LogProb
 from genus.model import Model
 from genus.networks.conditions import Conditions
@@ -159,7 +159,7 @@ class PixelModel(Model):
         )
 
     def defaults(self, n: int) -> Trainer:
-        batch = 2 ** round(math.log2(min(64, max(16, n / 40))))
+        batch = batch_of(n, 40, 16, 64)
         few = 450 * batch // max(n, 1)  # about 450 steps of a few rows: more are learned by heart
         epochs = min(100, max(few, min(10, 200_000 // max(n, 1)), 1))
         share = 0.1 if n >= 50 else 0.0

@@ -38,7 +38,7 @@ from genus.distributions.dependence import Indicators, spanning_order
 from genus.distributions.levels import log_normal_mass
 from genus.learn.progress import drawing
 from genus.learn.rows import Rows
-from genus.learn.trainer import Trainer
+from genus.learn.trainer import Trainer, batch_of
 from genus.likelihood import Exact, LogProb
 from genus.model import Model
 from genus.networks.attention import NEAR, Block, angles_of, at, places
@@ -331,7 +331,7 @@ class AutoregressiveTransformer(Model):
 
     def defaults(self, n: int) -> Trainer:
         d = max(self.space_.dim, 1)
-        batch = 2 ** round(math.log2(min(128, max(16, n / 32))))
+        batch = batch_of(n, 32, 16, 128)
         steps = min(3000, max(500, 2_500_000 // (batch * d)))
         epochs = max(steps * batch // max(n, 1), min(10, 200_000 // max(n, 1)), 1)
         share = 0.1 if n >= 100 else 0.0

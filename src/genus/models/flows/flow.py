@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from genus.density import DensityModel
 from genus.distributions.bijections import ActNorm, Bijection, Chain, Permute, Standardise
 from genus.learn.rows import Rows
-from genus.learn.trainer import Trainer
+from genus.learn.trainer import Trainer, batch_of
 from genus.likelihood import LogProb
 from genus.models.flows import completion as conditional
 from genus.models.flows.couplings import Affine, Autoregressive, Coupling, Level, Shift, Spline
@@ -188,7 +188,7 @@ class Flow(DensityModel):
         return self._objective(x, given)
 
     def defaults(self, n: int) -> Trainer:
-        batch = 2 ** round(math.log2(min(512, max(32, n / 16))))
+        batch = batch_of(n, 16, 32, 512)
         epochs = min(400, max(30, 6000 * batch // max(n, 1)))  # about 6,000 steps at most
         share = 0.1 if n >= 100 else 0.0
         return Trainer(

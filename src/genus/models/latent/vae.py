@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from genus.distributions.observation import Normal, Observation, observe
 from genus.distributions.points import log_mean_exp, row_normals
-from genus.learn import Rows, Trainer
-from genus.learn.rows import generator
+from genus.learn.rows import Rows, generator
+from genus.learn.trainer import Trainer, batch_of
 from genus.likelihood import LogProb, LowerBound
 from genus.model import Model
 from genus.networks.blueprints import MLP, Network
@@ -211,7 +211,7 @@ class VAE(Model):
                 initialise(path, self.rng)
 
     def defaults(self, n: int) -> Trainer:
-        batch = 2 ** round(math.log2(min(256, max(16, n / 20))))
+        batch = batch_of(n, 20, 16, 256)
         epochs = min(300, max(40, 2500 * batch // max(n, 1)))  # about 2,500 steps
         share = 0.1 if n >= 50 else 0.0
         return Trainer(
