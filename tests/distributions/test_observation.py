@@ -150,9 +150,10 @@ def test_a_table_goes_column_by_column() -> None:
     x = space.encode(frame).double()
     p = torch.randn(50, o.n_out, generator=generator(1)) + o.offset(x)
     each = o.log_prob(p, x)
-    for columns, part, q in o._each(p):
-        torch.testing.assert_close(each[:, columns], part.log_prob(q, x[:, columns]).to(each.dtype))
-        torch.testing.assert_close(o.mean(p)[:, columns], part.mean(q).to(o.mean(p).dtype))
+    columns, pieces = o.order.split(o.widths), p.split(o.sizes, -1)
+    for c, part, q in zip(columns, o.parts, pieces, strict=True):
+        torch.testing.assert_close(each[:, c], part.log_prob(q, x[:, c]).to(each.dtype))
+        torch.testing.assert_close(o.mean(p)[:, c], part.mean(q).to(o.mean(p).dtype))
     draws = o.sample(p, generator(2))
     assert (
         draws.shape == (50, 4)

@@ -9,11 +9,14 @@ caller's to leave out. All are computed in float32 or better, whatever the netwo
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genus.distributions.columns import groups, log_shares, share_of_ones
+from genus.distributions.draws import choose, flip
 from genus.distributions.levels import log_logistic_mass, log_normal_mass
 from genus.space import Space
 
@@ -58,8 +61,7 @@ class Bernoulli(Observation):
     r"""x ∈ {0, 1}: log p = log σ((2x − 1) ℓ), ℓ the log-odds."""
 
     def offset(self, x: Tensor) -> Tensor:
-        seen = (~torch.isnan(x)).sum(0)
-        return torch.logit((x.nan_to_num().sum(0) + 0.5) / (seen + 1)).float()
+        return torch.logit(share_of_ones(x)).float()
 
     def log_prob(self, p: Tensor, x: Tensor) -> Tensor:
         logit = self.cells(p)[..., 0]
@@ -69,8 +71,7 @@ class Bernoulli(Observation):
         return torch.sigmoid(self.cells(p)[..., 0])
 
     def sample(self, p: Tensor, rng: torch.Generator) -> Tensor:
-        mean = self.mean(p)
-        return (torch.rand(mean.shape, generator=rng, device=mean.device) < mean).to(mean.dtype)
+        return flip(self.mean(p), rng)
 
 
 class Categorical(Observation):
@@ -81,8 +82,7 @@ class Categorical(Observation):
         self.per_cell = levels
 
     def offset(self, x: Tensor) -> Tensor:
-        counts = torch.stack([(x == v).sum(0) for v in range(self.per_cell)], 1) + 0.5
-        return torch.log(counts / counts.sum(1, keepdim=True)).float().reshape(-1)
+        return log_shares(x, self.per_cell).float().reshape(-1)
 
     def log_prob(self, p: Tensor, x: Tensor) -> Tensor:
         logits = self.cells(p)
@@ -93,9 +93,7 @@ class Categorical(Observation):
         return self.cells(p).argmax(-1).float()
 
     def sample(self, p: Tensor, rng: torch.Generator) -> Tensor:
-        probs = torch.softmax(self.cells(p), -1)
-        flat = torch.multinomial(probs.reshape(-1, self.per_cell), 1, generator=rng)
-        return flat.reshape(probs.shape[:-1]).float()
+        return choose(torch.softmax(self.cells(p), -1), rng).float()
 
 
 class Logistic(Observation):
@@ -231,35 +229,46 @@ class Normal(Observation):
 class Mixed(Observation):
     """A table: every column by its own kind, columns of one kind and number of levels together."""
 
+    order: Tensor  # the columns, part after part
+    back: Tensor
+
     def __init__(self, parts: list[tuple[list[int], Observation]]) -> None:
         super().__init__(sum(len(columns) for columns, _ in parts))
-        self.columns = [torch.tensor(columns) for columns, _ in parts]
         self.parts = nn.ModuleList(part for _, part in parts)
+        self.widths = [part.d for _, part in parts]
         self.sizes = [part.n_out for _, part in parts]
+        order = torch.tensor([j for columns, _ in parts for j in columns])
+        self.register_buffer("order", order, persistent=False)
+        self.register_buffer("back", order.argsort(), persistent=False)
 
     @property
     def n_out(self) -> int:
         return sum(self.sizes)
 
-    def _each(self, p: Tensor) -> list[tuple[Tensor, Observation, Tensor]]:
-        return list(zip(self.columns, self.parts, p.split(self.sizes, -1), strict=True))  # type: ignore[arg-type]
+    def _columns(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The columns (…, d) of each part."""
+        return x[..., self.order].split(self.widths, -1)
+
+    def _together(self, pieces: list[Tensor]) -> Tensor:
+        """The columns of all parts, in the order of the table."""
+        dtype = max((t.dtype for t in pieces), key=lambda t: torch.finfo(t).bits)
+        return torch.cat([t.to(dtype) for t in pieces], -1)[..., self.back]
 
     def offset(self, x: Tensor) -> Tensor:
-        return torch.cat([o.offset(x[:, c]) for c, o in zip(self.columns, self.parts, strict=True)])  # type: ignore[operator]
-
-    def _gather(self, pieces: list[Tensor]) -> Tensor:
-        order = torch.cat(self.columns).argsort()
-        dtype = max((t.dtype for t in pieces), key=lambda t: torch.finfo(t).bits)
-        return torch.cat([t.to(dtype) for t in pieces], -1)[..., order.to(pieces[0].device)]
+        each: Any = zip(self.parts, self._columns(x), strict=True)
+        return torch.cat([part.offset(c) for part, c in each])
 
     def log_prob(self, p: Tensor, x: Tensor) -> Tensor:
-        return self._gather([o.log_prob(q, x[..., c]) for c, o, q in self._each(p)])
+        each: Any = zip(self.parts, p.split(self.sizes, -1), self._columns(x), strict=True)
+        return self._together([part.log_prob(q, c) for part, q, c in each])
 
     def mean(self, p: Tensor) -> Tensor:
-        return self._gather([o.mean(q) for _, o, q in self._each(p)])
+        each: Any = zip(self.parts, p.split(self.sizes, -1), strict=True)
+        return self._together([part.mean(q) for part, q in each])
 
     def sample(self, p: Tensor, rng: torch.Generator) -> Tensor:
-        return self._gather([o.sample(q, rng) for _, o, q in self._each(p)])
+        each: Any = zip(self.parts, p.split(self.sizes, -1), strict=True)
+        return self._together([part.sample(q, rng) for part, q in each])
 
 
 def observe(space: Space, likelihood: str = "auto", variance: float | None = None) -> Observation:
@@ -284,8 +293,8 @@ def observe(space: Space, likelihood: str = "auto", variance: float | None = Non
         raise ValueError(f"likelihood={likelihood!r} is unknown: choose auto, {', '.join(suits)}")
     if variance is not None and not variance > 0:
         raise ValueError(f"variance={variance!r}: a positive number is needed, or None to learn it")
-    groups: dict[tuple[str, int], list[int]] = {}
-    for j, (kind, levels) in enumerate(zip(space.kinds, space.cardinality, strict=True)):
+
+    def sort(j: int, kind: str, levels: int) -> tuple[str, int]:
         name = auto[kind] if likelihood == "auto" else likelihood
         if kind not in suits[name]:
             what = f"likelihood={likelihood!r} does not suit {space.names()[j]}, which is {kind}"
@@ -293,9 +302,7 @@ def observe(space: Space, likelihood: str = "auto", variance: float | None = Non
         if name == "categorical" and levels > 4096:
             what = f"{space.names()[j]} has {levels} levels, too many for a categorical likelihood"
             raise ValueError(f"{what}: use likelihood='gaussian' or 'logistic'")
-        groups.setdefault((name, levels if name in ("categorical", "logistic") else 0), []).append(
-            j
-        )
+        return name, levels if name in ("categorical", "logistic") else 0
 
     def part(name: str, levels: int, columns: list[int]) -> Observation:
         d = len(columns)
@@ -309,7 +316,9 @@ def observe(space: Space, likelihood: str = "auto", variance: float | None = Non
             else Normal(d, variance, [space.cardinality[j] for j in columns])
         )
 
-    parts = [(columns, part(name, levels, columns)) for (name, levels), columns in groups.items()]
+    parts = [
+        (columns, part(name, levels, columns)) for name, levels, columns in groups(space, sort)
+    ]
     return parts[0][1] if len(parts) == 1 else Mixed(parts)
 
 
@@ -357,9 +366,7 @@ class LogisticMixture(Observation):
 
     def sample(self, p: Tensor, rng: torch.Generator) -> Tensor:
         log_pi, own = self._split(p)
-        k = torch.multinomial(log_pi.exp().flatten(0, -2), 1, generator=rng).reshape(
-            log_pi.shape[:-1]
-        )
+        k = choose(log_pi.exp(), rng)
         pairs = own.unflatten(-1, (self.d, 2)).transpose(-3, -2)  # (..., d, K, 2)
         chosen = pairs.gather(-2, k[..., None, None].expand(*k.shape, 1, 2))
         return self.each.sample(chosen.flatten(-3), rng)

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +18,7 @@ import torch
 from scipy import stats
 from torch import nn
 
+import genus
 from genus import MLP, VAE, Conv, Space, Trainer
 from genus.learn.rows import generator
 
@@ -381,3 +387,25 @@ def test_any_callable_makes_a_network() -> None:
 def test_arguments_that_make_no_sense(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=name):
         VAE(**{name: value, "trainer": FAST}).fit(ones(60, "continuous")[0])
+
+
+def test_a_table_of_bits_and_words_says_the_same_in_another_process(tmp_path: Path) -> None:
+    """Its observation has no tensor to save: what it needs beside is made anew."""
+    r = np.random.default_rng(0)
+    table = pd.DataFrame({"old": r.random(60) < 0.4, "colour": r.choice(["red", "blue", "x"], 60)})
+    model = VAE(1, NET, NET, k=8, trainer=FAST.replace(epochs=1), random_state=0).fit(table)
+    model.save(tmp_path / "m.genus")
+    table.to_pickle(tmp_path / "table")
+    script = f"""
+import json, pandas as pd, genus
+model = genus.load({str(tmp_path / "m.genus")!r})
+table = pd.read_pickle({str(tmp_path / "table")!r})
+draws = model.sample(5, random_state=1).astype(str).to_numpy().tolist()
+print(json.dumps([model.score_samples(table).tolist(), draws]))
+"""
+    env = {**os.environ, "PYTHONPATH": str(Path(genus.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    scores, draws = json.loads(done.stdout)
+    assert scores == model.score_samples(table).tolist()
+    assert draws == model.sample(5, random_state=1).astype(str).to_numpy().tolist()

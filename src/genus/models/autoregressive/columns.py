@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genus.distributions.bijections import Standardise
+from genus.distributions.columns import log_shares, share_of_ones
+from genus.distributions.draws import choose, flip
 from genus.distributions.levels import log_normal_mass
 
 ALL = slice(None)
@@ -58,9 +60,8 @@ class Bits(Part):
         self.register_buffer("mean_", torch.full((len(columns),), 0.5, dtype=torch.float64))
 
     def fit(self, x: Tensor) -> Tensor:
-        p = (x.double().sum(0) + 0.5) / (len(x) + 1)
-        self.mean_.copy_(p)
-        return torch.logit(p)[:, None]
+        self.mean_.copy_(share_of_ones(x.double()))
+        return torch.logit(self.mean_)[:, None]
 
     def features(self, x: Tensor, at: slice = ALL) -> Tensor:
         return _and_one((x - self.mean_[at])[..., None], self.n_in)
@@ -69,8 +70,7 @@ class Bits(Part):
         return F.logsigmoid((2 * x - 1) * theta[..., 0])
 
     def draw(self, theta: Tensor, at: slice, rng: torch.Generator) -> Tensor:
-        p = torch.sigmoid(theta[..., 0])
-        return (torch.rand(p.shape, generator=rng, dtype=p.dtype, device=p.device) < p).to(p.dtype)
+        return flip(torch.sigmoid(theta[..., 0]), rng)
 
 
 class Levels(Part):
@@ -80,8 +80,7 @@ class Levels(Part):
         super().__init__(columns, levels, levels)
 
     def fit(self, x: Tensor) -> Tensor:
-        counts = torch.stack([(x == v).sum(0) for v in range(self.n_out)], 1) + 0.5
-        return torch.log(counts / counts.sum(1, keepdim=True))
+        return log_shares(x, self.n_out)
 
     def features(self, x: Tensor, at: slice = ALL) -> Tensor:
         return F.one_hot(x.long(), self.n_in).to(x.dtype)
@@ -90,8 +89,7 @@ class Levels(Part):
         return theta.gather(-1, x.long()[..., None])[..., 0] - theta.logsumexp(-1)
 
     def draw(self, theta: Tensor, at: slice, rng: torch.Generator) -> Tensor:
-        picked = torch.multinomial(theta.softmax(-1).flatten(0, 1), 1, generator=rng)
-        return picked.reshape(theta.shape[:2]).to(theta.dtype)
+        return choose(theta.softmax(-1), rng).to(theta.dtype)
 
 
 class Numbers(Part):
@@ -136,9 +134,7 @@ class Numbers(Part):
 
     def draw(self, theta: Tensor, at: slice, rng: torch.Generator) -> Tensor:
         log_pi, mu, sigma = self._mixture(theta)
-        k = torch.multinomial(log_pi.exp().flatten(0, 1), 1, generator=rng).reshape(
-            *mu.shape[:2], 1
-        )
+        k = choose(log_pi.exp(), rng)[..., None]
         mu, sigma = mu.gather(-1, k)[..., 0], sigma.gather(-1, k)[..., 0]
         e = torch.randn(mu.shape, generator=rng, dtype=mu.dtype, device=mu.device)
         x = (mu + sigma * e) * self.scale_[at] + self.shift_[at]

@@ -36,6 +36,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genus.distributions.columns import groups
 from genus.distributions.dependence import spanning_order
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer, batch_of
@@ -194,24 +195,20 @@ class MADE(Model):
             torch.randperm(d, generator=self.rng, device=self.rng.device).cpu()
             for _ in range(1, self.n_orders)
         ]
-        groups: dict[tuple[str, int], list[int]] = {}
-        for j, (kind, levels) in enumerate(zip(space.kinds, space.cardinality, strict=True)):
-            what = (
-                "bits"
-                if kind == "binary"
-                else "levels"
-                if kind == "categorical" or 0 < levels <= self.max_logits
-                else "numbers"
-            )
-            if what == "levels" and levels > 4096:
+
+        def sort(j: int, kind: str, levels: int) -> tuple[str, int]:
+            if kind == "binary":
+                return "bits", 1
+            if kind != "categorical" and not 0 < levels <= self.max_logits:
+                return "numbers", min(levels, 1)  # 0: real numbers
+            if levels > 4096:
                 raise ValueError(
                     f"{space.names()[j]} has {levels} categories, too many for a logit each: drop "
                     "it, or merge the rare ones"
                 )
-            groups.setdefault((what, levels if what == "levels" else min(levels, 1)), []).append(j)
-        self.parts_ = nn.ModuleList(
-            self._part(what, levels, columns) for (what, levels), columns in groups.items()
-        )
+            return "levels", levels
+
+        self.parts_ = nn.ModuleList(self._part(*group) for group in groups(space, sort))
         parts: list[Part] = list(self.parts_)
         order = torch.cat([part.columns for part in parts])
         self.register_buffer("back_", order.argsort(), persistent=False)

@@ -34,6 +34,7 @@ from torch import Tensor, nn
 
 from genus.distributions.bijections import Standardise
 from genus.distributions.bins import Bins, cut
+from genus.distributions.columns import log_shares
 from genus.distributions.dependence import Indicators, spanning_order
 from genus.distributions.levels import log_normal_mass
 from genus.learn.progress import drawing
@@ -360,11 +361,8 @@ class AutoregressiveTransformer(Model):
             self.order_.copy_(self._told(x))
         K = self.n_components
         for part in torch.arange(x.shape[1], device=x.device).split(64):
-            count = (
-                torch.stack([(x[:8192, part] == v).sum(0) for v in range(self.bias_.shape[1])], 1)
-                + 0.5
-            )
-            self.bias_[part] = torch.log(count / count.sum(1, keepdim=True)).to(self.bias_.dtype)
+            shares = log_shares(x[:8192, part], self.bias_.shape[1])
+            self.bias_[part] = shares.to(self.bias_.dtype)
         real = self.real.nonzero()[:, 0]
         if len(real):
             z = self.scale_(x[:4096])[0][:, real]

@@ -29,12 +29,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genus.distributions.draws import flip
 from genus.distributions.points import log_mean_exp, row_uniforms
 from genus.learn.rows import Rows, generator
 from genus.learn.trainer import Trainer
 from genus.likelihood import Estimate, Exact, LogProb, LowerBound
 from genus.model import Model
-from genus.models.boltzmann.units import Units, flip
+from genus.models.boltzmann.units import Units
 from genus.samplers.annealing import LogPartition, anneal, log_mean_weight, temperatures
 from genus.samplers.chains import gibbs
 from genus.space import Space

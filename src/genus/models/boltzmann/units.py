@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genus.distributions.bijections import Logit, Standardise
+from genus.distributions.columns import groups, log_shares, share_of_ones
+from genus.distributions.draws import flip
 from genus.learn.rows import generator
 from genus.space import Space
 
@@ -32,8 +34,8 @@ class Units(nn.Module):
                 f"visible={visible!r} is unknown: choose auto, bernoulli, categorical or gaussian"
             )
         self.space = space
-        groups: dict[tuple[str, int], list[int]] = {}
-        for j, (kind, levels) in enumerate(zip(space.kinds, space.cardinality, strict=True)):
+
+        def sort_of(j: int, kind: str, levels: int) -> tuple[str, int]:
             sort = visible
             if visible == "auto":
                 sort = {"binary": "bernoulli", "continuous": "gaussian"}.get(kind, kind)
@@ -45,10 +47,9 @@ class Units(nn.Module):
                     f"visible={visible!r} does not suit {space.names()[j]}, "
                     f"which is {kind}: use visible='auto'"
                 )
-            groups.setdefault(
-                (sort, levels if sort in ("categorical", "ordinal") else 0), []
-            ).append(j)
-        self.groups = [(sort, levels, columns) for (sort, levels), columns in groups.items()]
+            return sort, levels if sort in ("categorical", "ordinal") else 0
+
+        self.groups = groups(space, sort_of)
         self.gaussian = any(sort == "gaussian" for sort, _, _ in self.groups)
         self.plain = len(self.groups) == 1 and self.groups[0][0] == "bernoulli"
         real = [j for sort, _, columns in self.groups if sort == "gaussian" for j in columns]
@@ -194,10 +195,9 @@ class Units(nn.Module):
         for (sort, levels, columns), (_, s) in zip(self.groups, self.slices, strict=True):
             c = v[:, columns]
             if sort == "bernoulli":
-                out[s] = torch.logit((c.sum(0) + 0.5) / (len(c) + 1))
+                out[s] = torch.logit(share_of_ones(c))
             elif levels:
-                counts = torch.stack([(c == l).sum(0) for l in range(levels)], 1) + 0.5
-                out[s] = torch.log(counts / counts.sum(1, keepdim=True)).flatten()
+                out[s] = log_shares(c, levels).flatten()
             else:
                 out[s] = c.mean(0)
         return out
@@ -266,9 +266,3 @@ class Units(nn.Module):
                     0.5 * (a[:, s] + b[..., t]).square() / tau + 0.5 * torch.log(2 * math.pi / tau)
                 ).sum(-1)
         return total
-
-
-def flip(p: Tensor, rng: torch.Generator) -> Tensor:
-    """Coins that fall on 1 with probability p, as numbers."""
-    u = torch.rand(p.shape, generator=rng, dtype=p.dtype, device=p.device)
-    return torch.lt(u, p, out=u)

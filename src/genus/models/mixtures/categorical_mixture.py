@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genus.distributions.draws import choose
 from genus.distributions.normals import variance_floor
 from genus.distributions.points import LOG_2PI, row_hash
 from genus.learn.fit import Fit
@@ -434,8 +435,7 @@ class CategoricalMixture(Model):
 
     def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:
         """k ~ p(k | observed), then the missing cells from class k."""
-        r = torch.softmax(self._joint(x), 0).T
-        k = torch.multinomial(r, 1, generator=rng)[:, 0]
+        k = choose(torch.softmax(self._joint(x), 0).T, rng)
         return torch.where(torch.isnan(x), self._draw(k, rng).to(x.dtype), x)
 
     def predict_proba(self, X: Any) -> np.ndarray:

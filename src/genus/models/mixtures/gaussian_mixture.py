@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from genus.density import DensityModel
+from genus.distributions.draws import choose
 from genus.distributions.normals import by_pattern, conditional, factor, variance_floor
 from genus.distributions.points import row_hash
 from genus.learn.fit import Fit
@@ -454,7 +455,7 @@ class GaussianMixture(DensityModel):
         for index, real, o in by_pattern(y, patterns_at_once(*self.means_.shape)):
             log_p, filled, C = conditional(y[index], o, self.means_, self._full_covariances())
             p = torch.softmax(log_p + torch.log(self.weights_)[:, None], 1).transpose(1, 2)
-            k = torch.multinomial(p.reshape(-1, p.shape[-1]), 1, generator=rng).reshape(p.shape[:2])
+            k = choose(p, rng)
             mean = filled.gather(1, k[:, None, :, None].expand(-1, 1, -1, filled.shape[-1]))[:, 0]
             A = factor(C)
             e = torch.randn(mean.shape, generator=rng, dtype=y.dtype, device=y.device)

@@ -16,6 +16,7 @@ import math
 import torch
 from torch import Tensor
 
+from genus.distributions.draws import choose
 from genus.distributions.normals import by_pattern, factor, observed_part
 from genus.distributions.points import LOG_2PI
 from genus.models.mixtures.components import LogJoint, patterns_at_once
@@ -68,7 +69,7 @@ def draw_students(
     """y with its NaN drawn from Σ_k w_k St(· | k) given the others: k first, then the entries."""
     if shapes.dim() == 2:
         log_joint = log_w[:, None] + log_students(y, means, shapes, f)
-        k = torch.multinomial(torch.softmax(log_joint, 0).T, 1, generator=rng)[:, 0]
+        k = choose(torch.softmax(log_joint, 0).T, rng)
         e = torch.randn(y.shape, generator=rng, dtype=y.dtype, device=y.device)
         if f is not None:
             half = (f[k] / 2)[:, None].expand_as(e).contiguous()
@@ -81,7 +82,7 @@ def draw_students(
         d_o = o.sum(1)[:, None, None]
         log_joint = log_w[:, None] + log_student(q, half_log_det[..., None], f[:, None], d_o)
         p = torch.softmax(log_joint, 1).transpose(1, 2)
-        k = torch.multinomial(p.reshape(-1, p.shape[-1]), 1, generator=rng).reshape(p.shape[:2])
+        k = choose(p, rng)
         pick = k[:, None, :, None].expand(-1, 1, -1, filled.shape[-1])
         e = torch.randn(*k.shape, filled.shape[-1], generator=rng, dtype=y.dtype, device=y.device)
         noise = torch.einsum("pkde,pre->pkrd", factor(C), e).gather(1, pick)[:, 0]
