@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 import pandas as pd
+import pytest
 import torch
 
 from genus import Space
-from genus.distributions.columns import groups, log_shares, share_of_ones
+from genus.distributions.columns import check_observed, groups, log_shares, share_of_ones
 
 FRAME = pd.DataFrame(
     {
@@ -30,6 +31,13 @@ def test_columns_of_one_sort_and_as_many_levels_go_together() -> None:
 
     assert groups(Space.of(FRAME), sort) == [("number", 0, [0, 1, 3]), ("word", 3, [2, 4])]
     assert seen[1] == (1, "continuous", 0) and seen[4] == (4, "categorical", 3)
+
+
+def test_a_column_without_any_value_is_named() -> None:
+    space = Space.of(FRAME)
+    check_observed(space, torch.tensor([1, 2, 3, 3, 1]))
+    with pytest.raises(ValueError, match="word has no observed value, only NaN: drop it"):
+        check_observed(space, torch.tensor([1, 2, 0, 0, 1]))
 
 
 def test_shares_have_half_a_row_of_each_value_added() -> None:

@@ -23,6 +23,13 @@ def groups(space: Space, sort: Callable[[int, str, int], tuple[str, int]]) -> li
     return [(name, levels, columns) for (name, levels), columns in found.items()]
 
 
+def check_observed(space: Space, seen: Tensor) -> None:
+    """Raises ValueError that names a column without any value. seen: (d,), 0 for such columns."""
+    if not bool(seen.all()):
+        name = space.names()[int((seen == 0).nonzero()[0])]
+        raise ValueError(f"{name} has no observed value, only NaN: drop it")
+
+
 def share_of_ones(x: Tensor) -> Tensor:
     """That of each column of bits x (n, d), half a row of either bit added; NaN is left out."""
     seen = (~torch.isnan(x)).sum(0)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from genus.density import DensityModel
+from genus.distributions.columns import check_observed
 from genus.distributions.normals import by_pattern, conditional, factor, variance_floor
 from genus.distributions.points import LOG_2PI
 from genus.learn.fit import Fit
@@ -125,11 +126,7 @@ class Gaussian(DensityModel):
         if not start:
             y = self.real(x, u)[0] - self._origin
             seen = (~torch.isnan(y)).sum(0)
-            if not seen.all():
-                raise ValueError(
-                    f"{self.space_.names()[int(seen.argmin())]} has no "
-                    "observed value, only NaN: drop it"
-                )
+            check_observed(self.space_, seen)
             mean = y.nansum(0) / seen
             cov = torch.diag((y - mean).square().nansum(0) / seen)
             self.maximise(

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genus.distributions.columns import check_observed
 from genus.learn.fit import Fit
 from genus.likelihood import Exact, LogProb
 from genus.model import Model
@@ -102,11 +103,7 @@ class IndependentHistogram(Model):
             high = torch.maximum(high, torch.where(torch.isnan(x), -math.inf, x).amax(0))
             first += x.nan_to_num().sum(0)
             seen += (~torch.isnan(x)).sum(0)
-        if not seen.all():
-            raise ValueError(
-                f"{self.space_.names()[int(seen.argmin())]} has no "
-                "observed value, only NaN: drop it"
-            )
+        check_observed(self.space_, seen)
         mean = first / seen
         width = torch.where(continuous, (high - low) / bins, torch.ones_like(low))
         flat = width <= 1e-12 * high.abs().clamp_min(1e-200)

@@ -43,6 +43,7 @@ import torch
 from torch import Tensor
 
 from genus.density import DensityModel
+from genus.distributions.columns import check_observed
 from genus.distributions.normals import by_pattern, variance_floor
 from genus.distributions.points import LOG_2PI
 from genus.learn.fit import Fit
@@ -226,11 +227,7 @@ class LinearGaussian(DensityModel):
         n, d = y.shape
         seen = ~torch.isnan(y)
         share = seen.double().mean(0)
-        if not share.all():
-            raise ValueError(
-                f"{self.space_.names()[int(share.argmin())]} has no "
-                "observed value, only NaN: drop it"
-            )
+        check_observed(self.space_, share)
         mean = y.nan_to_num().mean(0) / share
         A = torch.where(seen, y - mean, 0.0)
         variance = A.square().mean(0) / share

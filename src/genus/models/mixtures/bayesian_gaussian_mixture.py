@@ -50,6 +50,7 @@ import torch
 from torch import Tensor
 
 from genus.density import DensityModel
+from genus.distributions.columns import check_observed
 from genus.distributions.normals import variance_floor
 from genus.distributions.points import LOG_2PI
 from genus.learn.fit import DivergenceError, Fit
@@ -493,11 +494,7 @@ class BayesianGaussianMixture(DensityModel):
         """
         K, d = self.means_.shape
         seen = ~torch.isnan(y)
-        if not bool(seen.any(0).all()):
-            raise ValueError(
-                f"{self.space_.names()[int((~seen.any(0)).nonzero()[0])]} "
-                "has no observed value, only NaN: drop it"
-            )
+        check_observed(self.space_, seen.any(0))
         self._shift = torch.nanmean(y, 0)
         centred = torch.where(seen, y - self._shift, 0.0)
         variance = centred.square().sum(0) / seen.sum(0)

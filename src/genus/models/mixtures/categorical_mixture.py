@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genus.distributions.columns import check_observed
 from genus.distributions.draws import choose
 from genus.distributions.normals import variance_floor
 from genus.distributions.points import LOG_2PI, row_hash
@@ -347,12 +348,7 @@ class CategoricalMixture(Model):
             raise ValueError(f"sample_weight.shape == {tuple(weight.shape)}, expected {(len(x),)}!")
         w = torch.ones(len(x), dtype=torch.float64) if weight is None else weight.double()
         x, w = (x, w) if bool(w.all()) else (x[w > 0], w[w > 0])
-        absent = torch.isnan(x).flatten(1).all(0)
-        if bool(absent.any()):
-            raise ValueError(
-                f"{self.space_.names()[int(absent.nonzero()[0])]} has "
-                "no observed value, only NaN: drop it"
-            )
+        check_observed(self.space_, (~torch.isnan(x)).flatten(1).any(0))
         y = x.flatten(1)[:, ~self.discrete_cells(x.device)].double()
         mass = ((~torch.isnan(y)) * w[:, None]).sum(0)
         self._centre = (y.nan_to_num() * w[:, None]).sum(0) / mass

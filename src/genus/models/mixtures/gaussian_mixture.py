@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from genus.density import DensityModel
+from genus.distributions.columns import check_observed
 from genus.distributions.draws import choose
 from genus.distributions.normals import by_pattern, conditional, factor, variance_floor
 from genus.distributions.points import row_hash
@@ -302,11 +303,9 @@ class GaussianMixture(DensityModel):
                 stacklevel=4,
             )
             self._allocate(distinct, y.shape[1])
-        if bool(torch.isnan(y).all(0).any()):
-            name = self.space_.names()[int(torch.isnan(y).all(0).nonzero()[0])]
-            raise ValueError(f"{name} has no observed value, only NaN: drop it")
         w = torch.ones(len(y), dtype=y.dtype) if weight is None else weight.double()
         seen = ~torch.isnan(y)
+        check_observed(self.space_, seen.any(0))
         mass = (seen * w[:, None]).sum(0)
         self.n_seen_ = float(w.sum())
         self._shift = (y.nan_to_num() * w[:, None]).sum(0) / mass
