@@ -29,7 +29,7 @@ def test_a_row_without_any_weight_picks_among_all_alike() -> None:
 def test_the_effective_number_goes_from_one_to_all() -> None:
     one = torch.tensor([0.0, -math.inf, -math.inf, -math.inf])
     log_w = torch.stack([one, torch.zeros(4), torch.tensor([0.0, 0.0, -math.inf, -math.inf])])
-    assert torch.allclose(effective_number(log_w), torch.tensor([1.0, 4.0, 2.0]))
+    assert torch.allclose(effective_number(weights(log_w)), torch.tensor([1.0, 4.0, 2.0]))
 
 
 def test_particles_are_picked_as_often_as_they_weigh() -> None:

@@ -18,9 +18,9 @@ def weights(log_w: Tensor) -> Tensor:
     return torch.softmax(log_w, 1).nan_to_num(1 / log_w.shape[1])
 
 
-def effective_number(log_w: Tensor) -> Tensor:
-    """1 / Σ w², how many particles of equal weight tell as much, (n,)."""
-    return 1 / weights(log_w).square().sum(1)
+def effective_number(w: Tensor) -> Tensor:
+    """1 / Σ w² of weights (n, k) that sum to 1: how many of equal weight would tell as much."""
+    return 1 / w.square().sum(1)
 
 
 def pick(log_w: Tensor, rng: torch.Generator) -> Tensor:
@@ -36,11 +36,13 @@ def resample(log_w: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor] | Non
     A row whose effective number is below k/2 gets k draws by weight, which then weigh the same:
     the mean weight of the row stays what it was. Other rows are left alone."""
     n, k = log_w.shape
-    few = effective_number(log_w) < k / 2
+    w = weights(log_w)
+    few = effective_number(w) < k / 2
     if not few.any():
         return None
-    place = torch.arange(n * k, device=log_w.device).reshape(n, k)
-    drawn = torch.multinomial(weights(log_w[few]), k, replacement=True, generator=rng)
-    place[few] = place[few].gather(1, drawn)
-    mean = torch.logsumexp(log_w, 1, keepdim=True) - math.log(k)
-    return place.flatten(), torch.where(few[:, None], mean, log_w)
+    places = torch.arange(n * k, device=log_w.device).reshape(n, k)
+    drawn = torch.multinomial(w[few], k, replacement=True, generator=rng)
+    places[few] = places[few].gather(1, drawn)
+    log_w = log_w.clone()
+    log_w[few] = torch.logsumexp(log_w[few], 1, keepdim=True) - math.log(k)
+    return places.flatten(), log_w
