@@ -74,3 +74,14 @@ def test_every_sort_of_space_is_measured():
             and np.isfinite(quality.frechet.distance)
             and quality.classifier.accuracy < 0.8
         )
+
+
+def test_a_sorted_file_is_judged_as_a_shuffled_one():
+    """Five clusters one after another, as many as folds: a fold must not be a cluster."""
+    rng = np.random.RandomState(0)
+    clusters = np.arange(1200) // 240 / 5 + 0.02 * rng.random(1200)
+    fake = rng.random((300, 1))  # everywhere
+    train, held = np.delete(clusters, np.s_[::4])[:, None], clusters[::4, None]
+    in_order = SampleTest(Space((1,)), train, held)(fake).classifier.accuracy
+    shuffled = SampleTest(Space((1,)), train, rng.permutation(held))(fake).classifier.accuracy
+    assert abs(in_order - shuffled) < 0.05 and in_order > 0.8

@@ -56,7 +56,9 @@ def classifier_test(
     y = np.repeat([1, 0], len(real))
     n = len(y)
     right = 0
-    for train, test in StratifiedKFold(folds, shuffle=True, random_state=random_state).split(x, y):
+    # a stream of its own: with the seed that chose the rows, folds would be blocks of the file
+    seed = int(np.random.SeedSequence([random_state, folds]).generate_state(1)[0])
+    for train, test in StratifiedKFold(folds, shuffle=True, random_state=seed).split(x, y):
         trees = HistGradientBoostingClassifier(
             max_iter=60,
             learning_rate=0.2,
