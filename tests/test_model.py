@@ -165,7 +165,7 @@ def test_unfitted(call: Any) -> None:
         (lambda m: clone(m).fit(X, given=LABELS), CapabilityError, "leave given out"),
         (lambda m: clone(m).fit(X, validation=1.5), ValueError, "validation=1.5"),
         (lambda m: clone(m).fit(X, space="round"), ValueError, "space='round'"),
-        (lambda m: clone(m).set_params(trainer=3).fit(X), TypeError, "trainer=3"),
+        (lambda m: clone(m).set_params(trainer=3).fit(X), ValueError, "trainer=3: genus.Trainer"),
         (lambda m: clone(m).set_params(encoder=3).fit(X), TypeError, "3 is no blueprint"),
         (lambda m: clone(m).set_params(random_state="x").fit(X), ValueError, "random_state='x'"),
         (lambda m: m.set_params(coder__width=3), ValueError, "Invalid parameter 'coder'"),

@@ -57,8 +57,8 @@ class ToyVAE(Model):
     def build(self, space: Space) -> None:
         d, k = space.dim, self.latent_dim
         self.scaler = Standardise(d)
-        self.encoder_ = self.network(self.encoder, (d,), (2 * k,), MLP(8, 1))
-        self.decoder_ = self.network(None, (k,), (d,), MLP(8, 1))
+        self.encoder_ = self.make_network(self.encoder, (d,), (2 * k,), MLP(8, 1))
+        self.decoder_ = self.make_network(None, (k,), (d,), MLP(8, 1))
         self.log_sigma_ = nn.Parameter(torch.zeros(()))
 
     def start(self, rows: Rows) -> None:
@@ -108,8 +108,8 @@ class GAN(Toy):
     """Two players in turn and no likelihood."""
 
     def build(self, space: Space) -> None:
-        self.generator_ = self.network(None, (2,), space.shape, MLP(8, 1))
-        self.critic_ = self.network(None, space.shape, (1,), MLP(8, 1))
+        self.generator_ = self.make_network(None, (2,), space.shape, MLP(8, 1))
+        self.critic_ = self.make_network(None, space.shape, (1,), MLP(8, 1))
         self.critic_.learning_rate = 0.5
 
     def generate(self, n: int, rng: torch.Generator) -> Tensor:
@@ -132,7 +132,7 @@ class EBM(Toy):
     """An energy, and a Langevin chain whose ends stay in a replay buffer that no file holds."""
 
     def build(self, space: Space) -> None:
-        self.energy_ = self.network(None, space.shape, (1,), MLP(8, 1, activation="silu"))
+        self.energy_ = self.make_network(None, space.shape, (1,), MLP(8, 1, activation="silu"))
         self.register_buffer("replay", torch.zeros(32, *space.shape), persistent=False)
 
     def energy(self, x: Tensor) -> Tensor:
@@ -162,12 +162,12 @@ class Stack(Toy):
     def build(self, space: Space) -> None:
         self.first_ = nn.ModuleList(
             [
-                self.network(MLP(4, 0), (space.dim,), (4,)),
-                self.network(MLP(4, 0), (4,), (space.dim,)),
+                self.make_network(MLP(4, 0), (space.dim,), (4,)),
+                self.make_network(MLP(4, 0), (4,), (space.dim,)),
             ]
         )
         self.second_ = nn.ModuleList(
-            [self.network(MLP(4, 0), (4,), (2,)), self.network(MLP(4, 0), (2,), (4,))]
+            [self.make_network(MLP(4, 0), (4,), (2,)), self.make_network(MLP(4, 0), (2,), (4,))]
         )
 
     def learn(self, fit: Fit) -> None:
@@ -199,7 +199,7 @@ class Conditional(Toy):
     conditions = "required"
 
     def build(self, space: Space) -> None:
-        self.mean_ = self.network(None, self.given_space_.shape, space.shape, MLP(8, 1))
+        self.mean_ = self.make_network(None, self.given_space_.shape, space.shape, MLP(8, 1))
         self.log_sigma_ = nn.Parameter(torch.zeros(space.shape))
 
     def losses(self, x: Tensor, given: Tensor) -> Iterator[tuple[nn.Module, Tensor]]:

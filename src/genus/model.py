@@ -43,8 +43,12 @@ from genus.learn.trainer import BASE, Trainer
 from genus.likelihood import LogProb, concatenate
 from genus.networks.blueprints import MLP, Network, Shape, construct
 from genus.networks.layers import Dropout
-from genus.settings import Settings
+from genus.settings import Instance, Rule, Settings, Whole, check_arguments
 from genus.space import Space, column_vector, has_parts, unwrap
+
+RANDOM_STATE = (
+    Whole(0) | Instance(np.random.Generator, np.random.RandomState, says="a numpy generator") | None
+)
 
 
 class CapabilityError(RuntimeError):
@@ -119,6 +123,11 @@ class Model(nn.Module, BaseEstimator):
     training = False
     by_default: ClassVar[bool] = True  # does compare() take it unasked?
     allow_nan: ClassVar[bool] = False  # may X hold missing values in fit and log_prob?
+    # what each argument of the constructor may be; a class adds its own to those of its bases
+    arguments: ClassVar[dict[str, Rule]] = {
+        "random_state": RANDOM_STATE,
+        "trainer": Instance(Trainer, says="genus.Trainer(epochs=..., lr=...)") | None,
+    }
     # p(x | given): "none", "optional" (fit may have conditions) or "required" (fit must)
     conditions: ClassVar[str] = "none"
     null_condition: ClassVar[bool] = False  # may verbs leave out what fit had? hooks then see None
@@ -227,6 +236,7 @@ class Model(nn.Module, BaseEstimator):
     def _learn(
         self, old: Model, X: Any, given: Any, space: Any, validation: Any, resume: Any, weight: Any
     ) -> None:
+        check_arguments(self)
         self._look(X, given, space)
         sums = hasattr(self, "maximise")  # EM needs no checkpoint file
         state = (
@@ -237,8 +247,7 @@ class Model(nn.Module, BaseEstimator):
         seed = state[1]["seed"] if state else seed_of(self.random_state)
         self._seed, self._done = seed, {}
         x = self._rows(X, given, weight)
-        own = self._trainer().over(self.defaults(len(x)))
-        trainer = own.over(BASE).check()
+        trainer = self._trainer().over(self.defaults(len(x)), BASE)
         fit = Fit(x, None, trainer, seed, state)
         if state:
             fit.begun -= state[1]["spent"]
@@ -375,14 +384,9 @@ class Model(nn.Module, BaseEstimator):
         return self.given_space_.encode(column_vector(inner), missing=False)
 
     def _trainer(self) -> Trainer:
-        trainer = getattr(self, "trainer", None)
-        if trainer is None:
-            return Trainer()
-        if not isinstance(trainer, Trainer):
-            raise TypeError(f"trainer={trainer!r}: pass genus.Trainer(epochs=..., lr=...)")
-        return trainer
+        return getattr(self, "trainer", None) or Trainer()
 
-    def network(
+    def make_network(
         self,
         blueprint: Network | None,
         in_shape: Shape,
@@ -473,8 +477,7 @@ class Model(nn.Module, BaseEstimator):
         ``given``: one condition, or n of them.
         """
         self._check_fitted()
-        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-            raise ValueError(f"n={n!r}: a positive number of samples is needed")
+        Whole(1).check("n", n)
         rng = self._stream(random_state)
         conditions = self._conditions(given, int(n))
         with torch.no_grad():
@@ -500,8 +503,7 @@ class Model(nn.Module, BaseEstimator):
         x = x.to(torch.get_default_dtype()) if not x.is_floating_point() else x.clone()
         if mask is not None:
             x[self._mask(mask, x)] = math.nan
-        if n is not None and (isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1):
-            raise ValueError(f"n={n!r}: a positive number of completions is needed")
+        (Whole(1) | None).check("n", n)
         parts = [c.split(self.chunk) for c in (x, *self._conditions(given, len(x)))]
         rng = self._stream(random_state)
         draws = []
@@ -548,8 +550,7 @@ class Model(nn.Module, BaseEstimator):
 
         Both ends are included. given: the one condition that holds along the line.
         """
-        if not isinstance(steps, int) or steps < 2:
-            raise ValueError(f"steps={steps!r}: at least 2 are needed")
+        Whole(2).check("steps", steps)
         self._check_fitted()
         x = self._codes(_stack(a, b, self.space_))
         condition = self._conditions(given, 1)
@@ -709,14 +710,9 @@ class Model(nn.Module, BaseEstimator):
 
 def seed_of(random_state: Any) -> int:
     """An integer seed from None (fresh entropy), an int, or a numpy generator."""
+    RANDOM_STATE.check("random_state", random_state)
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1, np.uint64)[0]) % 2**62
-    if isinstance(random_state, bool) or not isinstance(
-        random_state, int | np.integer | np.random.RandomState | np.random.Generator
-    ):
-        raise ValueError(
-            f"random_state={random_state!r}: pass an integer, a numpy generator, or None"
-        )
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(2**62))
     if isinstance(random_state, np.random.RandomState):

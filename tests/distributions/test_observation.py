@@ -169,15 +169,12 @@ def test_a_table_goes_column_by_column() -> None:
         ("bernoulli", "continuous"),
         ("categorical", "continuous"),
         ("logistic", "categorical"),
-        ("poisson", "binary"),
     ],
 )
 def test_a_likelihood_that_does_not_suit_is_refused(likelihood: str, kind: str) -> None:
     levels = None if kind == "continuous" else 4
     with pytest.raises(ValueError, match="likelihood"):
         observe(Space((2,), kind, levels=levels), likelihood)
-    with pytest.raises(ValueError, match="variance"):
-        observe(Space((2,), "continuous"), variance=-1.0)
 
 
 def test_auto_chooses_by_kind() -> None:

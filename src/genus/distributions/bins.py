@@ -33,11 +33,6 @@ def cut(
     of more levels into at most ``max_levels``, where the rows fall into equal parts. Raises
     ValueError that names a continuous column when bins is None.
     """
-    for name, value in (("bins", bins), ("max_levels", max_levels)):
-        if value is not None and (
-            not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 2
-        ):
-            raise ValueError(f"{name}={value!r}: a whole number of at least 2 is needed, or None")
     edges: list[np.ndarray] = [np.zeros(0)] * space.dim
     shares: list[np.ndarray] = [np.zeros(0)] * space.dim
     tails = np.zeros(space.dim)

@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 import math
-import numbers
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
-from genus.settings import Settings
+from genus.settings import Flag, Instance, Number, OneOf, Rule, Settings, Several, Whole
+
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda f: 1.0,
+    "linear": lambda f: 1.0 - f,
+    "cosine": lambda f: 0.5 + 0.5 * math.cos(math.pi * f),
+}
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+SHARE = Number(0, below=1)
+
+
+class Device(Rule):
+    """A device that this machine has."""
+
+    words = ("a device that this machine has, such as 'cpu',",)
+    nonsense = ("abacus", object(), 0.5, "")
+
+    def accepts(self, value: Any) -> bool:
+        if not isinstance(value, str | torch.device):
+            return False
+        try:
+            device = torch.device(value)
+        except RuntimeError:
+            return False
+        return device.type != "cuda" or torch.cuda.is_available()
 
 
 @dataclass(frozen=True, repr=False)
@@ -75,6 +99,31 @@ class Trainer(Settings):
     Trainer(epochs=20, lr=0.001)
     """
 
+    arguments: ClassVar[dict[str, Rule]] = {
+        "epochs": Whole(1) | None,
+        "max_steps": Whole(1) | None,
+        "max_time": Number(above=0, most=math.inf) | None,
+        "batch_size": Whole(1) | None,
+        "optimizer": OneOf("adam", "adamw", "sgd", "rmsprop") | None,
+        "lr": Number(above=0) | None,
+        "momentum": SHARE | None,
+        "betas": Several(SHARE, SHARE, says="a pair of numbers of at least 0 and below 1") | None,
+        "weight_decay": Number(0) | None,
+        "schedule": OneOf(*SCHEDULES) | None,
+        "warmup": Whole(0) | None,
+        "grad_clip": Number(above=0) | None,
+        "ema": SHARE | None,
+        "validation": SHARE | None,
+        "patience": Whole(1) | None,
+        "device": Device() | None,
+        "precision": OneOf(*PRECISIONS) | None,
+        "compile": Flag() | None,
+        "threads": Whole(1) | None,
+        "checkpoint": Instance(str, os.PathLike, says="a path") | None,
+        "checkpoint_every": Number(0) | None,
+        "progress": Flag() | None,
+    }
+
     epochs: int | None = None
     max_steps: int | None = None
     max_time: float | None = None
@@ -109,20 +158,6 @@ class Trainer(Settings):
             values = {k: getattr(other, k) if v is None else v for k, v in values.items()}
         return Trainer(**values)
 
-    def check(self) -> Trainer:
-        """These settings; raises ValueError that names the field for a value out of range."""
-        for name, value in self.get_params().items():
-            if value is None or name not in _ALLOWED:
-                continue
-            allowed, text = _ALLOWED[name]
-            try:
-                good = bool(allowed(value))
-            except TypeError:
-                good = False
-            if not good:
-                raise ValueError(f"Trainer({name}={value!r}): {text} is needed")
-        return self
-
 
 def batch_of(n: int, steps: int, low: int, high: int) -> int:
     """Rows a step, where n rows are passed in ``steps`` steps: the nearest power of two.
@@ -130,54 +165,6 @@ def batch_of(n: int, steps: int, low: int, high: int) -> int:
     At least ``low`` and at most ``high``, which are powers of two themselves."""
     return 2 ** round(math.log2(min(high, max(low, n / steps))))
 
-
-def _whole(low: int) -> Callable[[Any], bool]:
-    return lambda v: isinstance(v, numbers.Integral) and not isinstance(v, bool) and int(v) >= low
-
-
-def _device(name: Any) -> bool:
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        return False
-    return device.type != "cuda" or torch.cuda.is_available()
-
-
-SCHEDULES: dict[str, Callable[[float], float]] = {
-    "constant": lambda f: 1.0,
-    "linear": lambda f: 1.0 - f,
-    "cosine": lambda f: 0.5 + 0.5 * math.cos(math.pi * f),
-}
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
-_ALLOWED: dict[str, tuple[Callable[[Any], Any], str]] = {
-    **dict.fromkeys(
-        ("epochs", "max_steps", "batch_size", "patience", "threads"),
-        (_whole(1), "a positive whole number"),
-    ),
-    "warmup": (_whole(0), "a whole number ≥ 0"),
-    **dict.fromkeys(("lr", "grad_clip"), (lambda v: 0 < v < math.inf, "a positive number")),
-    "max_time": (lambda v: v > 0, "a positive number"),
-    **dict.fromkeys(
-        ("weight_decay", "checkpoint_every"), (lambda v: 0 <= v < math.inf, "a number ≥ 0")
-    ),
-    **dict.fromkeys(
-        ("ema", "validation", "momentum"), (lambda v: 0 <= v < 1, "a number from 0 up to 1")
-    ),
-    "betas": (
-        lambda v: len(v) == 2 and all(0 <= b < 1 for b in v),
-        "a pair of numbers from 0 up to 1",
-    ),
-    "device": (_device, "a device that this machine has, such as 'cpu'"),
-    **{
-        name: (known.__contains__, f"one of {', '.join(known)}")
-        for name, known in (
-            ("schedule", tuple(SCHEDULES)),
-            ("optimizer", _OPTIMIZERS),
-            ("precision", tuple(PRECISIONS)),
-        )
-    },
-}
 
 BASE = Trainer(
     epochs=100,

@@ -11,11 +11,13 @@ import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from genus.networks.layers import (
+    ACTIVATIONS,
     Conv2d,
     ConvTranspose2d,
     Dropout,
@@ -23,12 +25,18 @@ from genus.networks.layers import (
     activation_of,
     initialise,
 )
-from genus.settings import Settings, within
+from genus.settings import Function, Number, OneOf, Rule, Settings, Whole
 
 Shape = tuple[int, ...]
 
 
 Network = Callable[[Shape, Shape], nn.Module]
+
+
+BLUEPRINT = Function("MLP(), Conv(), ResNet() or a callable (in_shape, out_shape) -> nn.Module,")
+
+
+ACTIVATION = OneOf(*ACTIVATIONS)
 
 
 @dataclass(frozen=True)
@@ -54,14 +62,20 @@ class MLP(Settings):
     128
     """
 
+    arguments: ClassVar[dict[str, Rule]] = {
+        "width": Whole(1, 1 << 20),
+        "depth": Whole(0, 1000),
+        "activation": ACTIVATION,
+        "dropout": Number(0, below=1),
+    }
+
     width: int = 512
     depth: int = 2
     activation: str = "relu"
     dropout: float = 0.0
 
     def __call__(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
-        within("MLP(width)", self.width, 1, 1 << 20)
-        within("MLP(depth)", self.depth, 0, 1000)
+        self.check()
         sizes = [math.prod(in_shape), *[self.width] * self.depth]
         layers: list[nn.Module] = [nn.Flatten()]
         if self.dropout:
@@ -96,13 +110,18 @@ class ResNet(Settings):
     torch.Size([5, 2])
     """
 
+    arguments: ClassVar[dict[str, Rule]] = {
+        "width": Whole(1, 1 << 20),
+        "depth": Whole(0, 1000),
+        "activation": ACTIVATION,
+    }
+
     width: int = 256
     depth: int = 2
     activation: str = "silu"
 
     def __call__(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
-        within("ResNet(width)", self.width, 1, 1 << 20)
-        within("ResNet(depth)", self.depth, 0, 1000)
+        self.check()
         blocks = [_Residual(self.width, self.activation) for _ in range(self.depth)]
         first = Linear(math.prod(in_shape), self.width)
         last = Linear(self.width, math.prod(out_shape))
@@ -154,13 +173,18 @@ class Conv(Settings):
     torch.Size([5, 10])
     """
 
+    arguments: ClassVar[dict[str, Rule]] = {
+        "channels": Whole(1, 1 << 14),
+        "depth": Whole(0, 8),
+        "activation": ACTIVATION,
+    }
+
     channels: int = 32
     depth: int = 2
     activation: str = "relu"
 
     def __call__(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
-        within("Conv(channels)", self.channels, 1, 1 << 14)
-        within("Conv(depth)", self.depth, 0, 8)
+        self.check()
         if len(in_shape) == 3:
             return self._down(in_shape, out_shape)
         if len(out_shape) == 3:
@@ -239,13 +263,18 @@ class SameConv(Settings):
     torch.Size([5, 2, 6, 6])
     """
 
+    arguments: ClassVar[dict[str, Rule]] = {
+        "width": Whole(1, 1 << 14),
+        "depth": Whole(0, 100),
+        "activation": ACTIVATION,
+    }
+
     width: int = 64
     depth: int = 1
     activation: str = "relu"
 
     def __call__(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
-        within("SameConv(width)", self.width, 1, 1 << 14)
-        within("SameConv(depth)", self.depth, 0, 100)
+        self.check()
         if len(in_shape) != 3 or len(out_shape) != 3 or in_shape[1:] != out_shape[1:]:
             raise ValueError(
                 "SameConv needs images (C, H, W) of one size, "
@@ -270,6 +299,7 @@ def construct(
 
     A caller's own callable may draw from torch's global state, which is put back after.
     """
+    in_shape, out_shape = tuple(map(int, in_shape)), tuple(map(int, out_shape))  # not numpy's
     if isinstance(blueprint, Settings):
         return initialise(blueprint(in_shape, out_shape), rng)
     if not callable(blueprint):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from genus.networks.layers import Linear, activation_of
-from genus.settings import within
+from genus.settings import Whole
 
 
 class MaskedMLP(nn.Module):
@@ -35,8 +35,8 @@ class MaskedMLP(nn.Module):
         backwards: bool = False,
     ) -> None:
         super().__init__()
-        within("MLP(width)", width, 1, 1 << 20)
-        within("MLP(depth)", depth, 1, 1000)
+        Whole(1, 1 << 20).check("width", width, of="MLP")
+        Whole(1, 1000).check("depth", depth, of="MLP")
         self.d, self.each, self.backwards = d, each, backwards
         self.act = activation_of(activation, own=True)
         least = 0 if given or d == 1 else 1

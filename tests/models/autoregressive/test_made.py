@@ -385,10 +385,10 @@ def test_conditional_probabilities_sum_to_one_for_every_condition() -> None:
         ({"prior": -1.0}, "prior=-1.0: a number of at least 0"),
         ({"order": [0, 1]}, "X has 10 columns, so a permutation"),
         ({"order": [0] * 10}, "a permutation of 0 … 9 is needed"),
-        ({"order": "best"}, "pass a permutation of the columns, 'learned', or None"),
-        ({"hidden": genus.Conv()}, "MADE needs genus.MLP"),
-        ({"hidden": MLP(8, 0)}, "depth.*an integer from 1"),
-        ({"hidden": MLP(8, 1, dropout=1.0)}, "dropout=1.0: a number from 0 up to 1"),
+        ({"order": "best"}, "'learned', a permutation of the columns by number or None"),
+        ({"hidden": genus.Conv()}, "hidden=Conv.*: genus.MLP.*masked"),
+        ({"hidden": MLP(8, 0)}, "MLP.depth=0.: a whole number of at least 1"),
+        ({"hidden": MLP(8, 1, dropout=1.0)}, "dropout=1.0.: a number of at least 0 and below 1"),
     ],
 )
 def test_what_it_refuses(args: dict[str, Any], says: str) -> None:

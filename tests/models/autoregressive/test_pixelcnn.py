@@ -267,8 +267,8 @@ def test_what_it_refuses() -> None:
     bits = r.integers(0, 2, (20, 3, 3))
     for args, says in [
         ({"kernel": 4}, "kernel=4: an odd number"),
-        ({"channels": 0}, "channels=0: a positive"),
-        ({"likelihood": "gaussian"}, "likelihood='gaussian' is unknown"),
+        ({"channels": 0}, "channels=0: a whole number"),
+        ({"likelihood": "gaussian"}, "likelihood='gaussian': 'auto', "),
         ({"dropout": 1.0}, "dropout=1.0"),
     ]:
         with pytest.raises(ValueError, match=says):

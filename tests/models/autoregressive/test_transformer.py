@@ -473,9 +473,9 @@ def test_half_precision(variant: str) -> None:
         ({"depth": 0}, "depth=0: a whole number"),
         ({"particles": 0}, "particles=0: a whole number"),
         ({"any_order": True, "n_orders": 1.5}, "n_orders=1.5: a whole number"),
-        ({"positions": "sine"}, "positions='sine' is unknown: choose"),
+        ({"positions": "sine"}, "positions='sine': 'learned' or 'rotary'"),
         ({"order": [0, 1, 1]}, "every one of the 10 cells is needed once"),
-        ({"order": "best"}, "or 'learned', or None"),
+        ({"order": "best"}, "'learned', a list of all columns, by name or number, or None"),
         ({"dropout": 1.0}, "dropout=1.0"),
     ],
 )

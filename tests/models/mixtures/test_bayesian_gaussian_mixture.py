@@ -623,8 +623,8 @@ def test_draws_and_completions_follow_the_density(kind: str) -> None:
     ("argument", "says"),
     [
         ({"n_components": 0}, "n_components"),
-        ({"covariance": "tied"}, "full, diag"),
-        ({"inference": "mcmc"}, "cavi, svi"),
+        ({"covariance": "tied"}, "'full' or 'diag'"),
+        ({"inference": "mcmc"}, "'cavi' or 'svi'"),
         ({"weights": "uniform"}, "dirichlet-process"),
         ({"weights": [0.5, 0.6]}, "10 positive numbers"),
         ({"n_components": 2, "weights": [0.5, 0.6]}, "sum to 1"),
@@ -636,6 +636,7 @@ def test_draws_and_completions_follow_the_density(kind: str) -> None:
         ({"scale_prior": [[1.0, 2.0], [2.0, 1.0]]}, "positive definite"),
         ({"scale_prior": [1.0, 2.0]}, "scale_prior has shape"),
         ({"mean_prior": [1.0, 2.0, 3.0]}, "mean_prior has shape"),
+        ({"mean_prior": 1e30}, "mean_prior lies .* standard deviations off .*column 1"),
         ({"forgetting": 0.5}, "forgetting"),
         ({"init": "best"}, "responsibilities"),
         ({"init": np.ones((20, 10))}, "sum to 1"),

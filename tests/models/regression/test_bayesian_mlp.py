@@ -337,8 +337,8 @@ def test_settings_are_searched_and_saved(tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        ({"posterior": "mcmc"}, "posterior='mcmc' is unknown: choose one of map, vi"),
-        ({"task": "rank"}, "task='rank' is unknown"),
+        ({"posterior": "mcmc"}, "posterior='mcmc': 'map', 'vi'"),
+        ({"task": "rank"}, "task='rank': 'auto'"),
         ({"prior_scale": 0}, "prior_scale=0: a positive"),
         ({"prior_scale": math.inf}, "prior_scale=inf is no prior"),
         ({"noise": -1}, "noise=-1: .*'learned'"),

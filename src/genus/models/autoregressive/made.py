@@ -27,9 +27,8 @@ from __future__ import annotations
 
 import itertools
 import math
-import numbers
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -47,7 +46,7 @@ from genus.networks.blueprints import MLP
 from genus.networks.conditions import Conditions
 from genus.networks.layers import Linear, activation_of, initialise
 from genus.samplers.particles import pick, resample
-from genus.settings import within
+from genus.settings import Each, Instance, Number, OneOf, Rule, Whole
 from genus.space import Space
 
 FEW = 10_000  # rows below which columns are dropped while training, where nothing is said
@@ -90,6 +89,14 @@ class MADE(Model):
     (100, 6)
     """
 
+    arguments: ClassVar[dict[str, Rule]] = {
+        "hidden": Instance(MLP, says="genus.MLP(...), whose weights can be masked,") | None,
+        "n_orders": Whole(1),
+        "order": OneOf("learned") | Each(Whole(0), "a permutation of the columns by number") | None,
+        "n_components": Whole(1),
+        "max_logits": Whole(1),
+        "prior": Number(0),
+    }
     conditions = "optional"
     learned_by = "gradient of the likelihood"
     particles = 128
@@ -180,16 +187,6 @@ class MADE(Model):
     # ------------------------------------------------------------------ construction
 
     def build(self, space: Space) -> None:
-        for name in ("n_orders", "n_components", "max_logits"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-                raise ValueError(f"{name}={value!r}: a whole number of at least 1 is needed")
-        if (
-            isinstance(self.prior, bool)
-            or not isinstance(self.prior, numbers.Real)
-            or not 0 <= self.prior < math.inf
-        ):
-            raise ValueError(f"prior={self.prior!r}: a number of at least 0 is needed")
         d = space.dim
         others = [
             torch.randperm(d, generator=self.rng, device=self.rng.device).cpu()
@@ -213,10 +210,6 @@ class MADE(Model):
         order = torch.cat([part.columns for part in parts])
         self.register_buffer("back_", order.argsort(), persistent=False)
         blueprint = self.hidden or MLP(512, 1)
-        if not isinstance(blueprint, MLP):
-            raise ValueError(
-                f"hidden={blueprint!r}: MADE needs genus.MLP(...), whose weights it can mask"
-            )
         before = 0
         if hasattr(self, "given_space_"):
             self.context_ = Conditions(self.given_space_)
@@ -251,10 +244,6 @@ class MADE(Model):
     def _first(self, d: int) -> Tensor:
         """The order given; a learned one is filled in by ``start``."""
         if self.order is None or isinstance(self.order, str):
-            if self.order not in (None, "learned"):
-                raise ValueError(
-                    f"order={self.order!r}: pass a permutation of the columns, 'learned', or None"
-                )
             return torch.arange(d, device="cpu")
         order = np.asarray(self.order)
         if order.shape != (d,) or not np.array_equal(np.sort(order), np.arange(d)):
@@ -394,10 +383,8 @@ class Masked(nn.Module):
         self, orders: Tensor, column_in: Tensor, column_out: Tensor, blueprint: MLP
     ) -> None:
         super().__init__()
-        within("MLP(width)", blueprint.width, 1, 1 << 20)
-        within("MLP(depth)", blueprint.depth, 1, 1000)
-        if not 0 <= blueprint.dropout < 1:
-            raise ValueError(f"dropout={blueprint.dropout!r}: a number from 0 up to 1 is needed")
+        blueprint.check()
+        Whole(1).check("depth", blueprint.depth, of="MLP")
         self.width, self.depth, self.dropout = (
             int(blueprint.width),
             int(blueprint.depth),

@@ -25,7 +25,7 @@ row, or one diagonal, of all images. Draws keep c and h: a pixel costs one place
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from genus.learn.trainer import Trainer
 from genus.models.autoregressive.pixels import Causal, Cells, Kept, PixelModel
 from genus.networks.layers import Dropout, Linear
+from genus.settings import OneOf, Rule
 
 VARIANTS = ("diagonal", "row")
 OFF = -1e4  # before a gate: it is shut, and c and h are 0
@@ -84,6 +85,8 @@ class PixelRNN(PixelModel):
     (2, 4, 4)
     """
 
+    arguments: ClassVar[dict[str, Rule]] = {"variant": OneOf(*VARIANTS)}
+
     def __init__(
         self,
         channels: int = 32,
@@ -112,11 +115,9 @@ class PixelRNN(PixelModel):
         return super().defaults(n).replace(lr=6e-3)
 
     def _network(self, shape: tuple[int, int, int], each: int, per_cell: int, given: int) -> Causal:
-        if self.variant not in VARIANTS:
-            raise ValueError(f"variant={self.variant!r} is unknown: choose {' or '.join(VARIANTS)}")
         r = self.kernel // 2 if self.variant == "row" else None
         return Recurrent(
-            shape, each, per_cell, self.channels, self.n_layers, r, given, self.dropout
+            shape, each, per_cell, int(self.channels), self.n_layers, r, given, self.dropout
         )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,7 @@ from genus.model import Model
 from genus.networks.conditions import Conditions
 from genus.networks.layers import Conv2d, initialise
 from genus.samplers.particles import pick, resample
+from genus.settings import Number, Odd, OneOf, Rule, Whole
 from genus.space import Space
 
 FIRST = 3  # rows above, and pixels to each side, that the first convolutions see
@@ -45,6 +47,15 @@ Value = Callable[[int, int, int, Tensor], Tensor]
 class PixelModel(Model):
     """A model of images drawn pixel by pixel; a family adds its arguments and ``_network``."""
 
+    arguments: ClassVar[dict[str, Rule]] = {
+        "channels": Whole(1),
+        "n_layers": Whole(1),
+        "kernel": Odd(3),
+        "likelihood": OneOf("auto", "bernoulli", "categorical", "logistic"),
+        "n_components": Whole(1),
+        "dropout": Number(0, below=1),
+        "particles": Whole(1),
+    }
     learned_by = "gradient of the likelihood"
     conditions = "optional"
     network_bound = True
@@ -83,17 +94,6 @@ class PixelModel(Model):
     # ------------------------------------------------------------------ construction
 
     def build(self, space: Space) -> None:
-        for name in ("channels", "n_layers", "n_components", "particles"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name}={value!r}: a positive whole number is needed")
-        if (
-            isinstance(self.kernel, bool)
-            or not isinstance(self.kernel, int)
-            or self.kernel < 3
-            or self.kernel % 2 == 0
-        ):
-            raise ValueError(f"kernel={self.kernel!r}: an odd number of at least 3 is needed")
         if space.kind not in ("binary", "ordinal", "categorical") or (
             space.image_shape is None and len(space.shape) > 1
         ):
@@ -136,10 +136,6 @@ class PixelModel(Model):
             "categorical": ("categorical",),
         }
         name = auto[space.kind] if self.likelihood == "auto" else self.likelihood
-        if name not in ("bernoulli", "categorical", "logistic"):
-            raise ValueError(
-                f"likelihood={name!r} is unknown: choose auto, bernoulli, categorical or logistic"
-            )
         if name not in suits[space.kind]:
             raise ValueError(
                 f"likelihood={name!r} does not suit X, which is {space.kind}: use "

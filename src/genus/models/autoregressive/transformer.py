@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -46,6 +46,7 @@ from genus.networks.attention import NEAR, Block, angles_of, at, places
 from genus.networks.conditions import Conditions
 from genus.networks.layers import Linear, initialise
 from genus.samplers.particles import pick, resample
+from genus.settings import Each, Flag, Label, Number, OneOf, Rule, Whole
 from genus.space import Space
 
 LEVELS = 256  # of an ordered pixel or token, above which it is read as a number
@@ -129,6 +130,20 @@ class AutoregressiveTransformer(Model):
     ['a', 'b']
     """
 
+    arguments: ClassVar[dict[str, Rule]] = {
+        "width": Whole(1),
+        "depth": Whole(1),
+        "heads": Whole(1),
+        "positions": OneOf("learned", "rotary"),
+        "any_order": Flag(),
+        "order": OneOf("learned")
+        | Each(Label(), "a list of all columns, by name or number,")
+        | None,
+        "n_orders": Whole(1),
+        "n_components": Whole(1),
+        "dropout": Number(0, below=1),
+        "particles": Whole(1) | None,
+    }
     learned_by = "maximum likelihood"
     conditions = "optional"
     network_bound = True
@@ -224,14 +239,6 @@ class AutoregressiveTransformer(Model):
     # ------------------------------------------------------------------ construction
 
     def build(self, space: Space) -> None:
-        for name in ("width", "depth", "heads", "n_orders", "n_components", "particles"):
-            value = getattr(self, name)
-            if name == "particles" and value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-                raise ValueError(f"{name}={value!r}: a whole number of at least 1 is needed")
-        if self.positions not in ("learned", "rotary"):
-            raise ValueError(f"positions={self.positions!r} is unknown: choose learned or rotary")
         if self.width % self.heads or (
             self.positions == "rotary" and self.width % (2 * self.heads)
         ):

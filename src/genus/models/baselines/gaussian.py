@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from genus.learn.fit import Fit
 from genus.learn.rows import Rows
 from genus.learn.starts import warn_unless_converged
 from genus.learn.sums import accumulate, solve
+from genus.settings import Number, Rule, Whole
 from genus.space import Space
 
 
@@ -49,6 +50,11 @@ class Gaussian(DensityModel):
     (200, 3)
     """
 
+    arguments: ClassVar[dict[str, Rule]] = {
+        "shrinkage": Number(0),
+        "max_iter": Whole(1),
+        "tol": Number(0),
+    }
     allow_nan = True
     learned_by = "closed form, EM"
 
@@ -68,13 +74,6 @@ class Gaussian(DensityModel):
         self.random_state = random_state
 
     def build(self, space: Space) -> None:
-        for name, least in (("max_iter", 1), ("tol", 0)):
-            if not getattr(self, name) >= least:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r}: a number of at least {least} is needed"
-                )
-        if not self.shrinkage >= 0:
-            raise ValueError(f"shrinkage={self.shrinkage!r}: a number ≥ 0 is needed")
         self.register_buffer("mean_", torch.zeros(space.dim, dtype=torch.float64))
         self.register_buffer("covariance_", torch.eye(space.dim, dtype=torch.float64))
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +12,7 @@ from genus.distributions.columns import check_observed
 from genus.learn.fit import Fit
 from genus.likelihood import Exact, LogProb
 from genus.model import Model
+from genus.settings import Number, Rule, Whole
 from genus.space import Space
 
 LARGEST = 2**26  # counts of a table of cells × levels
@@ -44,6 +44,10 @@ class IndependentHistogram(Model):
     Exact(mean = -... nats, ... bits/dim, n=359, probability)
     """
 
+    arguments: ClassVar[dict[str, Rule]] = {
+        "pseudo_count": Number(above=0, why=", or unseen values get probability 0"),
+        "bins": Whole(1) | None,
+    }
     allow_nan = True
     learned_by = "counting"
 
@@ -71,15 +75,6 @@ class IndependentHistogram(Model):
         self.register_buffer("tail_", torch.zeros((), dtype=torch.float64))
 
     def learn(self, fit: Fit) -> None:
-        if not self.pseudo_count > 0:
-            raise ValueError(
-                f"pseudo_count={self.pseudo_count!r}: a positive number is needed, "
-                "or unseen values get probability 0"
-            )
-        if self.bins is not None and not (
-            isinstance(self.bins, int | np.integer) and self.bins >= 1
-        ):
-            raise ValueError(f"bins={self.bins!r}: a positive whole number is needed, or None")
         n, d = len(fit.rows), self.space_.dim
         cards = torch.tensor(self.space_.cardinality)
         continuous = cards == 0

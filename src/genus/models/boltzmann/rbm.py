@@ -22,7 +22,7 @@ chain persists between steps.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -38,6 +38,7 @@ from genus.model import Model
 from genus.models.boltzmann.units import Units
 from genus.samplers.annealing import LogPartition, anneal, log_mean_weight, temperatures
 from genus.samplers.chains import gibbs
+from genus.settings import Flag, Number, OneOf, Rule, Several, Whole
 from genus.space import Space
 
 SMALL = 20  # units up to which a layer is enumerated
@@ -85,6 +86,17 @@ class RBM(Model):
     Exact(mean = -... nats, ... bits/dim, n=100, probability)
     """
 
+    arguments: ClassVar[dict[str, Rule]] = {
+        "n_hidden": Whole(1),
+        "visible": OneOf("auto", "bernoulli", "categorical", "gaussian"),
+        "method": OneOf("pcd", "cd"),
+        "k": Whole(1) | Several(Whole(1), Whole(1), says="a pair of them"),
+        "n_chains": Whole(1) | None,
+        "centred": Flag(),
+        "tracking": Number(0, 1),
+        "n_annealing": Whole(1),
+        "burn_in": Whole(1),
+    }
     learned_by = "contrastive divergence"
 
     mu_: Tensor
@@ -193,20 +205,6 @@ class RBM(Model):
     # ------------------------------------------------------------------ construction
 
     def build(self, space: Space) -> None:
-        for name in ("n_hidden", "n_annealing", "burn_in"):
-            if not _positive(getattr(self, name)):
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r}: a positive whole number is needed"
-                )
-        pair = isinstance(self.k, tuple | list) and len(self.k) == 2 and all(map(_positive, self.k))
-        if not pair and not _positive(self.k):
-            raise ValueError(
-                f"k={self.k!r}: a positive whole number of Gibbs steps is needed, or a pair of them"
-            )
-        if self.method not in ("pcd", "cd"):
-            raise ValueError(f"method={self.method!r} is unknown: choose pcd or cd")
-        if not 0 <= self.tracking <= 1:
-            raise ValueError(f"tracking={self.tracking!r}: a share from 0 to 1 is needed")
         self.units_ = Units(space, self.visible)
         D, B, H = self.units_.n_phi, self.units_.n_bias, int(self.n_hidden)
         self.W_ = nn.Parameter(torch.zeros(D, H))
@@ -461,10 +459,6 @@ class RBM(Model):
         return self.units_.leave(
             self.units_.mean(self.b_, (z - self.lambda_) @ self.W_.T), whole=False
         )
-
-
-def _positive(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 1)
 
 
 class _HiddenTerm(torch.autograd.Function):

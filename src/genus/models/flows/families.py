@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -11,6 +11,7 @@ from genus.learn.trainer import Trainer
 from genus.models.flows.couplings import Affine, Coupling, Shift, Spline, board
 from genus.models.flows.flow import Flow
 from genus.networks.blueprints import Network
+from genus.settings import Flag, Number, Rule, Whole
 from genus.space import Space
 
 
@@ -170,6 +171,12 @@ class SplineFlow(Flow):
     (200,)
     """
 
+    arguments: ClassVar[dict[str, Rule]] = {
+        "bins": Whole(2, 256),
+        "bound": Number(above=0, most=1e6),
+        "autoregressive": Flag(),
+    }
+
     def __init__(
         self,
         n_transforms: int = 6,
@@ -201,16 +208,6 @@ class SplineFlow(Flow):
         self.autoregressive = autoregressive
 
     def build(self, space: Space) -> None:
-        if (
-            isinstance(self.bins, bool)
-            or not isinstance(self.bins, int)
-            or not 2 <= self.bins <= 256
-        ):
-            raise ValueError(f"bins={self.bins!r}: a whole number from 2 to 256 is needed")
-        if not self.bound > 0:
-            raise ValueError(
-                f"bound={self.bound!r}: a positive number of standard deviations is needed"
-            )
         # one for all steps: it learns nothing; in a tuple, as it is no part beside them
         self._g = (Spline(self.bins, self.bound),)
         super().build(space)

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -34,10 +34,11 @@ from genus.learn.trainer import Trainer, batch_of
 from genus.likelihood import LogProb
 from genus.models.flows import completion as conditional
 from genus.models.flows.couplings import Affine, Autoregressive, Coupling, Level, Shift, Spline
-from genus.networks.blueprints import MLP, Network, SameConv, construct
+from genus.networks.blueprints import BLUEPRINT, MLP, Network, SameConv, construct
 from genus.networks.conditions import Conditions
 from genus.networks.layers import Linear, initialise, output_layer
 from genus.networks.masked import MaskedMLP
+from genus.settings import Number, OneOf, Rule, Whole
 from genus.space import Space
 
 # rows in multiples of this are rounded alike, whatever their number:
@@ -79,6 +80,15 @@ class Flow(DensityModel):
         An int, or a numpy generator; None: fresh at every fit.
     """
 
+    arguments: ClassVar[dict[str, Rule]] = {
+        "n_transforms": Whole(1),
+        "conditioner": BLUEPRINT | None,
+        "levels": Whole(0) | None,
+        "base": Whole(0),
+        "dequantisation": OneOf("uniform", "variational"),
+        "temperature": Number(above=0),
+        "dtype": OneOf("float32", "float64"),
+    }
     learned_by = "gradient of the likelihood"
     conditions = "optional"
 
@@ -245,23 +255,6 @@ class Flow(DensityModel):
     # ------------------------------------------------------------------ construction
 
     def build(self, space: Space) -> None:
-        for name, least in (("n_transforms", 1), ("base", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name}={value!r}: a whole number of at least {least} is needed")
-        if not self.temperature > 0:
-            raise ValueError(
-                f"temperature={self.temperature!r}: "
-                "a positive number is needed (1: the model itself)"
-            )
-        for name, known in (
-            ("dtype", ("float32", "float64")),
-            ("dequantisation", ("uniform", "variational")),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r} is unknown: choose {known[0]} or {known[1]}"
-                )
         d = space.dim
         self.scale_ = Standardise(d)
         self.register_buffer("correlation_", torch.eye(d))
@@ -302,11 +295,7 @@ class Flow(DensityModel):
             sides, fit = [s // 2 for s in sides], fit + 1
         if self.levels is None:
             return min(fit, 3) if min(shape[1:]) >= LARGE else 0
-        if (
-            isinstance(self.levels, bool)
-            or not isinstance(self.levels, int)
-            or not 0 <= self.levels <= fit
-        ):
+        if not self.levels <= fit:
             raise ValueError(
                 f"levels={self.levels!r}: a whole number from 0 to {fit} is "
                 f"needed for images of {shape[1]} × {shape[2]}"

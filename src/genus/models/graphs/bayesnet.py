@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -35,9 +35,12 @@ from genus.model import Model
 from genus.models.graphs.bif import Network, read_bif, write_bif
 from genus.models.graphs.structure import SCORES, Counts, hill_climb
 from genus.models.graphs.tables import Net, ordered
+from genus.settings import Each, Label, Number, OneOf, Rule, Several, Whole
 from genus.space import Space
 
 STRUCTURES = ("chow-liu", "hill-climb", "naive")
+EDGE = Several(Label(), Label(), says="an edge (parent, child)")
+EDGES = Each(EDGE, "a list of edges (parent, child)")
 ROUNDS = 3  # times a structure is learned from rows whose missing cells were drawn
 
 has_target = available_if(lambda self: self.target is not None)
@@ -110,6 +113,18 @@ class BayesNet(Model):
     (71, 22)
     """
 
+    arguments: ClassVar[dict[str, Rule]] = {
+        "structure": OneOf(*STRUCTURES) | EDGES,
+        "target": Label() | None,
+        "pseudo_count": Number(0),
+        "bins": Whole(2) | None,
+        "max_levels": Whole(2) | None,
+        "max_parents": Whole(0),
+        "criterion": OneOf(*SCORES),
+        "equivalent_sample_size": Number(above=0),
+        "em_iterations": Whole(1),
+        "tol": Number(0),
+    }
     allow_nan = True
     learned_by = "counting, EM"
     learned_shapes = ("counts_", "cuts_", "shares_")
@@ -150,30 +165,9 @@ class BayesNet(Model):
     # ------------------------------------------------------------------ what it is made of
 
     def build(self, space: Space) -> None:
-        if not self.pseudo_count >= 0:
-            raise ValueError(
-                f"pseudo_count={self.pseudo_count!r}: a number of at least 0 is needed"
-            )
-        for name, least in (
-            ("max_parents", 0),
-            ("em_iterations", 1),
-            ("tol", 0),
-            ("equivalent_sample_size", 1e-300),
-        ):
-            if not getattr(self, name) >= least:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r}: a number of at least {least:g} is needed"
-                )
-        if self.criterion not in SCORES:
-            raise ValueError(
-                f"criterion={self.criterion!r} is unknown: choose from {', '.join(SCORES)}"
-            )
-        if isinstance(self.structure, str) and self.structure not in STRUCTURES:
-            raise ValueError(
-                f"structure={self.structure!r} is unknown: "
-                f"choose from {', '.join(STRUCTURES)}, or pass a list of edges"
-            )
-        if isinstance(self.structure, str) and self.structure == "naive" and self.target is None:
+        if self.target is not None:
+            self._place(self.target, "target")
+        elif isinstance(self.structure, str) and self.structure == "naive":
             raise ValueError(
                 "structure='naive' needs target=, the column that is the parent of all others"
             )
@@ -196,8 +190,8 @@ class BayesNet(Model):
             )
         return self._net
 
-    def _place(self, name: Any) -> int:
-        """The number of a column given by name or number."""
+    def _place(self, name: Any, argument: str = "") -> int:
+        """The number of a column given by name or number, in that argument."""
         names = [c.name for c in self.space_.columns]
         if name in names:
             return names.index(name)
@@ -212,7 +206,8 @@ class BayesNet(Model):
             if names
             else f"0 … {self.space_.dim - 1}"
         )
-        raise ValueError(f"there is no column {name!r}: choose from {known}")
+        where = f"{argument}: " if argument else ""
+        raise ValueError(f"{where}there is no column {name!r}: choose from {known}")
 
     def _column(self, j: int) -> Column:
         s = self.space_
@@ -263,14 +258,8 @@ class BayesNet(Model):
         return edges
 
     def _given_edges(self) -> list[tuple[int, int]]:
-        try:
-            pairs = [(p, c) for p, c in self.structure]
-        except (TypeError, ValueError):
-            raise ValueError(
-                f"structure={self.structure!r}: "
-                f"pass {', '.join(STRUCTURES)} or a list of edges (parent, child)"
-            ) from None
-        return [(self._place(p), self._place(c)) for p, c in pairs]
+        places = [[self._place(name, "structure") for name in edge] for edge in self.structure]
+        return [(parent, child) for parent, child in places]
 
     def _learn_structure(self, codes: Tensor, fit: Fit) -> None:
         """A structure that is learned; where cells are missing, from rows drawn a few times."""

@@ -50,6 +50,7 @@ from genus.learn.fit import Fit
 from genus.learn.rows import Rows
 from genus.learn.starts import warn_unless_converged
 from genus.learn.sums import solve
+from genus.settings import Flag, Number, Rule, Whole
 from genus.space import Space
 
 DENSE = 2048  # the largest Gram matrix that is decomposed whole
@@ -62,6 +63,11 @@ QUANTILES = 32  # of the noise, for expected levels of discrete cells
 class LinearGaussian(DensityModel):
     """What both models share: N(μ, W Wᵀ + Ψ), whole or partly observed."""
 
+    arguments: ClassVar[dict[str, Rule]] = {
+        "n_components": Whole(1) | None,
+        "max_iter": Whole(1),
+        "tol": Number(0),
+    }
     allow_nan = True
     learned_by = "closed form, EM"
     learned_shapes = ("loadings_",)  # as many columns as the data tell
@@ -203,16 +209,6 @@ class LinearGaussian(DensityModel):
 
     def build(self, space: Space) -> None:
         K, d = self.n_components, space.dim
-        if K is not None and (not isinstance(K, int | np.integer) or isinstance(K, bool) or K < 1):
-            raise ValueError(
-                f"n_components={K!r}: a positive whole number is needed, "
-                "or None to let the data tell"
-            )
-        for name, least in (("max_iter", 1), ("tol", 0)):
-            if not getattr(self, name) >= least:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r}: a number of at least {least} is needed"
-                )
         kw: dict[str, Any] = {"dtype": torch.float64}
         self.register_buffer("mean_", torch.zeros(d, **kw))
         self.register_buffer("loadings_", torch.zeros(d, min(K or 1, d - 1), **kw))
@@ -479,6 +475,7 @@ class ProbabilisticPCA(LinearGaussian):
     (359, 8, 8)
     """
 
+    arguments: ClassVar[dict[str, Rule]] = {"standardise": Flag() | None}
     one_noise = True
 
     def __init__(

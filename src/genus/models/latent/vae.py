@@ -12,7 +12,7 @@ mean (Mattei & Frellsen, 2019).
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -25,9 +25,10 @@ from genus.learn.rows import Rows, generator
 from genus.learn.trainer import Trainer, batch_of
 from genus.likelihood import LogProb, LowerBound
 from genus.model import Model
-from genus.networks.blueprints import MLP, Network
+from genus.networks.blueprints import BLUEPRINT, MLP, Network
 from genus.networks.layers import Linear, initialise, output_layer
 from genus.samplers.particles import pick
+from genus.settings import Number, OneOf, Rule, Whole
 from genus.space import Space
 
 
@@ -74,6 +75,17 @@ class VAE(Model):
     ((359, 2), (3, 8, 8))
     """
 
+    arguments: ClassVar[dict[str, Rule]] = {
+        "latent_dim": Whole(1),
+        "encoder": BLUEPRINT | None,
+        "decoder": BLUEPRINT | None,
+        "likelihood": OneOf("auto", "bernoulli", "categorical", "logistic", "gaussian"),
+        "variance": Number(above=0) | None,
+        "beta": Number(0),
+        "bound": OneOf("elbo", "iwae"),
+        "k_train": Whole(1),
+        "k": Whole(1),
+    }
     allow_nan = True
     learned_by = "gradient of a bound"
     network_bound = True
@@ -167,16 +179,6 @@ class VAE(Model):
     # ------------------------------------------------------------------ construction
 
     def build(self, space: Space) -> None:
-        if not isinstance(self.latent_dim, int | np.integer) or self.latent_dim < 1:
-            raise ValueError(f"latent_dim={self.latent_dim!r}: a positive whole number is needed")
-        if self.bound not in ("elbo", "iwae"):
-            raise ValueError(f"bound={self.bound!r}: choose elbo or iwae")
-        for name in ("k", "k_train"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r}: "
-                    "a positive whole number of importance samples is needed"
-                )
         self.observation_ = observe(space, self.likelihood, self.variance)
         self._image = space.image_shape
         d = space.dim
@@ -188,8 +190,8 @@ class VAE(Model):
             else (self.observation_.n_out,)
         )
         default = MLP(512 if d > 256 else 256, 2, "silu")
-        self.encoder_ = self.network(self.encoder, shape_in, (2 * self.latent_dim,), default)
-        self.decoder_ = self.network(self.decoder, (self.latent_dim,), shape_out, default)
+        self.encoder_ = self.make_network(self.encoder, shape_in, (2 * self.latent_dim,), default)
+        self.decoder_ = self.make_network(self.decoder, (self.latent_dim,), shape_out, default)
         last = output_layer(self.decoder_)
         # the best parameters without a latent variable: where the
         # decoder's own bias can, it holds them

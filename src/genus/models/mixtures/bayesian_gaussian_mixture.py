@@ -43,7 +43,7 @@ import dataclasses
 import math
 import time
 import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -61,9 +61,11 @@ from genus.learn.sums import solve
 from genus.model import seed_of
 from genus.models.mixtures.components import LogJoint, k_means, log_joint, statistics
 from genus.models.mixtures.student import draw_students, log_students
+from genus.settings import Array, Number, OneOf, Rule, Whole
 from genus.space import Space
 
 LOG_2 = math.log(2)
+FAR = 1e8  # standard deviations that a prior mean may lie off, and X still has digits beside it
 FIRST_LOOK = 10_000  # rows from which stochastic inference takes its priors and its start
 
 
@@ -150,6 +152,26 @@ class BayesianGaussianMixture(DensityModel):
     3
     """
 
+    arguments: ClassVar[dict[str, Rule]] = {
+        "n_components": Whole(1),
+        "covariance": OneOf("full", "diag"),
+        "inference": OneOf("cavi", "svi"),
+        "weights": OneOf("dirichlet", "dirichlet-process") | Array("an array of K numbers"),
+        "concentration": Number(above=0) | None,
+        "mean_prior": Number() | Array("one a column") | None,
+        "mean_precision": Number(above=0),
+        "degrees": Number(above=0) | None,
+        "scale_prior": Number(above=0) | Array("one a column, a matrix") | None,
+        "known_variance": Number(above=0) | None,
+        "mean_scale": Number(above=0) | None,
+        "init": OneOf("k-means++", "random") | Array("an array of responsibilities (n, K)"),
+        "n_init": Whole(1),
+        "max_iter": Whole(1),
+        "tol": Number(0),
+        "batch_size": Whole(1),
+        "delay": Number(0),
+        "forgetting": Number(above=0.5, most=1, why=", so that the steps converge"),
+    }
     allow_nan = True
     learned_by = "variational inference"
 
@@ -407,32 +429,6 @@ class BayesianGaussianMixture(DensityModel):
 
     def build(self, space: Space) -> None:
         K, d = self.n_components, space.dim
-        if not isinstance(K, int | np.integer) or isinstance(K, bool) or K < 1:
-            raise ValueError(f"n_components={K!r}: a positive whole number is needed")
-        for name, known in (("covariance", ("full", "diag")), ("inference", ("cavi", "svi"))):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r} is unknown: choose from {', '.join(known)}"
-                )
-        for name, least in (
-            ("n_init", 1),
-            ("max_iter", 1),
-            ("tol", 0),
-            ("batch_size", 1),
-            ("delay", 0),
-        ):
-            if not getattr(self, name) >= least:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r}: a number of at least {least} is needed"
-                )
-        for name in ("concentration", "mean_precision", "known_variance", "mean_scale", "degrees"):
-            if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name}={getattr(self, name)!r}: a positive number is needed")
-        if not 0.5 < self.forgetting <= 1:
-            raise ValueError(
-                f"forgetting={self.forgetting!r}: a number above 0.5 and at most 1 is needed, "
-                "so that the steps converge"
-            )
         if self.mean_scale is not None and self.known_variance is None:
             raise ValueError(
                 "mean_scale needs known_variance; with an unknown one, "
@@ -457,11 +453,6 @@ class BayesianGaussianMixture(DensityModel):
                     f"weights={self.weights!r}: "
                     f"{K} positive numbers that sum to 1 are needed, one for each component"
                 )
-        elif self.weights not in ("dirichlet", "dirichlet-process"):
-            raise ValueError(
-                f"weights={self.weights!r} is unknown: choose dirichlet, "
-                f"dirichlet-process, or give {K} numbers"
-            )
         alpha = 1.0 if self.concentration is None else float(self.concentration)
         rest = torch.arange(K - 1, 0, -1, **kw)
         if given is not None:
@@ -506,6 +497,12 @@ class BayesianGaussianMixture(DensityModel):
             if self.mean_prior is None
             else self._taken("mean_prior", (d,)) - self._shift
         )
+        off = self._m0.abs() / torch.maximum(variance, floor).sqrt()
+        if bool((off > FAR).any()):
+            raise ValueError(
+                f"mean_prior lies {float(off.max()):.1g} standard deviations off the mean of "
+                f"{self.space_.names()[int(off.argmax())]}: at most {FAR:.0g} leave digits to X"
+            )
         self._beta0.fill_(self.mean_precision)
         self._nu0.fill_(p - 1 + worth if self.degrees is None else self.degrees)
         if self.known_variance is not None:
@@ -665,11 +662,6 @@ class BayesianGaussianMixture(DensityModel):
         """q(μ, Λ) and q(π) from a first q(z)."""
         K = len(self.means_)
         if isinstance(self.init, str):
-            if self.init not in ("k-means++", "random"):
-                raise ValueError(
-                    f"init={self.init!r} is unknown: choose k-means++, random, or "
-                    f"responsibilities (n, {K})"
-                )
             z = centred / centred.square().mean(0).sqrt().clamp_min(1e-150)
             clever = self.init == "k-means++"
             label, _ = k_means(

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ from genus.learn.sums import solve
 from genus.likelihood import Exact, LogProb
 from genus.model import Model
 from genus.models.mixtures.components import k_means, responsibilities_, row_weights
+from genus.settings import Number, Rule, Whole
 from genus.space import Space
 
 HELD = 1 << 22  # numbers held at a time
@@ -95,6 +96,13 @@ class CategoricalMixture(Model):
     [[1, 1, 0]]
     """
 
+    arguments: ClassVar[dict[str, Rule]] = {
+        "n_components": Whole(1),
+        "pseudo_count": Number(above=0, why=", or unseen values get probability 0"),
+        "n_init": Whole(1),
+        "max_iter": Whole(1),
+        "tol": Number(0),
+    }
     allow_nan = True
     learned_by = "EM"
 
@@ -128,18 +136,6 @@ class CategoricalMixture(Model):
 
     def build(self, space: Space) -> None:
         K = self.n_components
-        if not isinstance(K, int | np.integer) or isinstance(K, bool) or K < 1:
-            raise ValueError(f"n_components={K!r}: a positive whole number is needed")
-        for name, least in (("n_init", 1), ("max_iter", 1), ("tol", 0)):
-            if not getattr(self, name) >= least:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r}: a number of at least {least} is needed"
-                )
-        if not self.pseudo_count > 0:
-            raise ValueError(
-                f"pseudo_count={self.pseudo_count!r}: a positive number is needed, "
-                "or unseen values get probability 0"
-            )
         T, c = sum(space.cardinality), space.cardinality.count(0)
         kw: dict[str, Any] = {"dtype": torch.float64}
         self.register_buffer("weights_", torch.full((K,), 1 / K, **kw))

@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -40,9 +40,11 @@ from genus.models.mixtures.components import (
     row_weights,
     statistics,
 )
+from genus.settings import Array, Number, OneOf, Rule, Several, Whole
 from genus.space import Space
 
 COVARIANCES = ("full", "tied", "diag", "spherical")
+PARAMETERS = Several(Array(), Array(), Array(), says="a tuple (weights, means, covariances)")
 
 
 class GaussianMixture(DensityModel):
@@ -98,6 +100,16 @@ class GaussianMixture(DensityModel):
     LowerBound(mean ≥ -... nats, ... bits/dim, n=359, probability, k=16, ess=...)
     """
 
+    arguments: ClassVar[dict[str, Rule]] = {
+        "n_components": Whole(1),
+        "covariance": OneOf(*COVARIANCES),
+        "init": OneOf("k-means++", "random") | PARAMETERS,
+        "n_init": Whole(1),
+        "max_iter": Whole(1),
+        "tol": Number(0),
+        "reg_covar": Number(0),
+        "shrinkage": Number(0) | None,
+    }
     allow_nan = True
     learned_by = "EM"
     # fewer components where there are fewer distinct rows
@@ -252,23 +264,6 @@ class GaussianMixture(DensityModel):
 
     def build(self, space: Space) -> None:
         K, d = self.n_components, space.dim
-        if not isinstance(K, int | np.integer) or isinstance(K, bool) or K < 1:
-            raise ValueError(f"n_components={K!r}: a positive whole number is needed")
-        if self.covariance not in COVARIANCES:
-            raise ValueError(
-                f"covariance={self.covariance!r} is unknown: choose from {', '.join(COVARIANCES)}"
-            )
-        for name, least in (
-            ("n_init", 1),
-            ("max_iter", 1),
-            ("tol", 0),
-            ("reg_covar", 0),
-            ("shrinkage", 0),
-        ):
-            if getattr(self, name) is not None and not getattr(self, name) >= least:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r}: a number of at least {least} is needed"
-                )
         self._allocate(int(K), d)
         kw: dict[str, Any] = {"dtype": torch.float64}
         self.register_buffer("_shift", torch.zeros(d, **kw))
@@ -358,11 +353,6 @@ class GaussianMixture(DensityModel):
         if isinstance(self.init, tuple | list):
             self._take_guess(*self.init)
             return
-        if self.init not in ("k-means++", "random"):
-            raise ValueError(
-                f"init={self.init!r} is unknown: choose k-means++, random, "
-                "or a tuple (weights, means, covariances)"
-            )
         scale = (centred.square() * w[:, None]).sum(0) / w.sum()
         z = centred / scale.sqrt().clamp_min(1e-150)
         order = torch.argsort(key, stable=True)  # equal rows stand together

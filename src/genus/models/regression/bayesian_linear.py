@@ -26,11 +26,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import numbers
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -42,12 +41,14 @@ from genus.learn.fit import Fit
 from genus.learn.sums import accumulate
 from genus.likelihood import Exact, LogProb
 from genus.predictor import Predictor
-from genus.settings import Settings
+from genus.settings import Flag, Function, Number, OneOf, Rule, Settings, Several, Whole
 from genus.space import Space
 
 MOST = 20_000  # functions of a basis: Λ would take 3 GB
 # the evidence's β is at most so many times 1/variance of y: rounding hides less noise than that
 TRUST = 1e12
+
+GAMMA = Several(Number(above=0), Number(above=0), says="a pair (a, b) of positive numbers")
 
 Basis = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -89,11 +90,13 @@ class Polynomial(Settings):
     (3,)
     """
 
+    arguments: ClassVar[dict[str, Rule]] = {"degree": Whole(1)}
+
     degree: int = 3
 
     def __call__(self, x: Tensor, low: Tensor, high: Tensor) -> Tensor:
         d = x.shape[1]
-        _whole("Polynomial(degree)", self.degree)
+        self.check()
         count = math.comb(d + int(self.degree), d) - 1
         if count > MOST:
             raise ValueError(
@@ -141,20 +144,25 @@ class GaussianBasis(Settings):
     (5,)
     """
 
+    arguments: ClassVar[dict[str, Rule]] = {
+        "n": Whole(1),
+        "width": Number(above=0) | None,
+        "low": Number() | None,
+        "high": Number() | None,
+    }
+
     n: int = 9
     width: float | None = None
     low: float | None = None
     high: float | None = None
 
     def __call__(self, x: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        _whole("GaussianBasis(n)", self.n)
+        self.check()
         if self.n * x.shape[1] > MOST:
             raise ValueError(
                 f"GaussianBasis(n={self.n}) of {x.shape[1]} columns has "
                 f"{self.n * x.shape[1]} bumps: at most {MOST}"
             )
-        if self.width is not None and not 0 < self.width < math.inf:
-            raise ValueError(f"GaussianBasis(width={self.width!r}): a positive number is needed")
         if self.low is not None and self.high is not None and not self.low < self.high:
             raise ValueError(
                 f"GaussianBasis(low={self.low!r}, high={self.high!r}): low must be below high"
@@ -177,11 +185,6 @@ class GaussianBasis(Settings):
 
 def _by_degree(d: int) -> Callable[[tuple[int, ...]], tuple[int, tuple[int, ...]]]:
     return lambda index: (sum(j < d for j in index), index)
-
-
-def _whole(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-        raise ValueError(f"{name}={value!r}: a positive whole number is needed")
 
 
 # ---------------------------------------------------------------------- the model
@@ -243,6 +246,14 @@ class BayesianLinearRegression(Predictor):
     (array([1.]), array([0.1]))
     """
 
+    arguments: ClassVar[dict[str, Rule]] = {
+        "basis": Function("Identity(), Polynomial(degree) or GaussianBasis(n, width)"),
+        "alpha": Number(above=0) | OneOf("evidence"),
+        "beta": Number(above=0) | OneOf("evidence") | GAMMA,
+        "intercept": OneOf("flat") | Flag(),
+        "max_iter": Whole(1),
+        "tol": Number(0),
+    }
     learned_by = "closed form"
 
     gram_: Tensor  # (P + 2, P + 2): Σ z zᵀ, z = (1, φ, y) less the origin
@@ -275,12 +286,11 @@ class BayesianLinearRegression(Predictor):
         self.random_state = random_state
 
     def build(self, space: Space) -> None:
-        self._check_arguments()
         d = self.given_space_.dim
         for name in ("low_", "high_"):
             self.register_buffer(name, torch.zeros(d, dtype=torch.float64))
         p = self._phi(torch.zeros(1, d, dtype=torch.float64)).shape[1]
-        k = p + (self.intercept is True)
+        k = p + self._with_ones
         for name, shape in {
             "origin_": (p + 1,),
             "gram_": (p + 2, p + 2),
@@ -290,28 +300,10 @@ class BayesianLinearRegression(Predictor):
         }.items():
             self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
 
-    def _check_arguments(self) -> None:
-        def number(v: Any) -> bool:
-            return (
-                isinstance(v, numbers.Real) and not isinstance(v, bool) and 0 < float(v) < math.inf
-            )
-
-        if not (self.alpha == "evidence" or number(self.alpha)):
-            raise ValueError(f"alpha={self.alpha!r}: a positive number or 'evidence' is needed")
-        pair = isinstance(self.beta, tuple) and len(self.beta) == 2 and all(map(number, self.beta))
-        if not (pair or self.beta == "evidence" or number(self.beta)):
-            raise ValueError(
-                f"beta={self.beta!r}: a positive number, a pair (a, b) "
-                "of them, or 'evidence' is needed"
-            )
-        if not (self.intercept == "flat" or isinstance(self.intercept, bool)):
-            raise ValueError(f"intercept={self.intercept!r}: pass 'flat', True or False")
-        if not callable(self.basis):
-            raise ValueError(
-                f"basis={self.basis!r}: pass Identity(), Polynomial(degree) "
-                "or GaussianBasis(n, width)"
-            )
-        _whole("max_iter", self.max_iter)
+    @property
+    def _with_ones(self) -> bool:
+        """Is φ₀ = 1 a function like the others?"""
+        return self.intercept != "flat" and bool(self.intercept)
 
     def _phi(self, x: Tensor) -> Tensor:
         return self.basis(x.flatten(1), self.low_, self.high_)
@@ -365,7 +357,7 @@ class BayesianLinearRegression(Predictor):
         An error leaves the model as it was.
         """
         data = _Sums.of(sums["gram"], self.origin_, self.intercept)
-        unknown = self.beta if isinstance(self.beta, tuple) else None
+        unknown = self.beta if isinstance(self.beta, tuple | list) else None
         if "evidence" in (self.alpha, self.beta):
             post, self.history_ = self._highest(data, unknown)
             self.n_iter_ = max(1, len(self.history_))
@@ -441,12 +433,12 @@ class BayesianLinearRegression(Predictor):
     def _moments(self, given: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (n,) of y, and its squared scale: the variance, where β is known."""
         phi = self._phi(given)
-        phi = torch.cat([torch.ones_like(phi[:, :1]), phi], 1) if self.intercept is True else phi
+        phi = torch.cat([torch.ones_like(phi[:, :1]), phi], 1) if self._with_ones else phi
         phi = phi - self.centre_[:-1]
         v = torch.linalg.solve_triangular(self.factor_, phi.T, upper=False).square().sum(0)
         # of the flat intercept
         level = 1 / float(self.gram_[0, 0]) if self.intercept == "flat" else 0.0
-        if isinstance(self.beta, tuple):
+        if isinstance(self.beta, tuple | list):
             return self.centre_[-1] + phi @ self.mean_, self.b_ / self.a_ * (1 + level + v)
         return self.centre_[-1] + phi @ self.mean_, (1 + level) / self.beta_ + v
 
@@ -462,7 +454,7 @@ class BayesianLinearRegression(Predictor):
                 torch.cat(parts)
                 for parts in zip(*map(self._moments, x.split(self.chunk)), strict=True)
             )
-        if isinstance(self.beta, tuple):  # Student's t
+        if isinstance(self.beta, tuple | list):  # Student's t
             scale2 = (
                 scale2 * self.a_ / (self.a_ - 1)
                 if self.a_ > 1
@@ -475,7 +467,7 @@ class BayesianLinearRegression(Predictor):
     def _log_prob(self, y: Tensor, given: Tensor) -> LogProb:
         mean, scale2 = self._moments(given)
         z2 = (y[:, 0] - mean).square() / scale2
-        if isinstance(self.beta, tuple):
+        if isinstance(self.beta, tuple | list):
             a = self.a_
             norm = math.lgamma(a + 0.5) - math.lgamma(a) - 0.5 * math.log(2 * math.pi * a)
             return Exact(norm - 0.5 * scale2.log() - (a + 0.5) * torch.log1p(z2 / (2 * a)))
@@ -487,7 +479,7 @@ class BayesianLinearRegression(Predictor):
 
     def _noise(self, n: int, rng: torch.Generator) -> Tensor:
         """n draws of β/(a'/b') where β is unknown, else 1."""
-        if not isinstance(self.beta, tuple):
+        if not isinstance(self.beta, tuple | list):
             return torch.ones(n, dtype=torch.float64, device=rng.device)
         return (
             torch._standard_gamma(
@@ -499,10 +491,10 @@ class BayesianLinearRegression(Predictor):
     def sample_weights(self, n: int = 1, *, random_state: Any = None) -> np.ndarray:
         """n draws of the weights from their posterior, (n, P), an intercept first."""
         self._check_fitted()
-        _whole("n", n)
+        Whole(1).check("n", n)
         rng = self._stream(random_state)
         # then L and the flat intercept's variance are relative to 1/β
-        relative = isinstance(self.beta, tuple)
+        relative = isinstance(self.beta, tuple | list)
         sd = (self._noise(n, rng) * (self.a_ / self.b_ if relative else 1.0)).rsqrt()[:, None]
         e = _normal((n, len(self.mean_)), rng)
         w = self.mean_ + sd * torch.linalg.solve_triangular(self.factor_.T, e.T, upper=True).T
@@ -521,12 +513,12 @@ class BayesianLinearRegression(Predictor):
     @property
     def coef_(self) -> np.ndarray:
         """Posterior mean of the weights, the intercept apart."""
-        return self.mean_[1 if self.intercept is True else 0 :].cpu().numpy()
+        return self.mean_[1 if self._with_ones else 0 :].cpu().numpy()
 
     @property
     def intercept_(self) -> float:
         """Posterior mean of the intercept; 0 where there is none."""
-        if self.intercept is True:
+        if self._with_ones:
             return float(self.mean_[0])
         return float(self.centre_[-1] - self.mean_ @ self.centre_[:-1])
 
@@ -537,7 +529,7 @@ class BayesianLinearRegression(Predictor):
         With β unknown, Λ⁻¹ b'/(a' − 1).
         """
         c = torch.cholesky_inverse(self.factor_)
-        if isinstance(self.beta, tuple):
+        if isinstance(self.beta, tuple | list):
             c = c * (self.b_ / (self.a_ - 1) if self.a_ > 1 else math.inf)
         return c.cpu().numpy()
 

@@ -28,7 +28,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -43,10 +43,11 @@ from genus.learn.progress import CtrlC
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer
 from genus.likelihood import Estimate, Exact, LogProb
-from genus.networks.blueprints import MLP, Network, construct
+from genus.networks.blueprints import BLUEPRINT, MLP, Network
 from genus.networks.layers import ACTIVATIONS, Dropout
-from genus.predictor import Predictor
+from genus.predictor import TASKS, Predictor
 from genus.samplers.chains import hmc
+from genus.settings import Number, OneOf, Rule, Whole
 from genus.space import Space
 
 POSTERIORS = ("map", "vi", "laplace", "hmc")
@@ -109,6 +110,15 @@ class BayesianMLP(Predictor):
     True
     """
 
+    arguments: ClassVar[dict[str, Rule]] = {
+        "network": BLUEPRINT | None,
+        "posterior": OneOf(*POSTERIORS),
+        "task": OneOf(*TASKS),
+        "prior_scale": Number(above=0, most=math.inf),
+        "noise": Number(above=0) | OneOf("learned"),
+        "n_draws": Whole(1),
+        "chains": Whole(1),
+    }
     learned_by = "variational inference, Laplace, HMC"
     learned_shapes = ("draws_", "log_noise_draws_")
     chunk = 1024
@@ -138,7 +148,7 @@ class BayesianMLP(Predictor):
         trainer: Trainer | None = None,
         random_state: Any = None,
     ) -> None:
-        self.network = network  # type: ignore[method-assign, assignment]
+        self.network = network
         self.posterior = posterior
         self.task = task
         self.prior_scale = prior_scale
@@ -154,10 +164,13 @@ class BayesianMLP(Predictor):
         return Trainer(epochs=max(20, round(2000 * batch / n)), batch_size=batch, lr=1e-2)
 
     def build(self, space: Space) -> None:
-        self._check_arguments()
+        if self.prior_scale == math.inf and self.posterior != "map":
+            raise ValueError(
+                f"prior_scale=inf is no prior, and posterior={self.posterior!r} needs one: pass a "
+                "number, or posterior='map'"
+            )
         d, k = self.given_space_.dim, space.levels or 1
-        blueprint: Any = self.network  # the argument, which hides the method of that name
-        net = construct(blueprint or MLP(10, 1, "tanh"), (d,), (k,), self.rng)
+        net = self.make_network(self.network, (d,), (k,), MLP(10, 1, "tanh"))
         self._steps = _steps(net)
         layers = [m for m in self._steps if isinstance(m, nn.Linear)]
         parts = [p.detach().double().reshape(-1) for m in layers for p in m.parameters()]
@@ -189,30 +202,6 @@ class BayesianMLP(Predictor):
         draws = 1 if self.posterior == "map" else int(self.n_draws)
         self.register_buffer("draws_", torch.zeros(draws, P, dtype=torch.float64))
         self.register_buffer("log_noise_draws_", torch.zeros(draws, dtype=torch.float64))
-
-    def _check_arguments(self) -> None:
-        if self.posterior not in POSTERIORS:
-            raise ValueError(
-                f"posterior={self.posterior!r} is unknown: choose one of {', '.join(POSTERIORS)}"
-            )
-        if not (isinstance(self.prior_scale, int | float) and self.prior_scale > 0):
-            raise ValueError(f"prior_scale={self.prior_scale!r}: a positive number is needed")
-        if self.prior_scale == math.inf and self.posterior != "map":
-            raise ValueError(
-                f"prior_scale=inf is no prior, and posterior={self.posterior!r} needs one: pass a "
-                "number, or posterior='map'"
-            )
-        if self.noise != "learned" and not (
-            isinstance(self.noise, int | float) and 0 < self.noise < math.inf
-        ):
-            raise ValueError(
-                f"noise={self.noise!r}: "
-                "a positive number in the units of y, or 'learned', is needed"
-            )
-        for name in ("n_draws", "chains"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-                raise ValueError(f"{name}={value!r}: a positive whole number is needed")
 
     # ------------------------------------------------------------------ the network
 
