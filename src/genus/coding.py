@@ -17,16 +17,10 @@ import torch
 from torch import Tensor
 
 KINDS = ("binary", "ordinal", "categorical", "continuous")
-
-
 FEW = 20  # integers with at most this many distinct values are read as categories
-
-
+MANY = 10_000  # categories of numbers, at most
 LARGEST = 1e100  # beyond this, squares leave float64
-
-
-# a category of this name, where a table declares it, stands for those that fit never saw
-UNKNOWN = "unknown"
+UNKNOWN = "unknown"  # a category of this name, if declared, stands for those that fit never saw
 
 
 @dataclass(frozen=True)
@@ -58,8 +52,8 @@ def as_array(X: Any, *, strings: bool = False) -> np.ndarray:
     if isinstance(X, torch.utils.data.Dataset):
         X = head(X, rows=None)
     if isinstance(X, Tensor):
-        X = X.detach().cpu()
-        X = (X.float() if X.dtype in (torch.bfloat16, torch.float16) else X).numpy()
+        half = X.dtype in (torch.bfloat16, torch.float16)
+        X = X.detach().cpu().to(torch.float32 if half else X.dtype).numpy()
     try:
         a = np.asarray(X)
     except ValueError:
@@ -78,37 +72,37 @@ def as_array(X: Any, *, strings: bool = False) -> np.ndarray:
     try:
         return a.astype(np.float64)
     except (TypeError, ValueError) as e:
-        text = (
-            f"X must hold numbers ({e}): pass a pandas DataFrame for columns of words or categories"
-        )
-        raise type(e)(text) from None
+        advice = "pass a pandas DataFrame for columns of words or categories"
+        raise type(e)(f"X must hold numbers ({e}): {advice}") from None
 
 
 def head(X: Any, rows: int | None = 65536) -> Any:
     """The rows that decide a space: all of an array, the first of a dataset or memory map."""
-    if isinstance(X, torch.utils.data.Dataset):
-        items = [X[i] for i in range(len(X))[:rows]]  # type: ignore[arg-type]
-        if not items:
-            raise ValueError("the dataset has 0 rows: at least one is needed")
-        return torch.stack(
-            [torch.as_tensor(np.asarray(v[0] if isinstance(v, tuple | list) else v)) for v in items]
-        )
-    return X[:rows] if isinstance(X, np.memmap) else X
+    if isinstance(X, np.memmap):
+        return X[:rows]
+    if not isinstance(X, torch.utils.data.Dataset):
+        return X
+    items = [X[i] for i in range(len(X))[:rows]]  # type: ignore[arg-type]
+    if not items:
+        raise ValueError("the dataset has 0 rows: at least one is needed")
+    # an item may be a pair of a row and its label
+    found = [item[0] if isinstance(item, tuple | list) else item for item in items]
+    return torch.stack([torch.as_tensor(np.asarray(row)) for row in found])
 
 
 def check_shape(shape: tuple[int, ...]) -> None:
-    """In the words that scikit-learn's checks look for."""
+    """Refuse what are no rows, in the words that scikit-learn's checks look for."""
     if len(shape) < 2:
         raise ValueError(
-            f"Expected 2D array, got {len(shape)}D array instead. Reshape your data either using "
-            "X.reshape(-1, 1) if it "
-            "has a single column or X.reshape(1, -1) if it is a single row."
+            f"Expected 2D array, got {len(shape)}D array instead. "
+            "Reshape your data either using X.reshape(-1, 1) if it has a single column "
+            "or X.reshape(1, -1) if it is a single row."
         )
-    for size, what in ((shape[0], "sample"), (min(shape[1:]), "feature")):
-        if size == 0:
-            raise ValueError(
-                f"Found array with 0 {what}(s) (shape={shape}) while a minimum of 1 is required."
-            )
+    empty = "sample" if shape[0] == 0 else "feature" if min(shape[1:]) == 0 else None
+    if empty:
+        raise ValueError(
+            f"Found array with 0 {empty}(s) (shape={shape}) while a minimum of 1 is required."
+        )
 
 
 def as_frame(X: Any) -> pd.DataFrame:
@@ -116,16 +110,15 @@ def as_frame(X: Any) -> pd.DataFrame:
     if isinstance(X, pd.Series):
         X = X.to_frame()
     elif not isinstance(X, pd.DataFrame):
-        words = isinstance(X, list | tuple) or (isinstance(X, np.ndarray) and X.dtype.kind in "OUS")
-        a = np.asarray(X, dtype=object) if words else as_array(X)
+        words = isinstance(X, np.ndarray) and X.dtype.kind in "OUS"
+        mixed = words or isinstance(X, list | tuple)
+        a = np.asarray(X, dtype=object) if mixed else as_array(X)
         check_shape(a.shape)
         return pd.DataFrame(a).infer_objects()
     check_shape(X.shape)
     if not X.columns.is_unique:
-        raise ValueError(
-            f"the column name {X.columns[X.columns.duplicated()][0]!r} "
-            "occurs more than once: rename one of them"
-        )
+        twice = X.columns[X.columns.duplicated()][0]
+        raise ValueError(f"the column name {twice!r} occurs more than once: rename one of them")
     if not all(isinstance(n, str | int | np.integer) for n in X.columns):
         raise ValueError(
             f"the column names {list(X.columns)[:3]} … must be words or whole numbers: rename them"
@@ -149,11 +142,14 @@ def layout_of(shape: tuple[int, ...], kind: str) -> str | None:
 def _ends(a: np.ndarray) -> tuple[Any, Any]:
     """The smallest and the largest number but NaN; NaN where there is no other."""
     low, high = a.min(), a.max()  # several times faster than fmin where nothing is missing
-    return (
-        (np.fmin.reduce(a, axis=None), np.fmax.reduce(a, axis=None))
-        if np.isnan(low)
-        else (low, high)
-    )
+    if np.isnan(low):
+        return np.fmin.reduce(a, axis=None), np.fmax.reduce(a, axis=None)
+    return low, high
+
+
+def _is_whole(a: np.ndarray) -> np.ndarray:
+    """Where a number has no fraction; NaN has none."""
+    return (a == np.floor(a)) | np.isnan(a)
 
 
 # ---------------------------------------------------------------------- inference
@@ -164,20 +160,7 @@ def infer(a: np.ndarray, kind: str | None, place: str) -> Column:
     low, high = _ends(a)
     if np.isnan(low):
         raise ValueError(f"{place} has no observed value, only NaN: drop it")
-    if kind is None:
-        if (
-            low >= 0
-            and high <= 1
-            and (a.dtype.kind != "f" or bool(((a == 0) | (a == 1) | np.isnan(a)).all()))
-        ):
-            kind = "binary"
-        elif a.dtype.kind == "f":
-            kind = "continuous"
-        else:
-            few = a.dtype != np.uint8 and all(
-                len(np.unique(part)) <= FEW for part in (a.reshape(-1)[:4096], a)
-            )
-            kind = "categorical" if few else "ordinal"
+    kind = kind or _kind_of(a, low, high)
     if kind == "binary":
         return Column("", kind, 2)
     if kind == "continuous":
@@ -186,7 +169,7 @@ def infer(a: np.ndarray, kind: str | None, place: str) -> Column:
         raise ValueError(f"{place} contains inf: drop or replace it")
     if kind == "categorical":
         distinct = np.unique(a[~np.isnan(a)])
-        if len(distinct) > 10_000:
+        if len(distinct) > MANY:
             raise ValueError(
                 f"{place} has {len(distinct)} distinct values: "
                 "too many categories; use space='continuous'"
@@ -203,6 +186,20 @@ def infer(a: np.ndarray, kind: str | None, place: str) -> Column:
     return Column("", kind, high - low + 1, low)
 
 
+def _kind_of(a: np.ndarray, low: Any, high: Any) -> str:
+    """The kind of numbers from low to high, by their values and their dtype."""
+    real = a.dtype.kind == "f"
+    if low >= 0 and high <= 1 and (not real or bool(_is_whole(a).all())):
+        return "binary"
+    if real:
+        return "continuous"
+    if a.dtype == np.uint8:
+        return "ordinal"
+    some = a.reshape(-1)[:4096]  # quick to tell that there are many
+    few = len(np.unique(some)) <= FEW and len(np.unique(a)) <= FEW
+    return "categorical" if few else "ordinal"
+
+
 def column_of(s: pd.Series, name: Any, kind: str | None) -> Column:
     """How one column of a DataFrame is coded."""
     place = f"column {name!r}"
@@ -210,82 +207,99 @@ def column_of(s: pd.Series, name: Any, kind: str | None) -> Column:
     seen = s.dropna()
     if len(seen) == 0:
         raise ValueError(f"{place} has no observed value: drop it")
-    if s.dtype == object and not seen.map(lambda v: isinstance(v, str)).any():
+    if s.dtype == object and not seen.map(_is_word).any():
         seen = seen.infer_objects()
-    dtype = str(s.dtype)
     if isinstance(s.dtype, pd.CategoricalDtype):
-        values = tuple(s.cat.categories.tolist())
-        if not all(isinstance(v, str | int | float) for v in values):
-            raise ValueError(
-                f"{place} has categories of type {type(values[0]).__name__}: turn them into "
-                "words, .astype(str), first"
-            )
-        return Column(name, "categorical", len(values), 0, values, "category", bool(s.cat.ordered))
-    if pd.api.types.is_bool_dtype(seen.dtype):
-        return Column(name, "binary", 2, 0, (False, True), dtype)
-    if pd.api.types.is_numeric_dtype(seen.dtype):
-        a = numbers_of(seen, name)
-        if a.dtype.kind == "f" and np.isinf(a).any():
-            raise ValueError(
-                f"{place} contains inf (row "
-                f"{int(np.isinf(numbers_of(s, name)).argmax())}): drop or replace it"
-            )
-        gaps = (
-            len(seen) < len(s)
-            and a.dtype.kind == "f"
-            and np.abs(a).max() < 2**53
-            and (a == np.floor(a)).all()
-        )
-        if gaps or a.dtype == np.uint8:  # whole numbers that pandas made float to hold NaN
-            a = a.astype(np.int64)
-        c = dataclasses.replace(infer(a, kind, place), name=name, dtype=dtype)
-        real = c.kind != "continuous" or dtype == "object" or pd.api.types.is_float_dtype(s.dtype)
-        return c if real else dataclasses.replace(c, dtype="float64")
-    if pd.api.types.is_datetime64_any_dtype(seen.dtype):
+        column = _declared(s.dtype, place)
+    elif pd.api.types.is_bool_dtype(seen.dtype):
+        column = Column("", "binary", 2, 0, (False, True), str(s.dtype))
+    elif pd.api.types.is_numeric_dtype(seen.dtype):
+        column = _of_numbers(s, seen, name, kind)
+    elif pd.api.types.is_datetime64_any_dtype(seen.dtype):
         days = numbers_of(seen, name)
-        whole = bool((days == np.floor(days)).all())
-        return dataclasses.replace(
-            infer(days.astype(np.int64) if whole else days, kind, place), name=name, dtype=dtype
-        )
-    if pd.api.types.is_timedelta64_dtype(seen.dtype):
+        days = days.astype(np.int64) if _is_whole(days).all() else days
+        column = dataclasses.replace(infer(days, kind, place), dtype=str(s.dtype))
+    elif pd.api.types.is_timedelta64_dtype(seen.dtype):
         raise ValueError(
             f"{place} holds durations: turn it into numbers first, .dt.total_seconds()"
         )
-    if not seen.map(lambda v: isinstance(v, str)).all():
-        other = next(v for v in seen if not isinstance(v, str))
-        raise TypeError(
-            f"{place} mixes words with {type(other).__name__}: "
-            "argument must be a string or a number"
+    else:
+        column = _of_words(seen, place, str(s.dtype))
+    return dataclasses.replace(column, name=name)
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _declared(dtype: pd.CategoricalDtype, place: str) -> Column:
+    """A column of pandas's own categories."""
+    values = tuple(dtype.categories.tolist())
+    if not all(isinstance(v, str | int | float) for v in values):
+        raise ValueError(
+            f"{place} has categories of type {type(values[0]).__name__}: "
+            "turn them into words, .astype(str), first"
         )
+    return Column("", "categorical", len(values), 0, values, "category", bool(dtype.ordered))
+
+
+def _of_numbers(s: pd.Series, seen: pd.Series, name: Any, kind: str | None) -> Column:
+    """A column of numbers; ``seen``: those that are not missing."""
+    place = f"column {name!r}"
+    a = numbers_of(seen, name)
+    if a.dtype.kind == "f":
+        if np.isinf(a).any():
+            row = int(np.isinf(numbers_of(s, name)).argmax())
+            raise ValueError(f"{place} contains inf (row {row}): drop or replace it")
+        gaps = len(seen) < len(s)
+        if gaps and np.abs(a).max() < 2**53 and _is_whole(a).all():
+            a = a.astype(np.int64)  # whole numbers that pandas made float to hold NaN
+    elif a.dtype == np.uint8:
+        a = a.astype(np.int64)  # a column of a table is no pixel
+    column = infer(a, kind, place)
+    dtype = str(s.dtype)
+    if column.kind == "continuous" and pd.api.types.is_integer_dtype(s.dtype):
+        dtype = "float64"  # its draws are not whole numbers
+    return dataclasses.replace(column, dtype=dtype)
+
+
+def _of_words(seen: pd.Series, place: str, dtype: str) -> Column:
+    """A column of words, whose categories are those that were seen."""
+    for value in seen:
+        if not _is_word(value):
+            raise TypeError(
+                f"{place} mixes words with {type(value).__name__}: "
+                "argument must be a string or a number"
+            )
     values = tuple(sorted(seen.unique().tolist()))
     if len(values) > 1000 and len(values) > len(seen) / 2:
         raise ValueError(
-            f"{place} has {len(values)} different words in {len(seen)} "
-            "rows (an identifier?): drop it"
+            f"{place} has {len(values)} different words in {len(seen)} rows "
+            "(an identifier?): drop it"
         )
-    return Column(name, "categorical", len(values), 0, values, dtype)
+    return Column("", "categorical", len(values), 0, values, dtype)
 
 
 def numbers_of(s: pd.Series, name: Any) -> np.ndarray:
     """The numbers of a column, missing ones as NaN; dates as days since 1970."""
     if pd.api.types.is_datetime64_any_dtype(s.dtype):
-        days: np.ndarray = (
-            (s.dt.tz_localize(None) - pd.Timestamp(0)) / pd.Timedelta(days=1)
-        ).to_numpy(dtype=np.float64)
+        since = s.dt.tz_localize(None) - pd.Timestamp(0)
+        days: np.ndarray = (since / pd.Timedelta(days=1)).to_numpy(dtype=np.float64)
         return days
     if isinstance(s.dtype, np.dtype) and s.dtype.kind in "fiub":
         return s.to_numpy()
     try:
         s = pd.to_numeric(s.astype(object))
-        whole = pd.api.types.is_integer_dtype(s.dtype) and not s.hasnans
-        return (
-            s.to_numpy(dtype=np.int64) if whole else s.to_numpy(dtype=np.float64, na_value=np.nan)
-        )
+        if pd.api.types.is_integer_dtype(s.dtype) and not s.hasnans:
+            return s.to_numpy(dtype=np.int64)
+        return s.to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError) as e:
         raise ValueError(f"column {name!r} must hold numbers: {e}") from None
 
 
 # ---------------------------------------------------------------------- values and codes
+
+Fail = Callable[[np.ndarray, str], ValueError]  # (where, why) → an error that names the cell
 
 
 def column_codes(s: pd.Series, c: Column) -> np.ndarray:
@@ -302,95 +316,117 @@ def codes_of(
 
     def fail(bad: np.ndarray, why: str) -> ValueError:
         row, cell = np.argwhere(bad.reshape(len(a), -1))[0].tolist()
-        return ValueError(
-            f"X has {a.reshape(len(a), -1)[row].tolist()[cell]!r} in "
-            f"{place(cell)} (row {row}): {why}"
-        )
+        value = a.reshape(len(a), -1)[row].tolist()[cell]
+        return ValueError(f"X has {value!r} in {place(cell)} (row {row}): {why}")
 
     levels = c.levels or 1
-    a = a.astype(np.float32) if a.dtype == np.float16 else a
+    if a.dtype == np.float16:
+        a = a.astype(np.float32)
     if c.values is not None and c.values != tuple(range(levels)):
-        nan = pd.isna(a)
-        codes = pd.Index(list(c.values)).get_indexer(pd.Index(a.reshape(-1))).reshape(a.shape)
-        new = (codes < 0) & ~nan
-        if c.dtype == "category" and UNKNOWN in c.values:
-            codes = np.where(new, c.values.index(UNKNOWN), codes)
-        elif new.any():
-            why = (
-                "a category that was not seen in fit; drop the row, fit on data that hold all of "
-                f"them, or declare {UNKNOWN!r} as one"
-            )
-            raise fail(new, why + ", pd.CategoricalDtype([...]), to read others as it")
-        if nan.any():
-            codes = np.where(nan, np.nan, codes)
+        codes = _category_codes(a, c, fail)
     else:
         low, high = _ends(a)
-        if np.isinf(low) or np.isinf(high):
-            raise fail(np.isinf(a), "inf is not a number a model can use; drop or replace it")
-        if a.dtype == np.float64 and max(-low, high) > LARGEST:
-            raise fail(np.abs(a) > LARGEST, "too large for floating point; rescale the column")
+        _check_size(a, low, high, fail)
         if c.kind == "continuous":
             return a.astype(np.float32 if a.dtype == np.float32 else np.float64, order="C")
-        top = c.low + levels - 1
-        if low < c.low or high > top:
-            raise fail(
-                (a < c.low) | (a > top),
-                f"outside {c.low} … {top}; pass space=Space(..., levels=...) to fit to allow it",
-            )
-        if a.dtype.kind == "f" and ((a != np.floor(a)) & ~np.isnan(a)).any():
+        _check_range(a, c, low, high, fail)
+        real = a.dtype.kind == "f"
+        if real and not (whole := _is_whole(a)).all():
             if c.kind == "binary" and fractional:
                 return a.astype(np.float32, order="C")
             why = (
                 "a whole number is expected here; "
                 "for grey values use genus.data.binarize(X), or space='continuous'"
             )
-            raise fail((a != np.floor(a)) & ~np.isnan(a), why)
-        codes = (
-            a if c.low == 0 else a.astype(np.float64 if a.dtype.kind == "f" else np.int64) - c.low
-        )
+            raise fail(~whole, why)
+        codes = a
+        if c.low != 0:
+            codes = a.astype(np.float64 if real else np.int64) - c.low
     if levels <= 256 and not (codes.dtype.kind == "f" and np.isnan(codes).any()):
         return codes.astype(np.uint8, order="C")
     return codes.astype(np.float32 if levels <= 2**24 else np.float64, order="C")
+
+
+def _category_codes(a: np.ndarray, c: Column, fail: Fail) -> np.ndarray:
+    """The place of each value among the categories, NaN where it is missing."""
+    values = list(c.values or ())
+    nan = pd.isna(a)
+    codes = pd.Index(values).get_indexer(pd.Index(a.reshape(-1))).reshape(a.shape)
+    new = (codes < 0) & ~nan
+    if c.dtype == "category" and UNKNOWN in values:
+        codes = np.where(new, values.index(UNKNOWN), codes)
+    elif new.any():
+        why = (
+            "a category that was not seen in fit; drop the row, fit on data that hold all of them, "
+            f"or declare {UNKNOWN!r} as one, pd.CategoricalDtype([...]), to read others as it"
+        )
+        raise fail(new, why)
+    return np.where(nan, np.nan, codes) if nan.any() else codes
+
+
+def _check_size(a: np.ndarray, low: Any, high: Any, fail: Fail) -> None:
+    """Refuse numbers that cannot be reckoned with."""
+    if np.isinf(low) or np.isinf(high):
+        raise fail(np.isinf(a), "inf is not a number a model can use; drop or replace it")
+    if a.dtype == np.float64 and max(-low, high) > LARGEST:
+        raise fail(np.abs(a) > LARGEST, "too large for floating point; rescale the column")
+
+
+def _check_range(a: np.ndarray, c: Column, low: Any, high: Any, fail: Fail) -> None:
+    """Refuse levels that the column does not have."""
+    top = c.low + (c.levels or 1) - 1
+    if low < c.low or high > top:
+        why = f"outside {c.low} … {top}; pass space=Space(..., levels=...) to fit to allow it"
+        raise fail((a < c.low) | (a > top), why)
 
 
 def values_of(codes: np.ndarray, c: Column, dtype: str) -> np.ndarray:
     """The caller's values of codes, in numpy's ``dtype``, or float64 where it cannot hold NaN."""
     if c.kind == "continuous":
         return codes.astype(dtype, copy=False)
-    nan = np.isnan(codes)
-    whole = np.rint(np.where(nan, 0, codes)).astype(np.int64)
+    whole, nan = _whole_codes(codes)
     out = whole + c.low if c.values is None else np.asarray(c.values)[whole]
-    if nan.any():
-        return np.where(nan, np.nan, out).astype(dtype if dtype.startswith("float") else "float64")
-    return out.astype(dtype)
+    if not nan.any():
+        return out.astype(dtype)
+    return np.where(nan, np.nan, out).astype(dtype if dtype.startswith("float") else "float64")
+
+
+def _whole_codes(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Codes as whole numbers, 0 where they are missing, and where that is."""
+    nan = np.isnan(codes)
+    return np.rint(np.where(nan, 0, codes)).astype(np.int64), nan
 
 
 def series_of(codes: np.ndarray, c: Column) -> pd.Series:
     """One column of codes in the caller's dtype; float64 when missing cells do not fit in it."""
     dtype: Any = c.dtype
     if dtype.startswith("datetime64"):
-        days = values_of(codes, dataclasses.replace(c, dtype="float64"), "float64")
-        found = pd.api.types.pandas_dtype(dtype)
-        dates = (
-            pd.Timestamp(0) + pd.Series(pd.to_timedelta((days * 86400e6).round(), unit="us"))
-        ).dt.tz_localize(getattr(found, "tz", None))
-        return dates.astype(dtype)
+        return _dates(codes, c)
     if c.kind == "continuous":
         return pd.Series(codes).astype(dtype)
-    nan = np.isnan(codes)
-    whole = np.rint(np.where(nan, 0, codes)).astype(np.int64)
+    whole, nan = _whole_codes(codes)
     if dtype == "category":
         categories: Any = list(c.values or ())
+        places = np.where(nan, -1, whole)
         return pd.Series(
-            pd.Categorical.from_codes(
-                np.where(nan, -1, whole), categories=categories, ordered=c.ordered
-            )
+            pd.Categorical.from_codes(places, categories=categories, ordered=c.ordered)
         )
-    out = (whole + c.low if c.values is None else np.asarray(c.values, dtype=object)[whole]).astype(
-        object
-    )
+    if c.values is None:
+        out = (whole + c.low).astype(object)
+    else:
+        out = np.asarray(c.values, dtype=object)[whole]
     out[nan] = None
     found = pd.api.types.pandas_dtype(dtype)
     if nan.any() and isinstance(found, np.dtype) and found.kind in "iub":
         dtype = "float64"
     return pd.Series(out, dtype=object).astype(dtype)
+
+
+def _dates(codes: np.ndarray, c: Column) -> pd.Series:
+    """Days since 1970 as dates in the caller's time zone."""
+    days = values_of(codes, dataclasses.replace(c, dtype="float64"), "float64")
+    since = pd.to_timedelta((days * 86400e6).round(), unit="us")
+    dates = pd.Timestamp(0) + pd.Series(since)
+    dtype: Any = c.dtype
+    zone = getattr(pd.api.types.pandas_dtype(dtype), "tz", None)
+    return dates.dt.tz_localize(zone).astype(dtype)

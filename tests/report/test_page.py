@@ -21,7 +21,8 @@ from genus.compare.table import Comparison, Row
 from genus.data.loading import load
 from genus.evaluate import likelihood_summary
 from genus.report import plots, write
-from genus.report.page import table
+from genus.report.figures import MISSING
+from genus.report.markup import table
 from genus.report.words import answer, plus_minus, seconds
 
 CHROMIUM = (
@@ -270,7 +271,7 @@ def test_pixels_scale_by_levels_in_every_layout():
 def test_pixels_tint_what_is_missing_and_refuse_tables():
     x = np.array([[[np.nan, 1.0], [0.0, 1.0]]])
     shown = plots.pixels(x, genus.Space((2, 2), "binary", layout="HW"))
-    assert tuple(shown[0, 0, 0]) == plots.MISSING and shown[0, 0, 1, 3] == 1
+    assert tuple(shown[0, 0, 0]) == MISSING and shown[0, 0, 1, 3] == 1
     with pytest.raises(ValueError, match="not images"):
         plots.pixels(np.zeros((1, 4)), genus.Space((4,), "binary"))
 

@@ -15,42 +15,36 @@ MEANINGS = [
     (
         "log-likelihood, nats",
         "The mean over held-out rows of log p(x), the natural logarithm of the probability that "
-        "the model gives to a row it has not seen. "
-        "Higher is better; one nat more means that the row is e = 2.718… times as probable. It is "
-        "in the units of the data: "
-        "whatever a model does to them inside (scaling, noise) is paid for.",
+        "the model gives to a row it has not seen. Higher is better; one nat more means that the "
+        "row is e = 2.718… times as probable. It is in the units of the data: whatever a model "
+        "does to them inside (scaling, noise) is paid for.",
     ),
     (
         "= exact, ≥ lower bound, ≈ estimate, — none",
         "= is log p(x) itself. ≥ is at most log p(x): the model is at least so good, and how much "
-        "better is not known; a bound that beats "
-        "another number has won, one that loses may only be loose. ≈ contains a normaliser "
-        "estimated by simulation and may err on either "
-        "side. — means that the model has no likelihood.",
+        "better is not known; a bound that beats another number has won, one that loses may only "
+        "be loose. ≈ contains a normaliser estimated by simulation and may err on either side. — "
+        "means that the model has no likelihood.",
     ),
     (
         "±",
-        "One standard error: how much the number would move with other held-out rows, "
-        "and with other random numbers where it was simulated. "
-        "Differences between models are taken row by row, "
-        "because rows that are hard for one are hard for all: "
-        "their error is smaller than that of either number. "
-        "Two models are called level when they differ by less "
-        "than two of these errors.",
+        "One standard error: how much the number would move with other held-out rows, and with "
+        "other random numbers where it was simulated. Differences between models are taken row by "
+        "row, because rows that are hard for one are hard for all: their error is smaller than "
+        "that of either number. Two models are called level when they differ by less than two of "
+        "these errors.",
     ),
     (
         "bits per dimension",
-        "−log₂ p(x), divided by the number of coordinates (pixels, columns): "
-        "the space a row would take if it were compressed with the model, "
-        "lower is better. Numbers for data of the same kind but "
-        "other sizes become comparable.",
+        "−log₂ p(x), divided by the number of coordinates (pixels, columns): the space a row "
+        "would take if it were compressed with the model, lower is better. Numbers for data of "
+        "the same kind but other sizes become comparable.",
     ),
     (
         "probability and density",
-        "A model of discrete values gives a probability, at most 1. "
-        "A model of continuous values gives a density, per unit of the data, "
-        "which has no upper limit and changes when metres become millimetres. "
-        "The two are never ranked together here.",
+        "A model of discrete values gives a probability, at most 1. A model of continuous values "
+        "gives a density, per unit of the data, which has no upper limit and changes when metres "
+        "become millimetres. The two are never ranked together here.",
     ),
     (
         "told from real (classifier two-sample test)",
@@ -59,70 +53,67 @@ MEANINGS = [
     ),
     (
         "MMD p",
-        "The chance that two sets of real rows would "
-        "differ as much as samples and real rows do "
-        "(maximum mean discrepancy, permuted labels). "
-        "A small p says that the samples are not real rows; "
-        "a large one says only that this test sees no difference.",
+        "The chance that two sets of real rows would differ as much as samples and real rows do "
+        "(maximum mean discrepancy, permuted labels). A small p says that the samples are not "
+        "real rows; a large one says only that this test sees no difference.",
     ),
     (
         "Fréchet distance",
         "The distance between Gaussians fitted to samples and to held-out rows in the embedding "
-        "that the column names, a small "
-        "one made from these data. Lower is better; the floor is the same distance between real "
-        "rows and real rows. It is not FID, "
-        "and is not comparable between data sets.",
+        "that the column names, a small one made from these data. Lower is better; the floor is "
+        "the same distance between real rows and real rows. It is not FID, and is not comparable "
+        "between data sets.",
     ),
     (
         "copies",
         "Whether samples lie nearer to training rows than to held-out rows, beyond chance. A "
-        "model that recites its training rows "
-        "has nice samples and has learned nothing.",
+        "model that recites its training rows has nice samples and has learned nothing.",
     ),
     (
         "baselines",
-        "The independent histogram knows each coordinate "
-        "on its own and nothing of how they go together; "
-        "the full Gaussian knows their pairwise correlations. "
-        "A model that does not beat them has little to say about these data.",
+        "The independent histogram knows each coordinate on its own and nothing of how they go "
+        "together; the full Gaussian knows their pairwise correlations. A model that does not "
+        "beat them has little to say about these data.",
     ),
 ]
 
 
 def answer(comparison: Any) -> list[Markup]:
     """The question answered: what describes the data best, by how much, and what was refused."""
+    good = {m: [r for r in rows if r.error is None] for m, rows in comparison.groups.items()}
+    ranked = {m: rows for m, rows in good.items() if m and rows}
     said: list[Markup] = []
-    groups = {m: [r for r in rows if r.error is None] for m, rows in comparison.groups.items()}
-    ranked = {m: rows for m, rows in groups.items() if m and rows}
     for measure, rows in ranked.items():
-        among = f"Among the models whose number is {_a(measure)}: " if len(ranked) > 1 else ""
+        among = ""
+        if len(ranked) > 1:
+            among = f"Among the models whose number is {_a(measure)}: "
         said.append(Markup(escape(among)) + _best(rows) + _caution(rows))
         said += _baselines(rows)
     said += _samples(comparison.rows)
     if len(ranked) > 1:
-        parts = Markup("; ").join(
-            Markup("{}: {}").format(_a(m), listed([r.name for r in rows]))
-            for m, rows in ranked.items()
-        )
-        said.append(
-            Markup("These are not ranked together ({}), because {}.").format(parts, COMPARABLE)
-        )
-    for r in groups.get("", []):
-        reason = next(
-            (n.partition(": ")[2] for n in r.notes if n.startswith("no log-likelihood: ")), ""
-        )
-        why = (
-            f"its likelihood could not be computed ({reason.rstrip('.')})"
-            if reason
-            else "it has no likelihood, and only its samples speak for it"
-        )
-        said.append(Markup("<b>{}</b> is not ranked: {}.").format(r.name, why))
-    said += [
-        Markup("<b>{}</b> has no numbers: {}.").format(r.name, r.error.rstrip("."))
-        for r in comparison.rows
-        if r.error is not None
-    ]
+        said.append(_apart(ranked))
+    said += [_unranked(r) for r in good.get("", [])]
+    failed = Markup("<b>{}</b> has no numbers: {}.")
+    said += [failed.format(r.name, r.error.rstrip(".")) for r in comparison.rows if r.error]
     return said
+
+
+def _apart(ranked: dict[str, list[Any]]) -> Markup:
+    """Why models of different measure are not ranked together."""
+    part = Markup("{}: {}")
+    parts = [part.format(_a(m), listed([r.name for r in rows])) for m, rows in ranked.items()]
+    text = Markup("These are not ranked together ({}), because {}.")
+    return text.format(Markup("; ").join(parts), COMPARABLE)
+
+
+def _unranked(r: Any) -> Markup:
+    """Why a model that was fitted has no likelihood."""
+    start = "no log-likelihood: "
+    reasons = [note.removeprefix(start) for note in r.notes if note.startswith(start)]
+    why = "it has no likelihood, and only its samples speak for it"
+    if reasons:
+        why = f"its likelihood could not be computed ({reasons[0].rstrip('.')})"
+    return Markup("<b>{}</b> is not ranked: {}.").format(r.name, why)
 
 
 def _a(measure: str) -> str:
@@ -130,76 +121,68 @@ def _a(measure: str) -> str:
 
 
 def _best(rows: Sequence[Any]) -> Markup:
-    best, value = (
-        rows[0],
-        f"{rows[0].likelihood.symbol} "
-        f"{plus_minus(rows[0].likelihood.nats, rows[0].likelihood.stderr)} nats a row",
-    )
+    """Which model is best, or which are level, and how far the next one is."""
+    best, found = rows[0], rows[0].likelihood
+    value = f"{found.symbol} {plus_minus(found.nats, found.stderr)} nats a row"
     if len(rows) == 1:
-        return Markup(
-            "<b>{}</b> scores {}, and nothing else has a number to set beside it."
-        ).format(best.name, value)
-    level, rest = [r for r in rows if r.rank == 1], [r for r in rows if r.rank != 1]
-    if len(level) > 1:
-        text = Markup(
-            "{} describe these rows equally well: "
-            "they differ by less than two standard errors ({} for {})."
-        ).format(listed([r.name for r in level]), value, best.name)
-        if rest:
-            d = paired_difference(best.log_prob, rest[0].log_prob)
-            text += Markup(" {} follows, {} nats lower.").format(
-                rest[0].name, plus_minus(d.nats, d.stderr)
-            )
-        return text
-    d = paired_difference(best.log_prob, rest[0].log_prob)
-    return Markup("<b>{}</b> describes these rows best: {}, {} nats above {}.").format(
-        best.name, value, plus_minus(d.nats, d.stderr), rest[0].name
-    )
+        text = Markup("<b>{}</b> scores {}, and nothing else has a number to set beside it.")
+        return text.format(best.name, value)
+    level = [r.name for r in rows if r.rank == 1]
+    rest = [r for r in rows if r.rank != 1]
+    behind = ""
+    if rest:
+        d = paired_difference(best.log_prob, rest[0].log_prob)
+        behind = plus_minus(d.nats, d.stderr)
+    if len(level) == 1:
+        text = Markup("<b>{}</b> describes these rows best: {}, {} nats above {}.")
+        return text.format(best.name, value, behind, rest[0].name)
+    text = Markup(
+        "{} describe these rows equally well: "
+        "they differ by less than two standard errors ({} for {})."
+    ).format(listed(level), value, best.name)
+    if rest:
+        text += Markup(" {} follows, {} nats lower.").format(rest[0].name, behind)
+    return text
 
 
 def _caution(rows: Sequence[Any]) -> Markup:
+    """That an estimate may be too good, and bounds that lose may be better than shown."""
     text = Markup("")
     if rows[0].likelihood.symbol == "≈":
-        text += Markup(" The number of {} is an estimate and may err on either side.").format(
-            rows[0].name
-        )
+        estimate = Markup(" The number of {} is an estimate and may err on either side.")
+        text += estimate.format(rows[0].name)
     loose = [r.name for r in rows[1:] if r.likelihood.symbol == "≥"]
-    if not loose:
-        return text
-    one = (
-        "is a lower bound, and that model"
-        if len(loose) == 1
-        else "are lower bounds, and those models"
-    )
-    return text + Markup(" The {} of {} {} may be better than shown.").format(
-        "number" if len(loose) == 1 else "numbers", listed(loose), one
-    )
+    if len(loose) == 1:
+        bound = " The number of {} is a lower bound, and that model may be better than shown."
+        text += Markup(bound).format(listed(loose))
+    elif loose:
+        bounds = " The numbers of {} are lower bounds, and those models may be better than shown."
+        text += Markup(bounds).format(listed(loose))
+    return text
 
 
 def _baselines(rows: Sequence[Any]) -> list[Markup]:
+    """The models that the better baseline is level with or above."""
     base = next((r for r in rows if r.baseline), None)
-    if base is None or not (
-        beaten := [r.name for r in rows if not r.baseline and r.rank >= base.rank]
-    ):
+    if base is None:
+        return []
+    beaten = [r.name for r in rows if not r.baseline and r.rank >= base.rank]
+    if not beaten:
         return []
     verb = "does" if len(beaten) == 1 else "do"
-    return [
-        Markup("{} {} not beat the baseline {} by more than the error.").format(
-            listed(beaten), verb, base.name
-        )
-    ]
+    text = Markup("{} {} not beat the baseline {} by more than the error.")
+    return [text.format(listed(beaten), verb, base.name)]
 
 
 def _samples(rows: Sequence[Any]) -> list[Markup]:
+    """Whose samples pass for real rows, and whose are copies."""
     judged = [r for r in rows if r.quality is not None]
     if len(judged) < 2:
         return []
     fooled = [r.name for r in judged if r.quality.classifier.p_value >= 0.05]
     if fooled:
-        count = judged[0].quality.n
-        text = Markup(
-            "A classifier cannot tell samples of {} from real rows ({:,} of each)."
-        ).format(listed(fooled), count)
+        text = Markup("A classifier cannot tell samples of {} from real rows ({:,} of each).")
+        text = text.format(listed(fooled), judged[0].quality.n)
     else:
         best = min(judged, key=lambda r: r.quality.classifier.accuracy)
         share = round(100 * best.quality.classifier.accuracy)
@@ -209,9 +192,8 @@ def _samples(rows: Sequence[Any]) -> list[Markup]:
         ).format(best.name, share)
     copying = [r.name for r in judged if r.quality.memorisation.word == "copies training rows"]
     if copying:
-        text += Markup(" The samples of {} look like copies of training rows.").format(
-            listed(copying)
-        )
+        copies = Markup(" The samples of {} look like copies of training rows.")
+        text += copies.format(listed(copying))
     return [text]
 
 
