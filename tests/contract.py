@@ -213,7 +213,7 @@ def over_latent(model: Any, t: Toy) -> np.ndarray:
     axis = torch.arange(-5.5, 5.5, step) + step / 2
     z = torch.cartesian_prod(axis, axis)
     prior = torch.exp(-0.5 * z.double().square().sum(1)) / (2 * math.pi) * step**2
-    codes = model._to_cells(model.space_.encode(t.states()).double())
+    codes = model.space_.encode(t.states()).double().flatten(1)
     tables = []  # p(x_j | z) of the values of each cell; given z the cells are independent
     with torch.no_grad():
         p = model.parameters_of(z)

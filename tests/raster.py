@@ -61,5 +61,5 @@ def naive(model: Any, n: int, rng: torch.Generator, given: Tensor | None = None)
                 :, k * each : (k + 1) * each, i, j
             ]
             x[:, k, i, j] = cell.sample(p, rng)[:, 0]
-    rows: Tensor = model._rows_of(x)
+    rows: Tensor = x.reshape(-1, *model.space_.cell_shape)
     return rows

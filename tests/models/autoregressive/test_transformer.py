@@ -140,7 +140,7 @@ def test_a_whole_number_of_many_levels_has_the_mass_around_it() -> None:
 def test_cached_steps_are_the_full_forward(variant: str) -> None:
     """To 1e-6 in float32, as it is learned, and with any weights to the rounding of float64."""
     m = made(variant).fit(images(side=4))
-    x = m._to_cells(m.space_.encode(images(8, 4)).float())
+    x = m.space_.encode(images(8, 4).flatten(1).float())
     order = (
         torch.stack([torch.randperm(16, generator=generator(i)) for i in range(8)])
         if m.any_order
@@ -166,7 +166,7 @@ def test_cached_steps_are_the_full_forward(variant: str) -> None:
 def test_cached_draws_are_the_naive_ones(variant: str, X: Any) -> None:
     m = made(variant, order="learned").fit(X)
     empty = torch.full((40, m.space_.dim), torch.nan, dtype=torch.float64)
-    some = m._to_cells(m.space_.encode(X[:40])).double()
+    some = m.space_.encode(X[:40]).flatten(1).double()
     some[:, 1] = torch.nan
     for x, k in ((empty, 1), (some, 8)):
         with torch.no_grad():

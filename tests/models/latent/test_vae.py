@@ -65,7 +65,7 @@ def quadrature(m: VAE, X: Any, span: float = 8.0, points: int = 4001) -> np.ndar
     x = m.space_.encode(X).float()
     with torch.no_grad():
         like = torch.stack(
-            [m._log_likelihood(z, m._cells(row[None]).expand(points, -1)) for row in x]
+            [m._log_likelihood(z, row[None].flatten(1).expand(points, -1)) for row in x]
         ).double()
     prior = torch.tensor(stats.norm.logpdf(z[:, 0].numpy()))
     return torch.logsumexp(like + prior, 1).numpy() + math.log(2 * span / (points - 1))
@@ -190,7 +190,7 @@ def test_beta_presses_the_posterior_to_the_prior() -> None:
 def test_a_fixed_variance_is_in_the_units_of_the_data() -> None:
     m, X = fitted("continuous", variance=9.0)
     z = torch.zeros(20_000, 1)
-    draws = m._from_cells(m.observation_.sample(m.parameters_of(z), generator(0)))
+    draws = m._shaped(m.observation_.sample(m.parameters_of(z), generator(0)))
     np.testing.assert_allclose(draws.std(0).detach(), 3.0, rtol=0.03)
     scaled = VAE(1, NET, NET, variance=9e4, trainer=FAST, random_state=0).fit(
         100 * ones(400, "continuous")[0]
@@ -323,13 +323,13 @@ def test_convolutions_on_images_of_every_layout(layout: str, case: str) -> None:
     )
     assert m.encode(X).shape == (80, 2) and np.isfinite(m.score_samples(X)).all()
     x = m.space_.encode(X).float()
-    assert torch.equal(m._from_cells(m._to_cells(x)), x)
+    assert torch.equal(m._shaped(x.flatten(1)), x)
     # without a network what is left is the offset: a mean a cell, each in its place
     with torch.no_grad():
         for p in (*m.decoder_.parameters(), *(m.expand_.parameters() if m._linear else ())):
             p.zero_()
-        m.offset_.copy_(m.observation_.offset(m._cells(x)))
-        mean = m._decode(torch.zeros(1, 2))[0].numpy()
+        m.offset_.copy_(m.observation_.offset(x.flatten(1)))
+        mean = m.space_.rows(m._decode(torch.zeros(1, 2)))[0].numpy()
     if case == "categorical":
         expected = np.stack([(X == v).sum(0) for v in range(4)]).argmax(0)
         assert (mean == expected).all()
