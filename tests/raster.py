@@ -47,8 +47,26 @@ def sees(model: Any, place: int, n: int = 4) -> Tensor:
     return rows.unflatten(1, (c, model._each)).sum(2).unflatten(0, (c, -1)).sum(1)
 
 
+def noisy(n: int, side: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images of bits without any order, and the same with a tenth of the bits turned over."""
+    r = np.random.default_rng(seed)
+    bits = r.integers(0, 2, (n, side, side)).astype(np.uint8)
+    return bits, bits ^ (r.random(bits.shape) < 0.1).astype(np.uint8)
+
+
+def many_conditions(n: int, height: int, width: int) -> dict[str, np.ndarray]:
+    """Two images of the height and width of the rows, one of other sizes, and a label."""
+    r = np.random.default_rng(3)
+    return {
+        "picture": r.normal(size=(n, height, width)),
+        "labels": r.integers(0, 3, (n, height, width)),
+        "small": r.normal(size=(n, 1, 2)),
+        "kind": r.choice(["a", "b"], n),
+    }
+
+
 def naive(model: Any, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
-    """Draws by a full pass of the network for every cell."""
+    """Draws by a full pass of the network for every cell, as codes."""
     (c, h, w), each, cell = (
         model._shape,
         model.observation_.per_cell,
@@ -57,9 +75,8 @@ def naive(model: Any, n: int, rng: torch.Generator, given: Tensor | None = None)
     x = torch.zeros(n, c, h, w)
     with torch.no_grad():
         for i, j, k in itertools.product(range(h), range(w), range(c)):
-            p = model.network_(model._features(x), model._context(given))[
+            p = model.network_(model._features(x), *model._context(given))[
                 :, k * each : (k + 1) * each, i, j
             ]
             x[:, k, i, j] = cell.sample(p, rng)[:, 0]
-    rows: Tensor = x.reshape(-1, *model.space_.cell_shape)
-    return rows
+    return x.reshape(n, *model.space_.cell_shape)

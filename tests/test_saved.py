@@ -1,6 +1,7 @@
 """Models and checkpoints that earlier versions saved: they load, and say what they said.
 
-tests/saved/make.py wrote them, each folder with the version of genus that it is named after.
+tests/saved/make.py and make_conditions.py wrote them, each folder with the version of genus that
+it is named after.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import genus
 from contract import ROWS, questions, toy
 
 SAVED = Path(__file__).parent / "saved" / "0.1"
+CONDITIONS = SAVED.with_name("0.1-conditions")
 EXPECTED: dict[str, dict[str, Any]] = json.loads((SAVED / "expected.json").read_text("utf-8"))
 
 
@@ -94,3 +96,12 @@ def test_images_with_their_channels_last_score_as_they_did(name: str) -> None:
     slack = 6 * found.stderr if name == "hwc-vae" else 1e-5 * np.abs(found.nats)
     assert (np.abs(found.nats - said["log_prob"]) <= slack).all()
     assert np.array_equal(model.sample(2, random_state=3), said["sample"])
+
+
+@pytest.mark.parametrize("name", json.loads((CONDITIONS / "expected.json").read_text("utf-8")))
+def test_saved_images_under_conditions_say_what_they_said(name: str) -> None:
+    said = json.loads((CONDITIONS / "expected.json").read_text("utf-8"))[name]
+    model, given = genus.load(CONDITIONS / name), np.array(said["given"])
+    close(model.log_prob(np.array(said["X"]), given=given).nats, said["log_prob"])
+    drawn = model.sample(4, given=given[:4], random_state=3)
+    same_cells(drawn, np.array(said["sample"]).reshape(-1).tolist())

@@ -392,14 +392,14 @@ class Model(nn.Module, BaseEstimator):
         in_shape: Shape,
         out_shape: Shape,
         default: Network | None = None,
+        context: int = 0,
     ) -> nn.Module:
-        """A blueprint (``MLP()`` when None) as a module, its weights from the model's generator."""
-        return construct(
-            blueprint or default or MLP(),
-            in_shape,
-            out_shape,
-            getattr(self, "rng", None) or generator(0),
-        )
+        """A blueprint (``MLP()`` when None) as a module, its weights from the model's generator.
+
+        context: the size of the vector that it takes beside its input; 0: none.
+        """
+        rng = getattr(self, "rng", None) or generator(0)
+        return construct(blueprint or default or MLP(), in_shape, out_shape, rng, context)
 
     def set_params(self, **params: Any) -> Any:
         """Set arguments; ``trainer__lr=0.1`` changes one field of a frozen settings object."""

@@ -64,7 +64,8 @@ class Space:
     parts : tuple of pairs (str, Space), default=()
         For dicts of arrays, the name and the space of each; their cells lie side by side.
     planes : bool, default=True
-        False for models of an old file, which took (H, W, C) images as if they were (C, H, W).
+        False for models of an old file, which took (H, W, C) images as if they were (C, H, W),
+        and images that are conditions as rows of numbers.
 
     Examples
     --------

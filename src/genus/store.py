@@ -53,8 +53,11 @@ def load(path: str | Path, *, models: Iterable[Any] = ()) -> Any:
         )
     said = meta["model"]
     old = meta["format"] < 2 and isinstance(said, dict)
-    if old and said.get("class") not in CHANNEL_FIRST:
-        _lay_as_they_came(said)
+    if old:
+        turned = said.get("class") in CHANNEL_FIRST  # the rows, but not their conditions
+        facts = said.get("facts")
+        given = facts.get("given_space_") if isinstance(facts, dict) else None
+        _lay_as_they_came(given if turned else said)
     return revive(said, tensors, models, str(path))
 
 
@@ -160,9 +163,9 @@ def _learned_shapes(model: Model) -> set[str]:
 
 
 def _lay_as_they_came(said: Any) -> None:
-    """Mark the spaces of images of an old file, whose cells were not channel-first."""
+    """Mark the spaces of images of an old file, whose cells were taken as they came."""
     if isinstance(said, dict):
-        if said.get("!") == "Space" and said["json"].get("layout") == "HWC":
+        if said.get("!") == "Space" and said["json"].get("layout"):
             said["json"]["planes"] = False
         for part in said.values():
             _lay_as_they_came(part)

@@ -1,4 +1,4 @@
-"""Blueprints: shapes, weights from the model's own generator, JSON."""
+"""Blueprints: shapes, contexts, weights from the model's own generator, JSON."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import torch
 from sklearn.base import clone
 from torch import nn
 
-from genus import MLP, Conv, ResNet
+from genus import MLP, Conv, ResNet, SameConv
 from genus.files import from_json, to_json
 from genus.learn.rows import generator
 from genus.networks.blueprints import construct
-from genus.networks.layers import ACTIVATIONS, Columns, Linear, initialise
+from genus.networks.context import FiLM
 from genus.settings import Settings
 
 BLUEPRINTS: list[Settings] = [
@@ -29,8 +29,10 @@ BLUEPRINTS: list[Settings] = [
 SIZES = [(1, 1), (1, 2), (2, 3), (5, 5), (7, 7), (8, 8), (13, 6), (28, 28)]
 
 
-def made(blueprint: Any, i: tuple[int, ...], o: tuple[int, ...], seed: int = 0) -> nn.Module:
-    return construct(blueprint, i, o, generator(seed))
+def made(
+    blueprint: Any, i: tuple[int, ...], o: tuple[int, ...], seed: int = 0, context: int = 0
+) -> nn.Module:
+    return construct(blueprint, i, o, generator(seed), context)
 
 
 @pytest.mark.parametrize("blueprint", BLUEPRINTS, ids=str)
@@ -104,31 +106,12 @@ def test_the_callers_own_networks_are_made_one_at_a_time() -> None:
     assert all(torch.equal(alone(x), f(x)) for f in found)
 
 
-def test_the_scale_of_the_weights() -> None:
-    layer = initialise(Linear(1000, 500), generator(0)).requires_grad_(False)
-    assert (
-        abs(float(layer.weight.var()) * 1000 / 2 - 1) < 0.02
-        and abs(float(layer.weight.mean())) < 1e-3
-    )
-    assert not initialise(Linear(5, 5, zero=True), generator(0)).weight.any()
-
-
 def test_residual_blocks_start_as_the_identity() -> None:
     deep, shallow = (made(ResNet(8, d), (3,), (2,)) for d in (3, 0))
     values = list(deep.state_dict().values())
     shallow.load_state_dict(dict(zip(shallow.state_dict(), values[:2] + values[-2:], strict=True)))
     x = torch.randn(4, 3)
     assert torch.allclose(deep(x), shallow(x))
-
-
-def test_dropout_draws_from_the_generator_and_only_in_training() -> None:
-    network = made(MLP(8, 1, dropout=0.5), (200,), (1,))
-    x = torch.ones(50, 200)
-    assert not torch.equal(network.train()(x), network(x))
-    assert torch.equal(network.eval()(x), network(x))
-    layer = network[1]
-    y = layer.train()(x)
-    assert set(y.unique().tolist()) == {0.0, 2.0} and abs(float(y.mean()) - 1) < 0.05
 
 
 @pytest.mark.parametrize("blueprint", [MLP(3, 1, "tanh", 0.1), ResNet(5), Conv(4, 1)])
@@ -165,22 +148,140 @@ def test_settings_out_of_range() -> None:
     assert made(MLP(np.int64(4), np.int64(1)), (2,), (2,))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_activations(activation: str) -> None:
-    assert made(MLP(4, 1, activation), (2,), (3,))(torch.randn(2, 2)).isfinite().all()
+# ---------------------------------------------------------------------- a context
+
+IMAGE = (2, 5, 6)
+PLACES: list[tuple[Settings, tuple[int, ...], tuple[int, ...]]] = [
+    (MLP(16, 2), (3,), (4,)),
+    (MLP(16, 0), (2, 3), (4,)),
+    (MLP(16, 1, dropout=0.2), (3,), (4,)),
+    (ResNet(16, 1), (3,), (4,)),
+    (Conv(4, 2), IMAGE, (5,)),
+    (Conv(4, 0), IMAGE, (5,)),
+    (Conv(4, 2), (3,), IMAGE),
+    (Conv(4, 0), (3,), IMAGE),
+    (SameConv(8, 1), IMAGE, (4, 5, 6)),
+    (SameConv(8, 0), IMAGE, (4, 5, 6)),
+]
+everywhere = pytest.mark.parametrize(("blueprint", "i", "o"), PLACES, ids=str)
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_rows_as_columns_give_the_same(dropout: float) -> None:
-    x = torch.randn(7, 3, generator=generator(1))
-    for blueprint in (
-        MLP(5, 2, "relu", dropout),
-        MLP(5, 1, "silu", dropout),
-        lambda i, o: nn.Sequential(nn.Linear(i[0], o[0], bias=False), nn.Tanh()),
+def shaken(network: nn.Module) -> nn.Module:
+    """The network with weights moved at random, in float64."""
+    with torch.no_grad():
+        for p in network.double().parameters():
+            p.add_(0.3 * torch.randn(p.shape, generator=generator(1), dtype=p.dtype))
+    return network.eval()
+
+
+@everywhere
+def test_a_context_reaches_every_output(
+    blueprint: Settings, i: tuple[int, ...], o: tuple[int, ...]
+) -> None:
+    network = shaken(made(blueprint, i, o, context=3))
+    x = torch.randn(6, *i, generator=generator(2), dtype=torch.float64)
+    c = torch.randn(6, 3, generator=generator(3), dtype=torch.float64)
+    y = network(x, c)
+    assert y.shape == (6, *o)
+    for j in range(3):
+        moved = c.clone()
+        moved[:, j] += 1
+        assert bool(((network(x, moved) - y).abs().amax(0) > 1e-6).all())
+    # and no other row's
+    moved = c.clone()
+    moved[0] += 1
+    torch.testing.assert_close(network(x, moved)[1:], y[1:], rtol=0, atol=1e-12)
+
+
+@everywhere
+def test_every_parameter_of_a_network_with_a_context_gets_a_gradient(
+    blueprint: Settings, i: tuple[int, ...], o: tuple[int, ...]
+) -> None:
+    network = shaken(made(blueprint, i, o, context=3))
+    x = torch.randn(32, *i, generator=generator(2), dtype=torch.float64)
+    c = torch.randn(32, 3, generator=generator(3), dtype=torch.float64)
+    network(x, c).square().mean().backward()
+    for name, p in network.named_parameters():
+        assert p.grad is not None and float(p.grad.abs().sum()) > 0, name
+
+
+@everywhere
+def test_a_context_that_is_missing_or_of_another_size_is_named(
+    blueprint: Settings, i: tuple[int, ...], o: tuple[int, ...]
+) -> None:
+    x = torch.randn(2, *i)
+    for network, args in (
+        (made(blueprint, i, o, context=3), ()),
+        (made(blueprint, i, o, context=3), (torch.ones(2, 4),)),
+        (made(blueprint, i, o), (torch.ones(2, 3),)),
     ):
-        network = construct(blueprint, (3,), (4,), generator(0)).eval()
-        columns = Columns(network)
-        assert bool(columns.layers) == (isinstance(blueprint, MLP) and not dropout)
-        with torch.no_grad():
-            torch.testing.assert_close(columns(x.t().contiguous()).t(), network(x))
-        torch.testing.assert_close(columns(x.t().contiguous()).t(), network(x))
+        with pytest.raises(ValueError, match="takes a context of [03] numbers a row, and got"):
+            network(x, *args)
+
+
+@pytest.mark.parametrize(
+    ("blueprint", "i", "o"), [p for p in PLACES if isinstance(p[0], Conv | SameConv)], ids=str
+)
+def test_convolutions_with_a_context_start_as_those_without(
+    blueprint: Settings, i: tuple[int, ...], o: tuple[int, ...]
+) -> None:
+    plain, network = made(blueprint, i, o), made(blueprint, i, o, context=3)
+    kept = [m for m in network if not isinstance(m, FiLM)]  # type: ignore[attr-defined]
+    assert len(kept) < len(network)  # type: ignore[arg-type]
+    for a, b in zip(kept, plain, strict=True):  # type: ignore[call-overload]
+        a.load_state_dict(b.state_dict())
+    x = torch.randn(3, *i, generator=generator(2))
+    assert torch.equal(network(x, torch.randn(3, 3)), plain(x))
+
+
+def test_weights_keep_the_names_that_files_know() -> None:
+    """A context leaves the names of an MLP's weights as they are, too."""
+    names = {
+        (MLP(4, 1), (3,), (2,)): "1.bias 1.weight 3.bias 3.weight",
+        (MLP(4, 1, dropout=0.1), (3,), (2,)): "2.bias 2.weight 4.bias 4.weight",
+        (ResNet(4, 1), (3,), (2,)): (
+            "1.bias 1.weight 2.body.0.bias 2.body.0.weight 2.body.1.bias 2.body.1.weight "
+            "2.body.3.bias 2.body.3.weight 4.bias 4.weight"
+        ),
+        (Conv(2, 1), IMAGE, (2,)): "0.bias 0.weight 3.bias 3.weight",
+        (Conv(2, 1), (3,), IMAGE): "1.bias 1.weight 4.bias 4.weight 6.bias 6.weight",
+        (SameConv(2, 1), IMAGE, IMAGE): "0.bias 0.weight 2.bias 2.weight 4.bias 4.weight",
+    }
+    for (blueprint, i, o), expected in names.items():
+        assert " ".join(sorted(made(blueprint, i, o).state_dict())) == expected
+        if isinstance(blueprint, MLP):
+            weights = made(blueprint, i, o, context=2).state_dict()
+            assert " ".join(sorted(weights)) == expected
+            assert next(w for w in weights.values() if w.dim() == 2).shape == (4, 3 + 2)
+
+
+class Own(nn.Module):
+    """A caller's network that takes a context."""
+
+    def __init__(self, i: tuple[int, ...], o: tuple[int, ...], context: int = 0) -> None:
+        super().__init__()
+        self.line = nn.Linear(i[0] + context, o[0])
+
+    def forward(self, x: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
+        return self.line(x if context is None else torch.cat([x, context], 1))
+
+
+def test_the_callers_own_networks_take_a_context_where_there_is_one() -> None:
+    def old(i: tuple[int, ...], o: tuple[int, ...]) -> nn.Module:
+        return nn.Linear(i[0], o[0])
+
+    def deaf(i: tuple[int, ...], o: tuple[int, ...], context: int = 0) -> nn.Module:
+        return nn.Linear(i[0] + context, o[0])
+
+    def own(i: tuple[int, ...], o: tuple[int, ...], **more: int) -> nn.Module:
+        return Own(i, o, **more)
+
+    x, c = torch.randn(4, 3), torch.randn(4, 2)
+    for blueprint in (old, deaf, own, Own):
+        assert made(blueprint, (3,), (5,))(x).shape == (4, 5)
+    for blueprint in (own, Own):
+        assert made(blueprint, (3,), (5,), context=2)(x, c).shape == (4, 5)
+    with pytest.raises(TypeError, match=r"signature \(in_shape, out_shape, context=0\)"):
+        made(old, (3,), (5,), context=2)
+    with pytest.raises(TypeError, match=r"forward\(x, context=None\).*\(n, 2\)"):
+        made(deaf, (3,), (5,), context=2)

@@ -1,36 +1,37 @@
 """Blueprints: how a network is described before its sizes are known.
 
-A blueprint is a small frozen settings object; called with the input and output shapes of one row it
-makes an ``nn.Module``. Any callable ``(in_shape, out_shape) -> nn.Module`` serves in its place.
+A blueprint is a small frozen settings object. Called with the input and output shapes of one row,
+and the size of a context (0: none), it makes an ``nn.Module``:
+
+    network = blueprint(in_shape, out_shape, context=0)
+    network(x, context=None)      x (n, *in_shape), context (n, context) → (n, *out_shape)
+
+The context is one vector of time and conditions. Any callable of the same signature serves in place
+of a blueprint; where there is no context, ``(in_shape, out_shape) -> nn.Module`` is enough.
 """
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from genus.networks.layers import (
-    ACTIVATIONS,
-    Conv2d,
-    ConvTranspose2d,
-    Dropout,
-    Linear,
-    activation_of,
-    initialise,
-)
+from genus.networks.activations import ACTIVATIONS, activation_of
+from genus.networks.context import Beside, FiLM, Layers
+from genus.networks.layers import Conv2d, ConvTranspose2d, Dropout, Linear, initialise
 from genus.settings import Function, Number, OneOf, Rule, Settings, Whole
 
 Shape = tuple[int, ...]
 
 
-Network = Callable[[Shape, Shape], nn.Module]
+Network = Callable[..., nn.Module]
 
 
 BLUEPRINT = Function("MLP(), Conv(), ResNet() or a callable (in_shape, out_shape) -> nn.Module,")
@@ -74,17 +75,16 @@ class MLP(Settings):
     activation: str = "relu"
     dropout: float = 0.0
 
-    def __call__(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+    def __call__(self, in_shape: Shape, out_shape: Shape, context: int = 0) -> nn.Module:
         self.check()
-        sizes = [math.prod(in_shape), *[self.width] * self.depth]
-        layers: list[nn.Module] = [nn.Flatten()]
+        sizes = [math.prod(in_shape) + context, *[self.width] * self.depth]
+        layers: list[nn.Module] = [Beside()]
         if self.dropout:
             layers.append(Dropout(self.dropout))
         for a, b in itertools.pairwise(sizes):
             layers += [Linear(a, b), activation_of(self.activation, own=True)]
-        return nn.Sequential(
-            *layers, Linear(sizes[-1], math.prod(out_shape)), nn.Unflatten(1, out_shape)
-        )
+        last = Linear(sizes[-1], math.prod(out_shape))
+        return Layers(*layers, last, nn.Unflatten(1, out_shape), context=context)
 
 
 @dataclass(frozen=True)
@@ -120,18 +120,14 @@ class ResNet(Settings):
     depth: int = 2
     activation: str = "silu"
 
-    def __call__(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+    def __call__(self, in_shape: Shape, out_shape: Shape, context: int = 0) -> nn.Module:
         self.check()
         blocks = [_Residual(self.width, self.activation) for _ in range(self.depth)]
-        first = Linear(math.prod(in_shape), self.width)
+        first = Linear(math.prod(in_shape) + context, self.width)
         last = Linear(self.width, math.prod(out_shape))
-        return nn.Sequential(
-            nn.Flatten(),
-            first,
-            *blocks,
-            activation_of(self.activation),
-            last,
-            nn.Unflatten(1, out_shape),
+        act = activation_of(self.activation)
+        return Layers(
+            Beside(), first, *blocks, act, last, nn.Unflatten(1, out_shape), context=context
         )
 
 
@@ -154,7 +150,7 @@ class Conv(Settings):
     """A convolutional network on images (C, H, W): ``depth`` halvings, then one linear layer.
 
     Turned round (a vector in, an image out) it starts from the linear layer
-    and doubles the resolution.
+    and doubles the resolution. A context is the scale and shift of its feature maps.
 
     Parameters
     ----------
@@ -183,12 +179,12 @@ class Conv(Settings):
     depth: int = 2
     activation: str = "relu"
 
-    def __call__(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+    def __call__(self, in_shape: Shape, out_shape: Shape, context: int = 0) -> nn.Module:
         self.check()
         if len(in_shape) == 3:
-            return self._down(in_shape, out_shape)
+            return self._down(in_shape, out_shape, context)
         if len(out_shape) == 3:
-            return self._up(in_shape, out_shape)
+            return self._up(in_shape, out_shape, context)
         raise ValueError(
             f"Conv needs images (C, H, W) on one side, got {in_shape} and {out_shape}: "
             "use MLP, or a space with a layout"
@@ -201,23 +197,19 @@ class Conv(Settings):
             sizes.append((h, w))
         return sizes
 
-    def _down(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+    def _down(self, in_shape: Shape, out_shape: Shape, context: int) -> nn.Module:
         c, h, w = in_shape
-        layers: list[nn.Module] = []
-        width = self.channels
+        layers: list[nn.Module] = [] if self.depth else _modulated(context, c)
         for i in range(self.depth):
             width = self.channels * 2**i
-            layers += [Conv2d(c, width, 3, stride=2, padding=1), activation_of(self.activation)]
+            layers += [Conv2d(c, width, 3, stride=2, padding=1), *_modulated(context, width)]
+            layers += [activation_of(self.activation)]
             c = width
         h, w = self._sizes(h, w)[-1]
-        return nn.Sequential(
-            *layers,
-            nn.Flatten(),
-            Linear(c * h * w, math.prod(out_shape)),
-            nn.Unflatten(1, out_shape),
-        )
+        last = Linear(c * h * w, math.prod(out_shape))
+        return Layers(*layers, nn.Flatten(), last, nn.Unflatten(1, out_shape), context=context)
 
-    def _up(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+    def _up(self, in_shape: Shape, out_shape: Shape, context: int) -> nn.Module:
         out, h, w = out_shape
         sizes = self._sizes(h, w)
         c = self.channels * 2 ** max(self.depth - 1, 0)
@@ -226,6 +218,7 @@ class Conv(Settings):
             nn.Flatten(),
             Linear(math.prod(in_shape), c * h * w),
             nn.Unflatten(1, (c, h, w)),
+            *_modulated(context, c),
             activation_of(self.activation),
         ]
         for i in reversed(range(self.depth)):
@@ -234,17 +227,19 @@ class Conv(Settings):
             extra = (th - (2 * h - 1), tw - (2 * w - 1))  # odd sizes: 7 → 13 or 14
             layers += [
                 ConvTranspose2d(c, width, 3, stride=2, padding=1, output_padding=extra),
+                *_modulated(context, width),
                 activation_of(self.activation),
             ]
             c, h, w = width, th, tw
-        return nn.Sequential(*layers, Conv2d(c, out, 3, padding=1))
+        return Layers(*layers, Conv2d(c, out, 3, padding=1), context=context)
 
 
 @dataclass(frozen=True)
 class SameConv(Settings):
     """A convolutional network from images to images of the same size.
 
-    3 × 3, then ``depth`` of 1 × 1, then 3 × 3.
+    3 × 3, then ``depth`` of 1 × 1, then 3 × 3. A context is the scale and shift of the feature
+    maps of all but the last.
 
     Parameters
     ----------
@@ -273,7 +268,7 @@ class SameConv(Settings):
     depth: int = 1
     activation: str = "relu"
 
-    def __call__(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+    def __call__(self, in_shape: Shape, out_shape: Shape, context: int = 0) -> nn.Module:
         self.check()
         if len(in_shape) != 3 or len(out_shape) != 3 or in_shape[1:] != out_shape[1:]:
             raise ValueError(
@@ -282,26 +277,38 @@ class SameConv(Settings):
             )
         layers: list[nn.Module] = [
             Conv2d(in_shape[0], self.width, 3, padding=1),
+            *_modulated(context, self.width),
             activation_of(self.activation),
         ]
         for _ in range(self.depth):
-            layers += [Conv2d(self.width, self.width, 1), activation_of(self.activation)]
-        return nn.Sequential(*layers, Conv2d(self.width, out_shape[0], 3, padding=1))
+            layers += [Conv2d(self.width, self.width, 1), *_modulated(context, self.width)]
+            layers += [activation_of(self.activation)]
+        return Layers(*layers, Conv2d(self.width, out_shape[0], 3, padding=1), context=context)
+
+
+def _modulated(context: int, channels: int) -> list[nn.Module]:
+    """What a context does to feature maps: nothing where there is none."""
+    return [FiLM(context, channels)] if context else []
 
 
 _GLOBAL = threading.Lock()
 
 
 def construct(
-    blueprint: Network, in_shape: Shape, out_shape: Shape, rng: torch.Generator
+    blueprint: Network,
+    in_shape: Shape,
+    out_shape: Shape,
+    rng: torch.Generator,
+    context: int = 0,
 ) -> nn.Module:
     """Make the network.
 
-    A caller's own callable may draw from torch's global state, which is put back after.
+    A caller's own callable may draw from torch's global state, which is put back after. Raises
+    TypeError where there is a context that it, or the network that it makes, does not take.
     """
     in_shape, out_shape = tuple(map(int, in_shape)), tuple(map(int, out_shape))  # not numpy's
     if isinstance(blueprint, Settings):
-        return initialise(blueprint(in_shape, out_shape), rng)
+        return initialise(_called(blueprint, in_shape, out_shape, context), rng)
     if not callable(blueprint):
         raise TypeError(
             f"{blueprint!r} is no blueprint: pass MLP(), Conv(), ResNet() or a callable "
@@ -313,6 +320,28 @@ def construct(
             torch.default_generator.manual_seed(
                 int(torch.randint(2**62, (), generator=rng, device="cpu"))
             )
-            return initialise(blueprint(in_shape, out_shape), rng)
+            return initialise(_called(blueprint, in_shape, out_shape, context), rng)
         finally:
             torch.random.set_rng_state(before)
+
+
+def _called(blueprint: Network, in_shape: Shape, out_shape: Shape, context: int) -> nn.Module:
+    if not context:
+        return blueprint(in_shape, out_shape)
+    if not _takes_context(blueprint):
+        raise TypeError(
+            f"{blueprint!r} takes no context, and conditions come as one here: give it the "
+            f"signature (in_shape, out_shape, context=0) -> nn.Module"
+        )
+    network = blueprint(in_shape, out_shape, context=context)
+    if not _takes_context(network.forward):
+        raise TypeError(
+            f"the network of {blueprint!r} takes no context, and conditions come as one here: "
+            f"give it forward(x, context=None), with context of shape (n, {context})"
+        )
+    return network
+
+
+def _takes_context(function: Callable[..., Any]) -> bool:
+    parameters = inspect.signature(function).parameters.values()
+    return any(p.name == "context" or p.kind is p.VAR_KEYWORD for p in parameters)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,23 +15,93 @@ LABELS = 64  # ordered levels up to which each has a weight of its own
 
 
 class Conditions(Standardise):
-    """A 1 at the category or level; standard units of reals and of many ordered levels.
+    """Codes of conditions as a context, one vector a row, and as channels of an image.
 
-    ``fit`` takes the units from rows.
+    The context has a 1 at the category or level, and standard units of real numbers and of many
+    ordered levels. Networks of convolutions see an image of the height and width of the rows as
+    channels instead, each pixel beside their own: a 1 in the channel of its category, and standard
+    units of what is no category.
+
+    ``fit`` takes means and scales from rows. Codes are centred and scaled in float64 before they
+    are cast to the precision of a network, so that a large offset costs nothing.
+
+    space: of the conditions. image: (C, H, W) of the rows, where convolutions take them; None: all
+    conditions are context. ``width``: numbers of the context. ``n_channels``: channels of the
+    image; 0: there is none.
     """
 
-    def __init__(self, space: Space) -> None:
-        super().__init__(len(space.cardinality))
-        kinds = zip(space.kinds, space.cardinality, strict=True)
-        self.levels = [c if kind == "categorical" or c <= LABELS else 0 for kind, c in kinds]
-        self.width = sum(max(c, 1) for c in self.levels)
+    def __init__(self, space: Space, image: tuple[int, int, int] | None = None) -> None:
+        super().__init__(space.dim)
+        self.columns: list[tuple[slice, int]] = []  # of the context: cells, levels of each or 0
+        self.images: list[tuple[slice, tuple[int, int, int], int]] = []  # cells, shape, categories
+        begin = 0
+        for part in [p for _, p in space.parts] or [space]:
+            shape = part.image_shape if part.planes else None
+            if image and shape and shape[1:] == image[1:]:
+                categories = int(part.levels or 0) if part.kind == "categorical" else 0
+                self.images.append((slice(begin, begin + part.dim), shape, categories))
+            else:
+                self.columns += _runs(part, begin)
+            begin += part.dim
+        self.width = sum((cells.stop - cells.start) * max(c, 1) for cells, c in self.columns)
+        self.n_channels = sum(shape[0] * max(c, 1) for _, shape, c in self.images)
 
-    def features(self, given: Tensor, dtype: torch.dtype) -> Tensor:
+    def fit(self, x: Tensor) -> Conditions:
+        """Take means and scales from codes (n, …): of each column, and of each channel."""
+        g = x.flatten(1)
+        super().fit(g)
+        for cells, (c, h, w), _ in self.images:
+            pixels = g[:, cells].reshape(-1, c, h * w).transpose(1, 2).flatten(0, 1)
+            scale = Standardise(c).to(g.device).fit(pixels)
+            self.mean_[cells] = scale.mean_.repeat_interleave(h * w)
+            self.std_[cells] = scale.std_.repeat_interleave(h * w)
+        return self
+
+    def seen(self, given: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """What a network sees of codes (n, …): the context, the channels, or both."""
+        parts = []
+        if self.width:
+            parts.append(self.context(given, dtype))
+        if self.n_channels:
+            parts.append(self.channels(given, dtype))
+        return tuple(parts)
+
+    def context(self, given: Tensor, dtype: torch.dtype) -> Tensor:
         """Codes (n, …) → (n, width)."""
         g = given.flatten(1)
-        scaled = self(g)[0]
-        parts = [
-            F.one_hot(g[:, j].long(), c) if c else scaled[:, j, None]
-            for j, c in enumerate(self.levels)
-        ]
+        parts = []
+        for cells, levels in self.columns:
+            if levels:
+                parts.append(F.one_hot(g[:, cells].long(), levels).flatten(1))
+            else:
+                parts.append(self._standard(g, cells))
         return torch.cat([p.to(dtype) for p in parts], 1)
+
+    def channels(self, given: Tensor, dtype: torch.dtype) -> Tensor:
+        """Codes (n, …) → (n, n_channels, H, W)."""
+        g = given.flatten(1)
+        parts = []
+        for cells, shape, categories in self.images:
+            if categories:
+                ones = F.one_hot(g[:, cells].long(), categories).unflatten(1, shape)
+                parts.append(ones.movedim(-1, 2).flatten(1, 2))
+            else:
+                parts.append(self._standard(g, cells).reshape(-1, *shape))
+        return torch.cat([p.to(dtype) for p in parts], 1)
+
+    def _standard(self, g: Tensor, cells: slice) -> Tensor:
+        return (g[:, cells].double() - self.mean_[cells]) / self.std_[cells]
+
+
+def _runs(space: Space, begin: int) -> list[tuple[slice, int]]:
+    """Neighbouring cells that have the same number of levels, 0 where they are numbers."""
+    levels = [
+        c if kind == "categorical" or c <= LABELS else 0
+        for kind, c in zip(space.kinds, space.cardinality, strict=True)
+    ]
+    runs = []
+    for c, run in itertools.groupby(levels):
+        end = begin + len(list(run))
+        runs.append((slice(begin, end), c))
+        begin = end
+    return runs

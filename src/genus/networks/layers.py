@@ -7,30 +7,6 @@ import math
 import torch
 from torch import Tensor, nn
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "silu": nn.SiLU,
-    "gelu": nn.GELU,
-    "tanh": nn.Tanh,
-    "softplus": nn.Softplus,
-}
-
-
-def activation_of(name: str, own: bool = False) -> nn.Module:
-    """The activation of a name; ``own`` may overwrite its input."""
-    return InPlaceReLU() if own and name == "relu" else ACTIVATIONS[name]()
-
-
-class InPlaceReLU(nn.ReLU):
-    """ReLU of what a layer has just made, and has no other use for."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.relu_()
-
-
-# ---------------------------------------------------------------------- layers whose weights are dr
-
 
 class Linear(nn.Linear):
     """nn.Linear that draws nothing from the global random state; ``zero=True`` starts it at 0."""
@@ -97,36 +73,6 @@ def initialise(network: nn.Module, rng: torch.Generator) -> nn.Module:
             if layer.bias is not None:
                 layer.bias.zero_()
     return network
-
-
-class Columns:
-    """A network of vectors that takes rows as the columns of a matrix, (n_in, n) → (n_out, n).
-
-    Coordinate by coordinate in memory, narrow layers multiply faster, and coordinates are taken
-    without a stride.
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network
-        # of an MLP, with activations; other networks are called as they are
-        self.layers: list[tuple[nn.Linear, nn.Module]] = []
-        layers = list(network) if isinstance(network, nn.Sequential) else []
-        if (
-            len(layers) > 2
-            and isinstance(layers[0], nn.Flatten)
-            and isinstance(layers[-1], nn.Unflatten)
-        ):
-            layers = layers[1:-1]
-            if all(type(m) in (Linear, InPlaceReLU, *ACTIVATIONS.values()) for m in layers):
-                self.layers = list(zip(layers[::2], [*layers[1::2], nn.Identity()], strict=True))  # type: ignore[arg-type]
-
-    def __call__(self, x: Tensor) -> Tensor:
-        if not self.layers:
-            out: Tensor = self.network(x.t())
-            return out.flatten(1).t().contiguous()
-        for layer, act in self.layers:
-            x = act.forward(torch.addmm(layer.bias.unsqueeze(1), layer.weight, x))
-        return x
 
 
 def output_layer(network: nn.Module) -> nn.Linear | nn.Conv2d | None:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from genus.networks.layers import Linear, activation_of
+from genus.networks.activations import activation_of
+from genus.networks.layers import Linear
 from genus.settings import Whole
 
 
@@ -18,8 +19,8 @@ class MaskedMLP(nn.Module):
 
     Germain et al. (2015). (n, d) → (n, each, d). Hidden units have degrees up to d − 1 in rising
     order: one of degree m sees the first m coordinates and units of degree ≤ m, and is seen by
-    the outputs of coordinates ≥ m. Outputs start at 0. All units of the first layer see
-    conditions (n, given) as well; without, none has degree 0. backwards: the last coordinate
+    the outputs of coordinates ≥ m. Outputs start at 0. All units of the first layer see a
+    context (n, context) as well; without, none has degree 0. backwards: the last coordinate
     comes first. Weights outside the masks are 0 at the start and learn nothing; whoever sets
     weights by hand keeps them 0.
     """
@@ -31,7 +32,7 @@ class MaskedMLP(nn.Module):
         width: int,
         depth: int,
         activation: str = "relu",
-        given: int = 0,
+        context: int = 0,
         backwards: bool = False,
     ) -> None:
         super().__init__()
@@ -39,7 +40,7 @@ class MaskedMLP(nn.Module):
         Whole(1, 1000).check("depth", depth, of="MLP")
         self.d, self.each, self.backwards = d, each, backwards
         self.act = activation_of(activation, own=True)
-        least = 0 if given or d == 1 else 1
+        least = 0 if context or d == 1 else 1
         degrees = [least + i * (d - least) // width for i in range(width)]
         degree = torch.tensor(degrees)
         place = self.turned(torch.arange(d), 0)
@@ -53,7 +54,7 @@ class MaskedMLP(nn.Module):
             layer.register_buffer("mask", (b[:, None] >= a).float(), persistent=False)
         # units that become known with each coordinate
         self.sizes = [degrees.count(j) for j in range(d)]
-        self.given = Linear(given, width, bias=False) if given else None
+        self.given = Linear(context, width, bias=False) if context else None
 
     def turned(self, x: Tensor, dim: int) -> Tensor:
         """What lies along dim in the order in which coordinates become known."""
@@ -72,23 +73,23 @@ class MaskedMLP(nn.Module):
             parts.append((weight.to(dtype), bias.unsqueeze(1).to(dtype)))
         return parts
 
-    def forward(self, x: Tensor, *given: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *context: Tensor) -> Tensor:
         """(n, d) → (n, each, d)."""
-        return self.columns(x.t(), *given).view(self.each, self.d, len(x)).movedim(-1, 0)
+        return self.transposed(x.t(), *context).view(self.each, self.d, len(x)).movedim(-1, 0)
 
-    def columns(self, x: Tensor, *given: Tensor) -> Tensor:
+    def transposed(self, x: Tensor, *context: Tensor) -> Tensor:
         """(d, n) → (each · d, n), in the precision of x."""
         *hidden, (last, shift) = self.parts(x.dtype)
         for i, (weight, bias) in enumerate(hidden):
             x = torch.addmm(bias, weight, x)
-            x = self.act(x if i or self.given is None else x + self.given(*given).t())
+            x = self.act(x if i or self.given is None else x + self.given(*context).t())
         return torch.addmm(shift, last, x)
 
     def in_order(
         self,
         z: Tensor,
         inverse: Callable[[Tensor, Tensor], Tensor],
-        *given: Tensor,
+        *context: Tensor,
         bound: float = math.inf,
     ) -> Tensor:
         """y (d, n) with y_j = ``inverse``(z_j, outputs for j (each, n)), in turn.
@@ -101,7 +102,7 @@ class MaskedMLP(nn.Module):
         hidden[0] = (self.turned(hidden[0][0], 1), hidden[0][1])
         layers = [(weight.split(self.sizes), bias.split(self.sizes)) for weight, bias in hidden]
         weights, shifts = (v.reshape(self.each, self.d, -1).unbind(1) for v in (last, shift))
-        context = None if self.given is None else self.given(*given).T.split(self.sizes)
+        told = None if self.given is None else self.given(*context).T.split(self.sizes)
         known = _Grown if torch.is_grad_enabled() else _Filled
         seen, units = known([1] * self.d, z), [known(self.sizes, z) for _ in layers]
         rows, y = z.unbind(0), [z[0]] * self.d
@@ -109,7 +110,7 @@ class MaskedMLP(nn.Module):
             below = seen
             for i, (weight, bias) in enumerate(layers if self.sizes[k] else ()):
                 more = below.times(weight[k], bias[k])
-                units[i].add(self.act(more if i or context is None else more + context[k]))
+                units[i].add(self.act(more if i or told is None else more + told[k]))
                 below = units[i]
             y[j] = inverse(rows[j], units[-1].times(weights[j], shifts[j]))
             seen.add(nn.functional.hardtanh(y[j], -bound, bound)[None])

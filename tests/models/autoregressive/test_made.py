@@ -316,9 +316,9 @@ def test_conditions_are_seen_by_every_column_and_never_dropped() -> None:
         seen = made.masks(o)
         assert all(bool((seen[i].seen[:, made.column_in < 0] == 1).all()) for i in (0, 3))
     x, g = codes(model, X), model.given_space_.encode(G).double()
-    f = model.features(x, g)
+    (context,) = model._context(g, torch.float64)
     np.testing.assert_allclose(
-        f[:, -1], (G["number"] - G["number"].mean()) / G["number"].std(ddof=0), atol=1e-6
+        context[:, -1], (G["number"] - G["number"].mean()) / G["number"].std(ddof=0), atol=1e-6
     )
     first = int(made.orders_[0][0])  # sees the conditions alone
     by_word = [
@@ -361,6 +361,22 @@ def test_draws_and_completions_follow_the_condition(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         model.log_prob(X[5:6], given=G[5:6]).nats, model.log_prob(X, given=G).nats[5:6], rtol=1e-12
     )
+
+
+def test_conditions_far_from_0_keep_their_precision() -> None:
+    r = np.random.default_rng(0)
+    g = r.normal(size=(300, 1))
+    X = (g + 0.3 * r.normal(size=(300, 3)) > 0).astype(int)
+    quick = QUICK.replace(max_steps=50)
+    near, far = (
+        MADE(MLP(16, 1), trainer=quick, random_state=0).fit(X, given=g + offset)
+        for offset in (0, 1e8)
+    )
+    x, codes = torch.from_numpy(X).double(), torch.from_numpy(g + 1e8)
+    with torch.no_grad():
+        p, expected = far.log_p(x, given=codes), near.log_p(x, given=codes - 1e8)
+    np.testing.assert_allclose(p, expected, atol=1e-3)
+    np.testing.assert_allclose(far.log_prob(X, given=g + 1e8).nats, p.sum(1), atol=1e-3)
 
 
 def test_conditional_probabilities_sum_to_one_for_every_condition() -> None:

@@ -18,7 +18,6 @@ import genus
 from genus import AutoregressiveTransformer, Space, Trainer
 from genus.learn.rows import generator
 from genus.models.autoregressive import transformer
-from genus.networks import attention
 from genus.networks.attention import Block
 
 QUICK = Trainer(epochs=4, batch_size=50, lr=1e-2, validation=0.0, progress=False)
@@ -203,6 +202,20 @@ def test_pieces_of_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(m.sample(100, given=np.arange(100) % 2)) == 100
 
 
+def test_conditions_far_from_0_keep_their_precision() -> None:
+    g = np.random.default_rng(0).normal(size=(200, 1))
+    X = mixed()
+    near, far = (made().fit(X, given=g + offset) for offset in (0, 1e8))
+    x, codes = near.space_.encode(X).double(), torch.from_numpy(g + 1e8)
+    with torch.no_grad():
+        p, expected = (
+            far.log_likelihood(x, given=codes),
+            near.log_likelihood(x, given=codes - 1e8),
+        )
+    np.testing.assert_allclose(p, expected, atol=1e-2)
+    np.testing.assert_allclose(far.log_prob(X, given=g + 1e8).nats, p, atol=1e-2)
+
+
 def test_the_bar_counts_pixels(capsys: pytest.CaptureFixture[str]) -> None:
     m = made().fit(images(side=4))
     m.sample(2)
@@ -237,25 +250,6 @@ def test_positions_tell_where_a_cell_is(positions: str) -> None:
     with torch.no_grad():
         getattr(m, taken).zero_()
     assert m.score(repeated(50)) < -3 * np.log(2) - 0.6
-
-
-def test_rotary_positions_know_how_far_apart_cells_are() -> None:
-    r = generator(0)
-    q, k = torch.randn(2, 1, 1, 1, 8, generator=r, dtype=torch.float64)
-    angles = attention.angles_of(None, 12, 4).double()
-
-    def dot(i: int, j: int) -> float:
-        a, b = (attention.turned(v, angles[None, None, c]) for v, c in ((q, i), (k, j)))
-        return float((a * b).sum())
-
-    assert dot(5, 2) == pytest.approx(dot(11, 8), abs=1e-6)
-    assert abs(dot(5, 2) - dot(6, 2)) > 1e-3
-    square = attention.angles_of((1, 4, 4), 16, 4)  # pairs for rows and columns by turns
-    assert (
-        (square[5, ::2] == square[6, ::2]).all()
-        and (square[5, 1::2] == square[9, 1::2]).all()
-        and (square[5] != square[10]).any()
-    )
 
 
 def test_any_order_completes_what_comes_first() -> None:

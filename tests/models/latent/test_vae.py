@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -409,3 +410,108 @@ print(json.dumps([model.score_samples(table).tolist(), draws]))
     scores, draws = json.loads(done.stdout)
     assert scores == model.score_samples(table).tolist()
     assert draws == model.sample(5, random_state=1).astype(str).to_numpy().tolist()
+
+
+# ---------------------------------------------------------------------- conditions
+
+
+@cache
+def conditional(kind: str) -> tuple[VAE, np.ndarray, np.ndarray]:
+    """Rows with one common factor, which a label turns over or moves; a VAE of them given it."""
+    X, space = ones(600, kind)
+    label = np.random.default_rng(5).integers(0, 3, 600)
+    if kind == "binary":
+        X = X ^ (np.arange(4) == label[:, None])
+        X[:, 3] = label == 2
+    else:
+        X = X + 10.0 * (np.arange(4) == label[:, None])
+    quick = FAST.replace(epochs=40)
+    model = VAE(1, NET, NET, trainer=quick, random_state=0)
+    return model.fit(X, space=space, given=label), X, label
+
+
+@pytest.mark.parametrize("kind", ["binary", "continuous"])
+def test_a_label_is_learned(kind: str) -> None:
+    model, X, label = conditional(kind)
+    plain = VAE(1, NET, NET, trainer=FAST.replace(epochs=40), random_state=0).fit(
+        X, space=model.space_
+    )
+    right, wrong = (model.log_prob(X, given=g).mean() for g in (label, (label + 1) % 3))
+    assert right > wrong + 1 and right > plain.score(X) + 0.5
+    for k in range(3):
+        drawn = model.sample(500, given=k, random_state=0)
+        np.testing.assert_allclose(
+            drawn.mean(0), X[label == k].mean(0), atol=0.1 if kind == "binary" else 1.5
+        )
+
+
+def test_a_label_holds_in_reconstructions_and_completions() -> None:
+    model, X, label = conditional("continuous")
+    back = model.reconstruct(X, given=label)
+    other = model.decode(model.encode(X, given=label), given=(label + 1) % 3)
+    assert np.abs(back - X).mean() < 3 < np.abs(other - X).mean()
+    mask = np.arange(4) == label[:, None]  # the cell that the label moves
+    filled, wrong = (
+        model.complete(X, mask=mask, given=g, random_state=0) for g in (label, (label + 1) % 3)
+    )
+    assert abs((filled - X)[mask].mean()) < 1 < 5 < (X - wrong)[mask].mean()
+    assert (filled == X)[~mask].all()
+    kl = model.kl_per_dimension(X, given=label)
+    expected = model.kl(*model.posterior(torch.from_numpy(X), torch.from_numpy(label[:, None])))
+    np.testing.assert_allclose(kl, expected.mean(0).detach(), rtol=1e-5)
+    assert model.active_units(X, given=label) == 1
+
+
+def test_conditional_probabilities_sum_to_one_by_quadrature() -> None:
+    model, _, _ = conditional("binary")
+    every = np.array(list(itertools.product((0, 1), repeat=4)))
+    z = torch.linspace(-8, 8, 801)[:, None]
+    prior = torch.tensor(stats.norm.logpdf(z[:, 0].numpy()))
+    for k in range(3):
+        g, total = torch.full((801, 1), float(k)), 0.0
+        truths = []
+        for row in every:
+            cells = torch.from_numpy(row).float().expand(801, -1)
+            with torch.no_grad():
+                log_p = model.log_likelihood(z, cells, g).double() + prior
+            truths.append(float(torch.logsumexp(log_p, 0)) + math.log(16 / 800))
+        total = float(np.exp(truths).sum())
+        assert total == pytest.approx(1, abs=1e-4)
+        bound = model.log_prob(every, given=k)
+        assert bound.mean() == pytest.approx(np.mean(truths), abs=0.05)
+
+
+@pytest.mark.parametrize("bound", ["elbo", "iwae"])
+def test_convolutions_and_the_callers_networks_take_the_label(bound: str, tmp_path: Path) -> None:
+    r = np.random.default_rng(0)
+    label = r.integers(0, 2, 100)
+    X = (r.random((100, 4, 4)) < np.where(label, 0.8, 0.2)[:, None, None]).astype(np.uint8)
+    quick = FAST.replace(epochs=60)
+    conv = Conv(channels=4, depth=1)
+    m = VAE(2, conv, conv, bound=bound, trainer=quick, random_state=0).fit(X, given=label)
+    assert m.sample(200, given=1, random_state=0).mean() > 0.6
+    assert m.sample(200, given=0, random_state=0).mean() < 0.4
+    m.save(tmp_path / "vae")
+    again = genus.load(tmp_path / "vae")
+    np.testing.assert_array_equal(
+        again.log_prob(X, given=label).nats, m.log_prob(X, given=label).nats
+    )
+    with pytest.raises(TypeError, match=r"signature \(in_shape, out_shape, context=0\)"):
+        VAE(2, lambda i, o: nn.Linear(16, 4), trainer=quick).fit(X, given=label)
+    with pytest.raises(ValueError, match="pass given="):
+        m.log_prob(X)
+
+
+def test_conditions_far_from_0_keep_their_precision() -> None:
+    X, space = ones(200, "continuous")
+    g = X.mean(1, keepdims=True)
+    near, far = (
+        VAE(1, NET, NET, trainer=FAST, random_state=0).fit(X, space=space, given=g + offset)
+        for offset in (0, 1e8)
+    )
+    a, b = near.log_prob(X, given=g).nats, far.log_prob(X, given=g + 1e8).nats
+    np.testing.assert_allclose(a, b, atol=1e-2)
+    z, x = torch.zeros(200, 1), torch.from_numpy(X)
+    with torch.no_grad():
+        p = far.log_likelihood(z, x, torch.from_numpy(g + 1e8))
+        np.testing.assert_allclose(p, near.log_likelihood(z, x, torch.from_numpy(g)), atol=1e-2)

@@ -17,10 +17,10 @@ of its conditional:
     many ordered levels   y = (x − m)/s             Σ_k π_k [Φ(z_k⁺) − Φ(z_k⁻)],
                                                     z_k^± = (y ± 1/2s − μ_k) / σ_k
 
-Conditions, p(x | g), are features that come before all columns: they are masked nowhere. Several
-orders share the weights, one drawn for every step; log p(x) = log (1/O) Σ_o p_o(x), which is a
-probability again. What is maximised is Σ log p(x) − a Σ|w|: a Laplace prior keeps the weights of
-few rows few (Tibshirani, 1996).
+Conditions, p(x | g), are a context that stands beside f and comes before all columns: it is masked
+nowhere. Several orders share the weights, one drawn for every step; log p(x) = log (1/O) Σ_o
+p_o(x), which is a probability again. What is maximised is Σ log p(x) − a Σ|w|: a Laplace prior
+keeps the weights of few rows few (Tibshirani, 1996).
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ from genus.learn.trainer import Trainer, batch_of
 from genus.likelihood import Exact, LogProb
 from genus.model import Model
 from genus.models.autoregressive.columns import Bits, Levels, Numbers, Part
+from genus.networks.activations import activation_of
 from genus.networks.blueprints import MLP
 from genus.networks.conditions import Conditions
-from genus.networks.layers import Linear, activation_of, initialise
+from genus.networks.layers import Linear, initialise
 from genus.samplers.particles import pick, resample
 from genus.settings import Each, Instance, Number, OneOf, Rule, Whole
 from genus.space import Space
@@ -132,23 +133,24 @@ class MADE(Model):
         self, x: Tensor, o: int = 0, dtype: torch.dtype = torch.float64, given: Tensor | None = None
     ) -> Tensor:
         """log p(x_j | those before it in order o) of rows x (n, d), in nats; (n, d)."""
-        return self._terms(x, self.made_(self.features(x, given).to(dtype), o))[:, self.back_]
+        theta = self.made_(self.features(x).to(dtype), o, *self._context(given, dtype))
+        return self._terms(x, theta)[:, self.back_]
 
     def log_p_orders(
         self, x: Tensor, dtype: torch.dtype = torch.float64, given: Tensor | None = None
     ) -> Tensor:
         """log p_o(x) of rows x (n, d) by every order, (n, O)."""
-        f = self.features(x, given).to(dtype)
-        return torch.stack(
-            [self._terms(x, self.made_(f, o)).sum(1) for o in range(self.n_orders)], 1
-        )
+        f, context = self.features(x).to(dtype), self._context(given, dtype)
+        each = [self._terms(x, self.made_(f, o, *context)).sum(1) for o in range(self.n_orders)]
+        return torch.stack(each, 1)
 
-    def features(self, x: Tensor, given: Tensor | None = None) -> Tensor:
-        """f(x), part after part, then those of the conditions, (n, d) → (n, F)."""
-        told = [] if given is None else [self.context_.features(given, torch.float64)]
-        return torch.cat(
-            [*(part.features(part.of(x)).flatten(1) for part in self.parts_), *told], 1
-        )
+    def features(self, x: Tensor) -> Tensor:
+        """f(x), part after part, (n, d) → (n, F)."""
+        return torch.cat([part.features(part.of(x)).flatten(1) for part in self.parts_], 1)
+
+    def _context(self, given: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """What the network sees of conditions, (n, g); () without."""
+        return () if given is None else self.context_.seen(given, dtype)
 
     def _terms(self, x: Tensor, theta: Tensor) -> Tensor:
         """log p of each column, part after part."""
@@ -170,11 +172,12 @@ class MADE(Model):
             if self.n_orders > 1
             else 0
         )
-        f = self.features(x, given).float()
+        f = self.features(x).float()
         if p := self.made_.dropout:
             keep = (torch.rand(x.shape, generator=self.rng, device=x.device) >= p) / (1 - p)
-            f = f * F.pad(keep, (0, 1), value=1.0)[:, self.made_.column_in]
-        loss = -self._terms(x, self.made_(f, o)).sum(1).mean()
+            f = f * keep[:, self.made_.column_in[: f.shape[1]]]
+        theta = self.made_(f, o, *self._context(given, f.dtype))
+        loss = -self._terms(x, theta).sum(1).mean()
         yield self, loss + self.share_ * self.made_.size() if self.share_ else loss
 
     def validate(self, x: Tensor, given: Tensor | None = None) -> Tensor:
@@ -210,19 +213,14 @@ class MADE(Model):
         order = torch.cat([part.columns for part in parts])
         self.register_buffer("back_", order.argsort(), persistent=False)
         blueprint = self.hidden or MLP(512, 1)
-        before = 0
+        context = 0
         if hasattr(self, "given_space_"):
             self.context_ = Conditions(self.given_space_)
-            before = self.context_.width
-        column_in = torch.cat(
-            [
-                *(part.columns.repeat_interleave(part.n_in) for part in parts),
-                torch.full((before,), -1),
-            ]
-        )
+            context = self.context_.width
+        column_in = torch.cat([part.columns.repeat_interleave(part.n_in) for part in parts])
         column_out = torch.cat([part.columns.repeat_interleave(part.n_out) for part in parts])
         self.made_ = Masked(
-            torch.stack([self._first(d), *others]), column_in, column_out, blueprint
+            torch.stack([self._first(d), *others]), column_in, column_out, blueprint, context
         )
         initialise(self.made_, self.rng)
         with torch.no_grad():
@@ -282,9 +280,8 @@ class MADE(Model):
             self.made_.dropout = 0.2
         self.made_.c.copy_(torch.cat([part.fit(part.of(x)).flatten() for part in self.parts_]))
         if isinstance(self.order, str):
-            self.made_.learn_order(
-                correlated_order(f := self.features(x), self.made_.column_in[: f.shape[1]])
-            )
+            f = self.features(x)
+            self.made_.learn_order(correlated_order(f, self.made_.column_in[: f.shape[1]]))
 
     # ------------------------------------------------------------------ draws
 
@@ -329,9 +326,7 @@ class MADE(Model):
         parts = [(part, slice(i, i + 1)) for part in self.parts_ for i in range(len(part.columns))]
         f = y.new_zeros(len(y), made.n_in)
         if given is not None:
-            f[:, made.column_in < 0] = self.context_.features(given, f.dtype).repeat_interleave(
-                k, 0
-            )
+            f[:, made.column_in < 0] = self.context_.context(given, f.dtype).repeat_interleave(k, 0)
         units = [y.new_zeros(len(y), made.width) for _ in range(made.depth)]
         W, V, S = made.weights(o, torch.float64)
         begin = 0
@@ -367,11 +362,12 @@ class MADE(Model):
 
 
 class Masked(nn.Module):
-    """The network: features f (n, F) and an order → parameters θ (n, P).
+    """The network: features f (n, F), an order and a context → parameters θ (n, P).
 
     The parameters of a column see the columns before it. column_in, column_out: the column of each
-    feature (−1: before all) and of each parameter. Units have degrees 0 … d − 1 in rising order;
-    another order of the columns moves the masks of what enters and leaves, the weights stay.
+    feature and of each parameter. context: its size; in ``column_in`` that many times −1 follow,
+    before all columns. Units have degrees 0 … d − 1 in rising order; another order of the columns
+    moves the masks of what enters and leaves, the weights stay.
     """
 
     orders_: Tensor
@@ -380,7 +376,12 @@ class Masked(nn.Module):
     degree: Tensor
 
     def __init__(
-        self, orders: Tensor, column_in: Tensor, column_out: Tensor, blueprint: MLP
+        self,
+        orders: Tensor,
+        column_in: Tensor,
+        column_out: Tensor,
+        blueprint: MLP,
+        context: int = 0,
     ) -> None:
         super().__init__()
         blueprint.check()
@@ -390,6 +391,7 @@ class Masked(nn.Module):
             int(blueprint.depth),
             blueprint.dropout,
         )
+        column_in = F.pad(column_in, (0, context), value=-1)
         self.n_in = len(column_in)
         self.act: Any = activation_of(blueprint.activation)
         sizes = [self.n_in, *[self.width] * self.depth]
@@ -442,9 +444,10 @@ class Masked(nn.Module):
         ]
         return W, (self.V.weight * v.seen).to(dtype), (self.S.weight * s.seen).to(dtype)
 
-    def forward(self, f: Tensor, o: int) -> Tensor:
-        """(n, F) → (n, P)."""
+    def forward(self, f: Tensor, o: int, *context: Tensor) -> Tensor:
+        """(n, F), and a context (n, g) where there is one → (n, P)."""
         first, others, v, s = self.masks(o)
+        f = torch.cat([f, *context], 1) if context else f
         h, hidden = f, cast("list[Linear]", self.hidden)
         for i, layer in enumerate(hidden):
             h = self.act((others if i else first).linear(h, layer.weight, layer.bias))

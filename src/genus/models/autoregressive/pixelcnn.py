@@ -3,10 +3,10 @@ r"""The gated PixelCNN (van den Oord et al., 2016a, 2016b).
     log p(x) = Σ_i Σ_j Σ_c log p(x_cij | pixels before (i, j) in raster order, x_<c,ij)
 
 Two stacks of convolutions see what comes before: v the rows above, h the pixels to the left in the
-row itself. With gate(a, b) = tanh(a) ⊙ σ(b), weights W, and conditions g,
+row itself. With gate(a, b) = tanh(a) ⊙ σ(b), weights W, and conditions g, or s that are images,
 
-    a_v = W_v * v + V g,          v ← v + gate(a_v)
-    a_h = W_h * h + W a_v + V g,  h ← h + W' gate(a_h)
+    a_v = W_v * v + V g + V' s,          v ← v + gate(a_v)
+    a_h = W_h * h + W a_v + V g + V' s,  h ← h + W' gate(a_h)
 
 W_v reaches over the row of v and those above, to both sides; W_h over the
 pixel of h and those to its left.
@@ -29,7 +29,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genus.learn.trainer import Trainer
-from genus.models.autoregressive.pixels import Causal, Cells, Kept, PixelModel, matrix
+from genus.models.autoregressive.pixels import (
+    Causal,
+    Cells,
+    Kept,
+    PixelModel,
+    Seen,
+    in_row,
+    matrix,
+    told,
+)
 from genus.networks.layers import Conv2d, Dropout, Linear
 
 
@@ -100,10 +109,11 @@ class PixelCNN(PixelModel):
         self.trainer = trainer
         self.random_state = random_state
 
-    def _network(self, shape: tuple[int, int, int], each: int, per_cell: int, given: int) -> Causal:
-        return Stacks(
-            shape, each, per_cell, self.channels, self.n_layers, self.kernel, given, self.dropout
-        )
+    def _network(
+        self, shape: tuple[int, int, int], each: int, per_cell: int, context: int, channels: int
+    ) -> Causal:
+        width, depth, kernel = self.channels, self.n_layers, self.kernel
+        return Stacks(shape, each, per_cell, width, depth, kernel, context, channels, self.dropout)
 
 
 # ---------------------------------------------------------------------- the network
@@ -112,17 +122,18 @@ class PixelCNN(PixelModel):
 class Gated(nn.Module):
     """One layer of both stacks: of h alone where images have one row, with nothing above."""
 
-    def __init__(self, width: int, r: int, given: int, tall: bool) -> None:
+    def __init__(self, width: int, r: int, context: int, channels: int, tall: bool) -> None:
         super().__init__()
         self.above = Conv2d(width, 2 * width, (r + 1, 2 * r + 1)) if tall else None
         self.down = Conv2d(2 * width, 2 * width, 1, bias=False) if tall else None
         self.left = Conv2d(width, 2 * width, (1, r + 1))
         self.mix = Conv2d(width, width, 1, bias=False)
-        self.given = Linear(given, 2 * width, bias=False) if given else None
+        self.given = Linear(context, 2 * width, bias=False) if context else None
+        self.beside = Linear(width, 2 * width, bias=False) if channels else None
 
-    def told(self, a: Tensor, g: Tensor | None) -> Tensor:
-        """a + V g, the same at every pixel."""
-        return a if g is None or self.given is None else a + self.given(g)[:, :, None, None]
+    def told(self, a: Tensor, seen: Seen) -> Tensor:
+        """a + V g + V' s."""
+        return a + told(self, seen).movedim(-1, 1) if seen else a
 
 
 def gate(a: Tensor) -> Tensor:
@@ -142,12 +153,15 @@ class Stacks(Causal):
         width: int,
         depth: int,
         kernel: int,
-        given: int,
+        context: int,
+        channels: int,
         dropout: float,
     ) -> None:
-        super().__init__(shape, each, width)
+        super().__init__(shape, each, width, channels)
         self.width, self.r = width, kernel // 2
-        self.layers = nn.ModuleList(Gated(width, self.r, given, shape[1] > 1) for _ in range(depth))
+        self.layers = nn.ModuleList(
+            Gated(width, self.r, context, channels, shape[1] > 1) for _ in range(depth)
+        )
         self.dropout = Dropout(dropout) if dropout else nn.Identity()
         self.cells = Cells(shape[0], each, per_cell, width, 2 * width)
 
@@ -161,47 +175,47 @@ class Stacks(Causal):
         """The gated layers."""
         return list(self.layers)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor, g: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, *context: Tensor) -> Tensor:
         """All pixels at once."""
-        r = self.r
+        r, seen = self.r, self.seen(*context)
         v, h = self.first(x)
         for layer in self.stack:
-            a = layer.told(layer.left(F.pad(h, (r, 0))), g)
+            a = layer.told(layer.left(F.pad(h, (r, 0))), seen)
             if v is not None:
-                a_v = layer.told(layer.above(F.pad(v, (r, r, r, 0))), g)  # type: ignore[misc]
+                a_v = layer.told(layer.above(F.pad(v, (r, r, r, 0))), seen)  # type: ignore[misc]
                 a = a + layer.down(a_v)  # type: ignore[misc]
                 v = v + gate(a_v)
             h = h + layer.mix(self.dropout(gate(a)))
         out: Tensor = self.cells(h, x)
         return out
 
-    def keep(self, n: int, g: Tensor | None) -> Kept:
-        return Lines(self, n, g)
+    def keep(self, n: int, seen: Seen) -> Kept:
+        return Lines(self, n, seen)
 
 
 class Lines(Kept):
     """Of v the last r + 1 rows, of h the row that is drawn, in each layer."""
 
-    def __init__(self, network: Stacks, n: int, g: Tensor | None) -> None:
-        self.network, self.n, self.g = network, n, g
+    def __init__(self, network: Stacks, n: int, seen: Seen) -> None:
+        self.network, self.n, self.seen = network, n, seen
+        self.drawn = 0  # rows
         f, r, width = network.width, network.r, network.shape[2]
         self.rows = [network.place.new_zeros(n, f, r + 1, width + 2 * r) for _ in network.stack]
         self.lefts = [matrix(layer.left) for layer in network.stack]
         self.mixes = [matrix(layer.mix) for layer in network.stack]
 
     def row(self, v: Tensor | None) -> None:
-        n, f, r, width, g = (
-            self.n,
-            self.network.width,
-            self.network.r,
-            self.network.shape[2],
-            self.g,
-        )
-        tops = [layer.told(layer.left.bias[None, :, None, None], g) for layer in self.network.stack]  # type: ignore[index]
+        n, f, r, width = self.n, self.network.width, self.network.r, self.network.shape[2]
+        seen = in_row(self.seen, self.drawn)
+        self.drawn += 1
+        tops = [
+            layer.told(layer.left.bias[None, :, None, None], seen)  # type: ignore[index]
+            for layer in self.network.stack
+        ]
         if v is not None:
             for k, layer in enumerate(self.network.stack):
                 self.rows[k] = torch.cat([self.rows[k][:, :, 1:], F.pad(v, (r, r))], 2)
-                a_v = layer.told(layer.above(self.rows[k]), g)  # type: ignore[misc]
+                a_v = layer.told(layer.above(self.rows[k]), seen)  # type: ignore[misc]
                 tops[k] = tops[k] + layer.down(a_v)  # type: ignore[misc]
                 v = v + gate(a_v)
         self.tops = [  # (W, n, 2f)

@@ -4,9 +4,9 @@ r"""Pixel recurrent neural networks (van den Oord, Kalchbrenner and Kavukcuoglu,
 
 A masked convolution makes features z of each pixel from those strictly before it;
 layers of convolutional LSTMs pass states on from place to place, with weights K
-and U, biases and conditions y:
+and U, biases and conditions y, or s that are images:
 
-    [o, f, i, g] = K_ss * h_before + K_is * z + V y
+    [o, f, i, g] = K_ss * h_before + K_is * z + V y + V' s
     c = σ(f) ⊙ c_before + σ(i) ⊙ tanh(g),   h = σ(o) ⊙ tanh(c),   z ← z + U h
 
 Row LSTM: before is the row above, K_ss a convolution along it, (k), and K_is one along the row of z
@@ -19,8 +19,9 @@ pixel itself: h = h_ij + h'_(i−1)j. Together they know all that is before. (Fo
 features go one place beyond the end of each row: as z is strictly before its pixel, the last
 pixel of a row is in no z of the row itself.)
 
-c and h are 0 outside of the image. K_is * z + V y is computed for all places at once; a step is one
-row, or one diagonal, of all images. Draws keep c and h: a pixel costs one place of each layer.
+c and h are 0 outside of the image. K_is * z + V y + V' s is computed for all places at
+once; a step is one row, or one diagonal, of all images. Draws keep c and h: a pixel costs
+one place of each layer.
 """
 
 from __future__ import annotations
@@ -32,7 +33,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genus.learn.trainer import Trainer
-from genus.models.autoregressive.pixels import Causal, Cells, Kept, PixelModel
+from genus.models.autoregressive.pixels import (
+    Causal,
+    Cells,
+    Kept,
+    PixelModel,
+    Seen,
+    in_row,
+    told,
+)
 from genus.networks.layers import Dropout, Linear
 from genus.settings import OneOf, Rule
 
@@ -114,11 +123,12 @@ class PixelRNN(PixelModel):
     def defaults(self, n: int) -> Trainer:
         return super().defaults(n).replace(lr=6e-3)
 
-    def _network(self, shape: tuple[int, int, int], each: int, per_cell: int, given: int) -> Causal:
+    def _network(
+        self, shape: tuple[int, int, int], each: int, per_cell: int, context: int, channels: int
+    ) -> Causal:
         r = self.kernel // 2 if self.variant == "row" else None
-        return Recurrent(
-            shape, each, per_cell, int(self.channels), self.n_layers, r, given, self.dropout
-        )
+        f, depth = int(self.channels), self.n_layers
+        return Recurrent(shape, each, per_cell, f, depth, r, context, channels, self.dropout)
 
 
 # ---------------------------------------------------------------------- the network
@@ -132,7 +142,13 @@ class LSTM(nn.Module):
     """
 
     def __init__(
-        self, f: int, reads: int, sees: tuple[int, int] | None, directions: int, given: int
+        self,
+        f: int,
+        reads: int,
+        sees: tuple[int, int] | None,
+        directions: int,
+        context: int,
+        channels: int,
     ) -> None:
         super().__init__()
         self.f, self.reads, self.sees, self.directions = f, reads, sees, directions
@@ -141,21 +157,19 @@ class LSTM(nn.Module):
         self.state = nn.ModuleList(
             Linear(neighbours * f, 4 * f, bias=False) for _ in range(directions if sees else 0)
         )
-        self.given = Linear(given, directions * 4 * f, bias=False) if given else None
+        self.given = Linear(context, directions * 4 * f, bias=False) if context else None
         self.up = Linear(f, 2 * f, bias=False)
+        self.beside = Linear(2 * f, directions * 4 * f, bias=False) if channels else None
 
-    def told(self, g: Tensor | None) -> Tensor:
-        """Bias and V y, (1, 4f) or (n, 4f) of each direction."""
-        return (
-            self.input.bias[None]
-            if g is None or self.given is None
-            else self.input.bias + self.given(g)
-        )
+    def told(self, row: Seen) -> Tensor:
+        """Bias, V y and V' s of the places of a row, (1 or n, 1 or W, directions · 4f)."""
+        bias = self.input.bias
+        return bias + told(self, row)[:, 0] if row else bias[None, None]
 
-    def inputs(self, z: Tensor, g: Tensor | None) -> Tensor:
-        """K_is * z + V y at all places, (n, H, W, 2f) → (n, H, W, directions · 4f)."""
+    def inputs(self, z: Tensor, seen: Seen) -> Tensor:
+        """K_is * z + V y + V' s at all places, (n, H, W, 2f) → (n, H, W, directions · 4f)."""
         u: Tensor = self.input(near(z, self.reads, 0))
-        return u if g is None or self.given is None else u + self.given(g)[:, None, None]
+        return u + told(self, seen) if seen else u
 
     def K_is(self) -> Tensor:
         """(in, directions · 4f)."""
@@ -177,15 +191,16 @@ class Recurrent(Causal):
         f: int,
         depth: int,
         r: int | None,
-        given: int,
+        context: int,
+        channels: int,
         dropout: float,
     ) -> None:
         tall, diagonal = shape[1] > 1, r is None
-        super().__init__(shape, each, 2 * f, beyond=int(tall and diagonal))
+        super().__init__(shape, each, 2 * f, channels, beyond=int(tall and diagonal))
         self.f, self.diagonal, self.tall = f, diagonal, tall
         sees = (int(tall), 0) if r is None else (r, r) if tall else None
         self.layers = nn.ModuleList(
-            LSTM(f, r or 0, sees, 1 + self.beyond, given) for _ in range(depth)
+            LSTM(f, r or 0, sees, 1 + self.beyond, context, channels) for _ in range(depth)
         )
         self.dropout = Dropout(dropout) if dropout else nn.Identity()
         self.cells = Cells(shape[0], each, per_cell, 2 * f, 2 * f)
@@ -202,13 +217,14 @@ class Recurrent(Causal):
         """The layers."""
         return list(self.layers)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor, g: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, *context: Tensor) -> Tensor:
         """All pixels at once."""
+        seen = self.seen(*context)
         v, h = self.first(x)
         z = (h if v is None else h + v).permute(0, 2, 3, 1)  # (n, H, W, 2f)
         along = self.diagonals if self.diagonal else self.rows
         for layer in self.stack:
-            z = z + layer.up(self.dropout(along(layer.inputs(z, g), layer)))
+            z = z + layer.up(self.dropout(along(layer.inputs(z, seen), layer)))
         out: Tensor = self.cells(z[:, :, : self.shape[2]].permute(0, 3, 1, 2), x)
         return out
 
@@ -222,8 +238,8 @@ class Recurrent(Causal):
         h = unskew(recur(skew(torch.stack([forth, *(b.flip(2) for b in back)])), layer), u.shape[2])
         return h[0] if not back else h[0] + F.pad(h[1, :, :-1].flip(2), (0, 0, 0, 0, 1, 0))
 
-    def keep(self, n: int, g: Tensor | None) -> Kept:
-        return (Diagonals if self.diagonal else Rows)(self, n, g)
+    def keep(self, n: int, seen: Seen) -> Kept:
+        return (Diagonals if self.diagonal else Rows)(self, n, seen)
 
 
 def near(x: Tensor, before: int, after: int) -> Tensor:
@@ -279,12 +295,10 @@ def unskew(h: Tensor, W: int) -> Tensor:
 class Rows(Kept):
     """Of each layer h and c of the row above and of the row that is drawn, and z of the latter."""
 
-    def __init__(self, network: Recurrent, n: int, g: Tensor | None) -> None:
-        self.network, self.n = network, n
-        self.layers = [
-            (layer.K_is(), layer.K_ss(), layer.told(g), layer.up.weight.T)
-            for layer in network.stack
-        ]
+    def __init__(self, network: Recurrent, n: int, seen: Seen) -> None:
+        self.network, self.n, self.seen = network, n, seen
+        self.drawn = 0  # rows
+        self.layers = [(layer.K_is(), layer.K_ss(), layer.up.weight.T) for layer in network.stack]
         self.h, self.c = (
             network.place.new_zeros(len(self.layers), n, network.shape[2], network.f)
             for _ in range(2)
@@ -293,8 +307,10 @@ class Rows(Kept):
     def row(self, v: Tensor | None) -> None:
         net, (n, width) = self.network, (self.n, self.network.shape[2])
         self.v, self.above, self.tops = v, self.c, []
-        for layer, h, (_, K, told, _) in zip(net.stack, self.h, self.layers, strict=True):
-            top = told[:, None].expand(n, width, -1)
+        seen = in_row(self.seen, self.drawn)
+        self.drawn += 1
+        for layer, h, (_, K, _) in zip(net.stack, self.h, self.layers, strict=True):
+            top = layer.told(seen).expand(n, width, -1)
             self.tops.append(top if K is None else top + near(h, *layer.sees) @ K[0])  # type: ignore[misc]
         self.h, self.c = torch.empty_like(self.h), torch.empty_like(self.c)
         self.lines = [  # of z, pixel after pixel
@@ -303,9 +319,7 @@ class Rows(Kept):
 
     def pixel(self, j: int, h: Tensor) -> Tensor:
         z, m = h if self.v is None else h + self.v[:, :, 0, j], 2 * self.network.f
-        for k, (layer, (K, _, _, up)) in enumerate(
-            zip(self.network.stack, self.layers, strict=True)
-        ):
+        for k, (layer, (K, _, up)) in enumerate(zip(self.network.stack, self.layers, strict=True)):
             line, r = self.lines[k], layer.reads
             line[:, (r + j) * m : (r + j + 1) * m] = z
             a = torch.addmm(self.tops[k][:, j], line[:, j * m : (j + r + 1) * m], K)
@@ -320,8 +334,8 @@ class Rows(Kept):
 class Diagonals(Kept):
     """h of each layer at the row above and at the drawn row, both ways, and z of the latter."""
 
-    def __init__(self, network: Recurrent, n: int, g: Tensor | None) -> None:
-        self.network, self.n = network, n
+    def __init__(self, network: Recurrent, n: int, seen: Seen) -> None:
+        self.network, self.n, self.seen = network, n, seen
         f, width = network.f, network.shape[2] + network.beyond
         stack = network.stack
         # (directions, L, places · f, 4f)
@@ -332,33 +346,31 @@ class Diagonals(Kept):
             torch.stack(k)
             for k in zip(*(layer.K_is().split(4 * f, 1) for layer in stack), strict=True)
         ]
-        self.told = [  # (L, 1 or n, 4f)
-            torch.stack(t)
-            for t in zip(*(layer.told(g).split(4 * f, 1) for layer in stack), strict=True)
-        ]
         self.ups = [layer.up.weight.T for layer in stack]
         self.h, self.back = (network.place.new_zeros(len(stack), n, width, f) for _ in range(2))
         self.z = network.place.new_zeros(len(stack), n, width, 2 * f)
         self.drawn = 0  # rows
 
-    def gates(self, d: int, h: Tensor) -> Tensor:
-        """What the neighbours above, told and bias add to the gates of direction d.
+    def gates(self, d: int, h: Tensor, i: int) -> Tensor:
+        """What the neighbours above, conditions and bias add to the gates of direction d in row i.
 
         h (L, n, W, f) → (L, n, W, 4f).
         """
-        top = self.told[d][:, :, None].expand(-1, self.n, h.shape[2], -1)
+        row, f = in_row(self.seen, i), self.network.f
+        both = torch.stack([layer.told(row) for layer in self.network.stack])
+        top = both[..., d * 4 * f : (d + 1) * 4 * f].expand(-1, self.n, h.shape[2], -1)
         return top + h @ self.up[d][:, None] if self.network.tall else top
 
     def row(self, v: Tensor | None) -> None:
         self.v = v
         if self.drawn:  # from right to left over the row before, all layers at once
-            a = self.gates(1, self.back) + self.z @ self.K_is[1][:, None]
+            a = self.gates(1, self.back, self.drawn - 1) + self.z @ self.K_is[1][:, None]
             self.back = torch.empty_like(self.back)
             h = c = torch.zeros_like(self.back[:, :, 0])
             for j in reversed(range(self.back.shape[2])):
                 h, c = step(torch.baddbmm(a[:, :, j], h, self.left[1]), c)
                 self.back[:, :, j] = h
-        self.tops = self.gates(0, self.h)
+        self.tops = self.gates(0, self.h, self.drawn)
         self.h = torch.empty_like(self.h)
         # h and c to the left
         self.last = [(torch.zeros_like(h[:, 0]), torch.zeros_like(h[:, 0])) for h in self.h]

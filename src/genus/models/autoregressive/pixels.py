@@ -5,13 +5,17 @@
 A family writes a :class:`Causal` network, from the pixels before to features h of
 each pixel; :class:`Cells` goes on from there, t_c = relu(A_c relu(h) + B_c x_<c),
 p(x_c | …) = observation(O_c t_c).
+
+Conditions are known before the first pixel. To what it makes of the pixels before, each layer adds
+V g for a context g, and V' s for an image y of the size of the rows: s = relu(U * y), where U is a
+convolution to all sides.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -39,6 +43,10 @@ CELLS = 1 << 18  # pixels whose activations are in memory at once
 
 
 Features = Callable[[Tensor], Tensor]
+
+
+# what layers see of conditions: the context (n, g, 1, 1), the image s (n, f, H, W), or both
+Seen = tuple[Tensor, ...]
 
 
 Value = Callable[[int, int, int, Tensor], Tensor]
@@ -75,7 +83,7 @@ class PixelModel(Model):
     def log_likelihood(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """log p(x), or log p(x | given), of codes (n, *shape); (n,) nats."""
         image = self._image(x)
-        p = self.network_(self._features(image), self._context(given)).permute(0, 2, 3, 1)
+        p = self.network_(self._features(image), *self._context(given)).permute(0, 2, 3, 1)
         return self.observation_.log_prob(p, image.permute(0, 2, 3, 1)).flatten(1).sum(1)
 
     def losses(self, x: Tensor, given: Tensor | None = None) -> Iterator[tuple[nn.Module, Tensor]]:
@@ -105,11 +113,12 @@ class PixelModel(Model):
         self._shape = space.image_shape or (1, 1, space.dim)
         self.observation_ = self._observe(space, self._shape[0])
         self._each = int(space.levels or 1) if space.kind == "categorical" else 1  # features a cell
-        n_given = 0
+        context, channels = 0, 0
         if hasattr(self, "given_space_"):
-            self.context_ = Conditions(self.given_space_)
-            n_given = self.context_.width
-        self.network_ = self._network(self._shape, self._each, self.observation_.per_cell, n_given)
+            self.context_ = Conditions(self.given_space_, space.image_shape)
+            context, channels = self.context_.width, self.context_.n_channels
+        per_cell = self.observation_.per_cell
+        self.network_ = self._network(self._shape, self._each, per_cell, context, channels)
         initialise(self.network_, self.rng)
         self.network_.settle()
 
@@ -118,8 +127,13 @@ class PixelModel(Model):
         """Places of an image."""
         return self._shape[1] * self._shape[2]
 
-    def _network(self, shape: tuple[int, int, int], each: int, per_cell: int, given: int) -> Causal:
-        """The network of images (C, H, W): ``each`` features and ``per_cell`` parameters a cell."""
+    def _network(
+        self, shape: tuple[int, int, int], each: int, per_cell: int, context: int, channels: int
+    ) -> Causal:
+        """The network of images (C, H, W): ``each`` features and ``per_cell`` parameters a cell.
+
+        context, channels: how many numbers and channels it sees of conditions.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not define _network")
 
     def _observe(self, space: Space, d: int) -> Observation:
@@ -199,9 +213,9 @@ class PixelModel(Model):
             F.one_hot(x.long(), levels).movedim(-1, 2).flatten(1, 2).to(self.network_.place.dtype)
         )
 
-    def _context(self, given: Tensor | None) -> Tensor | None:
-        """What the network sees of conditions, (n, g)."""
-        return None if given is None else self.context_.features(given, self.network_.place.dtype)
+    def _context(self, given: Tensor | None) -> tuple[Tensor, ...]:
+        """What the network sees of conditions; () without."""
+        return () if given is None else self.context_.seen(given, self.network_.place.dtype)
 
     # ------------------------------------------------------------------ draws
 
@@ -220,8 +234,9 @@ class PixelModel(Model):
 
             parts = []
             for i in range(0, n, size):
-                g = self._context(None if given is None else given[i : i + size])
-                parts.append(self.network_.in_order(min(size, n - i), self._features, value, g))
+                context = self._context(None if given is None else given[i : i + size])
+                drawn = self.network_.in_order(min(size, n - i), self._features, value, context)
+                parts.append(drawn)
         return torch.cat(parts).reshape(-1, *self.space_.cell_shape)
 
     def _complete(self, x: Tensor, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
@@ -262,8 +277,8 @@ class PixelModel(Model):
             places, log_w = again
             return places
 
-        g = self._context(None if given is None else given.repeat_interleave(k, 0))
-        drawn = self.network_.in_order(n * k, self._features, value, g, reorder)
+        context = self._context(None if given is None else given.repeat_interleave(k, 0))
+        drawn = self.network_.in_order(n * k, self._features, value, context, reorder)
         return drawn[pick(log_w, rng)]
 
 
@@ -274,13 +289,21 @@ class Causal(nn.Module):
     """Features (n, C · each, H, W) → parameters (n, C · per_cell, H, W) from the cells before.
 
     The first convolutions see the rows above, v, and the pixels to the left, h; a family writes
-    what follows, all pixels at once in ``forward`` and pixel by pixel in ``keep``. ``beyond``:
-    pixels after the end of each row that have features too.
+    what follows, all pixels at once in ``forward`` and pixel by pixel in ``keep``. ``channels``: of
+    the images that are conditions. ``beyond``: pixels after the end of each row that have features
+    too.
     """
 
     cells: Cells
 
-    def __init__(self, shape: tuple[int, int, int], each: int, width: int, beyond: int = 0) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        each: int,
+        width: int,
+        channels: int = 0,
+        beyond: int = 0,
+    ) -> None:
         super().__init__()
         c, h, w = shape
         self.shape, self.each, self.beyond = shape, each, beyond
@@ -288,6 +311,7 @@ class Causal(nn.Module):
         self.left = Conv2d(c * each, width, (1, FIRST))
         # where in the image a pixel is
         self.place = nn.Parameter(torch.zeros(width, h, w + beyond))
+        self.around = Conv2d(channels, width, 2 * FIRST + 1, padding=FIRST) if channels else None
 
     def settle(self) -> None:
         """What does not start at random: the parameters of the cells start where their bias is."""
@@ -306,8 +330,18 @@ class Causal(nn.Module):
         )
         return v, self.left(F.pad(x[..., : x.shape[3] - 1 + b], (R, 0))) + self.place
 
-    def keep(self, n: int, g: Tensor | None) -> Kept:
-        """What draws of n images keep, under conditions g."""
+    def seen(self, *context: Tensor) -> Seen:
+        """What layers see of a context (n, g) and of images (n, channels, H, W)."""
+        out = []
+        for v in context:
+            if v.dim() == 2:
+                out.append(v[:, :, None, None])
+            elif self.around is not None:
+                out.append(F.pad(torch.relu(self.around(v)), (0, self.beyond)))
+        return tuple(out)
+
+    def keep(self, n: int, seen: Seen) -> Kept:
+        """What draws of n images keep, under conditions."""
         raise NotImplementedError(f"{type(self).__name__} does not define keep")
 
     def in_order(
@@ -315,7 +349,7 @@ class Causal(nn.Module):
         n: int,
         features: Features,
         value: Value,
-        g: Tensor | None = None,
+        context: tuple[Tensor, ...] = (),
         reorder: Callable[[int], Tensor | None] | None = None,
     ) -> Tensor:
         """Codes (n, C, H, W), cell (c, i, j) = ``value(i, j, c, parameters (n, per_cell))`` → (n,).
@@ -330,7 +364,7 @@ class Causal(nn.Module):
         seen = new(n, e, R + height, width + b + 2 * R)
         weight = matrix(self.left)
         starts = self.place.permute(1, 2, 0) + self.left.bias  # type: ignore[operator]  # (H, W, f)
-        kept = self.keep(n, g)
+        kept = self.keep(n, self.seen(*context))
         draw = self.cells.in_order(features, value)
         for i in range(height):
             kept.row(
@@ -366,6 +400,20 @@ class Kept:
     def pick(self, index: Tensor) -> None:
         """The images that go on."""
         raise NotImplementedError
+
+
+def told(layer: Any, seen: Seen) -> Tensor:
+    """V g + V' s, what conditions add to the features of a layer: (n, H or 1, W or 1, features)."""
+    weights = [v for v in (layer.given, layer.beside) if v is not None]
+    first, *others = (v(c.movedim(1, -1)) for v, c in zip(weights, seen, strict=True))
+    for more in others:
+        first = first + more
+    return first
+
+
+def in_row(seen: Seen, i: int) -> Seen:
+    """What layers see of conditions in row i."""
+    return tuple(c[:, :, i : i + 1] if c.shape[2] > 1 else c for c in seen)
 
 
 class Cells(nn.Module):

@@ -42,9 +42,10 @@ from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer, batch_of
 from genus.likelihood import Exact, LogProb
 from genus.model import Model
-from genus.networks.attention import NEAR, Block, angles_of, at, places
+from genus.networks.attention import Block
 from genus.networks.conditions import Conditions
 from genus.networks.layers import Linear, initialise
+from genus.networks.positions import NEAR, angles_of, at, places
 from genus.samplers.particles import pick, resample
 from genus.settings import Each, Flag, Label, Number, OneOf, Rule, Whole
 from genus.space import Space
@@ -396,7 +397,7 @@ class AutoregressiveTransformer(Model):
         """What is added to h for conditions, (n, width)."""
         if given is None:
             return None
-        out: Tensor = self.given_(self.context_.features(given, self.value_.dtype))
+        out: Tensor = self.given_(self.context_.context(given, self.value_.dtype))
         return out
 
     def _standard(self, x: Tensor, cells: Tensor) -> Tensor:

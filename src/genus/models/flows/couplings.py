@@ -14,6 +14,9 @@ data networks see an edge, and the maps stay tame.
 
 Rows (n, d) lie in memory coordinate by coordinate: coordinates are then taken and put together
 without a stride, and narrow layers multiply fast.
+
+Conditions reach the networks of vectors as a context. Those of images see them as channels: an
+image of the same size pixel beside pixel, and the numbers of a context the same at all places.
 """
 
 from __future__ import annotations
@@ -23,8 +26,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genus.distributions.bijections import Bijection, Chain
-from genus.networks.layers import Columns
 from genus.networks.masked import MaskedMLP
+from genus.networks.transposed import Transposed
 
 FAR = 8.0  # standard deviations beyond which a network sees no difference
 
@@ -148,7 +151,8 @@ class Spline(nn.Module):
 class Coupling(Bijection):
     """The first h coordinates (or channels) kept, the others bent by maps that a network sets.
 
-    network: (n, h [+ g]) → (n, each · rest), of images (n, h [+ g], H, W) → (n, each · rest, H, W).
+    network: (n, h), and a context (n, g) where there is one → (n, each · rest); of images
+        (n, h [+ g + channels], H, W) → (n, each · rest, H, W).
     swap: those that were bent go first, so that the next step sees them.
     """
 
@@ -157,29 +161,29 @@ class Coupling(Bijection):
     ) -> None:
         super().__init__()
         self.h, self.g, self.network, self.swap = h, g, network, swap
-        self.columns = Columns(network)
+        self.transposed = Transposed(network)
 
-    def parameters_of(self, a: Tensor, *given: Tensor) -> Tensor:
+    def parameters_of(self, a: Tensor, *context: Tensor) -> Tensor:
         """θ(a), (each, …), beside what is bent."""
         seen = _near(a, self.network)
         if a.dim() == 2:
-            p = self.columns(torch.cat([seen, *(v.t() for v in given)]) if given else seen)
+            p = self.transposed(seen, *context)
             return p.view(self.g.each, -1, p.shape[1])
-        p = self.network(
-            torch.cat([seen, *(v[:, :, None, None].expand(-1, -1, *a.shape[2:]) for v in given)], 1)
-        )
+        if context:
+            seen = torch.cat([seen, *(_everywhere(v, a) for v in context)], 1)
+        p = self.network(seen)
         return p.reshape(len(p), self.g.each, -1, *p.shape[2:]).movedim(1, 0)
 
-    def forward(self, x: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, *context: Tensor) -> tuple[Tensor, Tensor]:
         a, b = _parts(x, self.h)
-        z, log_slope = self.g.forward(b, self.parameters_of(a, *given))
+        z, log_slope = self.g.forward(b, self.parameters_of(a, *context))
         return _whole(z, a) if self.swap else _whole(a, z), log_slope.sum(
             0
         ) if x.dim() == 2 else log_slope.flatten(1).sum(1)
 
-    def inverse(self, y: Tensor, *given: Tensor) -> Tensor:
+    def inverse(self, y: Tensor, *context: Tensor) -> Tensor:
         a, b = _parts(y, y.shape[1] - self.h)[::-1] if self.swap else _parts(y, self.h)
-        return _whole(a, self.g.inverse(b, self.parameters_of(a, *given)))
+        return _whole(a, self.g.inverse(b, self.parameters_of(a, *context)))
 
 
 class Autoregressive(Bijection):
@@ -192,15 +196,15 @@ class Autoregressive(Bijection):
         super().__init__()
         self.g, self.network = g, network
 
-    def forward(self, x: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, *context: Tensor) -> tuple[Tensor, Tensor]:
         y = x.t().contiguous()
-        p = self.network.columns(F.hardtanh(y, -FAR, FAR), *given)
+        p = self.network.transposed(F.hardtanh(y, -FAR, FAR), *context)
         z, log_slope = self.g.forward(y, p.view(self.g.each, *y.shape))
         return z.t(), log_slope.sum(0)
 
-    def inverse(self, y: Tensor, *given: Tensor) -> Tensor:
+    def inverse(self, y: Tensor, *context: Tensor) -> Tensor:
         z = y.t().contiguous()
-        return self.network.in_order(z, self.g.inverse, *given, bound=FAR).t()
+        return self.network.in_order(z, self.g.inverse, *context, bound=FAR).t()
 
 
 def _parts(x: Tensor, h: int) -> tuple[Tensor, ...]:
@@ -231,6 +235,13 @@ def _near(x: Tensor, network: nn.Module) -> Tensor:
 # ---------------------------------------------------------------------- images
 
 
+def _everywhere(context: Tensor, image: Tensor) -> Tensor:
+    """A context (n, g) as channels, the same at all places of the image; channels as they are."""
+    if context.dim() > 2:
+        return context
+    return context[:, :, None, None].expand(-1, -1, *image.shape[2:])
+
+
 def squeeze(x: Tensor) -> Tensor:
     """(n, C, 2H, 2W) → (n, 4C, H, W): the four pixels of each square become channels."""
     return F.pixel_unshuffle(x, 2)
@@ -259,25 +270,31 @@ class Level(Bijection):
         super().__init__()
         self.shape, self.steps, self.rest, self.leave = shape, steps, rest, leave
 
-    def forward(self, x: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
-        x, log_det = self.steps(squeeze(x), *given)
+    def forward(self, x: Tensor, *context: Tensor) -> tuple[Tensor, Tensor]:
+        context = _halved(context)
+        x, log_det = self.steps(squeeze(x), *context)
         if self.leave is not None:
-            x, more = self.leave(x, *given)
+            x, more = self.leave(x, *context)
             log_det = log_det + more
         if self.rest is None:
             return x.flatten(1), log_det
         stay, gone = x.chunk(2, 1)
-        z, more = self.rest(stay, *given)
+        z, more = self.rest(stay, *context)
         return torch.cat([z, gone.flatten(1)], 1), log_det + more
 
-    def inverse(self, y: Tensor, *given: Tensor) -> Tensor:
+    def inverse(self, y: Tensor, *context: Tensor) -> Tensor:
         c, h, w = self.shape
+        context = _halved(context)
         if self.rest is not None:
             stay, gone = y.chunk(2, 1)
-            y = torch.cat(
-                [self.rest.inverse(stay, *given), gone.reshape(len(y), 2 * c, h // 2, w // 2)], 1
-            )
+            rest = self.rest.inverse(stay, *context)
+            y = torch.cat([rest, gone.reshape(len(y), 2 * c, h // 2, w // 2)], 1)
         y = y.reshape(len(y), 4 * c, h // 2, w // 2)
         if self.leave is not None:
-            y = self.leave.inverse(y, *given)
-        return F.pixel_shuffle(self.steps.inverse(y, *given), 2)
+            y = self.leave.inverse(y, *context)
+        return F.pixel_shuffle(self.steps.inverse(y, *context), 2)
+
+
+def _halved(context: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The context of the next scale: images are squeezed as the rows are."""
+    return tuple(squeeze(v) if v.dim() > 2 else v for v in context)

@@ -258,11 +258,9 @@ class Flow(DensityModel):
         d = space.dim
         self.scale_ = Standardise(d)
         self.register_buffer("correlation_", torch.eye(d))
-        self._given = 0
-        if hasattr(self, "given_space_"):
-            self.context_ = Conditions(self.given_space_)
-            self._given = self.context_.width
         depth = self._levels(space)
+        if hasattr(self, "given_space_"):
+            self.context_ = Conditions(self.given_space_, space.image_shape if depth else None)
         if depth:
             c, h, w = space.image_shape  # type: ignore[misc]
             self._shape: tuple[int, ...] = (c, h, w)
@@ -274,7 +272,7 @@ class Flow(DensityModel):
         self.base_ = Base(d, self.base, self.rng)
         self.noise_ = None
         if self.dequantisation == "variational" and (e := sum(c > 0 for c in space.cardinality)):
-            self.noise_ = Chain(*(self._coupling((e,), Affine(), d, swap=True) for _ in range(2)))
+            self.noise_ = Chain(*(self._coupling((e,), Affine(), True, d) for _ in range(2)))
         if self.dtype == "float64":
             for part in (self.flow_, self.base_, self.noise_):
                 if part is not None:
@@ -320,15 +318,28 @@ class Flow(DensityModel):
         self,
         shape: tuple[int, ...],
         g: Shift | Affine | Spline,
-        given: int | None = None,
         swap: bool = False,
+        context: int | None = None,
     ) -> Coupling:
-        """A coupling on rows of that shape that starts as the identity."""
+        """A coupling on rows of that shape that starts as the identity.
+
+        context: the size of what it sees besides; None: the conditions.
+        """
         d, *sides = shape
         h = d // 2
-        blueprint = self.conditioner or (SameConv(64) if sides else MLP(128, 2, "silu"))
-        seen = h + (self._given if given is None else given)
-        network = construct(blueprint, (seen, *sides), (g.each * (d - h), *sides), self.rng)
+        if sides:
+            seen = (h + self._condition_channels(*sides), *sides)
+            network = construct(
+                self.conditioner or SameConv(64), seen, (g.each * (d - h), *sides), self.rng
+            )
+        else:
+            network = construct(
+                self.conditioner or MLP(128, 2, "silu"),
+                (h,),
+                (g.each * (d - h),),
+                self.rng,
+                self._context_size() if context is None else context,
+            )
         if (last := output_layer(network)) is not None:
             nn.init.zeros_(last.weight)
         self._spread(network)
@@ -351,7 +362,7 @@ class Flow(DensityModel):
             blueprint.width,
             blueprint.depth,
             blueprint.activation,
-            self._given,
+            self._context_size(),
             backwards=i % 2 == 1,
         )
         initialise(made, self.rng)
@@ -384,8 +395,19 @@ class Flow(DensityModel):
         return torch.float64 if self.dtype == "float64" else torch.float32
 
     def _context(self, given: Tensor | None = None) -> tuple[Tensor, ...]:
-        """What networks see of conditions, (n, g); () without."""
-        return () if given is None else (self.context_.features(given, self._dtype()),)
+        """What networks see of conditions; () without."""
+        return () if given is None else self.context_.seen(given, self._dtype())
+
+    def _context_size(self) -> int:
+        """Numbers of the conditions' context."""
+        return self.context_.width if hasattr(self, "context_") else 0
+
+    def _condition_channels(self, h: int, w: int) -> int:
+        """Channels that a network of images (h, w), a scale of the rows, has for conditions."""
+        if not hasattr(self, "context_"):
+            return 0
+        squares = self._shape[1] * self._shape[2] // (h * w)  # pixels that are one at this scale
+        return self.context_.width + self.context_.n_channels * squares
 
     # ------------------------------------------------------------------ verbs
 

@@ -5,13 +5,15 @@
     log p(x) ≥ ELBO(x) = E_q[log p(x | z)] − KL[q(z | x) ‖ p(z)],   z = m + s ε,  ε ~ N(0, I)
     log p(x) ≥ IWAE_k(x) = E log (1/k) Σ_i p(x | z_i) p(z_i) / q(z_i | x)    (Burda et al., 2016)
 
-Missing cells drop out of p(x | z), and the encoder sees them at their
-mean (Mattei & Frellsen, 2019).
+Under conditions y it is p(x | z, y) and q(z | x, y), and z has the same prior (Sohn et al.,
+2015). Missing cells drop out of p(x | z), and the encoder sees them at their mean (Mattei &
+Frellsen, 2019).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,6 +28,7 @@ from genus.learn.trainer import Trainer, batch_of
 from genus.likelihood import LogProb, LowerBound
 from genus.model import Model
 from genus.networks.blueprints import BLUEPRINT, MLP, Network
+from genus.networks.conditions import Conditions
 from genus.networks.layers import Linear, initialise, output_layer
 from genus.samplers.particles import pick
 from genus.settings import Number, OneOf, Rule, Whole
@@ -42,8 +45,8 @@ class VAE(Model):
     latent_dim : int, default=16
         Size of z.
     encoder : blueprint or None, default=None
-        Or a callable (in_shape, out_shape) -> nn.Module; None: an MLP of 2 × 256 units, 2 × 512
-        where rows have more than 256 cells.
+        Or a callable (in_shape, out_shape) -> nn.Module, with a context where there are
+        conditions; None: an MLP of 2 × 256 units, 2 × 512 where rows have more than 256 cells.
     decoder : blueprint or None, default=None
         As ``encoder``.
     likelihood : {"auto", "bernoulli", "categorical", "logistic", "gaussian"}, default="auto"
@@ -87,6 +90,7 @@ class VAE(Model):
         "k": Whole(1),
     }
     allow_nan = True
+    conditions = "optional"
     learned_by = "gradient of a bound"
     network_bound = True
 
@@ -96,6 +100,7 @@ class VAE(Model):
     observation_: Observation
     encoder_: nn.Module
     decoder_: nn.Module
+    context_: Conditions
 
     def __init__(
         self,
@@ -125,16 +130,17 @@ class VAE(Model):
 
     # ------------------------------------------------------------------ the model
 
-    def losses(self, x: Tensor) -> Any:
+    def losses(self, x: Tensor, given: Tensor | None = None) -> Any:
         """−ELBO, or −IWAE."""
-        yield self, -(self.elbo(x) if self.bound == "elbo" else self.iwae(x)).mean()
+        bound = self.elbo if self.bound == "elbo" else self.iwae
+        yield self, -bound(x, given).mean()
 
-    def elbo(self, x: Tensor) -> Tensor:
+    def elbo(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """E_q[log p(x | z)] − β KL[q ‖ p] with one draw of z; (n,) nats."""
-        m, s = self.posterior(x)
+        m, s = self.posterior(x, given)
         z = m + s * torch.randn(m.shape, generator=self.rng, device=m.device)
         kl = self.kl(m, s).sum(1)
-        return self.log_likelihood(z, x) - (kl if self.beta == 1 else self.beta * kl)
+        return self.log_likelihood(z, x, given) - (kl if self.beta == 1 else self.beta * kl)
 
     def kl(self, m: Tensor, s: Tensor) -> Tensor:
         """KL[N(m, s²) ‖ N(0, 1)] of each latent dimension; (n, latent_dim) nats.
@@ -143,29 +149,30 @@ class VAE(Model):
         """
         return 0.5 * (m.square() + s.square() - 1) - torch.log(s)
 
-    def iwae(self, x: Tensor) -> Tensor:
+    def iwae(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """log (1/k) Σ_i p(x, z_i)/q(z_i | x) with k_train fresh draws; (n,) nats."""
-        m, s = self.posterior(x)
+        m, s = self.posterior(x, given)
         e = torch.randn(self.k_train, *m.shape, generator=self.rng, device=m.device)
-        return torch.logsumexp(self._log_weights(x, m, s, e, beta=self.beta), 0) - math.log(
-            self.k_train
-        )
+        log_w = self._log_weights(x, m, s, e, given, beta=self.beta)
+        return torch.logsumexp(log_w, 0) - math.log(self.k_train)
 
-    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def posterior(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """m(x), s(x) of q(z | x), each (n, latent_dim)."""
         h = self.features(x)
-        m, raw = self.encoder_(h).float().chunk(2, 1)
+        m, raw = self.encoder_(h, *self._context(given)).float().chunk(2, 1)
         if self._linear:
             m = m + self.project_(h.flatten(1))
         return m, F.softplus(raw + _ONE) + 1e-4  # s = 1 at the start
 
-    def log_likelihood(self, z: Tensor, x: Tensor) -> Tensor:
+    def log_likelihood(self, z: Tensor, x: Tensor, given: Tensor | None = None) -> Tensor:
         """log p(x | z) of the observed cells; z (..., n, latent_dim), x (n, *shape) → (..., n)."""
-        return self._log_likelihood(z, x.flatten(1))
+        return self._log_likelihood(z, x.flatten(1), given)
 
-    def parameters_of(self, z: Tensor) -> Tensor:
-        """The observation's parameters, (..., n_out), cell after cell."""
-        out = self.decoder_(z.reshape(-1, self.latent_dim)).float()
+    def parameters_of(self, z: Tensor, given: Tensor | None = None) -> Tensor:
+        """The observation's parameters, (..., n_out), cell after cell; z (..., n, latent_dim)."""
+        flat = z.reshape(-1, self.latent_dim)
+        context = [c.repeat(len(flat) // len(c), 1) for c in self._context(given)]
+        out = self.decoder_(flat, *context).float()
         if self._image is not None:  # (n, P·C, H, W) → cell after cell
             c, h, w = self._image
             out = out.reshape(len(out), -1, c, h, w).permute(0, 2, 3, 4, 1)
@@ -175,6 +182,10 @@ class VAE(Model):
         if self._linear:
             p = p + self.expand_(z)
         return p
+
+    def _context(self, given: Tensor | None) -> tuple[Tensor, ...]:
+        """What the networks see of conditions, (n, g); () without."""
+        return () if given is None else self.context_.seen(given, self.shift_.dtype)
 
     # ------------------------------------------------------------------ construction
 
@@ -190,8 +201,13 @@ class VAE(Model):
             else (self.observation_.n_out,)
         )
         default = MLP(512 if d > 256 else 256, 2, "silu")
-        self.encoder_ = self.make_network(self.encoder, shape_in, (2 * self.latent_dim,), default)
-        self.decoder_ = self.make_network(self.decoder, (self.latent_dim,), shape_out, default)
+        context = 0
+        if hasattr(self, "given_space_"):
+            self.context_ = Conditions(self.given_space_)
+            context = self.context_.width
+        q, k = (2 * self.latent_dim,), (self.latent_dim,)
+        self.encoder_ = self.make_network(self.encoder, shape_in, q, default, context)
+        self.decoder_ = self.make_network(self.decoder, k, shape_out, default, context)
         last = output_layer(self.decoder_)
         # the best parameters without a latent variable: where the
         # decoder's own bias can, it holds them
@@ -230,7 +246,10 @@ class VAE(Model):
         self._no_gaps = not any(
             bool(torch.isnan(x).any()) for x, *_ in rows.chunks(65536, generator(0))
         )
-        x = rows.take(slice(0, 65536), self.rng)[0].flatten(1)
+        x, *given = rows.take(slice(0, 65536), self.rng)
+        x = x.flatten(1)
+        if given:
+            self.context_.fit(given[0])
         mean = torch.nanmean(x.double(), 0).nan_to_num()
         std = torch.nanmean((x.double() - mean).square(), 0).nan_to_num().sqrt()
         offset = self.observation_.offset(x)  # standardises real cells as well
@@ -300,50 +319,65 @@ class VAE(Model):
         h = h.float()
         return h.reshape(len(h), *self._image) if self._image else h
 
-    def _log_likelihood(self, z: Tensor, cells: Tensor) -> Tensor:
+    def _log_likelihood(self, z: Tensor, cells: Tensor, given: Tensor | None = None) -> Tensor:
+        p = self.parameters_of(z, given)
         if self._whole(cells):
-            return self.observation_.log_prob(self.parameters_of(z), cells).sum(-1)
-        each = self.observation_.log_prob(self.parameters_of(z), cells.nan_to_num())
+            return self.observation_.log_prob(p, cells).sum(-1)
+        each = self.observation_.log_prob(p, cells.nan_to_num())
         return torch.where(torch.isnan(cells), 0.0, each).sum(-1)
 
     def _whole(self, x: Tensor) -> bool:
         """Is nothing missing? In training it was seen once for all."""
         return self._no_gaps if self.training else not bool(torch.isnan(x).any())
 
-    def _log_weights(self, x: Tensor, m: Tensor, s: Tensor, e: Tensor, beta: float = 1.0) -> Tensor:
+    def _log_weights(
+        self,
+        x: Tensor,
+        m: Tensor,
+        s: Tensor,
+        e: Tensor,
+        given: Tensor | None = None,
+        beta: float = 1.0,
+    ) -> Tensor:
         """log p(x, z)/q(z | x) at z = m + s e; (k, n)."""
         z = m + s * e
-        return self.log_likelihood(z, x) + beta * (
-            0.5 * (e.square() - z.square()) + torch.log(s)
-        ).sum(-1)
+        log_ratio = (0.5 * (e.square() - z.square()) + torch.log(s)).sum(-1)
+        return self.log_likelihood(z, x, given) + beta * log_ratio
 
-    def validate(self, x: Tensor) -> Tensor:
+    def validate(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """−ELBO of held-out rows."""
-        return -self.elbo(x).mean()
+        return -self.elbo(x, given).mean()
 
-    def _log_prob(self, x: Tensor) -> LogProb:
+    def _log_prob(self, x: Tensor, given: Tensor | None = None) -> LogProb:
         values = []
-        for c in x.split(max(1, 8192 // self.k)):
-            m, s = self.posterior(c)
+        for c, g in _split(max(1, 8192 // self.k), x, given):
+            m, s = self.posterior(c, g)
             e = row_normals(c, self.k, self.latent_dim).transpose(0, 1)
-            values.append(log_mean_exp(self._log_weights(c, m, s, e), 0))
+            values.append(log_mean_exp(self._log_weights(c, m, s, e, g), 0))
         value, stderr, ess = (torch.cat(v) for v in zip(*values, strict=True))
         return LowerBound(value, stderr, detail={"k": self.k, "ess": float(ess.mean())})
 
-    def _sample(self, n: int, rng: torch.Generator) -> Tensor:
+    def _sample(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
         z = torch.randn(n, self.latent_dim, generator=rng, device=self.shift_.device)
-        return self._shaped(
-            torch.cat([self.observation_.sample(self.parameters_of(c), rng) for c in z.split(1024)])
-        )
+        drawn = [
+            self.observation_.sample(self.parameters_of(c, g), rng)
+            for c, g in _split(1024, z, given)
+        ]
+        return self._shaped(torch.cat(drawn))
 
-    def _encode(self, x: Tensor) -> Tensor:
-        return self.posterior(x)[0]
+    def _encode(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        return self.posterior(x, given)[0]
 
-    def _decode(self, z: Tensor) -> Tensor:
-        return self._shaped(self.observation_.mean(self.parameters_of(z)))
+    def _decode(self, z: Tensor, given: Tensor | None = None) -> Tensor:
+        return self._shaped(self.observation_.mean(self.parameters_of(z, given)))
 
     def _complete(
-        self, x: Tensor, rng: torch.Generator, proposals: int = 256, steps: int = 20
+        self,
+        x: Tensor,
+        rng: torch.Generator,
+        given: Tensor | None = None,
+        proposals: int = 256,
+        steps: int = 20,
     ) -> Tensor:
         """z ~ p(z | observed) by importance resampling and Metropolis, then x_missing ~ p(x | z).
 
@@ -352,50 +386,67 @@ class VAE(Model):
         """
         cells = x.flatten(1)
         gap = torch.isnan(cells)
-        z = torch.cat([self._resampled(c, rng, proposals) for c in x.split(32)])
-        filled = torch.where(
-            gap, self.observation_.sample(self.parameters_of(z), rng).to(cells.dtype), cells
-        )
+
+        def filled_at(z: Tensor) -> Tensor:
+            drawn = self.observation_.sample(self.parameters_of(z, given), rng)
+            return torch.where(gap, drawn.to(cells.dtype), cells)
+
+        pieces = _split(32, x, given)
+        z = torch.cat([self._resampled(c, g, rng, proposals) for c, g in pieces])
+        filled = filled_at(z)
         # z' ~ q(z | x filled), accepted with the ratio of p(filled, z)/q(z | filled)
         for _ in range(steps):
-            m, s = self.posterior(self._shaped(filled))
+            m, s = self.posterior(self._shaped(filled), given)
             new = m + s * torch.randn(m.shape, generator=rng, device=m.device)
-            gain = self._log_weights_at(new, filled, m, s) - self._log_weights_at(z, filled, m, s)
-            accept = torch.log(torch.rand(len(z), generator=rng, device=z.device)) < gain
+            after, before = (self._log_weights_at(v, filled, m, s, given) for v in (new, z))
+            accept = torch.log(torch.rand(len(z), generator=rng, device=z.device)) < after - before
             z = torch.where(accept[:, None], new, z)
-            filled = torch.where(
-                gap, self.observation_.sample(self.parameters_of(z), rng).to(cells.dtype), cells
-            )
+            filled = filled_at(z)
         return self._shaped(filled)
 
-    def _resampled(self, x: Tensor, rng: torch.Generator, proposals: int) -> Tensor:
+    def _resampled(
+        self, x: Tensor, given: Tensor | None, rng: torch.Generator, proposals: int
+    ) -> Tensor:
         """One z a row, drawn from ``proposals`` by their weights p(observed, z)/(½ q + ½ prior)."""
-        m, s = self.posterior(x)
+        m, s = self.posterior(x, given)
         half = proposals // 2
         e = torch.randn(proposals, *m.shape, generator=rng, device=m.device)
         z = torch.cat([m + s * e[:half], e[half:]])
         log_q = -0.5 * (((z - m) / s).square() + 2 * torch.log(s)).sum(-1)
         log_p = -0.5 * z.square().sum(-1)
-        log_w = self._log_likelihood(z, x.flatten(1)) + log_p - torch.logaddexp(log_q, log_p)
+        log_x = self._log_likelihood(z, x.flatten(1), given)
+        log_w = log_x + log_p - torch.logaddexp(log_q, log_p)
         return z.transpose(0, 1).flatten(0, 1)[pick(log_w.T, rng)]
 
-    def _log_weights_at(self, z: Tensor, cells: Tensor, m: Tensor, s: Tensor) -> Tensor:
+    def _log_weights_at(
+        self, z: Tensor, cells: Tensor, m: Tensor, s: Tensor, given: Tensor | None
+    ) -> Tensor:
         log_q = -(0.5 * ((z - m) / s).square() + torch.log(s)).sum(-1)
-        return self._log_likelihood(z, cells) - 0.5 * z.square().sum(-1) - log_q
+        return self._log_likelihood(z, cells, given) - 0.5 * z.square().sum(-1) - log_q
 
     # ------------------------------------------------------------------ what the latent space holds
 
-    def kl_per_dimension(self, X: Any) -> np.ndarray:
+    def kl_per_dimension(self, X: Any, *, given: Any = None) -> np.ndarray:
         """Mean KL[q(z_j | x) ‖ p(z_j)] of every latent dimension, in nats; near 0: unused."""
-        x, _ = self._enter(X)
-        return self._chunked(lambda c: self.kl(*self.posterior(c)), x).mean(0).numpy()
+        x, conditions = self._enter(X, given)
 
-    def active_units(self, X: Any, threshold: float = 0.01) -> int:
+        def kl(some: Tensor, *g: Tensor) -> Tensor:
+            return self.kl(*self.posterior(some, *g))
+
+        return self._chunked(kl, x, *conditions).mean(0).numpy()
+
+    def active_units(self, X: Any, threshold: float = 0.01, *, given: Any = None) -> int:
         """Number of latent dimensions whose mean varies by more than ``threshold`` over X.
 
         Burda et al. (2016).
         """
-        return int((np.var(self.encode(X), axis=0) > threshold).sum())
+        return int((np.var(self.encode(X, given=given), axis=0) > threshold).sum())
+
+
+def _split(size: int, x: Tensor, given: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Rows and their conditions, ``size`` at a time."""
+    for i in range(0, len(x), size):
+        yield x[i : i + size], None if given is None else given[i : i + size]
 
 
 _ONE = math.log(math.e - 1)  # softplus(_ONE) = 1

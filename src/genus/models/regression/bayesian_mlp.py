@@ -43,8 +43,9 @@ from genus.learn.progress import CtrlC
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer
 from genus.likelihood import Estimate, Exact, LogProb
+from genus.networks.activations import ACTIVATIONS
 from genus.networks.blueprints import BLUEPRINT, MLP, Network
-from genus.networks.layers import ACTIVATIONS, Dropout
+from genus.networks.layers import Dropout
 from genus.predictor import TASKS, Predictor
 from genus.samplers.chains import hmc
 from genus.settings import Number, OneOf, Rule, Whole
