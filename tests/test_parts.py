@@ -141,3 +141,112 @@ def test_a_module_as_an_argument_is_no_submodule() -> None:
     assert m.prior is net and not list(m.modules())[1:] and m.get_params()["prior"] is net
     m.set_params(prior=None)
     assert m.prior is None
+
+
+# ---------------------------------------------------------------------- networks of one's own
+
+
+class Own(nn.Module):
+    """An encoder that somebody wrote."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Linear(width, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
+
+
+def made(in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> nn.Module:
+    """A function that makes a network."""
+    return nn.Sequential(nn.Linear(in_shape[0], 5), nn.Tanh(), nn.Linear(5, out_shape[0]))
+
+
+def test_a_module_of_ones_own_is_an_encoder_and_is_saved(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    own = Own()
+    before = [p.clone() for p in own.parameters()]
+    m = VAE(2, encoder=own, k=4, trainer=QUICK, random_state=0).fit(X)
+    assert all(torch.equal(a, b) for a, b in zip(own.parameters(), before, strict=True))
+    assert not torch.equal(m.encoder_.layers[0].weight, own.layers[0].weight)
+    assert "encoder_.layers.0.weight" in m.state_dict() and not any(
+        n.startswith("encoder.") for n in m.state_dict()
+    )
+    m.save(tmp_path / "m")
+    again = genus.load(tmp_path / "m", models=[Own])
+    assert np.array_equal(again.score_samples(X), m.score_samples(X))
+    with pytest.raises(
+        genus.files.StoreError, match=r"'Own', which genus does not.*models=\[Own\]"
+    ):
+        genus.load(tmp_path / "m")
+
+
+def test_a_module_with_arguments_is_loaded_with_one_made_alike(tmp_path: Path) -> None:
+    class Wide(Own):
+        def __init__(self, width: int) -> None:
+            super().__init__(width)
+
+    m = VAE(2, encoder=Wide(11), k=4, trainer=QUICK, random_state=0).fit(X)
+    m.save(tmp_path / "m")
+    with pytest.raises(
+        genus.files.StoreError, match=r"without arguments: pass a module.*Wide\(...\)"
+    ):
+        genus.load(tmp_path / "m", models=[Wide])
+    again = genus.load(tmp_path / "m", models=[Wide(11)])
+    assert np.array_equal(again.score_samples(X), m.score_samples(X))
+    with pytest.raises(genus.files.StoreError, match="shape"):
+        genus.load(tmp_path / "m", models=[Wide(12)])
+
+
+def test_a_function_that_makes_a_network_is_saved_by_name(tmp_path: Path) -> None:
+    m = VAE(2, encoder=made, k=4, trainer=QUICK, random_state=0).fit(X)
+    m.save(tmp_path / "m")
+    again = genus.load(tmp_path / "m", models=[made])
+    assert np.array_equal(again.score_samples(X), m.score_samples(X))
+    with pytest.raises(genus.files.StoreError, match=r"models=\[made\]"):
+        genus.load(tmp_path / "m")
+    nameless = VAE(2, encoder=lambda a, b: made(a, b), k=4, trainer=QUICK, random_state=0).fit(X)
+    with pytest.raises(TypeError, match=r"VAE\(encoder\).*a function that has a name"):
+        nameless.save(tmp_path / "n")
+    assert not (tmp_path / "n").exists()
+
+
+def test_a_module_that_does_not_fit_says_what_is_needed() -> None:
+    with pytest.raises(ValueError, match=r"Own does not take rows of shape \(2,\)"):
+        VAE(2, encoder=Own(), trainer=QUICK).fit(X[:, :2])
+    with pytest.raises(
+        ValueError, match=r"Own makes \(4,\) of rows of shape \(3,\), and \(6,\) is"
+    ):
+        VAE(3, encoder=Own(), trainer=QUICK).fit(X)
+    with pytest.raises(TypeError, match=r"Own takes no context.*forward\(x, context=None\)"):
+        VAE(2, encoder=Own(), trainer=QUICK).fit(X, given=LABELS)
+
+
+def test_a_build_that_asks_a_question_of_a_tensor_is_named(tmp_path: Path) -> None:
+    class Asks(Toy):
+        def build(self, space: Space) -> None:
+            self.register_buffer("n_", torch.zeros(space.dim))
+            if float(self.n_.sum()) == 0:
+                self.m_ = nn.Parameter(torch.zeros(space.dim))
+
+        def losses(self, x: torch.Tensor) -> Any:
+            yield self, (x - self.m_).square().mean()
+
+    Asks(trainer=QUICK, random_state=0).fit(X).save(tmp_path / "m")
+    with pytest.raises(genus.files.StoreError, match=r"Asks.build asks for the value of a tensor"):
+        genus.load(tmp_path / "m", models=[Asks])
+
+
+def test_a_log_prob_that_is_no_log_prob_is_named() -> None:
+    class Plain(Toy):
+        def build(self, space: Space) -> None:
+            self.m_ = nn.Parameter(torch.zeros(space.dim))
+
+        def losses(self, x: torch.Tensor) -> Any:
+            yield self, (x - self.m_).square().mean()
+
+        def _log_prob(self, x: torch.Tensor) -> Any:
+            return -x.square().sum(1)
+
+    with pytest.raises(TypeError, match=r"Plain._log_prob returned a Tensor: return genus.Exact"):
+        Plain(trainer=QUICK, random_state=0).fit(X).score(X)

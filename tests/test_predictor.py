@@ -317,9 +317,15 @@ def test_7_bad_y(row: Predicts) -> None:
     model = fitted(row)
     for call, says in [
         (lambda: model.log_prob(y), "pass given="),
-        (lambda: model.log_prob(y, given=X[:9]), "given has 9 rows: pass one, or one for each of 60 rows"),
+        (
+            lambda: model.log_prob(y, given=X[:9]),
+            "given has 9 rows: pass one, or one for each of 60 rows",
+        ),
         (lambda: model.sample(3), "pass given=X"),
-        (lambda: model.sample(3, given=X[:2]), "given has 2 rows: pass one, or one for each of 3 rows"),
+        (
+            lambda: model.sample(3, given=X[:2]),
+            "given has 2 rows: pass one, or one for each of 3 rows",
+        ),
         (
             lambda: row.make().fit(pd.DataFrame({"word": ["a", "b"] * 30}), y),
             "column 'word' holds categories: turn it into numbers",

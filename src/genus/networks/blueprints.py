@@ -12,6 +12,7 @@ of a blueprint; where there is no context, ``(in_shape, out_shape) -> nn.Module`
 
 from __future__ import annotations
 
+import copy
 import inspect
 import itertools
 import math
@@ -303,10 +304,13 @@ def construct(
 ) -> nn.Module:
     """Make the network.
 
-    A caller's own callable may draw from torch's global state, which is put back after. Raises
-    TypeError where there is a context that it, or the network that it makes, does not take.
+    A caller's own callable may draw from torch's global state, which is put back after. A caller's
+    own module is copied, and its weights are where training begins. Raises TypeError where there is
+    a context that it, or the network that it makes, does not take.
     """
     in_shape, out_shape = tuple(map(int, in_shape)), tuple(map(int, out_shape))  # not numpy's
+    if isinstance(blueprint, nn.Module):
+        return _copied(blueprint, in_shape, out_shape, context)
     if isinstance(blueprint, Settings):
         return initialise(_called(blueprint, in_shape, out_shape, context), rng)
     if not callable(blueprint):
@@ -323,6 +327,33 @@ def construct(
             return initialise(_called(blueprint, in_shape, out_shape, context), rng)
         finally:
             torch.random.set_rng_state(before)
+
+
+def _copied(module: nn.Module, in_shape: Shape, out_shape: Shape, context: int) -> nn.Module:
+    """A module of the caller's own, for this model alone. ValueError where shapes do not fit."""
+    name = type(module).__name__
+    if context and not _takes_context(module.forward):
+        raise TypeError(
+            f"{name} takes no context, and conditions come as one here: give it "
+            f"forward(x, context=None), with context of shape (n, {context})"
+        )
+    own = copy.deepcopy(module)
+    if torch.empty(0).is_meta:  # a saved model is built on shapes alone
+        return own
+    like = next(own.parameters(), torch.empty(0))
+    x = like.new_zeros(2, *in_shape)
+    more = {"context": like.new_zeros(2, context)} if context else {}
+    training = own.training
+    try:
+        with torch.no_grad():
+            found = tuple(own.eval()(x, **more).shape)
+    except Exception as e:
+        raise ValueError(f"{name} does not take rows of shape {in_shape}: {e}") from e
+    if found != (2, *out_shape):
+        raise ValueError(
+            f"{name} makes {found[1:]} of rows of shape {in_shape}, and {out_shape} is needed"
+        )
+    return own.train(training)
 
 
 def _called(blueprint: Network, in_shape: Shape, out_shape: Shape, context: int) -> nn.Module:

@@ -26,7 +26,7 @@ from genus.learn.progress import drawing
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer, batch_of
 from genus.likelihood import Exact, LogProb
-from genus.model import Model
+from genus.model import Model, on_rows
 from genus.networks.conditions import Conditions
 from genus.networks.layers import Conv2d, initialise
 from genus.samplers.particles import pick, resample
@@ -80,6 +80,7 @@ class PixelModel(Model):
 
     # ------------------------------------------------------------------ the likelihood
 
+    @on_rows
     def log_likelihood(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """log p(x), or log p(x | given), of codes (n, *shape); (n,) nats."""
         image = self._image(x)

@@ -34,7 +34,7 @@ from genus.distributions.points import log_mean_exp, row_uniforms
 from genus.learn.rows import Rows, generator
 from genus.learn.trainer import Trainer
 from genus.likelihood import Estimate, Exact, LogProb, LowerBound
-from genus.model import Model
+from genus.model import Model, on_rows
 from genus.models.boltzmann.units import Units
 from genus.samplers.annealing import LogPartition, anneal, log_mean_weight, temperatures
 from genus.samplers.chains import gibbs
@@ -163,6 +163,7 @@ class RBM(Model):
         first, last = self.k
         return round(first + (last - first) * self.spent)
 
+    @on_rows
     def free_energy(self, x: Tensor) -> Tensor:
         """F of codes x, (n, *shape) → (n,), Σ_v e^{−F(v)} = Z; dequantised cells at a centre."""
         self._check_fitted()

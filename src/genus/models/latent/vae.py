@@ -26,7 +26,7 @@ from genus.distributions.points import log_mean_exp, row_normals
 from genus.learn.rows import Rows, generator
 from genus.learn.trainer import Trainer, batch_of
 from genus.likelihood import LogProb, LowerBound
-from genus.model import Model
+from genus.model import Model, on_rows
 from genus.networks.blueprints import BLUEPRINT, MLP, Network
 from genus.networks.conditions import Conditions
 from genus.networks.layers import Linear, initialise, output_layer
@@ -135,6 +135,7 @@ class VAE(Model):
         bound = self.elbo if self.bound == "elbo" else self.iwae
         yield self, -bound(x, given).mean()
 
+    @on_rows
     def elbo(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """E_q[log p(x | z)] − β KL[q ‖ p] with one draw of z; (n,) nats."""
         m, s = self.posterior(x, given)
@@ -149,6 +150,7 @@ class VAE(Model):
         """
         return 0.5 * (m.square() + s.square() - 1) - torch.log(s)
 
+    @on_rows
     def iwae(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """log (1/k) Σ_i p(x, z_i)/q(z_i | x) with k_train fresh draws; (n,) nats."""
         m, s = self.posterior(x, given)
@@ -156,6 +158,7 @@ class VAE(Model):
         log_w = self._log_weights(x, m, s, e, given, beta=self.beta)
         return torch.logsumexp(log_w, 0) - math.log(self.k_train)
 
+    @on_rows
     def posterior(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """m(x), s(x) of q(z | x), each (n, latent_dim)."""
         h = self.features(x)
