@@ -29,7 +29,7 @@ class InPlaceReLU(nn.ReLU):
         return x.relu_()
 
 
-# ---------------------------------------------------------------------- layers whose weights are dr
+# ---------------------------------------------------------- layers whose weights initialise() draws
 
 
 class Linear(nn.Linear):
