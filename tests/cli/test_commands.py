@@ -112,7 +112,7 @@ def test_help_of_a_model_lists_its_arguments(run):
     out, _ = run("fit", "VAE", "--help")
     assert (
         "--latent_dim" in out
-        and "size of z" in out
+        and "Size of z" in out
         and "--trainer.epochs" in out
         and "--encoder" in out
     )
