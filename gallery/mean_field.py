@@ -68,7 +68,7 @@ def ellipse(
         ax.plot(x, y, label=label if i == 0 else None, **style)
 
 
-# ---------------------------------------------------------------------- the mixture, μ_k ~ N(0, σ_0
+# ---------------------------------------------------------------------- the mixture
 
 
 def log_evidence(x: np.ndarray, K: int = 2) -> float:

@@ -275,7 +275,7 @@ def test_a_checkpoint_is_not_a_model(tmp_path: Path) -> None:
         load(tmp_path / "run")
 
 
-# ---------------------------------------------------------------------- malice: good checksums, bad
+# ------------------------------------------------------------- malice: good checksums, bad contents
 
 
 def _mlp(**fields: Any) -> dict[str, Any]:

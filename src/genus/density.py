@@ -73,13 +73,11 @@ class DensityModel(Model):
         log_det = y.new_zeros(len(y))
         discrete = self.discrete_cells(y.device)
         if discrete.any():
-            u = (
-                torch.rand(y.shape, generator=u, dtype=y.dtype, device=y.device)
-                if isinstance(u, torch.Generator)
-                else u
-            )
+            if isinstance(u, torch.Generator):
+                u = torch.rand(y.shape, generator=u, dtype=y.dtype, device=y.device)
+            unfold = self._unfold(y.device)
             y = y.clone()  # x may be the caller's own rows
-            y[:, discrete], log_det = self._unfold(y.device)((y + u)[:, discrete])
+            y[:, discrete], log_det = unfold((y + u)[:, discrete])
         return y, log_det
 
     def unreal(self, y: Tensor) -> Tensor:
@@ -88,15 +86,14 @@ class DensityModel(Model):
         discrete = self.discrete_cells(y.device)
         if discrete.any():
             unfold = self._unfold(y.device)
-            y[:, discrete] = (
-                unfold.inverse(y[:, discrete]).floor().clamp_min(0).minimum(unfold.high - 1)
-            )
+            level = unfold.inverse(y[:, discrete]).floor()
+            y[:, discrete] = level.clamp_min(0).minimum(unfold.high - 1)
         return y.reshape(-1, *self.space_.cell_shape)
 
     def _unfold(self, device: torch.device) -> Logit:
-        levels = torch.tensor(
-            [c for c in self.space_.cardinality if c], dtype=torch.float64, device=device
-        )
+        """The map of dequantised levels, x + u in [0, L), to the real line."""
+        counts = [c for c in self.space_.cardinality if c]
+        levels = torch.tensor(counts, dtype=torch.float64, device=device)
         return Logit(torch.zeros_like(levels), levels, alpha=0.01)
 
     def _inside(self, y: Tensor) -> Tensor:
@@ -129,12 +126,11 @@ class DensityModel(Model):
             e = row_uniforms(batch, self.points, self.space_.dim).double()
             u, log_q = self.noise(many, e.flatten(0, 1))
             y, log_det = self.real(many, u)
-            g = _some(
-                None if given is None else given[i : i + 256].repeat_interleave(self.points, 0)
-            )
-            parts.append(
-                (self.log_density(y, *g) + log_det - log_q).reshape(len(batch), self.points)
-            )
+            g = None
+            if given is not None:
+                g = given[i : i + 256].repeat_interleave(self.points, 0)
+            log_w = self.log_density(y, *_some(g)) + log_det - log_q
+            parts.append(log_w.reshape(len(batch), self.points))
         value, stderr, ess = log_mean_exp(torch.cat(parts), 1)
         return LowerBound(value, stderr, detail={"k": self.points, "ess": float(ess.mean())})
 
@@ -147,15 +143,17 @@ class DensityModel(Model):
             out = ~self._inside(y)
             if not out.any():
                 break
-            y[out] = self.draw(int(out.sum()), rng, *_some(None if given is None else given[out]))
+            g = None if given is None else given[out]
+            y[out] = self.draw(int(out.sum()), rng, *_some(g))
         return self.unreal(y)
 
-    @available_if(
-        lambda self: any(
-            getattr(type(self), m) is not getattr(DensityModel, m)
-            for m in ("draw_given", "_complete")
-        )
-    )
+    def _completes(self) -> bool:
+        """Does the family say how missing entries are drawn?"""
+        own = type(self)
+        given = own.draw_given is not DensityModel.draw_given
+        return given or own._complete is not DensityModel._complete
+
+    @available_if(_completes)
     def complete(
         self,
         X: Any,
@@ -179,7 +177,8 @@ class DensityModel(Model):
 
     def _settled(self, x: Tensor, rng: torch.Generator) -> Tensor:
         """y(x + u) with u drawn from p(u | observed x) by importance resampling."""
-        if not (self.discrete_cells(x.device) & ~torch.isnan(x.flatten(1))).any():
+        observed = ~torch.isnan(x.flatten(1))
+        if not (observed & self.discrete_cells(x.device)).any():
             return self.real(x, rng)[0]
         y, log_det = self.real(x.repeat_interleave(self.points, 0), rng)
         log_w = self.log_density_observed(y) + log_det

@@ -29,9 +29,7 @@ from genus.version import __version__
 
 FORMAT = 2  # 1: images of the layout HWC lay as they came, not channel-first
 LARGEST_HEADER = 1 << 28  # bytes
-
-
-BLANK = "0" * 64
+BLANK = "0" * 64  # what stands in the place of the checksum while it is computed
 
 
 class StoreError(ValueError):
@@ -146,32 +144,26 @@ def _tensors(data: bytearray, start: int, header: dict[str, dict[str, Any]]) -> 
     """
     limit = len(data) - start
     data.extend(bytes(64 * (len(header) + 1)))
-    memory, base, end = (
-        memoryview(data),
-        torch.frombuffer(data, dtype=torch.uint8).data_ptr(),
-        len(data),
-    )
+    memory, end = memoryview(data), len(data)
+    base = torch.frombuffer(data, dtype=torch.uint8).data_ptr()
     tensors = {}
-    for name, entry in sorted(
-        header.items(), key=lambda item: item[1]["data_offsets"], reverse=True
-    ):
+    for name in sorted(header, key=lambda name: header[name]["data_offsets"], reverse=True):
+        entry = header[name]
         dtype, shape = _DTYPES[entry["dtype"]], [int(s) for s in entry["shape"]]
         first, last = entry["data_offsets"]
-        count = math.prod(shape)
-        if (
-            min(shape, default=0) < 0
-            or not 0 <= first <= last <= limit
-            or count * dtype.itemsize != last - first
-        ):
+        count, size = math.prod(shape), last - first
+        inside = 0 <= first <= last <= limit
+        if min(shape, default=0) < 0 or not inside or count * dtype.itemsize != size:
             raise ValueError(f"a tensor of shape {shape} does not fit its place")
         limit = first
         if count == 0:
             tensors[name] = torch.empty(shape, dtype=dtype)
             continue
-        end -= last - first
+        end -= size
         end -= (base + end) % 64
-        memory[end : end + last - first] = memory[start + first : start + last]
-        tensors[name] = torch.frombuffer(data, dtype=dtype, count=count, offset=end).reshape(shape)
+        memory[end : end + size] = memory[start + first : start + last]
+        flat = torch.frombuffer(data, dtype=dtype, count=count, offset=end)
+        tensors[name] = flat.reshape(shape)
     return {name: tensors[name] for name in header}
 
 
@@ -203,20 +195,15 @@ def to_json(value: Any, name: str) -> Any:
     if isinstance(value, os.PathLike):
         return str(value)
     if isinstance(value, np.ndarray | Tensor):
-        return {
-            "!": "array",
-            "dtype": str(value.dtype).removeprefix("torch."),
-            "values": value.tolist(),
-        }
+        dtype = str(value.dtype).removeprefix("torch.")
+        return {"!": "array", "dtype": dtype, "values": value.tolist()}
     if isinstance(value, tuple):
         return {"!": "tuple", "values": [to_json(v, name) for v in value]}
     if isinstance(value, list):
         return [to_json(v, name) for v in value]
     if isinstance(value, dict):
-        return {
-            "!": "dict",
-            "items": [[to_json(k, name), to_json(v, name)] for k, v in value.items()],
-        }
+        items = [[to_json(k, name), to_json(v, name)] for k, v in value.items()]
+        return {"!": "dict", "items": items}
     if hasattr(value, "get_params"):
         params = {k: to_json(v, f"{name}.{k}") for k, v in value.get_params(deep=False).items()}
         return {"!": type(value).__name__, "params": params}
@@ -278,6 +265,9 @@ def _module(known: Any, name: str) -> nn.Module:
     return module
 
 
+# ---------------------------------------------------------------------- whole or not at all
+
+
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """A temporary file beside ``path`` that takes its place when the block ends well.
@@ -309,6 +299,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 _COUNT = itertools.count()
+
+
+# ---------------------------------------------------------------------- what is no tensor
 
 
 def describe(model: Any) -> dict[str, Any]:

@@ -572,7 +572,7 @@ class Model(nn.Module, BaseEstimator):
         self._check_fitted()
         return sum(p.numel() for p in self.parameters())
 
-    # ------------------------------------------------------------------ between the caller and the
+    # ----------------------------------------------------------- between the caller and the tensors
 
     def _check_fitted(self) -> None:
         if not self.__sklearn_is_fitted__():

@@ -88,11 +88,9 @@ class Predictor(Model):
         task = getattr(self, "task", "regression")
         if task != "auto":
             return str(task)
-        return (
-            "regression"
-            if y.dtype.kind in "iuf" and Space.of(y[:, None]).kind in ("continuous", "ordinal")
-            else "classification"
-        )
+        if y.dtype.kind in "iuf" and Space.of(y[:, None]).kind in ("continuous", "ordinal"):
+            return "regression"
+        return "classification"
 
     def _vector(self, y: Any) -> np.ndarray:
         """y as a vector without gaps; ValueError that names the row."""
@@ -153,12 +151,13 @@ class Predictor(Model):
         if given is None:
             raise ValueError(f"{type(self).__name__} models p(y | X): pass given=X")
         rows = len(given) if n is None and hasattr(given, "__len__") else n
-        code = np.asarray(super().sample(rows, given=given, random_state=random_state))[:, 0]
-        return (
-            np.asarray(self.classes_[code.astype(int)]) if self.task_ == "classification" else code
-        )
+        drawn = super().sample(rows, given=given, random_state=random_state)
+        y = np.asarray(drawn)[:, 0]
+        if self.task_ == "classification":
+            return np.asarray(self.classes_[y.astype(int)])
+        return y
 
-    # ------------------------------------------------------------------ between the caller and the
+    # ----------------------------------------------------------- between the caller and the tensors
 
     def _kind(self) -> str | None:
         """The task as far as it is known: ``auto`` learns it from y."""
@@ -225,12 +224,12 @@ class Predictor(Model):
 
 def _check_finite(y: np.ndarray) -> None:
     """ValueError that names the row of a number which is infinite or too large."""
-    bad = ~(np.abs(y) <= LARGEST) if y.dtype.kind == "f" else np.zeros(1, bool)
+    if y.dtype.kind != "f":
+        return
+    bad = ~(np.abs(y) <= LARGEST)
     if bad.any():
         row = int(bad.argmax())
-        why = (
-            "rescale y"
-            if np.isfinite(y[row])
-            else "inf is not a number a model can use; drop the row"
-        )
+        why = "inf is not a number a model can use; drop the row"
+        if np.isfinite(y[row]):
+            why = "rescale y"
         raise ValueError(f"y has {float(y[row])!r} (row {row}): {why}")

@@ -72,7 +72,9 @@ def revive(
     Shapes are compared before anything is allocated.
     """
     known: dict[str, Any] = {c.__name__: c for c in (*_own(Model), *_own(Settings), Space)}
-    known |= {type(m).__name__ if isinstance(m, nn.Module) else m.__name__: m for m in models}
+    for own in models:
+        name = type(own).__name__ if isinstance(own, nn.Module) else own.__name__
+        known[name] = own
     try:
         cls: Any = known.get(said["class"])
         if not isinstance(cls, type) or not issubclass(cls, Model):
@@ -88,25 +90,14 @@ def revive(
         for name, facts in said.get("parts", {}).items():
             _set_facts(model.get_submodule(name), facts, known)
         expected = model.state_dict()
-        learned_shapes = _learned_shapes(model)
-        for name, t in tensors.items():
-            learned = name in learned_shapes
-            if name not in expected or (expected[name].shape != t.shape and not learned):
-                raise ValueError(
-                    f"the tensor {name!r} of shape {tuple(t.shape)} has "
-                    f"no place in this {said['class']}"
-                )
-            if expected[name].is_floating_point() != t.is_floating_point():
-                raise ValueError(f"the tensor {name!r} has the type {t.dtype}, which is another's")
-        absent = set(expected) - set(tensors)
-        if absent:
-            raise ValueError(f"the tensor {min(absent)!r} is missing")
+        learned = _learned_shapes(model)
+        _check_tensors(tensors, expected, learned)
         unsaved = [t for name, t in model.named_buffers() if name not in expected]
         if unsaved:  # masks, chains: build makes them anew
             if sum(t.numel() * t.itemsize for t in unsaved) > 1 << 28:
                 raise ValueError("its unsaved buffers would take more than 256 MiB")
             _build(model)
-        for name in learned_shapes & set(tensors):
+        for name in learned & set(tensors):
             where, _, leaf = name.rpartition(".")
             model.get_submodule(where)._buffers[leaf] = tensors[name]
         model.load_state_dict(tensors, assign=True)
@@ -147,6 +138,20 @@ def _own(base: type) -> Iterator[type]:
             yield from _own(cls)
 
 
+def _check_tensors(
+    tensors: dict[str, Tensor], expected: dict[str, Tensor], learned: set[str]
+) -> None:
+    """Raise ValueError unless the tensors are those that the model has; ``learned``: any shape."""
+    for name, t in tensors.items():
+        if name not in expected or (expected[name].shape != t.shape and name not in learned):
+            raise ValueError(f"the tensor {name!r} of shape {tuple(t.shape)} has no place in it")
+        if expected[name].is_floating_point() != t.is_floating_point():
+            raise ValueError(f"the tensor {name!r} has the type {t.dtype}, which is another's")
+    absent = set(expected) - set(tensors)
+    if absent:
+        raise ValueError(f"the tensor {min(absent)!r} is missing")
+
+
 def _set_facts(model: Any, facts: dict[str, Any], known: dict[str, Any]) -> None:
     for k, v in facts.items():
         if k.endswith("_") and not k.startswith("_"):
@@ -175,7 +180,7 @@ def _lay_as_they_came(said: Any) -> None:
 
 
 def _build(model: Model) -> None:
-    # for what build draws, which the file's tensors replace
+    """Make parameters and buffers; what ``build`` draws, the file's tensors replace."""
     model.rng = torch.Generator().manual_seed(0)
     model.build(model.space_)
     model._take_back()
@@ -193,15 +198,14 @@ def _check_spaces(said: Any, most: int) -> None:
                 f"rows of shape {tuple(space['shape'])} are larger than "
                 "anything this file could describe"
             )
-        if (
-            space
-            and space.get("kind") == "categorical"
-            and not space.get("values")
-            and (space.get("levels") or 0) > most
-        ):
-            raise ValueError(f"{space['levels']} categories are more than this file could describe")
-    for part in said.values() if isinstance(said, dict) else said if isinstance(said, list) else ():
-        _check_spaces(part, most)
+        if space and space.get("kind") == "categorical" and not space.get("values"):
+            levels = space.get("levels") or 0
+            if levels > most:
+                raise ValueError(f"{levels} categories are more than this file could describe")
+        said = list(said.values())
+    if isinstance(said, list):
+        for part in said:
+            _check_spaces(part, most)
 
 
 class _Thrift(torch.overrides.TorchFunctionMode):

@@ -7,7 +7,7 @@ import sys
 import time
 from argparse import SUPPRESS
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from genus.cli.line import (
     UsageError,
@@ -30,6 +30,9 @@ from genus.cli.rows import (
     writable,
 )
 from genus.cli.words import first_line, json_text, print_rows
+
+if TYPE_CHECKING:
+    from genus.evaluate import Likelihood, SampleQuality
 
 
 def models(args: list[str]) -> int:
@@ -75,7 +78,8 @@ genus fit VAE digits --out run --resume    go on from run.checkpoint, also with 
         "Learn a model from the training rows of DATA and save it. "
         "Ctrl-C keeps what is learned (exit code 130)."
     )
-    about += " `genus fit MODEL --help` lists the arguments of that model." if cls is None else ""
+    if cls is None:
+        about += " `genus fit MODEL --help` lists the arguments of that model."
     parser = parser_of("fit", about, examples)
     parser.add_argument("model", nargs="?", default=SUPPRESS, help="a family of `genus models`")
     parser.add_argument("data", nargs="?", default=SUPPRESS, help="a name, a file or a folder")
@@ -99,11 +103,9 @@ genus fit VAE digits --out run --resume    go on from run.checkpoint, also with 
         raise UsageError(
             "a model is missing: genus fit MODEL DATA --out RUN (`genus models` lists them)"
         )
-    for name in ("data", "out"):
+    for name, option in (("data", "data"), ("out", "--out")):
         if said.get(name) is None:
-            raise UsageError(
-                f"{name if name == 'data' else '--out'} is missing: genus fit MODEL DATA --out RUN"
-            )
+            raise UsageError(f"{option} is missing: genus fit MODEL DATA --out RUN")
 
     from genus.compare.run import parse_seconds
     from genus.learn.fit import time_limit
@@ -114,11 +116,12 @@ genus fit VAE digits --out run --resume    go on from run.checkpoint, also with 
         params["random_state"] = 0
     model: Any = cls(**params)
     run, rows = out_path(said.out), load_rows(said)
-    checkpoint = run.with_suffix(".checkpoint")
+    descends = hasattr(model, "losses")
     resume: Any = None
-    if hasattr(model, "losses"):
+    if descends:
         given = model.trainer
-        model.trainer = given.replace(checkpoint=given.checkpoint or checkpoint)
+        checkpoint = given.checkpoint or run.with_suffix(".checkpoint")
+        model.trainer = given.replace(checkpoint=checkpoint)
         resume = said.resume or None
     elif said.resume and run.exists():
         resume = str(run)
@@ -127,7 +130,7 @@ genus fit VAE digits --out run --resume    go on from run.checkpoint, also with 
     with time_limit(parse_seconds(said.budget)):
         model.fit(x, space=said.space or rows.space, resume=resume)
     seconds = time.perf_counter() - begun
-    if hasattr(model, "losses"):
+    if descends:
         model.trainer = given
     model.save(run)
     interrupted = bool(getattr(model, "interrupted_", False))
@@ -146,20 +149,17 @@ genus fit VAE digits --out run --resume    go on from run.checkpoint, also with 
     )
     print(json.dumps(facts) if said.json else text)
     if interrupted:
-        print(
-            "genus: interrupted: the model as it was is saved"
-            + ("; --resume goes on" if resume or hasattr(model, "losses") else ""),
-            file=sys.stderr,
-        )
+        more = "; --resume goes on" if resume or descends else ""
+        print(f"genus: interrupted: the model as it was is saved{more}", file=sys.stderr)
     return 130 if interrupted else 0
 
 
 def sample(args: list[str]) -> int:
     """draw rows from a model"""
-    examples = (
-        "genus sample run -n 64 --out samples.png\ngenus sample run -n 1000 --out rows.csv "
-        "--random_state 7\ngenus sample run -n 5"
-    )
+    examples = """\
+genus sample run -n 64 --out samples.png
+genus sample run -n 1000 --out rows.csv --random_state 7
+genus sample run -n 5"""
     parser = parser_of(
         "sample", "Draw rows from a saved model, to a file or as CSV on stdout.", examples
     )
@@ -210,59 +210,63 @@ def evaluate(args: list[str]) -> int:
     lines = [f"{facts['model']} on {len(test):,} held-out rows of {rows.name}"]
     if hasattr(model, "log_prob"):
         found = likelihood_summary(model.log_prob(test))
-        facts |= {
-            "nats": found.nats,
-            "nats_stderr": found.stderr,
-            "kind": found.kind,
-            "measure": found.measure,
-        }
-        facts |= {
-            "bits_per_dim": found.bits_per_dim,
-            "bits_stderr": found.bits_stderr,
-            "detail": found.detail,
-        }
+        facts |= _likelihood_facts(found)
         lines.append(f"log-likelihood  {found} nats a row ({found.kind} of a {found.measure})")
         lines.append(f"bits/dim        {found.bits_per_dim:.4f} ± {found.bits_stderr:.4f}")
     if hasattr(model, "sample"):
+        seed = said.random_state
         judge = SampleTest(
-            model.space_,
-            train,
-            test,
-            labels_of(rows),
-            rows=said.samples,
-            random_state=said.random_state,
+            model.space_, train, test, labels_of(rows), rows=said.samples, random_state=seed
         )
-        q = judge(model.sample(judge.n, random_state=said.random_state))
-        facts |= {
-            "samples": q.n,
-            "c2st": q.classifier.accuracy,
-            "c2st_stderr": q.classifier.stderr,
-            "mmd_p": q.mmd.p_value,
-        }
-        facts |= {
-            "frechet": q.frechet.distance,
-            "frechet_floor": q.frechet.floor,
-            "frechet_embedding": q.frechet.embedding,
-        }
-        facts |= {"memorisation": q.memorisation.word}
-        lines += [
-            f"C2ST            {q.classifier.accuracy:.3f} ± {q.classifier.stderr:.3f} told apart "
-            f"({q.n} of each; 0.5: guessing)",
-            f"MMD             p = {q.mmd.p_value:.3f}",
-            f"Fréchet         {q.frechet.distance:.4g} in {q.frechet.embedding} (real against "
-            f"real {q.frechet.floor:.4g})",
-            f"memorisation    {q.memorisation.word}",
-        ]
+        quality = judge(model.sample(judge.n, random_state=seed))
+        facts |= _quality_facts(quality)
+        lines += _quality_lines(quality)
     print(json_text(facts) if said.json else "\n".join(lines))
     return 0
 
 
+def _likelihood_facts(found: Likelihood) -> dict[str, Any]:
+    return {
+        "nats": found.nats,
+        "nats_stderr": found.stderr,
+        "kind": found.kind,
+        "measure": found.measure,
+        "bits_per_dim": found.bits_per_dim,
+        "bits_stderr": found.bits_stderr,
+        "detail": found.detail,
+    }
+
+
+def _quality_facts(q: SampleQuality) -> dict[str, Any]:
+    return {
+        "samples": q.n,
+        "c2st": q.classifier.accuracy,
+        "c2st_stderr": q.classifier.stderr,
+        "mmd_p": q.mmd.p_value,
+        "frechet": q.frechet.distance,
+        "frechet_floor": q.frechet.floor,
+        "frechet_embedding": q.frechet.embedding,
+        "memorisation": q.memorisation.word,
+    }
+
+
+def _quality_lines(q: SampleQuality) -> list[str]:
+    c2st, frechet = q.classifier, q.frechet
+    told = f"{c2st.accuracy:.3f} ± {c2st.stderr:.3f} told apart"
+    return [
+        f"C2ST            {told} ({q.n} of each; 0.5: guessing)",
+        f"MMD             p = {q.mmd.p_value:.3f}",
+        f"Fréchet         {frechet.distance:.4g} in {frechet.embedding} "
+        f"(real against real {frechet.floor:.4g})",
+        f"memorisation    {q.memorisation.word}",
+    ]
+
+
 def score(args: list[str]) -> int:
     """print the log-probability of every row of a file"""
-    examples = (
-        "genus score run rows.csv > scores.csv\ngenus score run rows.csv --lowest 10    the rows "
-        "least like the data: outliers"
-    )
+    examples = """\
+genus score run rows.csv > scores.csv
+genus score run rows.csv --lowest 10    the rows least like the data: outliers"""
     parser = parser_of(
         "score",
         "Print the log-probability of every row, in nats: low ones do not belong. CSV on stdout.",
@@ -278,17 +282,16 @@ def score(args: list[str]) -> int:
     model = open_model(said.run)
     needs(model, "log_prob")
     found = model.log_prob(rows_for(model, said)[0])
-    stderr = np.broadcast_to(found.stderr, (len(found),))
-    order = (
-        range(len(found))
-        if said.lowest is None
-        else np.argsort(found.nats, kind="stable")[: said.lowest].tolist()
-    )
-    values = [
-        (i, float(found.nats[i]), float(stderr[i]), float(found.bits_per_dim[i])) for i in order
-    ]
+    order = np.arange(len(found))
+    if said.lowest is not None:
+        order = np.argsort(found.nats, kind="stable")[: said.lowest]
+    nats = found.nats[order].tolist()
+    stderr = np.broadcast_to(found.stderr, (len(found),))[order].tolist()
+    bits = found.bits_per_dim[order].tolist()
+    values = list(zip(order.tolist(), nats, stderr, bits, strict=True))
     if said.json:
-        rows = [{"row": i, "nats": v, "stderr": e, "bits_per_dim": b} for i, v, e, b in values]
+        names = ("row", "nats", "stderr", "bits_per_dim")
+        rows = [dict(zip(names, value, strict=True)) for value in values]
         print(json_text({"kind": found.kind, "measure": found.measure, "rows": rows}))
         return 0
     print("row,nats,stderr,bits_per_dim")
@@ -299,10 +302,9 @@ def score(args: list[str]) -> int:
 
 def complete(args: list[str]) -> int:
     """fill in the missing cells of a file"""
-    examples = (
-        "genus complete run holes.csv --out filled.csv\ngenus complete run holes.npy --out "
-        "filled.png --random_state 3"
-    )
+    examples = """\
+genus complete run holes.csv --out filled.csv
+genus complete run holes.npy --out filled.png --random_state 3"""
     parser = parser_of(
         "complete",
         "Fill in missing cells (empty or NaN) with draws from p(missing | observed).",
@@ -377,18 +379,21 @@ genus compare digits --models VAE --VAE.latent_dim 2 --VAE.trainer.epochs 20 --j
     from genus.compare.run import resolve
 
     made = parser.instantiate(said)
-    names = [n for entry in said.models or [] for n in entry.split(",") if n] or None
-    changed = {
-        n: {k: v for k, v in made[n].items() if v != p[k]}
-        for n, c in classes.items()
-        if (p := parameters_of(c))
-    }
-    chosen: Any = names
-    if any(changed.values()):
-        chosen = resolve(names)
+    names: list[str] = []
+    for entry in said.models or []:
+        names += [name for name in entry.split(",") if name]
+    changed = {}  # the arguments that differ from their defaults, of each family
+    for name, cls in classes.items():
+        usual = parameters_of(cls)
+        own = {k: v for k, v in made[name].items() if v != usual[k]} if usual else {}
+        if own:
+            changed[name] = own
+    chosen: Any = names or None
+    if changed:
+        chosen = resolve(chosen)
         for _, model in chosen:
             model.set_params(**changed.get(type(model).__name__, {}))
-        absent = {n for n, v in changed.items() if v} - {type(m).__name__ for _, m in chosen}
+        absent = set(changed) - {type(model).__name__ for _, model in chosen}
         if absent:
             raise UsageError(f"--{min(absent)}... is set, but {min(absent)} is not among --models")
     if said.report:
@@ -408,12 +413,10 @@ genus compare digits --models VAE --VAE.latent_dim 2 --VAE.trainer.epochs 20 --j
     if said.report:
         found.report(said.report)
         print(f"The report is in {said.report}", file=sys.stderr)
-    failed = [r.name for r in found.rows if r.error]
-    if any("interrupted" in (r.error or "") for r in found.rows) or any(
-        getattr(r.model, "interrupted_", False) for r in found.rows
-    ):
-        return 130
-    return 1 if len(failed) == len(found.rows) else 0
+    for r in found.rows:
+        if "interrupted" in (r.error or "") or getattr(r.model, "interrupted_", False):
+            return 130
+    return 1 if all(r.error for r in found.rows) else 0
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {

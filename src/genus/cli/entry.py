@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("genus: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has gone: no more to say
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
         return 1
     except SystemExit as e:
         return e.code if isinstance(e.code, int) else 0
@@ -41,15 +42,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         else:
-            text = " ".join(str(e).split()) or type(e).__name__
-            plain = isinstance(e, ValueError | OSError | RuntimeError) and type(e).__name__ not in (
-                "RuntimeError",
-                "UnicodeDecodeError",
-            )
-            print(
-                f"genus: {text}"
-                if plain
-                else f"genus: {type(e).__name__}: {text} (--debug shows where)",
-                file=sys.stderr,
-            )
+            print(f"genus: {_said(e)}", file=sys.stderr)
         return 1
+
+
+def _said(e: Exception) -> str:
+    """An error in one line, with its sort where the words were not made for a user."""
+    sort = type(e).__name__
+    text = " ".join(str(e).split()) or sort
+    technical = sort in ("RuntimeError", "UnicodeDecodeError")
+    if isinstance(e, ValueError | OSError | RuntimeError) and not technical:
+        return text
+    return f"{sort}: {text} (--debug shows where)"

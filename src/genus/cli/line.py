@@ -48,8 +48,8 @@ def data_options(parser: Any, space: bool = True) -> None:
     if space:
         parser.add_argument(
             "--space",
-            help="a kind, where the inferred one is not wanted: binary, ordinal, categorical, "
-            "continuous",
+            help="a kind, where the inferred one is not wanted: "
+            "binary, ordinal, categorical, continuous",
         )
 
 
@@ -68,10 +68,8 @@ def parse(parser: Any, args: list[str]) -> Any:
 
 def one_line(text: str) -> str:
     """jsonargparse's tree of errors in a line: the option, what was given, what was expected."""
-    key, given = (
-        re.findall(r'Parser key "([^"]+)"', text),
-        re.findall(r"(?:Given|Got) value: (.*)", text),
-    )
+    key = re.findall(r'Parser key "([^"]+)"', text)
+    given = re.findall(r"(?:Given|Got) value: (.*)", text)
     wanted = list(dict.fromkeys(re.findall(r"Expected an? <class '(?:\w+\.)*(\w+)'>", text)))
     if key and given and wanted:
         options = " or ".join({"NoneType": "null"}.get(w, w) for w in wanted)
@@ -96,17 +94,13 @@ def model_of(args: list[str]) -> type[Model] | None:
             text = Path(args[args.index("--config") + 1]).read_text(encoding="utf-8")
         except OSError as e:
             raise UsageError(f"fit: --config: {e}") from None
-        if (
-            named := re.search(r'^\s*"?model"?\s*:\s*["\']?(\w+)', text, flags=re.MULTILINE)
-        ) and named[1] in known:
+        named = re.search(r'^\s*"?model"?\s*:\s*["\']?(\w+)', text, flags=re.MULTILINE)
+        if named and named[1] in known:
             return known[named[1]]
     if args and not args[0].startswith("-"):
-        near = difflib.get_close_matches(args[0].lower(), {n.lower(): n for n in known}, 1, 0.5)
-        hint = (
-            f"did you mean {next(n for n in known if n.lower() == near[0])}?"
-            if near
-            else f"choose from {', '.join(known)}"
-        )
+        small = {name.lower(): name for name in known}
+        near = difflib.get_close_matches(args[0].lower(), small, 1, 0.5)
+        hint = f"did you mean {small[near[0]]}?" if near else f"choose from {', '.join(known)}"
         raise UsageError(f"fit: there is no model {args[0]!r}: {hint}")
     return None
 
@@ -115,10 +109,10 @@ def parameters_of(cls: type[Model]) -> dict[str, Any]:
     """The arguments of a model and their defaults, settings objects in place of None."""
     from genus.learn.trainer import Trainer
 
-    return {
-        k: Trainer() if k == "trainer" and v is None else v
-        for k, v in cls().get_params(deep=False).items()
-    }
+    params: dict[str, Any] = cls().get_params(deep=False)
+    if "trainer" in params:
+        params["trainer"] = params["trainer"] or Trainer()
+    return params
 
 
 def model_arguments(parser: Any, cls: type[Model], prefix: str = "", shown: bool = True) -> None:

@@ -24,11 +24,10 @@ def out_path(path: str) -> Path:
 def writable(path: str | Path) -> None:
     """Say so before the work, not after it, when a file cannot be written."""
     folder = Path(path).resolve().parent
-    if Path(path).is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise OSError(
-            f"{path} cannot be written: "
-            f"{'it is a folder' if Path(path).is_dir() else f'{folder} is no folder to write in'}"
-        )
+    if Path(path).is_dir():
+        raise OSError(f"{path} cannot be written: it is a folder")
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise OSError(f"{path} cannot be written: {folder} is no folder to write in")
 
 
 def open_model(path: str) -> Model:
@@ -49,7 +48,8 @@ def load_rows(said: Any) -> Any:
     """The rows that a command line names."""
     import genus.data
 
-    return genus.data.load(said.data if "data" in said else said.file, binarize=said.binarize)
+    source = said.data if "data" in said else said.file
+    return genus.data.load(source, binarize=said.binarize)
 
 
 def rows_for(model: Model, said: Any) -> tuple[Any, Any]:
@@ -59,8 +59,10 @@ def rows_for(model: Model, said: Any) -> tuple[Any, Any]:
     """
     from genus import data
 
-    path, names = Path(said.file), [c.name for c in model.space_.columns]
-    if not names or not path.is_file() or path.suffix.lower() not in (".csv", ".tsv", ".txt"):
+    path = Path(said.file)
+    names = [c.name for c in model.space_.columns]
+    text = path.is_file() and path.suffix.lower() in (".csv", ".tsv", ".txt")
+    if not names or not text:
         return load_rows(said).X, None
     whole = data.read_csv(path)
     absent = [n for n in names if n not in whole.columns]
@@ -81,7 +83,7 @@ def labels_of(rows: Any) -> Any:
 
 
 def needs(model: Model, verb: str) -> None:
-    """Raise where the model lacks a verb, and say which models have it."""
+    """Raise where the model lacks a verb."""
     if not hasattr(model, verb):
         from genus.model import CapabilityError
 
@@ -96,11 +98,8 @@ def hand_over(X: Any, model: Model, said: Any) -> None:
 
     if said.out:
         write_rows(said.out, X, model.space_)
-        print(
-            json_text({"out": said.out, "rows": len(X)})
-            if said.json
-            else f"{len(X)} rows in {said.out}"
-        )
+        facts = json_text({"out": said.out, "rows": len(X)})
+        print(facts if said.json else f"{len(X)} rows in {said.out}")
         return
     table = frame(X, model.space_)
     if said.json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import sys
@@ -10,7 +11,8 @@ from typing import Any
 
 def first_line(cls: type) -> str:
     """The first paragraph of a class's docstring."""
-    return (cls.__doc__ or "").strip().split("\n\n")[0].replace("\n    ", " ")
+    about = inspect.cleandoc(cls.__doc__ or "")
+    return about.split("\n\n")[0].replace("\n", " ")
 
 
 def print_rows(rows: list[dict[str, str]], as_json: bool) -> None:

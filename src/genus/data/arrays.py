@@ -25,10 +25,9 @@ def pillow(path: Path) -> Any:
 
 def read_npy(path: Path) -> Data:
     """Rows of a .npy file; a large one stays on disk."""
+    large = path.stat().st_size > 2**31
     try:
-        X = np.load(
-            path, mmap_mode="r" if path.stat().st_size > 2**31 else None, allow_pickle=False
-        )
+        X = np.load(path, mmap_mode="r" if large else None, allow_pickle=False)
     except (ValueError, EOFError) as e:
         raise ValueError(f"{path} cannot be read as an array of numbers: {e}") from None
     return named(path, X)
@@ -45,7 +44,9 @@ def read_npz(path: Path) -> Data:
     if "x_train" in lower and "x_test" in lower:
         x, y, tx, ty = (lower.get(k) for k in KEYS)
         return published(path.stem, x, y, tx, ty)
-    X = lower["x"] if "x" in lower else next(iter(arrays.values())) if len(arrays) == 1 else None
+    X = lower.get("x")
+    if X is None and len(arrays) == 1:
+        (X,) = arrays.values()
     if X is None:
         raise ValueError(
             f"{path} holds {', '.join(arrays) or 'nothing'}: "
@@ -77,39 +78,42 @@ def named(path: Path, X: Any, y: Any = None) -> Data:
 
 def image_folder(folder: Path) -> Data:
     """Images of one size in a folder, whose sub-folders are labels."""
-    files = sorted(
-        p
-        for p in folder.rglob("*")
-        if p.suffix.lower() in (".png", ".jpg", ".jpeg") and not p.name.startswith(".")
-    )
+    inside = [p for p in sorted(folder.rglob("*")) if not p.name.startswith(".")]
+    files = [p for p in inside if p.suffix.lower() in (".png", ".jpg", ".jpeg")]
     if not files:
         raise ValueError(
             f"{folder} has no images: .png and .jpg files are looked for, "
             "in it and in its sub-folders"
         )
-    image = pillow(folder)
-    pictures: list[np.ndarray] = []
-    for path in files:
-        try:
-            with image.open(path) as i:
-                pictures.append(
-                    np.asarray(
-                        i
-                        if i.mode in ("L", "RGB")
-                        else i.convert("L" if i.mode in ("1", "LA") else "RGB")
-                    )
-                )
-        except OSError as e:
-            raise ValueError(f"{path} cannot be read as an image: {e}") from None
-        if pictures[-1].shape[:2] != pictures[0].shape[:2]:
-            sizes = ["×".join(map(str, p.shape[1::-1])) for p in (pictures[-1], pictures[0])]
+    pictures = [_picture(path) for path in files]
+    for path, picture in zip(files, pictures, strict=True):
+        own, first = _size(picture), _size(pictures[0])
+        if own != first:
             raise ValueError(
-                f"{path} is {sizes[0]} pixels, {files[0]} is {sizes[1]}: resize them to one size"
+                f"{path} is {own} pixels, {files[0]} is {first}: resize them to one size"
             )
     colour = any(p.ndim == 3 for p in pictures)
-    X = np.stack([np.repeat(p[..., None], 3, 2) if colour and p.ndim == 2 else p for p in pictures])
+    if colour:
+        pictures = [np.repeat(p[..., None], 3, 2) if p.ndim == 2 else p for p in pictures]
+    X = np.stack(pictures)
+    layout = "HWC" if colour else "HW"
+    space = Space(X.shape[1:], "ordinal", levels=256, layout=layout, dtype="uint8")
     labels = [p.relative_to(folder).parts[0] if p.parent != folder else "" for p in files]
-    space = Space(
-        X.shape[1:], "ordinal", levels=256, layout="HWC" if colour else "HW", dtype="uint8"
-    )
     return Data(X, np.array(labels) if any(labels) else None, space, folder.name)
+
+
+def _picture(path: Path) -> np.ndarray:
+    """An image file as (H, W) grey values or (H, W, 3) colours."""
+    image = pillow(path)
+    try:
+        with image.open(path) as opened:
+            if opened.mode in ("L", "RGB"):
+                return np.asarray(opened)
+            return np.asarray(opened.convert("L" if opened.mode in ("1", "LA") else "RGB"))
+    except OSError as e:
+        raise ValueError(f"{path} cannot be read as an image: {e}") from None
+
+
+def _size(picture: np.ndarray) -> str:
+    height, width = picture.shape[:2]
+    return f"{width}×{height}"

@@ -6,6 +6,7 @@ import dataclasses
 import gzip
 import hashlib
 import io
+import itertools
 import json
 import os
 import tempfile
@@ -18,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from genus.data.arrays import pillow, read_npz
-from genus.data.dataset import KEYS, Data, DataUnavailableError, published
+from genus.data.dataset import KEYS, Data, DataUnavailableError, Index, published
 from genus.space import Space
 
 
@@ -43,8 +44,6 @@ IMAGES = {
         "60,000 images of 32×32 pixels in colour, 10 sorts of things", (3, 32, 32), 50_000, 40927
     ),
 }
-
-
 TABLES = {
     "nltcs": "21,574 rows of 16 binary columns: disability of old people",
     "plants": "23,215 rows of 69 binary columns: where plants grow",
@@ -53,18 +52,15 @@ TABLES = {
     "baudio": "20,000 rows of 100 binary columns: who listened to what",
     "nips": "1,740 rows of 500 binary columns: words of papers",
 }
-
-
-# the package dataset-fashion-mnist
+# where the package dataset-fashion-mnist has its files
 DEBIAN = {"fashion_mnist": Path("/usr/share/datasets/fashion-mnist")}
-
-
 OPENML = "https://www.openml.org/api/v1/json/data/{}"
 
 
 def data_folder() -> Path | None:
     """The folder that GENUS_DATA names, or None."""
-    return Path(os.environ["GENUS_DATA"]).expanduser() if os.environ.get("GENUS_DATA") else None
+    folder = os.environ.get("GENUS_DATA")
+    return Path(folder).expanduser() if folder else None
 
 
 def _cache() -> Path:
@@ -73,33 +69,29 @@ def _cache() -> Path:
 
 def local_file(name: str) -> Path | None:
     """Where a known set of images is on this machine."""
+    places = []
     folder = data_folder()
-    places = [] if folder is None else [folder / f"{name}.npz", folder / f"{name}_jpeg.npz"]
-    places += [DEBIAN[name]] if name in DEBIAN else []
-    return next((p for p in [*places, _cache() / f"{name}.npz"] if p.exists()), None)
+    if folder is not None:
+        places += [folder / f"{name}.npz", folder / f"{name}_jpeg.npz"]
+    if name in DEBIAN:
+        places.append(DEBIAN[name])
+    places.append(_cache() / f"{name}.npz")
+    return next((p for p in places if p.exists()), None)
 
 
 def known_images(name: str) -> Data:
     """Published images, from the disk or downloaded once."""
     path = local_file(name) or _download(name)
     if path.is_dir():
-        x, y, tx, ty = (
-            _idx(path / f"{p}-{k}-ubyte.gz")
-            for p in ("train", "t10k")
-            for k in ("images-idx3", "labels-idx1")
-        )
+        x, tx = (_idx(path / f"{part}-images-idx3-ubyte.gz") for part in ("train", "t10k"))
+        y, ty = (_idx(path / f"{part}-labels-idx1-ubyte.gz") for part in ("train", "t10k"))
         return published(name, x, y, tx, ty)
     if path.stem.endswith("_jpeg"):
+        note = "the pixels went through JPEG, which changed them"
         with np.load(path, allow_pickle=False) as z:
-            x, tx = (_jpegs(z[f"{p}_bytes"], z[f"{p}_offsets"], path) for p in ("train", "test"))
-            return published(
-                name,
-                x,
-                z["y_train"],
-                tx,
-                z["y_test"],
-                "the pixels went through JPEG, which changed them",
-            )
+            x = _jpegs(z["train_bytes"], z["train_offsets"], path)
+            tx = _jpegs(z["test_bytes"], z["test_offsets"], path)
+            return published(name, x, z["y_train"], tx, z["y_test"], note)
     return dataclasses.replace(read_npz(path), name=name)
 
 
@@ -109,22 +101,21 @@ def binary_table(name: str) -> Data:
     path = folder / "binary_tables.npz" if folder else None
     if path is None or not path.exists():
         raise DataUnavailableError(
-            f"the data set {name!r} is not on this machine: set the environment variable "
-            "GENUS_DATA to a folder with "
-            f"binary_tables.npz (uint8 arrays {name}_train, {name}_valid, {name}_test, from "
-            "UCLA-StarAI Density-Estimation-Datasets)"
+            f"the data set {name!r} is not on this machine: "
+            "set the environment variable GENUS_DATA to a folder with binary_tables.npz "
+            f"(uint8 arrays {name}_train, {name}_valid, {name}_test, "
+            "from UCLA-StarAI Density-Estimation-Datasets)"
         )
     with np.load(path, allow_pickle=False) as z:
         parts = {p: z[f"{name}_{p}"] for p in ("train", "valid", "test")}
-    ends = np.cumsum([0, *map(len, parts.values())]).tolist()
     X = np.concatenate(list(parts.values()))
-    return Data(
-        X,
-        None,
-        Space(X.shape[1:], "binary", dtype="uint8"),
-        name,
-        parts={p: slice(*ends[i : i + 2]) for i, p in enumerate(parts)},
-    )
+    places: dict[str, Index] = {}
+    begin = 0
+    for part, rows in parts.items():
+        places[part] = slice(begin, begin + len(rows))
+        begin += len(rows)
+    space = Space(X.shape[1:], "binary", dtype="uint8")
+    return Data(X, None, space, name, parts=places)
 
 
 def _idx(path: Path) -> np.ndarray:
@@ -137,9 +128,13 @@ def _idx(path: Path) -> np.ndarray:
 
 
 def _jpegs(data: np.ndarray, offsets: np.ndarray, path: Path) -> np.ndarray:
+    """Images that lie one after another as JPEG files, the next one from each offset on."""
     image = pillow(path)
-    ends = zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
-    return np.stack([np.asarray(image.open(io.BytesIO(data[a:b].tobytes()))) for a, b in ends])
+    found = []
+    for begin, end in itertools.pairwise(offsets.tolist()):
+        file = io.BytesIO(data[begin:end].tobytes())
+        found.append(np.asarray(image.open(file)))
+    return np.stack(found)
 
 
 # ---------------------------------------------------------------------- downloads
@@ -147,12 +142,8 @@ def _jpegs(data: np.ndarray, offsets: np.ndarray, path: Path) -> np.ndarray:
 
 def _get(url: str) -> IO[bytes]:
     """Open a URL; the one place that touches the network."""
-    return cast(
-        IO[bytes],
-        urllib.request.urlopen(
-            urllib.request.Request(url, headers={"User-Agent": "genus"}), timeout=30
-        ),
-    )
+    request = urllib.request.Request(url, headers={"User-Agent": "genus"})
+    return cast(IO[bytes], urllib.request.urlopen(request, timeout=30))
 
 
 def _download(name: str) -> Path:
@@ -181,7 +172,8 @@ def _download(name: str) -> Path:
                 raise DataUnavailableError(
                     f"{said['url']} has {table.shape} cells, which is not {name}"
                 )
-            x, y, n = table[:, :-1].reshape(-1, *known.shape), table[:, -1], known.n_train
+            x, y = table[:, :-1].reshape(-1, *known.shape), table[:, -1]
+            n = known.n_train
             ready = Path(aside) / "ready.npz"
             np.savez_compressed(ready, x_train=x[:n], y_train=y[:n], x_test=x[n:], y_test=y[n:])
             os.replace(ready, cache / f"{name}.npz")
@@ -190,10 +182,9 @@ def _download(name: str) -> Path:
     except (OSError, KeyError, ValueError) as e:
         debian = ", install the Debian package dataset-fashion-mnist" if name in DEBIAN else ""
         raise DataUnavailableError(
-            f"the data set {name!r} is not on this machine and could not be downloaded from "
-            f"OpenML ({e}). Set the environment "
-            f"variable GENUS_DATA to a folder with {name}.npz (uint8 arrays "
-            f"{', '.join(KEYS)}){debian}, or go online once. "
+            f"the data set {name!r} is not on this machine and could not be downloaded "
+            f"from OpenML ({e}). Set the environment variable GENUS_DATA to a folder with "
+            f"{name}.npz (uint8 arrays {', '.join(KEYS)}){debian}, or go online once. "
             "load('digits') works everywhere"
         ) from e
     return cache / f"{name}.npz"
@@ -204,7 +195,6 @@ def _arff(path: Path) -> np.ndarray:
     with path.open("rb") as f:
         for line in f:
             if line.strip().lower() == b"@data":
-                return pd.read_csv(
-                    f, header=None, dtype=np.uint8, quotechar="'", comment="%"
-                ).to_numpy()
+                rows = pd.read_csv(f, header=None, dtype=np.uint8, quotechar="'", comment="%")
+                return rows.to_numpy()
     raise ValueError("no @data line")

@@ -16,32 +16,25 @@ from genus.data.arrays import named
 from genus.data.dataset import Data
 
 MISSING = ("?", "-", "--", ".")  # beside pandas's own: empty, NA, NaN, null, None …
-
-
 THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?|[+-]?\d+(\.\d+)?")
-
-
 DECIMAL_COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?")
-
-
 ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?)?")
 
 
 def table_file(path: Path) -> Data:
     """The table of a text file, without useless columns, which a warning names."""
     df = read_csv(path)
-    dropped = {c: why for c in df if (why := _useless(df[c], c))} if df.columns.is_unique else {}
+    useless: dict[Any, str] = {}
+    if df.columns.is_unique:
+        useless = {name: _useless(df[name], name) for name in df}
+    dropped = {name: why for name, why in useless.items() if why}
     if dropped:
-        warnings.warn(
-            f"{path}: left out {', '.join(f'{c!r} ({why})' for c, why in dropped.items())}",
-            stacklevel=2,
-        )
+        said = ", ".join(f"{name!r} ({why})" for name, why in dropped.items())
+        warnings.warn(f"{path}: left out {said}", stacklevel=2)
         df = df.drop(columns=list(dropped))
     if not len(df.columns):
-        raise ValueError(
-            f"{path} has no column to learn from: "
-            f"{', '.join(f'{c!r} is {why}' for c, why in dropped.items())}"
-        )
+        said = ", ".join(f"{name!r} is {why}" for name, why in dropped.items())
+        raise ValueError(f"{path} has no column to learn from: {said}")
     return named(path, df)
 
 
@@ -52,13 +45,15 @@ def _useless(s: pd.Series, name: Any) -> str:
     if str(name).casefold() in ("unnamed: 0", "id", "index", "row") and _counts(s):
         return "a mere row number"
     seen = s.dropna()
-    if (
-        s.dtype in (object, "str", "string")
-        and len(seen) > 50
-        and (n := seen.nunique()) > len(seen) / 2
-    ):
-        return f"{n} different words in {len(seen)} rows, an identifier or free text"
+    if _holds_text(s) and len(seen) > 50:
+        n = seen.nunique()
+        if n > len(seen) / 2:
+            return f"{n} different words in {len(seen)} rows, an identifier or free text"
     return ""
+
+
+def _holds_text(s: pd.Series) -> bool:
+    return s.dtype in (object, "str", "string")
 
 
 def read_csv(path: Path) -> pd.DataFrame:
@@ -99,10 +94,7 @@ def read_csv(path: Path) -> pd.DataFrame:
         raise ValueError(f"{path} has a header but no rows")
     df.columns = pd.Index([c.strip() if isinstance(c, str) else c for c in df.columns])
     line = whole.count("\n", 0, len(whole) - len(text)) + (2 if header else 1)
-    columns = [
-        _words(c, line, sep, path) if c.dtype in (object, "str", "string") else c
-        for _, c in df.items()
-    ]
+    columns = [_read(c, line, sep, path) if _holds_text(c) else c for _, c in df.items()]
     return pd.concat(columns, axis=1).reset_index(drop=True)
 
 
@@ -123,7 +115,9 @@ def _separator(lines: list[str], path: Path) -> str:
 
     def merit(sep: str) -> tuple[float, int]:
         counts = [len(row) for row in csv.reader(lines, delimiter=sep)]
-        return (counts.count(counts[0]) / len(counts) if counts[0] > 1 else 0.0, counts[0])
+        first = counts[0]
+        alike = counts.count(first) / len(counts)
+        return (alike if first > 1 else 0.0, first)
 
     return max(",;\t|", key=merit)
 
@@ -139,7 +133,7 @@ def _counts(s: pd.Series) -> bool:
     return pd.api.types.is_integer_dtype(s.dtype) and bool((s.diff().dropna() == 1).all())
 
 
-def _words(s: pd.Series, first_line: int, sep: str, path: Path) -> pd.Series:
+def _read(s: pd.Series, first_line: int, sep: str, path: Path) -> pd.Series:
     """A column of text as numbers or dates where it holds them, else as words.
 
     A typing error among numbers is refused.
@@ -148,12 +142,11 @@ def _words(s: pd.Series, first_line: int, sep: str, path: Path) -> pd.Series:
     seen = s.dropna()
     if not seen.map(lambda v: isinstance(v, str)).all():
         return s  # truths, with gaps
-    whole, strip = (THOUSANDS, ",") if sep == "," else (DECIMAL_COMMA, ".")
-    fine = seen.map(lambda v: whole.fullmatch(v) is not None)
+    form, group = (THOUSANDS, ",") if sep == "," else (DECIMAL_COMMA, ".")
+    fine = seen.map(lambda v: form.fullmatch(v) is not None)
     if fine.all():
-        return pd.to_numeric(
-            s.map(lambda v: v.replace(strip, "").replace(",", ".") if isinstance(v, str) else v)
-        )
+        plain = seen.map(lambda v: v.replace(group, "").replace(",", "."))
+        return pd.to_numeric(plain.reindex(s.index))
     if len(seen) and seen.map(lambda v: ISO_DATE.fullmatch(v) is not None).all():
         with contextlib.suppress(ValueError):
             return pd.to_datetime(s, format="ISO8601")
@@ -162,7 +155,6 @@ def _words(s: pd.Series, first_line: int, sep: str, path: Path) -> pd.Series:
         row = seen.index[~fine][0]
         raise ValueError(
             f"{path}, line {row + first_line}, column {s.name!r}: {seen[row]!r} is not a number, "
-            "as most of the column is: "
-            "correct it or leave it empty"
+            "as most of the column is: correct it or leave it empty"
         )
     return s

@@ -27,7 +27,7 @@ def log_mean_exp(w: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     return value, (spread * k / max(k - 1, 1)).sqrt(), 1 / (spread + 1 / k)
 
 
-# ---------------------------------------------------------------------- points of a Monte Carlo lik
+# --------------------------------------------------------------- points of a Monte Carlo likelihood
 #
 # A row's estimate must not depend on its neighbours, yet the errors of different rows must be
 # independent

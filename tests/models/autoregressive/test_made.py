@@ -389,7 +389,7 @@ def test_conditional_probabilities_sum_to_one_for_every_condition() -> None:
         assert math.isclose(np.exp(model.log_prob(BITS, given=v).nats).sum(), 1, abs_tol=1e-9)
 
 
-# ---------------------------------------------------------------------- what it refuses, what it le
+# ------------------------------------------------------------------ what it refuses, what it learns
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def close(a: Tensor, b: Tensor) -> None:
     torch.testing.assert_close(a, b, rtol=0, atol=1e-10, equal_nan=True)
 
 
-# ---------------------------------------------------------------------- every query is what enumera
+# ------------------------------------------------------------- every query is what enumeration says
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -211,7 +211,7 @@ def test_a_loop_of_normalised_tables_is_not_barren() -> None:
     )
 
 
-# ---------------------------------------------------------------------- rare and impossible evidenc
+# --------------------------------------------------------------------- rare and impossible evidence
 
 
 def chain(n: int, p: float) -> Net:

@@ -185,7 +185,7 @@ def test_beta_presses_the_posterior_to_the_prior() -> None:
     assert abs(m.score(X) - quadrature(m, X).mean()) < 0.05
 
 
-# ---------------------------------------------------------------------- likelihoods in the units of
+# ------------------------------------------------------------- likelihoods in the units of the data
 
 
 def test_a_fixed_variance_is_in_the_units_of_the_data() -> None:

@@ -67,7 +67,7 @@ def sklearns(kind: str) -> SklearnMixture:
     return s
 
 
-# ---------------------------------------------------------------------- the same numbers as scikit-
+# ----------------------------------------------------------------- the same numbers as scikit-learn
 
 
 @pytest.mark.parametrize("kind", COVARIANCES)

@@ -81,7 +81,7 @@ def classes(n: int = 60) -> tuple[np.ndarray, np.ndarray]:
     return X, np.where(X[:, 0] * X[:, 1] > 0, "same", "other")
 
 
-# ---------------------------------------------------------------------- one linear layer: the close
+# ---------------------------------------------------------------- one linear layer: the closed form
 
 
 @pytest.mark.parametrize("posterior", ["map", "vi", "laplace", "hmc"])

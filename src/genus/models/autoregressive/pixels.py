@@ -283,7 +283,7 @@ class PixelModel(Model):
         return drawn[pick(log_w, rng)]
 
 
-# ---------------------------------------------------------------------- networks that see what is b
+# ----------------------------------------------------------------- networks that see what is before
 
 
 class Causal(nn.Module):

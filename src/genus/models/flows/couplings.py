@@ -32,7 +32,8 @@ from genus.networks.transposed import Transposed
 FAR = 8.0  # standard deviations beyond which a network sees no difference
 
 
-# ---------------------------------------------------------------------- maps of one coordinate: y,
+# ---------------------------------------------------------------------- maps of one coordinate
+# from y (…) and parameters p (each, …) to g(y) and log g′(y)
 
 
 class Shift:

@@ -53,7 +53,8 @@ GAMMA = Several(Number(above=0), Number(above=0), says="a pair (a, b) of positiv
 Basis = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-# ---------------------------------------------------------------------- bases: φ(x) from x (n, d),
+# ---------------------------------------------------------------------- bases
+# φ(x) from x (n, d), and each column's low and high, (d,)
 
 
 @dataclass(frozen=True)
