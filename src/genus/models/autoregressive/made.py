@@ -251,7 +251,7 @@ class MADE(Model):
                 f"order={self.order!r}: X has {d} columns, "
                 f"so a permutation of 0 … {d - 1} is needed"
             )
-        return torch.tensor([self.space_.cell_at(int(j)) for j in order])
+        return torch.tensor([self.space_.cell_at(int(j)) for j in order], device="cpu")
 
     def defaults(self, n: int) -> Trainer:
         batch = batch_of(n, 20, 16, 128)
