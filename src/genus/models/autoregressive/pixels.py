@@ -47,7 +47,7 @@ class PixelModel(Model):
 
     learned_by = "gradient of the likelihood"
     conditions = "optional"
-    network_bound = True
+    may_use_bfloat16 = True
 
     channels: int
     n_layers: int
@@ -112,11 +112,6 @@ class PixelModel(Model):
         self.network_ = self._network(self._shape, self._each, self.observation_.per_cell, n_given)
         initialise(self.network_, self.rng)
         self.network_.settle()
-
-    @property
-    def reuse(self) -> int:
-        """Places of an image."""
-        return self._shape[1] * self._shape[2]
 
     def _network(self, shape: tuple[int, int, int], each: int, per_cell: int, given: int) -> Causal:
         """The network of images (C, H, W): ``each`` features and ``per_cell`` parameters a cell."""

@@ -76,7 +76,7 @@ class VAE(Model):
 
     allow_nan = True
     learned_by = "gradient of a bound"
-    network_bound = True
+    may_use_bfloat16 = True
 
     offset_: Tensor
     shift_: Tensor
