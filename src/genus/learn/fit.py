@@ -8,10 +8,14 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
-from genus.learn import checkpoint
+from torch import Tensor
+
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer
+
+State = tuple[dict[str, Tensor], dict[str, Any]]  # of a run, as a checkpoint holds it
 
 
 class DivergenceError(FloatingPointError):
@@ -41,8 +45,15 @@ class Fit:
     held: Rows | None = None
     trainer: Trainer = field(default_factory=Trainer)
     seed: int = 0
-    resume: checkpoint.State | None = None
+    resume: State | None = None
     begun: float = field(default_factory=time.perf_counter)
+
+    @property
+    def fresh(self) -> bool:
+        """Is there no state to go on from, so that ``start`` must make the first one?
+
+        Checkpoints of genus 0.1 do not hold all that ``start`` leaves behind."""
+        return self.resume is None or "notes" not in self.resume[1]
 
     def time_left(self) -> float:
         """Seconds left of this fit's budget; inf when it has none.

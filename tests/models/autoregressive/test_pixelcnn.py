@@ -284,8 +284,9 @@ def test_a_step_is_as_large_as_its_pixels() -> None:
     X = np.random.default_rng(0).integers(0, 2, (40, 5, 8)).astype(np.uint8)
     # which larger steps get unasked
     model = PixelCNN(4, 1, trainer=QUICK.replace(precision="bfloat16"), random_state=0).fit(X)
+    model.rng = torch.Generator()
     run = Descent(model, Fit(Rows(torch.zeros(40, 5, 8))), QUICK, model.losses, None, "")
-    assert run.work() == 20 * 40 * model.n_parameters()
+    assert 0.7 < run.count_work() / (20 * 40 * model.n_parameters()) < 1.1
     assert -model.score(X) < 1.1 * 40 * math.log(2)
 
 
