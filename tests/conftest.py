@@ -1,8 +1,13 @@
 """What all tests share."""
 
+from __future__ import annotations
+
 import signal
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that tests may import toys
 
@@ -10,3 +15,21 @@ sys.path.insert(0, str(Path(__file__).parent))  # so that tests may import toys
 # tests of Ctrl-C need it
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that ask one row of the contract follow each other: it is fitted once in a worker, as
+    workers take tests in pieces (``--dist worksteal``).
+    """
+    files: dict[Path, int] = {}
+    rows: dict[str, int] = {}
+
+    def place(item: pytest.Item) -> tuple[int, int]:
+        row: Any = getattr(getattr(item, "callspec", None), "params", {}).get("row")
+        name = getattr(row, "name", "")
+        return (
+            files.setdefault(item.path, len(files)),
+            rows.setdefault(name, len(rows)) if name else -1,
+        )
+
+    items.sort(key=place)

@@ -6,6 +6,7 @@ every model that takes them. Rows may be dicts of arrays, whose missing parts ar
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,8 @@ import pytest
 from sklearn.base import clone
 
 import genus
-from contract import ROWS, Row
+from contract import ROWS, Row, first_of_each_class
 from genus import CapabilityError, Space
-
-
-def one_of_each(rows: list[Row]) -> list[Row]:
-    """The first row of each class."""
-    return list({type(row.make()): row for row in reversed(rows)}.values())[::-1]
 
 
 def named(rows: list[Row]) -> Any:
@@ -33,7 +29,7 @@ def named(rows: list[Row]) -> Any:
 RNG = np.random.default_rng(2)
 COLOURS = (RNG.integers(0, 2, (1, 2, 4, 3)) + RNG.integers(0, 2, (60, 2, 4, 3))).clip(0, 2)
 GREY = COLOURS[..., 0]
-PICTURES = one_of_each([r for r in ROWS if {"ordinal", "image"} & set(r.fits)])
+PICTURES = first_of_each_class([r for r in ROWS if {"ordinal", "image"} & set(r.fits)])
 
 
 def same_images(row: Row, one: Any, two: Any, there: Any) -> None:
@@ -70,7 +66,7 @@ def test_9_images_in_any_layout_have_the_same_scores(row: Row) -> None:
 # ---------------------------------------------------------------------- 11: conditions
 
 
-CONDITIONAL = one_of_each([r for r in ROWS if r.make().conditions != "none"])
+CONDITIONAL = first_of_each_class([r for r in ROWS if r.make().conditions != "none"])
 
 
 def shifted(kind: str) -> tuple[np.ndarray, np.ndarray, Any]:
@@ -88,7 +84,9 @@ def shifted(kind: str) -> tuple[np.ndarray, np.ndarray, Any]:
     return (labels[:, None] ^ noise).astype(float), labels, None
 
 
+@cache
 def conditional(row: Row) -> tuple[Any, np.ndarray, np.ndarray]:
+    """The fitted model, rows and labels, shared by tests that only look at them."""
     X, labels, space = shifted(row.fits[0])
     model = row.make()
     return model.fit(X, given=np.where(labels, "b", "a"), space=space), X, labels
@@ -140,7 +138,7 @@ def test_11_without_the_condition_there_is_one_message(row: Row) -> None:
         model.sample(2, given="c")
 
 
-@named(one_of_each([r for r in ROWS if r.make().conditions == "none"]))
+@named(first_of_each_class([r for r in ROWS if r.make().conditions == "none"]))
 def test_11_a_model_without_conditions_says_so(row: Row) -> None:
     X, labels, space = shifted(row.fits[0])
     model = row.hasty
@@ -160,7 +158,7 @@ PARTS = {
 }
 
 
-@named(one_of_each([r for r in ROWS if "mixed" in r.fits]))
+@named(first_of_each_class([r for r in ROWS if "mixed" in r.fits]))
 def test_rows_may_be_dicts_of_arrays(row: Row, tmp_path: Path) -> None:
     model = row.hasty.fit(PARTS)
     drawn = model.sample(4, random_state=0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import pickle
+import re
 import subprocess
 import sys
 import warnings
@@ -23,7 +25,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.estimator_checks import check_estimator
 
 import genus
-from contract import BAD, PREDICTORS, Bad, Predicts, questions
+from bad import AT_THE_DOOR, BEHIND, Bad
+from contract import PREDICTORS, Predicts, once_a_class, questions, with_bad_input
 from genus import Estimate, Exact
 from genus.learn.rows import generator
 from test_contract import CURE, PLACE, global_state, same
@@ -62,7 +65,7 @@ def bits(model: Any, X: np.ndarray, y: np.ndarray) -> list[Any]:
     return [*out, model.predict(X), model.sample(given=X, random_state=3), p.nats, p.stderr]
 
 
-@pytest.mark.parametrize("row", [r for r in FAST if "laplace" not in r.name], ids=lambda r: r.name)
+@pytest.mark.parametrize("row", once_a_class([r for r in FAST if "laplace" not in r.name]))
 def test_1_scikit_learn(row: Predicts) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -84,11 +87,8 @@ def test_1_scikit_learn(row: Predicts) -> None:
 @rows
 def test_2_the_same_seed_gives_the_same_bits(row: Predicts) -> None:
     X, y = questions(row.task)
-    before = global_state()
-    one = bits(fitted(row), X, y)
-    with ThreadPoolExecutor(2) as pool:
-        for model in pool.map(lambda _: row.fit(), range(2)):
-            assert same(bits(model, X, y), one)
+    one, before = bits(fitted(row), X, y), global_state()
+    assert same(bits(row.fit(), X, y), one)
     assert global_state() == before
     assert not same(
         [fitted(row).sample(given=X, random_state=1)], [fitted(row).sample(given=X, random_state=2)]
@@ -96,6 +96,14 @@ def test_2_the_same_seed_gives_the_same_bits(row: Predicts) -> None:
     if hasattr(fitted(row), "losses"):
         other = row.make().set_params(random_state=1).fit(X, y)
         assert not torch.equal(other.mean_, fitted(row).mean_)
+
+
+@pytest.mark.parametrize("row", once_a_class(PREDICTORS))
+def test_2_fits_in_threads_are_those_alone(row: Predicts) -> None:
+    asked = questions(row.task)
+    with ThreadPoolExecutor(2) as pool:
+        for model in pool.map(lambda _: row.fit(), range(2)):
+            assert same(bits(model, *asked), bits(fitted(row), *asked))
 
 
 @rows
@@ -191,8 +199,6 @@ Path(sys.argv[1], "out.pickle").write_bytes(pickle.dumps(out))
 
 
 def test_6_a_saved_model_says_the_same_in_another_process(tmp_path: Path) -> None:
-    import pickle
-
     for row in PREDICTORS:
         fitted(row).save(tmp_path / f"{row.name}.genus")
     paths = [str(Path(__file__).parent), str(Path(genus.__file__).parents[1])]
@@ -235,15 +241,12 @@ def test_6_an_interrupted_run_resumes(
 
 
 def refused(e: Exception, says: str) -> None:
-    import re
-
     assert type(e) in (ValueError, TypeError, NotFittedError), repr(e)
     assert not says or re.search(says, str(e)), str(e)
     assert PLACE.search(str(e)) and CURE.search(str(e)), f"says neither where nor what to do: {e}"
 
 
-@pytest.mark.parametrize("bad", BAD, ids=lambda b: b.name)
-@pytest.mark.parametrize("row", FAST, ids=lambda r: r.name)
+@pytest.mark.parametrize(("row", "bad"), with_bad_input(FAST, AT_THE_DOOR, BEHIND))
 def test_7_bad_X_gets_a_finite_answer_or_a_clear_error(row: Predicts, bad: Bad) -> None:
     X, y = questions(row.task)
     spoiled = bad.spoil(X)
@@ -369,7 +372,7 @@ def test_8_gradients_and_constant_data(row: Predicts) -> None:
 
 @pytest.mark.parametrize("name", ["BayesianLinearRegression", "BayesianMLP"])
 @pytest.mark.parametrize("data", ["diabetes", "digits"])
-def test_9_the_defaults_learn(name: str, data: str) -> None:
+def test_14_the_defaults_learn(name: str, data: str) -> None:
     if name == "BayesianLinearRegression" and data != "diabetes":
         pytest.skip("classes are not numbers")
     X, y = {"diabetes": load_diabetes, "digits": load_digits}[data](return_X_y=True)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from genus.coding import Column, as_array
+from genus.coding import Column
 from genus.space import Space
 
 NAN = float("nan")
@@ -552,13 +552,6 @@ def test_a_column_that_is_lacking_is_named():
 def test_a_space_that_means_nothing_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         Space(**arguments)
-
-
-def test_sparse_matrices_are_refused():
-    from scipy import sparse
-
-    with pytest.raises(TypeError, match="sparse"):
-        as_array(sparse.csr_array(np.eye(3)))
 
 
 # ---------------------------------------------------------------------- reading a space

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import resource
 import subprocess
@@ -20,8 +19,8 @@ import torch
 from torch import nn
 
 import genus
-from genus import MLP, Trainer, files
-from genus.files import BLANK, StoreError, from_json, read, to_json, write
+from genus import Trainer
+from genus.files import StoreError, read, write
 from toys import EBM, EM, GAN, Conditional, Stack, Toy, ToyVAE
 
 X = np.random.default_rng(0).normal(size=(60, 3)) + 2
@@ -126,33 +125,6 @@ def test_a_file_is_plain_safetensors(path: Path, model: ToyVAE) -> None:
     assert all(torch.equal(tensors[k], v) for k, v in model.state_dict().items())
 
 
-def test_every_dtype_and_shape_goes_there_and_back(tmp_path: Path) -> None:
-    tensors = {str(d): torch.arange(6).reshape(2, 3).to(d) for d in files._DTYPES.values()}
-    tensors |= {
-        "scalar": torch.tensor(3.5),
-        "none": torch.empty(0, 4),
-        "strided": torch.arange(12.0).reshape(3, 4).T,
-    }
-    tensors |= {
-        "shared": tensors["strided"],
-        "channels": torch.rand(2, 3, 4, 4).to(memory_format=torch.channels_last),
-    }
-    write(tmp_path / "f", tensors, {"x": 1})
-    back, meta = read(tmp_path / "f")
-    assert meta == {"format": 2, "x": 1}
-    for k, v in tensors.items():
-        assert back[k].dtype == v.dtype and back[k].shape == v.shape and torch.equal(back[k], v)
-
-
-def test_arguments_go_there_and_back() -> None:
-    known = {"MLP": MLP, "Trainer": Trainer}
-    value = {"a": (1, 2.5, None, "x", True), "b": [MLP(width=3), float("inf")], 3: {"c": ()}}
-    assert from_json(json.loads(json.dumps(to_json(value, "v"))), known) == value
-    assert to_json(np.float64(1.5), "v") == 1.5 and to_json(Path("a/b"), "v") == "a/b"
-    array = from_json(to_json(np.array([[1, 2]], dtype=np.int8), "v"), known)
-    assert array.dtype == np.int8 and array.tolist() == [[1, 2]]
-
-
 def test_an_argument_that_cannot_be_stored_is_named(tmp_path: Path) -> None:
     model = ToyVAE(
         encoder=lambda i, o: nn.Sequential(nn.Flatten(), nn.Linear(i[0], o[0])), random_state=0
@@ -194,22 +166,6 @@ def test_an_unfitted_model_is_not_saved(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------- written whole or not at all
 
 
-@pytest.mark.parametrize("call", ["replace", "fsync"])
-def test_a_write_that_fails_leaves_the_old_file(
-    call: str, path: Path, model: ToyVAE, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = path.read_bytes()
-
-    def fail(*args: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, call, fail)
-    with pytest.raises(OSError, match="No space left"):
-        ToyVAE(random_state=9).fit(X).save(path)
-    assert path.read_bytes() == before
-    assert list(path.parent.iterdir()) == [path]
-
-
 def test_folders_are_made_and_modes_are_the_users(tmp_path: Path, model: ToyVAE) -> None:
     model.save(tmp_path / "a" / "b" / "m")
     (tmp_path / "plain").write_text("")
@@ -221,47 +177,6 @@ def test_folders_are_made_and_modes_are_the_users(tmp_path: Path, model: ToyVAE)
 
 
 # ---------------------------------------------------------------------- damage
-
-
-def test_forty_flipped_bits_are_forty_errors(path: Path) -> None:
-    whole = path.read_bytes()
-    rng = np.random.default_rng(0)
-    header = 8 + int.from_bytes(whole[:8], "little")
-    places = [*rng.choice(len(whole), 25, replace=False), *rng.choice(header, 15, replace=False)]
-    for place in places:
-        data = bytearray(whole)
-        data[place] ^= 1 << int(rng.integers(8))
-        path.write_bytes(data)
-        with pytest.raises(StoreError):
-            load(path)
-    path.write_bytes(whole)
-    load(path)
-
-
-def test_truncated_and_lengthened_files(path: Path) -> None:
-    whole = path.read_bytes()
-    for n in [0, 1, 7, 8, 9, 100, len(whole) // 2, len(whole) - 1]:
-        path.write_bytes(whole[:n])
-        with pytest.raises(StoreError):
-            load(path)
-    path.write_bytes(whole + b"\0")
-    with pytest.raises(StoreError, match="damaged"):
-        load(path)
-
-
-def test_foreign_files(tmp_path: Path) -> None:
-    safetensors.torch.save_file({"w": torch.zeros(3)}, tmp_path / "foreign")
-    safetensors.torch.save_file(
-        {"w": torch.zeros(3)}, tmp_path / "other", metadata={"format": "pt"}
-    )
-    torch.save({"w": 1}, tmp_path / "pickle")
-    (tmp_path / "text").write_text("hello " * 100)
-    for name in ("foreign", "other"):
-        with pytest.raises(StoreError, match="not a genus file"):
-            load(tmp_path / name)
-    for name in ("pickle", "text"):
-        with pytest.raises(StoreError, match="header cannot be read"):
-            load(tmp_path / name)
 
 
 def test_a_newer_format_is_refused_clearly(path: Path) -> None:
@@ -382,61 +297,8 @@ def test_tensors_that_do_not_fit(change: str, path: Path) -> None:
         load(forged(path, tensors=tensors))
 
 
-def raw(path: Path, header: Any, body: bytes = b"") -> None:
-    """A file with any header and a good checksum."""
-    text = (
-        header if isinstance(header, bytes) else json.dumps(header, separators=(",", ":")).encode()
-    )
-    data = bytearray(len(text).to_bytes(8, "little") + text + body)
-    where = data.find(BLANK.encode())
-    if where >= 0:
-        data[where : where + 64] = hashlib.sha256(data).hexdigest().encode()
-    path.write_bytes(data)
-
-
-def test_hostile_headers(tmp_path: Path) -> None:
+def test_hostile_models(tmp_path: Path) -> None:
     path = tmp_path / "f"
-    meta = {"genus": json.dumps({"format": 1, "model": {}}), "sha256": BLANK}
-    entries: list[Any] = [
-        {"dtype": "F32", "shape": [10**15], "data_offsets": [0, 16]},
-        {"dtype": "F32", "shape": [4], "data_offsets": [0, 10**15]},
-        {"dtype": "F32", "shape": [4], "data_offsets": [-16, 0]},
-        {"dtype": "F32", "shape": [-4], "data_offsets": [0, 16]},
-        {"dtype": "F32", "shape": [-2, -2], "data_offsets": [0, 16]},
-        {"dtype": "F32", "shape": [5], "data_offsets": [0, 16]},
-        {"dtype": "F32", "shape": [4], "data_offsets": [16, 32]},
-        {"dtype": "F128", "shape": [4], "data_offsets": [0, 16]},
-        {"dtype": "F32", "shape": "four", "data_offsets": [0, 16]},
-        {"dtype": "F32", "shape": [4], "data_offsets": [0.5, 16]},
-        {"dtype": "F32", "shape": [0, 10**30], "data_offsets": [0, 0]},
-        {"shape": [4]},
-        "tensor",
-        None,
-        [],
-    ]
-    for entry in entries:
-        raw(path, {"__metadata__": meta, "w": entry}, bytes(16))
-        with pytest.raises(StoreError):
-            read(path)
-    raw(
-        path,
-        {"__metadata__": meta, "w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}},
-        bytes(16),
-    )
-    assert torch.equal(read(path)[0]["w"], torch.zeros(4))
-    for said in [
-        "[]",
-        "{",
-        "null",
-        "[" * 100_000,
-        '{"format": "x"}',
-        '{"format": null}',
-        "{}",
-        "1" * 10_000,
-    ]:
-        raw(path, {"__metadata__": {**meta, "genus": said}})
-        with pytest.raises(StoreError):
-            load(path)
     deep: Any = 1
     for _ in range(500):
         deep = [deep]
@@ -448,34 +310,6 @@ def test_hostile_headers(tmp_path: Path) -> None:
         {"class": 3, "params": {}, "facts": {}},
         {"class": "ToyVAE", "params": {"latent_dim": deep}, "facts": {}},
     ):
-        raw(path, {"__metadata__": {**meta, "genus": json.dumps({"format": 1, "model": model})}})
+        write(path, {}, {"model": model})
         with pytest.raises(StoreError):
             load(path)
-    for header in (
-        b"[" * 200_000,
-        b"{}",
-        b"[]",
-        b"3",
-        b"\xff" * 20,
-        {"__metadata__": 3},
-        {"__metadata__": ["genus", "sha256"]},
-    ):
-        raw(path, header)
-        with pytest.raises(StoreError):
-            load(path)
-
-
-def test_reading_costs_less_than_twice_the_file(tmp_path: Path) -> None:
-    write(tmp_path / "big", {f"w{i}": torch.rand(2_000_000) for i in range(16)}, {})  # 128 MB
-    script = f"""
-import resource, genus
-from genus import files
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-tensors, _ = files.read({str(tmp_path / "big")!r})
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 128e6)
-"""
-    env = {**os.environ, "PYTHONPATH": str(Path(genus.__file__).parents[1])}
-    out = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, env=env, check=True
-    ).stdout
-    assert float(out) < 1.5

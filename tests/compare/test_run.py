@@ -12,10 +12,8 @@ import pytest
 import torch
 
 import genus
-from genus import Exact, Gaussian, IndependentHistogram, LowerBound, Model, Space
+from genus import Exact, Gaussian, IndependentHistogram, Model, Space
 from genus.compare.run import compare, families, parse_seconds, resolve
-from genus.compare.table import Comparison, Row
-from genus.evaluate import likelihood_summary
 
 
 class Toy(Model):
@@ -226,57 +224,6 @@ def test_processes_give_the_same_numbers():
 
 
 # ---------------------------------------------------------------- ranks
-
-
-def of(**rows):
-    made = []
-    for name, lp in rows.items():
-        made.append(Row(name, log_prob=lp, likelihood=likelihood_summary(lp)))
-    return Comparison(made, X, X, Space.of(X))
-
-
-def test_ranks_are_shared_within_two_paired_standard_errors():
-    rng = np.random.RandomState(0)
-    hard = 20 * rng.randn(400)
-    noise = rng.randn(400)
-    noise -= noise.mean()
-    se = noise.std() / math.sqrt(399)
-    t = of(
-        best=Exact(hard),
-        near=LowerBound(hard - 1.9 * se + noise),
-        far=Exact(hard - 2.1 * se - noise),
-        last=Exact(hard - 5 + noise),
-    )
-    assert t.rank() == {"best": 1, "near": 1, "far": 3, "last": 4}
-    apart = abs(t["best"].likelihood.nats - t["last"].likelihood.nats)
-    assert apart < 10 * t["best"].likelihood.stderr  # pairing is what separates them
-
-
-def test_an_impossible_row_comes_last():
-    t = of(
-        a=Exact(np.array([-math.inf, 0.0])),
-        b=Exact(np.array([-9.0, -9.0])),
-        c=Exact(np.array([-math.inf, 0.0])),
-    )
-    assert t.rank() == {"b": 1, "a": 2, "c": 2}
-
-
-def test_a_probability_and_a_density_are_never_ranked_together():
-    n = np.zeros(50)
-    t = of(
-        p=Exact(n - 5, measure="probability"),
-        q=LowerBound(n - 6, measure="probability"),
-        d=Exact(n + 3, measure="density"),
-    )
-    with pytest.raises(ValueError, match="cannot be ranked together.*dequantises"):
-        t.rank()
-    assert t.rank("probability") == {"p": 1, "q": 2}
-    assert t.rank("density") == {"d": 1}
-    with pytest.raises(ValueError, match="mixed"):
-        t.rank("mixed")
-    assert [[r.name for r in g] for g in t.groups.values()] == [["p", "q"], ["d"]]
-    text = " ".join(str(t).split())
-    assert "not ranked with each other" in text and "densities" in text and "probabilities" in text
 
 
 def test_a_continuous_model_of_whole_numbers_stands_apart_until_it_dequantises():

@@ -103,7 +103,8 @@ class Bins:
     def encode(self, x: Tensor) -> Tensor:
         """Codes (n, d) of cells (n, d), −1 where NaN."""
         c = self.columns()
-        codes = (x.nan_to_num(nan=-1.0) if x.is_floating_point() else x).long()
+        whole = x.nan_to_num(nan=-1.0) if x.is_floating_point() else x
+        codes = whole.to(torch.long, copy=True)
         if len(c):
             e = self.edges[c]
             inner = torch.where(torch.isfinite(e[:, 2:]), e[:, 1:-1], torch.inf).contiguous()

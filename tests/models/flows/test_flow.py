@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,6 @@ from torch import nn
 
 import genus
 from genus import IAF, MAF, MLP, NICE, Gaussian, Glow, RealNVP, SameConv, Space, SplineFlow, Trainer
-from genus.distributions.bijections import ActNorm
 from genus.learn.rows import generator
 from genus.models.flows.flow import Base, Flow
 from raster import many_conditions, noisy
@@ -40,6 +41,12 @@ def made(name: str, **args: Any) -> Flow:
     return FAMILIES[name](4, **(settings | args))
 
 
+@cache
+def fitted(name: str, dtype: str = "float32") -> Flow:
+    """A flow of the table, shared by tests that only look at it."""
+    return made(name, dtype=dtype).fit(table())
+
+
 def moons(n: int = 1000) -> np.ndarray:
     return 10 * make_moons(n, noise=0.1, random_state=0)[0] + [100, -50]
 
@@ -54,8 +61,7 @@ def table(n: int = 500) -> np.ndarray:
 @every
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_round_trips_after_training(name: str, dtype: str) -> None:
-    X = table()
-    m = made(name, dtype=dtype).fit(X)
+    X, m = table(), fitted(name, dtype)
     bar = 1e-5 if dtype == "float32" else 1e-10
     sd = X.std(0)
     for far in (1, 50):
@@ -70,7 +76,7 @@ def test_round_trips_after_training(name: str, dtype: str) -> None:
 def test_densities_integrate_to_one(name: str) -> None:
     X = moons()
     m = made(name).fit(X)
-    side = np.linspace(-60, 60, 601)
+    side = np.linspace(-60, 60, 301)
     grid = np.stack(np.meshgrid(side + 105, side - 47.5), -1).reshape(-1, 2)
     mass = np.exp(m.score_samples(grid)).sum() * (side[1] - side[0]) ** 2
     assert mass == pytest.approx(1, abs=1e-3)
@@ -79,39 +85,18 @@ def test_densities_integrate_to_one(name: str) -> None:
 
 @every
 def test_nothing_breaks_far_away(name: str) -> None:
-    m = made(name).fit(table())
-    nats = m.score_samples(np.full((1, 4), 1e6))
+    nats = fitted(name).score_samples(np.full((1, 4), 1e6))
     assert np.isfinite(nats).all() and nats < -1e3
 
 
 @every
 def test_log_densities_are_those_of_the_base_through_the_jacobian(name: str) -> None:
-    X = table()
-    m = made(name, dtype="float64").fit(X)
-    for y in torch.from_numpy(X[:3]):
+    m = fitted(name, "float64")
+    for y in torch.from_numpy(table()[:3]):
         z = m.to_base(y[None])
         J = torch.autograd.functional.jacobian(lambda v: m.to_base(v[None])[0], y)
         expected = stats.norm.logpdf(z.detach().numpy()).sum() + float(torch.linalg.slogdet(J)[1])
         assert float(m.log_density(y[None])) == pytest.approx(expected, abs=1e-8)
-
-
-def test_nice_keeps_volumes_and_the_others_do_not() -> None:
-    X = torch.from_numpy(table())
-    spread = {n: float(made(n).fit(table()).flow_(X.float())[1].std()) for n in ("nice", "realnvp")}
-    assert spread["nice"] < 1e-5 < 1e-2 < spread["realnvp"]
-
-
-def test_glow_starts_from_the_first_training_rows_alone() -> None:
-    m = made("glow", trainer=QUICK.replace(epochs=1, lr=1e-12)).fit(table())
-    norms = [f for f in m.modules() if isinstance(f, ActNorm)]
-    before = [f.b_.clone() for f in norms]
-    assert len(norms) == 4 and any(bool(b.any()) for b in before)
-    with torch.no_grad():
-        first = norms[0](m.scale_(torch.from_numpy(table()))[0])[0]
-    torch.testing.assert_close(first.mean(0), torch.zeros(4, dtype=first.dtype), atol=1e-4, rtol=0)
-    m.log_prob(table() + 1000)
-    m.partial = m.sample(10)
-    assert all(torch.equal(a, f.b_) for a, f in zip(before, norms, strict=True))
 
 
 def test_a_base_of_normals() -> None:
@@ -149,7 +134,7 @@ def test_a_base_of_normals() -> None:
 
 
 def test_a_lower_temperature_draws_nearer_the_mode() -> None:
-    m = made("realnvp").fit(table())
+    m = copy.deepcopy(fitted("realnvp"))
     spread = m.sample(500, random_state=0).std(0)
     assert (m.set_params(temperature=0.3).sample(500, random_state=0).std(0) < 0.6 * spread).all()
 
@@ -269,16 +254,6 @@ def test_a_flow_of_images_is_saved_and_loaded(
     assert np.array_equal(again.sample(5, random_state=1), m.sample(5, random_state=1))
 
 
-def test_glow_gives_what_leaves_a_base_of_its_own() -> None:
-    x = np.random.default_rng(0).integers(0, 4, (40, 8, 8))
-    space = Space((8, 8), "ordinal", levels=4, layout="HW")
-    glow, plain = (
-        FAMILIES[n](1, SameConv(4), levels=2, trainer=QUICK, random_state=0).fit(x, space=space)
-        for n in ("glow", "realnvp")
-    )
-    assert glow.flow_.maps[0].leave is not None and plain.flow_.maps[0].leave is None
-
-
 def test_noise_drawn_from_a_flow_has_the_density_it_says_and_tightens_the_bound() -> None:
     r = np.random.default_rng(0)
     X = (r.random((600, 3)) < 0.3).astype(int)
@@ -340,13 +315,3 @@ def test_a_value_that_is_repeated_is_named() -> None:
 def test_bad_arguments_are_named(args: dict[str, Any], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         SplineFlow(**args, trainer=QUICK).fit(table(50))
-
-
-def test_levels_of_images_that_cannot_be_halved() -> None:
-    x = np.zeros((20, 6, 6), dtype=int)
-    x[::2] = 1
-    for levels in (2, -1):
-        with pytest.raises(ValueError, match="from 0 to 1"):
-            RealNVP(levels=levels, trainer=QUICK).fit(x)
-    with pytest.raises(ValueError, match="as vectors"):
-        MAF(levels=1, trainer=QUICK).fit(x)

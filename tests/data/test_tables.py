@@ -1,0 +1,130 @@
+"""Files of tables that nobody prepared."""
+
+import pytest
+
+import genus
+from genus.data.loading import load
+
+
+def written(path, text, encoding="utf-8"):
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def test_a_plain_table(tmp_path):
+    d = load(written(tmp_path / "t.csv", "age,job,pay\n30,cook,1.5\n41,smith,\n30,,3.5\n"))
+    assert d.name == "t" and d.space.kinds == ("categorical", "categorical", "continuous")
+    assert d.X["pay"].isna().tolist() == [False, True, False] and d.X["job"].isna().sum() == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "encoding"),
+    [
+        ("a,b\n1.5,x\n2.5,y\n", "t.csv", "utf-8-sig"),
+        ("a;b\n1,5;x\n2,5;y\n", "t.csv", "utf-8"),
+        ("a\tb\n1.5\tx\n2.5\ty\n", "t.csv", "utf-16"),
+        ("a\tb\n1.5\tx\n2.5\ty\n", "t.tsv", "utf-8"),
+        ("a|b\n1.5|x\n2.5|y\n", "t.csv", "utf-8"),
+        ("\n a , b\r\n 1.5 , x\r\n\r\n 2.5 , y \r\n\r\n", "t.csv", "utf-8"),
+        (",a,b\n0,1.5,x\n1,2.5,y\n", "t.csv", "utf-8"),
+        ("a,b,\n1.5,x,\n2.5,y,\n", "t.csv", "utf-8"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*left out")
+def test_a_table_that_nobody_prepared(tmp_path, text, name, encoding):
+    X = load(written(tmp_path / name, text, encoding)).X
+    assert (
+        list(X.columns) == ["a", "b"]
+        and X["a"].tolist() == [1.5, 2.5]
+        and X["b"].tolist() == ["x", "y"]
+    )
+
+
+def test_old_western_letters_are_read(tmp_path):
+    assert load(written(tmp_path / "t.csv", "naïf,b\né,1\nü,2\n", "cp1252")).X["naïf"].tolist() == [
+        "é",
+        "ü",
+    ]
+
+
+def test_thousands_gaps_and_truths(tmp_path):
+    text = 'pay,yes,n\n"1,234.5",True,3\n"1,000",,?\n12,False,5\n'
+    X = load(written(tmp_path / "t.csv", text)).X
+    assert X["pay"].tolist() == [1234.5, 1000, 12] and X["n"].isna().tolist() == [
+        False,
+        True,
+        False,
+    ]
+    assert load(tmp_path / "t.csv").space.kinds[1] == "binary"
+    assert load(written(tmp_path / "e.csv", "a;b\n1.234,5;x\n2,5;y\n")).X["a"].tolist() == [
+        1234.5,
+        2.5,
+    ]
+
+
+def test_what_is_dropped_is_said(tmp_path):
+    path = written(tmp_path / "t.csv", ",a,empty\n0,1.5,\n1,2.5,\n")
+    with pytest.warns(
+        UserWarning, match=r"left out 'Unnamed: 0' \(a mere row number\), 'empty' \(empty\)"
+    ):
+        assert list(load(path).X.columns) == ["a"]
+    rows = "".join(f"{i},u{i},{i % 7 / 2},{'ab'[i % 2]},{20 * i}\n" for i in range(60))
+    with pytest.warns(
+        UserWarning,
+        match=r"left out 'ID' \(a mere row number\), 'name' \(60 different words in 60 rows",
+    ):
+        assert list(load(written(tmp_path / "ids.csv", "ID,name,a,b,n\n" + rows)).X.columns) == [
+            "a",
+            "b",
+            "n",
+        ]
+    assert list(genus.data.read_csv(tmp_path / "ids.csv").columns) == ["ID", "name", "a", "b", "n"]
+
+
+def test_dates_are_read_and_come_back(tmp_path):
+    days = "".join(
+        f"2021-03-{d:02d},2021-03-{d:02d} 12:30:{d:02d},2021-03-x{d % 3}\n" for d in range(1, 29)
+    )
+    data = load(written(tmp_path / "t.csv", "day,time,word\n" + days))
+    assert data.space.kinds == ("ordinal", "continuous", "categorical")
+    drawn = genus.IndependentHistogram(random_state=0).fit(data).sample(5, random_state=0)
+    assert (drawn.dtypes[["day", "time"]] == data.X.dtypes[["day", "time"]]).all()
+    assert (drawn["day"] == drawn["day"].dt.normalize()).all() and drawn["day"].between(
+        "2021-03-01", "2021-03-28"
+    ).all()
+
+
+def test_numbers_without_a_header_are_all_kept(tmp_path):
+    X = load(written(tmp_path / "t.csv", "1.5,2\n2.5,3\n")).X
+    assert X.shape == (2, 2) and list(X.columns) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "t.csv is empty"),
+        ("a,b\n", "a header but no rows"),
+        ("a,b\nr1,1,2\nr2,3,4\n", "more cells than the header"),
+        ("a,b\n1,2\n3,4,5\n", "Expected 2 fields in line 3, saw 3"),
+        ("a,a\n1,x\n", None),
+        (
+            "n\n" + "\n".join(map(str, range(50))) + "\n5o\n",
+            r"t.csv, line 52, column 'n': '5o' is not a number",
+        ),
+        (
+            "\n\nn;b\n" + "\n".join(f"{i},5;w" for i in range(50)) + "\n5o;w\n",
+            r"line 54, column 'n'",
+        ),
+        (
+            "when\n" + "".join(f"u{i}\n" for i in range(1200)),
+            r"t.csv has no column to learn from: 'when' is 1200 different words",
+        ),
+    ],
+)
+def test_a_table_that_cannot_be_read_says_where(tmp_path, text, message):
+    path = written(tmp_path / "t.csv", text)
+    if message is None:  # pandas renames the second of two equal names
+        assert list(load(path).X.columns) == ["a", "a.1"]
+        return
+    with pytest.raises(ValueError, match=message):
+        load(path)
