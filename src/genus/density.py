@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from sklearn.utils.metaestimators import available_if
 from torch import Tensor
 
 from genus.distributions.bijections import Logit
@@ -13,6 +12,7 @@ from genus.distributions.points import log_mean_exp, row_uniforms
 from genus.likelihood import Exact, LogProb, LowerBound
 from genus.model import Model
 from genus.samplers.particles import pick
+from genus.typing import ArrayLike, GivenLike, RandomState, RowsLike, available_if
 
 TRIES = 50  # times a draw outside the box of the codes is repeated
 
@@ -156,12 +156,12 @@ class DensityModel(Model):
     @available_if(_completes)
     def complete(
         self,
-        X: Any,
+        X: RowsLike,
         n: int | None = None,
         *,
-        mask: Any = None,
-        given: Any = None,
-        random_state: Any = None,
+        mask: ArrayLike | None = None,
+        given: GivenLike = None,
+        random_state: RandomState = None,
     ) -> Any:
         """``Model.complete``, for families that write ``draw_given``."""
         return super().complete(X, n, mask=mask, given=given, random_state=random_state)

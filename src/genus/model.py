@@ -30,7 +30,6 @@ import pandas as pd
 import torch
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 from torch import Tensor, nn
 
@@ -47,6 +46,7 @@ from genus.networks.blueprints import MLP, Network, Shape, construct
 from genus.networks.layers import Dropout
 from genus.settings import Instance, Rule, Settings, Whole, check_arguments
 from genus.space import Space, column_vector, has_parts, unwrap
+from genus.typing import ArrayLike, GivenLike, RandomState, RowsLike, available_if
 
 RANDOM_STATE = (
     Whole(0) | Instance(np.random.Generator, np.random.RandomState, says="a numpy generator") | None
@@ -168,7 +168,7 @@ class Model(nn.Module, BaseEstimator):
         _encode: Callable[..., Tensor]
         _decode: Callable[..., Tensor]
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
         nn.Module.__init__(self)
         del self.__dict__["training"]  # a constructor sets nothing but its arguments
@@ -222,14 +222,14 @@ class Model(nn.Module, BaseEstimator):
 
     def fit(
         self,
-        X: Any,
+        X: RowsLike,
         y: Any = None,
         *,
-        given: Any = None,
+        given: GivenLike = None,
         space: Space | str | None = None,
-        validation: Any = None,
-        resume: Any = None,
-    ) -> Any:
+        validation: float | RowsLike | None = None,
+        resume: bool | str | Path | None = None,
+    ) -> Self:
         """Learn from the rows of X.
 
         X: array, DataFrame, tensor, dataset, dict of arrays or ``genus.data`` set, (n, *shape).
@@ -245,7 +245,7 @@ class Model(nn.Module, BaseEstimator):
 
     def _fit(
         self, X: Any, given: Any, space: Any, validation: Any, resume: Any, weight: Any
-    ) -> Any:
+    ) -> Self:
         fresh = type(self)(**self.get_params(deep=False))
         fresh._learn(self, X, given, space, validation, resume, weight)
         others = {
@@ -422,7 +422,7 @@ class Model(nn.Module, BaseEstimator):
         rng = getattr(self, "rng", None) or generator(0)
         return construct(blueprint or default or MLP(), in_shape, out_shape, rng, context)
 
-    def set_params(self, **params: Any) -> Any:
+    def set_params(self, **params: Any) -> Self:
         """Set arguments; ``trainer__lr=0.1`` changes one field of a frozen settings object."""
         plain = {k: v for k, v in params.items() if "__" not in k}
         for k, v in params.items():
@@ -441,12 +441,13 @@ class Model(nn.Module, BaseEstimator):
                 plain[name] = value.replace(**{key: v})
             else:
                 value.set_params(**{key: v})
-        return super().set_params(**plain)
+        super().set_params(**plain)
+        return self
 
     # ------------------------------------------------------------------ verbs
 
     @available_if(_has("_log_prob"))
-    def log_prob(self, X: Any, *, given: Any = None) -> LogProb:
+    def log_prob(self, X: RowsLike, *, given: GivenLike = None) -> LogProb:
         """Log-probability of each row of X, in nats of the caller's units.
 
         It is Exact, a LowerBound or an Estimate.
@@ -482,17 +483,19 @@ class Model(nn.Module, BaseEstimator):
             )
 
     @available_if(_has("_log_prob"))
-    def score_samples(self, X: Any, *, given: Any = None) -> np.ndarray:
+    def score_samples(self, X: RowsLike, *, given: GivenLike = None) -> np.ndarray:
         """Log-probability of each row in nats, shape (n,)."""
         return self.log_prob(X, given=given).nats
 
     @available_if(_has("_log_prob"))
-    def score(self, X: Any, y: Any = None, *, given: Any = None) -> float:
+    def score(self, X: RowsLike, y: Any = None, *, given: GivenLike = None) -> float:
         """Mean log-probability in nats."""
         return self.log_prob(X, given=self._labels_as_given(y, given)).mean()
 
     @available_if(_has("_sample"))
-    def sample(self, n: int = 1, *, given: Any = None, random_state: Any = None) -> Any:
+    def sample(
+        self, n: int = 1, *, given: GivenLike = None, random_state: RandomState = None
+    ) -> Any:
         """n draws from the model, in the type of the data it was fitted on.
 
         ``given``: one condition, or n of them.
@@ -507,12 +510,12 @@ class Model(nn.Module, BaseEstimator):
     @available_if(_has("_complete"))
     def complete(
         self,
-        X: Any,
+        X: RowsLike,
         n: int | None = None,
         *,
-        mask: Any = None,
-        given: Any = None,
-        random_state: Any = None,
+        mask: ArrayLike | None = None,
+        given: GivenLike = None,
+        random_state: RandomState = None,
     ) -> Any:
         """X with its missing cells drawn from p(missing | observed, given).
 
@@ -539,13 +542,13 @@ class Model(nn.Module, BaseEstimator):
         return self.space_.decode(draws[0] if n is None else torch.stack(draws))
 
     @available_if(_has("_encode"))
-    def encode(self, X: Any, *, given: Any = None) -> np.ndarray:
+    def encode(self, X: RowsLike, *, given: GivenLike = None) -> np.ndarray:
         """The latent representation of each row, shape (n, …)."""
         x, conditions = self._enter(X, given)
         return self._chunked(self._encode, x, *conditions).numpy()
 
     @available_if(_has("_decode"))
-    def decode(self, Z: Any, *, given: Any = None) -> Any:
+    def decode(self, Z: ArrayLike, *, given: GivenLike = None) -> Any:
         """The expected observation of each latent row.
 
         Like the data, but between levels where a mean falls there.
@@ -556,7 +559,7 @@ class Model(nn.Module, BaseEstimator):
         return self.space_.means(self._chunked(self._decode, z, *conditions))
 
     @available_if(_has("_encode", "_decode"))
-    def reconstruct(self, X: Any, *, given: Any = None) -> Any:
+    def reconstruct(self, X: RowsLike, *, given: GivenLike = None) -> Any:
         """decode(encode(X))."""
         x, conditions = self._enter(X, given)
 
@@ -566,7 +569,9 @@ class Model(nn.Module, BaseEstimator):
         return self.space_.means(self._chunked(there_and_back, x, *conditions))
 
     @available_if(_has("_encode", "_decode"))
-    def interpolate(self, a: Any, b: Any, steps: int = 8, *, given: Any = None) -> Any:
+    def interpolate(
+        self, a: RowsLike, b: RowsLike, steps: int = 8, *, given: GivenLike = None
+    ) -> Any:
         """Decodings from row a to row b along a line in latent space, (steps, *shape).
 
         Both ends are included. given: the one condition that holds along the line.

@@ -10,14 +10,14 @@ are real numbers (n, 1), or the codes 0 … K − 1 of classes where ``task_`` i
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 import torch
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import ClassifierTags, RegressorTags, column_or_1d
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 from torch import Tensor
@@ -27,6 +27,7 @@ from genus.learn.rows import Rows
 from genus.likelihood import LogProb
 from genus.model import Model
 from genus.space import Space, unwrap
+from genus.typing import ArrayLike, GivenLike, RandomState, RowsLike, available_if
 
 TASKS = ("auto", "regression", "classification")
 
@@ -51,7 +52,14 @@ class Predictor(Model):
 
     # ------------------------------------------------------------------ fit
 
-    def fit(self, X: Any, y: Any = None, *, validation: Any = None, resume: Any = None) -> Any:  # type: ignore[override]
+    def fit(  # type: ignore[override]
+        self,
+        X: RowsLike,
+        y: ArrayLike | None = None,
+        *,
+        validation: float | tuple[RowsLike, ArrayLike] | None = None,
+        resume: bool | str | Path | None = None,
+    ) -> Self:
         """Learn p(y | X).
 
         X: array, DataFrame or tensor of numbers, (n, d). y: (n,) numbers, or labels for a
@@ -59,9 +67,8 @@ class Predictor(Model):
         validation: the share of the rows held out, or a pair (X, y). resume: True, or the
         checkpoint file to go on from. A failed fit leaves the old model whole. Returns self.
         """
-        if isinstance(validation, tuple):
-            validation = validation[::-1]
-        return self._fit(y, X, None, validation, resume, None)
+        held: Any = validation[::-1] if isinstance(validation, tuple) else validation
+        return self._fit(y, X, None, held, resume, None)
 
     def _look(self, y: Any, X: Any, space: Any) -> None:  # type: ignore[override]
         self.given_space_ = Space.of(X, "continuous")
@@ -119,29 +126,29 @@ class Predictor(Model):
 
     # ------------------------------------------------------------------ verbs
 
-    def log_prob(self, y: Any, *, given: Any = None) -> LogProb:
+    def log_prob(self, y: ArrayLike, *, given: RowsLike | None = None) -> LogProb:  # type: ignore[override]
         """log p(y | X) of each row, in nats of y's own units. y: (n,); given: X, (n, d)."""
         return super().log_prob(y, given=given)
 
     @available_if(lambda self: False)
-    def score_samples(self, X: Any) -> np.ndarray:
+    def score_samples(self, X: RowsLike, *, given: GivenLike = None) -> np.ndarray:
         """Not here: without y there is nothing to score.
 
         ``log_prob(y, given=X)`` has the nats of each row.
         """
         raise NotImplementedError
 
-    def score(self, X: Any, y: Any = None) -> float:
+    def score(self, X: RowsLike, y: ArrayLike | None = None) -> float:  # type: ignore[override]
         """R² of a regressor, accuracy of a classifier, as in scikit-learn."""
         measure = accuracy_score if self._kind() == "classification" else r2_score
         return float(measure(self._vector(y), self.predict(X)))
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: RowsLike) -> np.ndarray:
         """E[y | x] of each row, or its likeliest class; (n,)."""
         raise NotImplementedError(f"{type(self).__name__} does not define predict(X)")
 
     def sample(
-        self, n: int | None = None, *, given: Any = None, random_state: Any = None
+        self, n: int | None = None, *, given: Any = None, random_state: RandomState = None
     ) -> np.ndarray:
         """Draws from p(y | X): one a row of ``given`` (n = None), or n of them for a single row.
 
@@ -150,7 +157,7 @@ class Predictor(Model):
         self._check_fitted()
         if given is None:
             raise ValueError(f"{type(self).__name__} models p(y | X): pass given=X")
-        rows = len(given) if n is None and hasattr(given, "__len__") else n
+        rows: Any = len(given) if n is None and hasattr(given, "__len__") else n
         drawn = super().sample(rows, given=given, random_state=random_state)
         y = np.asarray(drawn)[:, 0]
         if self.task_ == "classification":

@@ -35,7 +35,7 @@ class Settings:
         """Every field and its value."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
 
-    def replace(self, **changes: Any) -> Any:
+    def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
         known = self.get_params()
         for name in changes:

@@ -14,12 +14,11 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.utils.metaestimators import available_if
 from torch import Tensor
 
 from genus.coding import Column, column_codes
@@ -37,6 +36,7 @@ from genus.models.graphs.structure import SCORES, Counts, hill_climb
 from genus.models.graphs.tables import Net, ordered
 from genus.settings import Each, Label, Number, OneOf, Rule, Several, Whole
 from genus.space import Space
+from genus.typing import RowsLike, available_if
 
 STRUCTURES = ("chow-liu", "hill-climb", "naive")
 EDGE = Several(Label(), Label(), says="an edge (parent, child)")
@@ -321,7 +321,7 @@ class BayesNet(Model):
         self.counts_ = sums["counts"]
         self._net = self.net().learned(self.counts_, self.pseudo_count)
 
-    def partial_fit(self, X: Any, y: Any = None) -> Any:
+    def partial_fit(self, X: RowsLike, y: Any = None) -> Self:
         """Add the counts of more rows.
 
         Structure and bins stay as the first call, which is ``fit``, found them. Missing cells count
@@ -470,23 +470,21 @@ class BayesNet(Model):
         return np.asarray(self._labels(self._place(self.target)))
 
     @has_target
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(self, X: RowsLike) -> np.ndarray:
         """p(target | the other columns) of each row, (n, classes).
 
         X may lack the target; where it holds it, it is not read.
         """
         self._check_fitted()
         t = self._place(self.target)
-        if (
-            not isinstance(X, pd.DataFrame)
-            and np.ndim(X) == 2
-            and np.shape(X)[1] == self.space_.dim - 1
-        ):
-            X = np.insert(np.asarray(X, dtype=np.float64), t, math.nan, axis=1)
-        return self.net().posterior((t,), self._evidence(X, (t,))[0]).numpy()
+        rows: Any = X
+        shape = () if isinstance(rows, pd.DataFrame) else np.shape(rows)
+        if len(shape) == 2 and shape[1] == self.space_.dim - 1:
+            rows = np.insert(np.asarray(rows, dtype=np.float64), t, math.nan, axis=1)
+        return self.net().posterior((t,), self._evidence(rows, (t,))[0]).numpy()
 
     @has_target
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: RowsLike) -> np.ndarray:
         """The target's most probable value in each row, (n,)."""
         return self.classes_[self.predict_proba(X).argmax(1)]
 

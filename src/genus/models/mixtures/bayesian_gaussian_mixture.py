@@ -43,7 +43,7 @@ import dataclasses
 import math
 import time
 import warnings
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -63,6 +63,7 @@ from genus.models.mixtures.components import LogJoint, k_means, log_joint, stati
 from genus.models.mixtures.student import draw_students, log_students
 from genus.settings import Array, Number, OneOf, Rule, Whole
 from genus.space import Space
+from genus.typing import RowsLike
 
 LOG_2 = math.log(2)
 FAR = 1e8  # standard deviations that a prior mean may lie off, and X still has digits beside it
@@ -629,7 +630,7 @@ class BayesianGaussianMixture(DensityModel):
         ]
         self._note({k: torch.stack([p[k] for p in parts]).sum(0) for k in parts[0]})
 
-    def partial_fit(self, X: Any, y: Any = None) -> Any:
+    def partial_fit(self, X: RowsLike, y: Any = None) -> Self:
         """One natural-gradient step on the rows of X, scaled to all rows seen so far.
 
         ρ_t = (t + 1)^−κ; the first call fits. Later calls need rows of the same kind. ``elbo_`` and
@@ -746,14 +747,14 @@ class BayesianGaussianMixture(DensityModel):
         """q(z) of each row as the sweeps use it: r_nk ∝ exp E[log π_k N(x_n | μ_k, Λ_k⁻¹)]."""
         return self._by_row(X, lambda y: log_joint(self._plan(torch.float64), self._with_ones(y)))
 
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(self, X: RowsLike) -> np.ndarray:
         """p(k | x) of each row under the predictive mixture, (n, K).
 
         Discrete cells are taken at their centre.
         """
         return self._by_row(X, self._joint)
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: RowsLike) -> np.ndarray:
         """The likeliest component of each row, (n,)."""
         return self.predict_proba(X).argmax(1)
 

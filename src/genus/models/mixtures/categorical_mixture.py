@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -39,6 +40,7 @@ from genus.model import Model
 from genus.models.mixtures.components import k_means, responsibilities_, row_weights
 from genus.settings import Number, Rule, Whole
 from genus.space import Space
+from genus.typing import ArrayLike, GivenLike, RowsLike
 
 HELD = 1 << 22  # numbers held at a time
 NARROW = 16  # mean number of levels up to which one-hot products beat look-ups
@@ -300,22 +302,22 @@ class CategoricalMixture(Model):
 
     def fit(
         self,
-        X: Any,
+        X: RowsLike,
         y: Any = None,
         *,
-        sample_weight: Any = None,
-        given: Any = None,
+        sample_weight: ArrayLike | None = None,
+        given: GivenLike = None,
         space: Space | str | None = None,
-        validation: Any = None,
-        resume: Any = None,
-    ) -> Any:
+        validation: float | RowsLike | None = None,
+        resume: bool | str | Path | None = None,
+    ) -> Self:
         """Learn by EM from the rows of X; ``sample_weight`` (n,) ≥ 0 counts a row that many times.
 
         See ``Model.fit``.
         """
         return self._fit(X, given, space, validation, resume, row_weights(sample_weight))
 
-    def partial_fit(self, X: Any, y: Any = None) -> Any:
+    def partial_fit(self, X: RowsLike, y: Any = None) -> Self:
         """Stepwise EM: sums a row s ← (1 − γ) s + γ s(X), γ = (t + 2)^−0.6, then the M step.
 
         Cappé & Moulines (2009). The first call fits on X; later ones need rows of the same kind.
@@ -430,12 +432,12 @@ class CategoricalMixture(Model):
         k = choose(torch.softmax(self._joint(x), 0).T, rng)
         return torch.where(torch.isnan(x), self._draw(k, rng).to(x.dtype), x)
 
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(self, X: RowsLike) -> np.ndarray:
         """p(k | observed cells) of each row, (n, K)."""
         x, _ = self._enter(X)
         return self._chunked(lambda c: torch.softmax(self._joint(c), 0).T, x).numpy()
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: RowsLike) -> np.ndarray:
         """The likeliest class of each row, (n,)."""
         return self.predict_proba(X).argmax(1)
 

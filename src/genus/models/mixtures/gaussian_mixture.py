@@ -15,7 +15,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -42,6 +43,7 @@ from genus.models.mixtures.components import (
 )
 from genus.settings import Array, Number, OneOf, Rule, Several, Whole
 from genus.space import Space
+from genus.typing import ArrayLike, GivenLike, RowsLike
 
 COVARIANCES = ("full", "tied", "diag", "spherical")
 PARAMETERS = Several(Array(), Array(), Array(), says="a tuple (weights, means, covariances)")
@@ -188,15 +190,15 @@ class GaussianMixture(DensityModel):
 
     def fit(
         self,
-        X: Any,
+        X: RowsLike,
         y: Any = None,
         *,
-        sample_weight: Any = None,
-        given: Any = None,
+        sample_weight: ArrayLike | None = None,
+        given: GivenLike = None,
         space: Space | str | None = None,
-        validation: Any = None,
-        resume: Any = None,
-    ) -> Any:
+        validation: float | RowsLike | None = None,
+        resume: bool | str | Path | None = None,
+    ) -> Self:
         """Learn by EM from the rows of X; ``sample_weight`` (n,) ≥ 0 counts a row that many times.
 
         ``resume``: True goes on from the present parameters, a path from a saved
@@ -204,7 +206,7 @@ class GaussianMixture(DensityModel):
         """
         return self._fit(X, given, space, validation, resume, row_weights(sample_weight))
 
-    def partial_fit(self, X: Any, y: Any = None) -> Any:
+    def partial_fit(self, X: RowsLike, y: Any = None) -> Self:
         """Stepwise EM: s ← (1 − γ) s + γ s(X), γ = (t + 2)^−0.6, then the M step.
 
         Cappé & Moulines (2009). The first call fits on X; later ones need rows of the same kind.
@@ -456,7 +458,7 @@ class GaussianMixture(DensityModel):
 
     # ------------------------------------------------------------------ clusters
 
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(self, X: RowsLike) -> np.ndarray:
         """p(k | y) of each row, (n, K). Discrete cells are taken at their centre."""
         x, _ = self._enter(X)
         half = torch.full((), 0.5, dtype=torch.float64, device=x.device)
@@ -464,7 +466,7 @@ class GaussianMixture(DensityModel):
             lambda c: torch.softmax(self._joint(self.real(c, half)[0]), 0).T, x
         ).numpy()
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: RowsLike) -> np.ndarray:
         """The likeliest component of each row, (n,)."""
         return self.predict_proba(X).argmax(1)
 

@@ -29,7 +29,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -43,6 +43,7 @@ from genus.likelihood import Exact, LogProb
 from genus.predictor import Predictor
 from genus.settings import Flag, Function, Number, OneOf, Rule, Settings, Several, Whole
 from genus.space import Space
+from genus.typing import ArrayLike, RowsLike
 
 MOST = 20_000  # functions of a basis: Λ would take 3 GB
 # the evidence's β is at most so many times 1/variance of y: rounding hides less noise than that
@@ -333,7 +334,7 @@ class BayesianLinearRegression(Predictor):
         # numpy sees that the product is symmetric, and does half of it
         return {"gram": torch.as_tensor(a.T @ a)}
 
-    def partial_fit(self, X: Any, y: Any) -> Any:
+    def partial_fit(self, X: RowsLike, y: ArrayLike) -> Self:
         """Add rows (X, y) to those seen: the posterior is that of ``fit`` on all of them."""
         if not self.__sklearn_is_fitted__():
             if isinstance(self.basis, GaussianBasis) and (
@@ -443,7 +444,7 @@ class BayesianLinearRegression(Predictor):
             return self.centre_[-1] + phi @ self.mean_, self.b_ / self.a_ * (1 + level + v)
         return self.centre_[-1] + phi @ self.mean_, (1 + level) / self.beta_ + v
 
-    def predict(self, X: Any, return_std: bool = False) -> Any:
+    def predict(self, X: RowsLike, return_std: bool = False) -> Any:
         """E[y | x] of each row, (n,).
 
         With ``return_std`` also the standard deviation of y, noise

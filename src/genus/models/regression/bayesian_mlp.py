@@ -33,7 +33,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.metaestimators import available_if
 from torch import Tensor, nn
 
 from genus.distributions.points import LOG_2PI, log_mean_exp
@@ -50,6 +49,7 @@ from genus.predictor import TASKS, Predictor
 from genus.samplers.chains import hmc
 from genus.settings import Number, OneOf, Rule, Whole
 from genus.space import Space
+from genus.typing import RowsLike, available_if
 
 POSTERIORS = ("map", "vi", "laplace", "hmc")
 DENSE = 5000  # weights of a network whose matrix Λ is still held whole
@@ -473,7 +473,7 @@ class BayesianMLP(Predictor):
         return out.cpu().numpy()
 
     @available_if(lambda self: self._kind() != "regression")
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(self, X: RowsLike) -> np.ndarray:
         """p(class | x), the mean over the networks drawn; (n, K), in the order of ``classes_``."""
         self._check_fitted()
         if self.task_ == "regression":
@@ -490,7 +490,7 @@ class BayesianMLP(Predictor):
                 .numpy()
             )
 
-    def predict(self, X: Any, return_std: bool = False) -> Any:
+    def predict(self, X: RowsLike, return_std: bool = False) -> Any:
         """The likeliest class, or E[y | x].
 
         With ``return_std`` also the standard deviation of y, of the networks and the noise.
