@@ -1,36 +1,22 @@
-"""The whole state of a descent as tensors and JSON, and back, so that a run can be resumed.
-
-A resumed run equals an uninterrupted one.
+"""The whole state of a descent as tensors and JSON, and back: what makes a resumed run equal to an
+uninterrupted one.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from genus import files
+from genus.learn.fit import State
+from genus.learn.protocol import Learner
+from genus.learn.run import Counters, Run
 
-if TYPE_CHECKING:
-    from genus.learn.descent import Descent
-    from genus.model import Model
-
-State = tuple[dict[str, Tensor], dict[str, Any]]
-
-COUNTERS = (
-    "step",
-    "epoch",
-    "batch",
-    "bad_epochs",
-    "rollbacks",
-    "elapsed",
-    "lr_scale",
-    "scale",
-    "best_value",
-)
 # settings that may change between the two halves of a run
 FREE = {
     "epochs",
@@ -46,7 +32,7 @@ FREE = {
 }
 
 
-def save(run: Descent) -> None:
+def save(run: Run) -> None:
     """Write the state of a descent between two steps to ``run.t.checkpoint``.
 
     Raises OSError that names the file.
@@ -58,79 +44,77 @@ def save(run: Descent) -> None:
         raise type(e)(e.errno, f"the checkpoint {path} cannot be written: {e.strerror}") from e
 
 
-def pack(run: Descent) -> State:
+def pack(run: Run) -> State:
     """(tensors, JSON) of a descent between two steps."""
     model = run.model
+    average = run.average.state() if run.average else {}
     tensors = {f"model/{k}": v for k, v in everything(model).items()}
     tensors["rng"] = model.rng.get_state()
     tensors |= {f"ended/{stage}": rng for stage, rng in model._done.items()}
-    tensors |= {f"ema/{k}": v for k, v in (run.ema or {}).items()}
+    tensors |= {f"ema/{k}": v for k, v in average.items()}
     tensors |= {f"best/{k}": v for k, v in (run.best or {}).items()}
-    for name, player in run.players.items():
-        for i, entries in player.optimizer.state_dict()["state"].items():
-            tensors |= {f"optim/{name}/{i}/{k}": torch.as_tensor(v) for k, v in entries.items()}
+    tensors |= {f"optim/{k}": v for k, v in run.players.state().items()}
     meta = {
         "stage": run.stage,
-        "loop": {k: getattr(run, k) for k in COUNTERS}
-        | {"total": float(run.total), "history": run.history},
+        "loop": {
+            **dataclasses.asdict(run.at),
+            "total": float(run.total),
+            "history": run.history,
+        },
         "earlier": {
             "history": getattr(model, "history_", []),
             "steps": getattr(model, "n_steps_", 0),
         },
-        "players": list(run.players),
+        "players": [name for name, _ in run.players],
         "scaler": run.scaler.state_dict() if run.scaler else None,
         "said": {k: v for k, v in files.describe(model).items() if k in ("class", "params")},
-        "rows": [rows and rows.fingerprint() for rows in (run.fit.rows, run.fit.held)],
+        "rows": fingerprints(run),
         "seed": run.fit.seed,
         "spent": time.perf_counter() - run.fit.begun,
     }
     return tensors, meta
 
 
-def unpack(run: Descent, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+def unpack(run: Run, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Take up the state of :func:`pack`, bit for bit.
 
     Raises ValueError when it was trained on other rows.
     """
-    rows = [r and r.fingerprint() for r in (run.fit.rows, run.fit.held)]
-    if meta["rows"] != rows:
+    if meta["rows"] != fingerprints(run):
         raise ValueError(
-            "the checkpoint was trained on other rows: "
-            "resume on the same data, conditions and validation rows"
+            "the checkpoint was trained on other rows: resume on the same data, conditions and "
+            "validation rows"
         )
+    loop = meta["loop"]
     restore_model(run.model, tensors, meta)
     run.model.rng.set_state(tensors["rng"])
-    for k in COUNTERS:
-        setattr(run, k, meta["loop"][k])
-    run.history = list(meta["loop"]["history"])
-    run.total = meta["loop"]["total"]
-    if run.ema is not None:
-        saved = under(tensors, "ema/")
-        torch._foreach_copy_(list(run.ema.values()), [saved[k] for k in run.ema])
+    run.at = Counters(**{f.name: loop[f.name] for f in dataclasses.fields(Counters)})
+    run.history = list(loop["history"])
+    run.total = loop["total"]
     run.best = under(tensors, "best/") or None
+    if run.average:
+        run.average.load(under(tensors, "ema/"))
     if run.scaler and meta["scaler"]:
         run.scaler.load_state_dict(meta["scaler"])
-    modules = dict(run.model.named_modules())
-    for name in meta["players"]:
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, t in under(tensors, f"optim/{name}/").items():
-            i, _, entry = key.partition("/")
-            state.setdefault(int(i), {})[entry] = t
-        optimizer = run.player(modules[name]).optimizer
-        optimizer.load_state_dict(
-            {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
-        )
+    run.players.load(meta["players"], under(tensors, "optim/"))
 
 
-def restore_model(model: Model, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """The model's own part of a checkpoint: parameters, buffers, history, stages it ended."""
+def fingerprints(run: Run) -> list[str | None]:
+    """Digests of the rows learned from and of those held out."""
+    return [None if rows is None else rows.fingerprint() for rows in (run.fit.rows, run.fit.held)]
+
+
+def restore_model(model: Learner, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """The model's own part of a checkpoint: parameters, buffers, history and the stages it has
+    ended.
+    """
     put_back(model, under(tensors, "model/"))
     model.history_ = list(meta["earlier"]["history"])
     model.n_steps_ = meta["earlier"]["steps"]
     model._done = under(tensors, "ended/")
 
 
-def read(resume: str | Path | bool, model: Model, checkpoint: str | Path | None) -> State | None:
+def read(resume: str | Path | bool, model: Learner, checkpoint: str | Path | None) -> State | None:
     """Read the checkpoint to resume from and make sure that it is of this very model.
 
     ``resume=True`` means the file ``checkpoint``, or a fresh start where there is none yet.
@@ -154,8 +138,8 @@ def read(resume: str | Path | bool, model: Model, checkpoint: str | Path | None)
     for k, v in here["params"].items():
         if k != "trainer" and there["params"].get(k) != v:
             raise ValueError(
-                f"{resume} was trained with {k}={there['params'].get(k)!r}, not {v!r}: "
-                "resume with the same arguments"
+                f"{resume} was trained with {k}={there['params'].get(k)!r}, not {v!r}: resume "
+                f"with the same arguments"
             )
     mine, theirs = (
         (said["params"].get("trainer") or {}).get("params", {}) for said in (here, there)
@@ -164,17 +148,17 @@ def read(resume: str | Path | bool, model: Model, checkpoint: str | Path | None)
         if mine.get(k) != theirs.get(k):
             raise ValueError(
                 f"{resume} was trained with trainer {k}={theirs.get(k)!r}, not {mine.get(k)!r}: "
-                "resume with the same settings"
+                f"resume with the same settings"
             )
     return tensors, meta
 
 
-def everything(model: nn.Module) -> dict[str, Tensor]:
+def everything(model: Learner) -> dict[str, Tensor]:
     """Parameters and all buffers, those left out of state_dict (chains, replay buffers) too."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
-def put_back(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+def put_back(model: Learner, tensors: dict[str, Tensor]) -> None:
     """Copy the tensors of :func:`everything` back, in place where the shape is the same."""
     with torch.no_grad():
         for name, t in everything(model).items():

@@ -8,10 +8,14 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
-from genus.learn import checkpoint
+from torch import Tensor
+
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer
+
+State = tuple[dict[str, Tensor], dict[str, Any]]  # of a run, as a checkpoint holds it
 
 
 class DivergenceError(FloatingPointError):
@@ -41,7 +45,7 @@ class Fit:
     held: Rows | None = None
     trainer: Trainer = field(default_factory=Trainer)
     seed: int = 0
-    resume: checkpoint.State | None = None
+    resume: State | None = None
     begun: float = field(default_factory=time.perf_counter)
 
     def time_left(self) -> float:

@@ -5,19 +5,17 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from genus.learn.fit import Fit
-
-if TYPE_CHECKING:
-    from genus.model import Model
+from genus.learn.protocol import Learner
 
 
 def best_start(
-    model: Model, fit: Fit, n: int, begin: Callable[[], None], run: Callable[[], float]
+    model: Learner, fit: Fit, n: int, begin: Callable[[], None], run: Callable[[], float]
 ) -> None:
     """Learn from n starts and keep what the best of them learned.
 

@@ -5,21 +5,18 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from genus.learn.fit import DivergenceError, Fit
 from genus.learn.progress import Bar, CtrlC
+from genus.learn.protocol import Learner
 from genus.learn.rows import Rows
-
-if TYPE_CHECKING:
-    from genus.model import Model
 
 
 def solve(
-    model: Model,
+    model: Learner,
     fit: Fit,
     *,
     max_iter: int,
@@ -28,12 +25,12 @@ def solve(
     stage: str = "",
     chunk: int = 8192,
 ) -> bool:
-    """Iterate θ ← maximise(Σ statistics(x; θ)) until the mean log-likelihood hardly gains.
+    """Iterate θ ← maximise(Σ statistics(x; θ)) until the mean log-likelihood gains less than
+    ``tol`` nats.
 
-    That is less than ``tol`` nats. ``statistics(x)`` (or ``statistics(x, weight)``) returns a dict
-    of sums, among them ``log_likelihood`` and ``weight``. Returns whether it converged;
-    ``history_`` gains a line an iteration.
-    """
+    ``statistics(x)`` (or ``statistics(x, weight)``) returns a dict of sums, among them
+    ``log_likelihood`` and ``weight``. Returns whether it converged; ``history_`` gains a line an
+    iteration."""
     begun = time.perf_counter()
     limit = fit.time_left()
     previous = -math.inf
@@ -71,8 +68,8 @@ def solve(
                     break
         except KeyboardInterrupt:
             warnings.warn(
-                f"interrupted at iteration {getattr(model, 'n_iter_', start)}: "
-                "the model is usable as it is",
+                f"interrupted at iteration {getattr(model, 'n_iter_', start)}: the model is "
+                f"usable as it is",
                 stacklevel=2,
             )
             model.interrupted_ = True
@@ -80,7 +77,7 @@ def solve(
     return converged
 
 
-def accumulate(model: Model, rows: Rows, chunk: int = 8192) -> dict[str, Tensor]:
+def accumulate(model: Learner, rows: Rows, chunk: int = 8192) -> dict[str, Tensor]:
     """Σ statistics over all rows, chunk by chunk."""
     sums: dict[str, Tensor] = {}
     for i in range(0, len(rows), chunk):

@@ -16,6 +16,7 @@ from genus.distributions.observation import Logistic, LogisticMixture
 from genus.learn.descent import Descent
 from genus.learn.fit import Fit
 from genus.learn.rows import Rows, generator
+from genus.learn.work import work
 from genus.models.autoregressive.pixelcnn import PixelCNN
 from raster import every, many_conditions, naive, noisy, sees, shaken
 
@@ -285,7 +286,7 @@ def test_a_step_is_as_large_as_its_pixels() -> None:
     # which larger steps get unasked
     model = PixelCNN(4, 1, trainer=QUICK.replace(precision="bfloat16"), random_state=0).fit(X)
     run = Descent(model, Fit(Rows(torch.zeros(40, 5, 8))), QUICK, model.losses, None, "")
-    assert run.work() == 20 * 40 * model.n_parameters()
+    assert work(run) == 20 * 40 * model.n_parameters()
     assert -model.score(X) < 1.1 * 40 * math.log(2)
 
 

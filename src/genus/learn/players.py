@@ -1,0 +1,111 @@
+"""Players: the submodules that ``losses`` yields, each with an optimiser and a rate of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from genus.learn.protocol import Learner
+from genus.learn.trainer import Trainer
+
+
+class Player:
+    """A submodule that ``losses`` yields, and its optimiser.
+
+    ``learning_rate`` of the submodule, where it has one, is its share of the trainer's rate."""
+
+    def __init__(self, module: nn.Module, name: str, frozen: set[nn.Parameter], t: Trainer) -> None:
+        self.parameters = [p for p in module.parameters() if p.requires_grad and p not in frozen]
+        if not self.parameters:
+            raise ValueError(
+                f"losses yielded {name or 'the model'}, which has no parameter that a gradient "
+                f"may move"
+            )
+        self.optimizer = optimizer_of(self.parameters, t)
+        self.share = float(getattr(module, "learning_rate", 1.0))
+
+    def set_rate(self, rate: float) -> None:
+        """The learning rate of the next step."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * self.share
+
+    def state(self) -> dict[int, dict[str, Any]]:
+        """What the optimiser remembers of each parameter, by its number."""
+        state: dict[int, dict[str, Any]] = self.optimizer.state_dict()["state"]
+        return state
+
+    def load(self, state: dict[int, dict[str, Any]]) -> None:
+        """Take up the memory of :meth:`state`."""
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def optimizer_of(parameters: list[nn.Parameter], t: Trainer) -> torch.optim.Optimizer:
+    """The optimiser that a trainer asks for. Weight decay is of matrices only."""
+    decay = float(t.weight_decay or 0)
+    groups: list[dict[str, Any]] = [{"params": parameters}]
+    if decay:
+        matrices = [p for p in parameters if p.dim() >= 2]
+        others = [p for p in parameters if p.dim() < 2]
+        groups = [{"params": matrices, "weight_decay": decay}, {"params": others}]
+    groups = [g for g in groups if g["params"]]
+    rate, momentum = float(t.lr or 0), float(t.momentum or 0)
+    if t.optimizer == "sgd":
+        return torch.optim.SGD(groups, rate, momentum, fused=True)
+    if t.optimizer == "rmsprop":
+        return torch.optim.RMSprop(groups, rate, momentum=momentum)
+    kind = torch.optim.AdamW if t.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, rate, t.betas or (0.9, 0.999), weight_decay=0.0, fused=True)
+
+
+class Players:
+    """The players of a run by name, each made at its first turn."""
+
+    def __init__(self, model: Learner, t: Trainer) -> None:
+        self.model, self.t = model, t
+        self.names = {m: n for n, m in model.named_modules()}
+        self.frozen = {p for n, p in model.named_parameters() if n in model.frozen}
+        self.by_name: dict[str, Player] = {}
+        self.by_module: dict[nn.Module, Player] = {}
+
+    def __iter__(self) -> Iterator[tuple[str, Player]]:
+        return iter(self.by_name.items())
+
+    def of(self, module: nn.Module) -> Player:
+        """The player of a submodule. Raises ValueError when it is none of the model's."""
+        player = self.by_module.get(module)
+        if player is not None:
+            return player
+        if module not in self.names:
+            name = type(self.model).__name__
+            raise ValueError(
+                f"losses yielded a {type(module).__name__} that is no submodule of {name}: assign "
+                f"it in build"
+            )
+        name = self.names[module]
+        player = Player(module, name, self.frozen, self.t)
+        self.by_name[name] = self.by_module[module] = player
+        return player
+
+    def state(self) -> dict[str, Tensor]:
+        """What all optimisers remember, under player/parameter/entry."""
+        tensors = {}
+        for name, player in self:
+            for i, entries in player.state().items():
+                for entry, value in entries.items():
+                    tensors[f"{name}/{i}/{entry}"] = torch.as_tensor(value)
+        return tensors
+
+    def load(self, names: list[str], tensors: dict[str, Tensor]) -> None:
+        """Take up the memory of :meth:`state`, of the players of these names."""
+        modules = dict(self.model.named_modules())
+        for name in names:
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, t in tensors.items():
+                owner, i, entry = key.rsplit("/", 2)
+                if owner == name:
+                    state.setdefault(int(i), {})[entry] = t
+            self.of(modules[name]).load(state)

@@ -1,0 +1,127 @@
+"""What the loops need of a model: the page of hooks for someone who adds one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from genus.learn.fit import Fit
+from genus.learn.rows import Rows
+from genus.learn.trainer import Trainer
+
+
+class Learner(Protocol):
+    """A model as the loops see it; ``genus.Model`` is one, with the verbs of the caller around it.
+
+    ``build(space)`` has made parameters and buffers before anything here is called. ``x`` is a
+    batch of codes, (n, *shape). Models of p(x | given) take ``given`` after it. A model learns in
+    one of three ways.
+
+    **By gradient**: it writes ``losses``, and ``descend`` does the rest. ::
+
+        def losses(self, x):                    # one player: the model itself
+            yield self, -self.elbo(x).mean()
+
+        def losses(self, x):                    # two players, in turn
+            fake = self.generate(len(x))
+            yield self.critic_, self.critic_loss(x, fake.detach())
+            yield self.generator_, self.generator_loss(fake)
+
+    A player is a submodule, and a loss is a mean over rows. The loop steps the player's optimiser
+    at each ``yield`` before it asks for the next one, so that alternation reads like the algorithm
+    box of the paper. A stage with losses of its own passes them to ``descend(self, fit, losses=)``.
+
+    **By sums** (EM, counting, coordinate ascent): it writes ``statistics`` and ``maximise``, and
+    ``solve`` repeats θ ← maximise(Σ statistics(x; θ)). ::
+
+        def statistics(self, x):
+            r, log_p = self.responsibilities(x)
+            return {
+                "log_likelihood": log_p.sum(),
+                "weight": torch.tensor(float(len(x))),
+                "n": r.sum(0),
+                "x": r.T @ x,
+            }
+
+        def maximise(self, sums):
+            self.weights_ = sums["n"] / sums["weight"]
+            self.means_ = sums["x"] / sums["n"][:, None]
+
+    Where one pass is the answer, ``self.maximise(accumulate(self, fit.rows))`` is all of ``learn``.
+
+    **In its own way**, or in stages: it writes ``learn(fit)``, and calls ``descend``, ``solve`` and
+    ``accumulate`` as often as it needs.
+
+    What is random while a model learns is drawn from ``self.rng``, never from torch's global
+    generator. A checkpoint holds all parameters and buffers, also those that ``state_dict`` leaves
+    out, so that what a model learns or carries from step to step is kept in one of these.
+    """
+
+    # what the loops lend the model
+    rng: torch.Generator  # all randomness while it learns
+    spent: float  # share of the budget behind it, 0 to 1, while it descends
+
+    # what they leave behind
+    history_: list[dict[str, Any]]  # a line an epoch or iteration: stage, epoch, objective, ...
+    n_steps_: int  # steps of an optimiser
+    n_iter_: int  # iterations of ``solve``
+    interrupted_: bool  # only after Ctrl-C
+    _done: dict[str, Tensor]  # the stages it has been through, with the random state after each
+
+    # what a model may say of itself
+    network_bound: ClassVar[bool]
+    frozen: ClassVar[tuple[str, ...]]  # names of parameters that no gradient moves
+
+    @property
+    def reuse(self) -> int: ...
+
+    # ------------------------------------------------------------------ hooks
+
+    def defaults(self, n: int) -> Trainer:
+        """The family's own good settings for n rows."""
+        ...
+
+    def start(self, rows: Rows) -> None:
+        """Initialise from the training rows: scales, biases, first centres."""
+        ...
+
+    def learn(self, fit: Fit) -> None:
+        """How the model learns from rows, within the budget of the fit."""
+        ...
+
+    def losses(self, *batch: Any, **kwargs: Any) -> Iterator[tuple[nn.Module, Tensor]]:
+        """Yield (player, loss), once a step of that player. Arguments: x, or x and given."""
+        ...
+
+    def validate(self, *batch: Any, **kwargs: Any) -> Tensor | float | None:
+        """The objective on held-out rows, lower is better; it stops training early and picks the
+        best weights. Without it: mean −log_prob, where that is exact or a bound.
+        """
+        ...
+
+    def statistics(self, *batch: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Sums over the rows of a batch. Arguments: x, then given and the weights of the rows where
+        there are any. ``solve`` reads two of the sums: ``log_likelihood``, Σ log p(x), and
+        ``weight``, the number of rows or the sum of their weights.
+        """
+        ...
+
+    def maximise(self, *sums: Any, **kwargs: Any) -> None:
+        """The parameters that these sums, over all rows, call for."""
+        ...
+
+    # ------------------------------------------------------------------ what every module has
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]: ...
+    def named_modules(self) -> Iterator[tuple[str, nn.Module]]: ...
+    def get_submodule(self, target: str) -> nn.Module: ...
+    def modules(self) -> Iterator[nn.Module]: ...
+    def children(self) -> Iterator[nn.Module]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state_dict: Any) -> Any: ...
+    def train(self) -> Any: ...
+    def eval(self) -> Any: ...

@@ -1,0 +1,55 @@
+"""The time that a fit has."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+
+from genus import Trainer
+from genus.learn.fit import time_limit
+from toys import EM, Stack
+from training import Slope, X, within
+
+
+def test_max_time_stops_and_ends_the_schedule() -> None:
+    class Slow(Slope):
+        def losses(self, x: torch.Tensor) -> Any:
+            time.sleep(0.005)
+            yield from super().losses(x)
+
+    for fit in (
+        lambda: Slow(trainer=Trainer(epochs=10_000, max_time=0.3, schedule="linear")).fit(X),
+        lambda: within(0.3, lambda: Slow(trainer=Trainer(epochs=10_000, schedule="linear")).fit(X)),
+    ):
+        begun = time.perf_counter()
+        model = fit()
+        assert 0.25 < time.perf_counter() - begun < 2
+        assert 5 < model.n_steps_ < 100
+        assert model.history_[-1]["lr"] < 0.1 * model.history_[0]["lr"]
+
+
+def test_stages_share_the_time() -> None:
+    begun = time.perf_counter()
+    model = Stack(trainer=Trainer(epochs=100_000, max_time=0.6)).fit(X)
+    assert time.perf_counter() - begun < 3
+    spent = {
+        s: sum(1 for line in model.history_ if line["stage"] == s) for s in ("first", "second")
+    }
+    assert spent["first"] > 3 and spent["second"] > 3
+
+
+def test_time_limit_stops_em() -> None:
+    class Slow(EM):
+        def statistics(self, x: torch.Tensor) -> Any:
+            time.sleep(0.02)
+            return super().statistics(x)
+
+        def maximise(self, sums: Any) -> None:
+            super().maximise(sums)
+            self.means_ = self.means_ + 0.01 * torch.randn(self.means_.shape, generator=self.rng)
+
+    with time_limit(0.2):
+        model = Slow(max_iter=10_000, random_state=0).fit(X)
+    assert 2 < model.n_iter_ < 20 and not model.converged_
