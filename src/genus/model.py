@@ -137,8 +137,10 @@ class Model(nn.Module, BaseEstimator):
     learned_shapes: ClassVar[tuple[str, ...]] = ()  # buffers whose shape is learned, not built
     frozen: ClassVar[tuple[str, ...]] = ()  # parameters that no gradient moves
     chunk = 4096  # rows a verb takes at a time
-    # do networks take most of a step, so that bfloat16 may pay?
-    network_bound: ClassVar[bool] = False
+    # may large networks run in bfloat16? Only where the likelihood is computed in float32 from
+    # their outputs. Three digits are too few for the log-determinants of a flow or the free
+    # energies of an RBM, which are sums of many terms.
+    may_use_bfloat16: ClassVar[bool] = False
 
     random_state: Any
     space_: Space
@@ -592,11 +594,6 @@ class Model(nn.Module, BaseEstimator):
 
     def __repr__(self) -> str:
         return str(BaseEstimator.__repr__(self))
-
-    @property
-    def reuse(self) -> int:
-        """Places of a row at which each weight is used, as convolutions do."""
-        return 1
 
     def _device(self) -> torch.device:
         for t in (*self.parameters(), *self.buffers()):

@@ -65,6 +65,7 @@ def pack(run: Run) -> State:
             "history": getattr(model, "history_", []),
             "steps": getattr(model, "n_steps_", 0),
         },
+        "work": run.work,
         "players": [name for name, _ in run.players],
         "scaler": run.scaler.state_dict() if run.scaler else None,
         "said": {k: v for k, v in files.describe(model).items() if k in ("class", "params")},
@@ -91,6 +92,7 @@ def unpack(run: Run, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     run.at = Counters(**{f.name: loop[f.name] for f in dataclasses.fields(Counters)})
     run.history = list(loop["history"])
     run.total = loop["total"]
+    run.work = meta.get("work")
     run.best = under(tensors, "best/") or None
     if run.average:
         run.average.load(under(tensors, "ema/"))

@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,16 +14,24 @@ from torch import Tensor, nn
 
 from genus.learn import checkpoint
 from genus.learn.fit import Fit
+from genus.learn.players import Losses, turns
 from genus.learn.progress import Bar, CtrlC
 from genus.learn.protocol import Learner
 from genus.learn.rescue import Rescue
 from genus.learn.rows import generator
 from genus.learn.run import Run
-from genus.learn.trainer import SCHEDULES, Trainer
-from genus.learn.work import autocast_type, keep_memory, threads, using_threads
+from genus.learn.trainer import PRECISIONS, SCHEDULES, Trainer
+from genus.learn.work import (
+    LARGE_STEP,
+    SMALL_STEP,
+    MultiplyAdds,
+    keep_memory,
+    native_bfloat16,
+    undone,
+    using_threads,
+)
 from genus.likelihood import Estimate
 
-Losses = Callable[..., Iterator[tuple[nn.Module, Tensor]]]
 Objective = Callable[..., "Tensor | float | None"]
 
 
@@ -62,8 +70,9 @@ def descend(
         resumed = meta["stage"] == stage
         if resumed:
             checkpoint.unpack(run, tensors, meta)
+    run.choose()
     keep_memory()
-    with using_threads(threads(run)):
+    with using_threads(run.threads):
         run.go(resumed)
     if not getattr(model, "interrupted_", False):
         model._done[stage] = model.rng.get_state()
@@ -104,9 +113,40 @@ class Descent(Run):
         steps = int(self.t.epochs or 1) * self.batches
         self.total_steps = min(steps, self.t.max_steps or steps)
         self.device = next(iter(self.weights.values())).device
-        self.dtype = autocast_type(self)
+        self.threads = self.t.threads  # None: as many as torch has
+        self.dtype = PRECISIONS[self.t.precision or "float32"]  # of networks, None: the weights'
         if self.dtype is torch.float16:
             self.scaler = torch.amp.GradScaler(self.device.type)
+
+    # -------------------------------------------------------------- before the first step
+
+    def choose(self) -> None:
+        """Choose threads and precision by what a step computes, where the trainer says neither.
+
+        One thread where a step is too small to share: the others would only wait. bfloat16 for
+        networks large enough to gain by it, on devices that compute in it."""
+        any_threads = self.t.threads is None and torch.get_num_threads() > 1
+        any_precision = self.t.precision is None and self.model.may_use_bfloat16
+        any_precision = any_precision and native_bfloat16(self.device)
+        if not (any_threads or any_precision):
+            return
+        if self.work is None:
+            self.work = self.count_work()
+        if any_threads and self.work < SMALL_STEP:
+            self.threads = 1
+        if any_precision and self.work >= LARGE_STEP:
+            self.dtype = torch.bfloat16
+
+    def count_work(self) -> int:
+        """The multiply-adds of the losses of one batch; the model is left as it was."""
+        model = self.model
+        with self.naming_errors(), undone(model), MultiplyAdds() as work:
+            model.train()
+            model.spent = 0.0
+            batch = self.fit.rows.take(slice(0, self.batch_size), model.rng)
+            for _ in turns(model, self.losses, batch):
+                pass
+        return work.count
 
     # -------------------------------------------------------------- the loop
 
@@ -133,7 +173,7 @@ class Descent(Run):
             self.max_time,
         ) as bar:
             try:
-                with CtrlC() as ctrl_c:
+                with CtrlC() as ctrl_c, self.naming_errors():
                     while self.more():
                         self.run_epoch(bar, ctrl_c)
             except KeyboardInterrupt:
@@ -143,9 +183,6 @@ class Descent(Run):
                     stacklevel=2,
                 )
                 model.interrupted_ = True
-            except Exception as e:
-                e.add_note(f"(while training {type(model).__name__}, {self.where()})")
-                raise
             self.clock()
             if self.t.checkpoint is not None and self.whole:
                 self.try_to_save()
@@ -195,18 +232,8 @@ class Descent(Run):
         """
         rate, on_cpu = self.rate(), self.device.type == "cpu"
         self.model.spent = self.fraction()
-        game = iter(self.losses(*batch))
         value: float | Tensor = 0.0
-        while True:
-            if self.dtype is None:
-                turn = next(game, None)
-            else:
-                # around next(): inside the generator it would leak
-                with torch.autocast(self.device.type, dtype=self.dtype):
-                    turn = next(game, None)
-            if turn is None:
-                break
-            module, loss = turn
+        for module, loss in turns(self.model, self.losses, batch, self.dtype):
             player = self.players.of(module)
             now = loss.item() if on_cpu else loss.detach()
             if on_cpu and not self.rescue.healthy(float(now)):
@@ -298,7 +325,9 @@ class Descent(Run):
         model, held = self.model, self.fit.held
         if held is None or self.objective is None:
             return None
-        mine, model.rng = model.rng, generator(self.fit.seed + 1, model.rng.device)
+        # the same stream, which parts of the model and layers draw from as well
+        before = model.rng.get_state()
+        model.rng.manual_seed((self.fit.seed + 1) % 2**63)
         model.eval()
         try:
             with torch.no_grad(), self.averaged():
@@ -310,7 +339,7 @@ class Descent(Run):
                     total += float(value) * len(batch[0])
             return total / len(held)
         finally:
-            model.rng = mine
+            model.rng.set_state(before)
             model.train()
 
     def averaged(self) -> contextlib.AbstractContextManager[None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -10,6 +10,10 @@ from torch import Tensor, nn
 
 from genus.learn.protocol import Learner
 from genus.learn.trainer import Trainer
+
+Turn = tuple[nn.Module, Tensor]
+Losses = Callable[..., Iterator[Turn]]
+_END = object()
 
 
 class Player:
@@ -59,6 +63,62 @@ def optimizer_of(parameters: list[nn.Parameter], t: Trainer) -> torch.optim.Opti
         return torch.optim.RMSprop(groups, rate, momentum=momentum)
     kind = torch.optim.AdamW if t.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, rate, t.betas or (0.9, 0.999), weight_decay=0.0, fused=True)
+
+
+def turns(
+    model: Learner, losses: Losses, batch: tuple[Tensor, ...], autocast: torch.dtype | None = None
+) -> Iterator[Turn]:
+    """The (player, loss) of a batch, one by one as ``losses`` yields them.
+
+    autocast: the type in which networks compute. Raises TypeError or ValueError, which says what to
+    write, where something else is yielded."""
+    game = losses(*batch)
+    if not isinstance(game, Iterator):
+        raise TypeError(
+            f"{type(model).__name__}.losses returned {_name(game)}: write `yield self, loss` in "
+            f"place of `return`"
+        )
+    while True:
+        if autocast is None:
+            turn = next(game, _END)
+        else:
+            # around next(): inside the generator it would leak
+            with torch.autocast(batch[0].device.type, dtype=autocast):
+                turn = next(game, _END)
+        if turn is _END:
+            return
+        yield _checked(model, turn)
+
+
+def _checked(model: Learner, turn: Any) -> Turn:
+    """A turn as it is. Raises TypeError or ValueError where it is none."""
+    said = f"{type(model).__name__}.losses yielded"
+    pair = isinstance(turn, tuple) and len(turn) == 2
+    if not (pair and isinstance(turn[0], nn.Module) and isinstance(turn[1], Tensor)):
+        raise TypeError(
+            f"{said} {_name(turn)}: yield a pair (player, loss), a submodule and a tensor, as in "
+            f"`yield self, loss`"
+        )
+    loss = turn[1]
+    if loss.numel() != 1:
+        raise ValueError(
+            f"{said} a loss of shape {tuple(loss.shape)}: yield one number, as loss.mean() is"
+        )
+    if not loss.requires_grad:
+        raise ValueError(
+            f"{said} a loss that has no gradient: compute it from the parameters of its player, "
+            f"without detach() and no_grad()"
+        )
+    return turn
+
+
+def _name(value: Any) -> str:
+    """What a hook gave, in words."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, tuple):
+        return f"a tuple ({', '.join(type(v).__name__ for v in value)})"
+    return f"a {type(value).__name__}"
 
 
 class Players:

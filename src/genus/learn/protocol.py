@@ -71,12 +71,9 @@ class Learner(Protocol):
     interrupted_: bool  # only after Ctrl-C
     _done: dict[str, Tensor]  # the stages it has been through, with the random state after each
 
-    # what a model may say of itself
-    network_bound: ClassVar[bool]
+    # what a model says of itself
+    may_use_bfloat16: ClassVar[bool]  # are likelihoods computed in float32 from its networks?
     frozen: ClassVar[tuple[str, ...]]  # names of parameters that no gradient moves
-
-    @property
-    def reuse(self) -> int: ...
 
     # ------------------------------------------------------------------ hooks
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +49,17 @@ class Run:
         self.total: float | Tensor = 0.0  # of the loss over this pass
         self.history: list[dict[str, Any]] = []
         self.scaler: torch.amp.GradScaler | None = None  # of float16
+        self.work: int | None = None  # multiply-adds of a step's losses, once they are counted
 
     def where(self) -> str:
         """The place, for messages."""
         return f"{self.stage} epoch {self.at.epoch + 1}, step {self.at.step + 1}".strip()
+
+    @contextlib.contextmanager
+    def naming_errors(self) -> Iterator[None]:
+        """An error inside this context says which model met it, and where."""
+        try:
+            yield
+        except Exception as e:
+            e.add_note(f"(while training {type(self.model).__name__}, {self.where()})")
+            raise

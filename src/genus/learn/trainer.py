@@ -78,11 +78,14 @@ class Trainer(Settings):
     device : str or None, default=None
         ``cpu``, ``cuda``, …
     precision : {"float32", "bfloat16", "float16"} or None, default=None
-        Autocast. None: bfloat16 for large networks on a device that computes in it natively.
+        Autocast. None: bfloat16 for large networks on a device that computes in it natively,
+        where the model allows it.
     compile : bool or None, default=None
         Pass the networks through torch.compile.
     threads : int or None, default=None
-        Of the processor, while training.
+        Of the processor, while training. None: one for small steps, else as many as torch has.
+        Where threads or precision are None, ``losses`` runs once beforehand, without effect, to
+        count what a step computes.
     checkpoint : str or Path or None, default=None
         File that holds the whole state of training; ``fit(X, resume=True)``
         goes on from it bit for bit.

@@ -3,41 +3,69 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import ctypes
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from genus.learn.run import Run
-from genus.learn.trainer import PRECISIONS
+from genus.learn.checkpoint import everything, put_back
+from genus.learn.protocol import Learner
 
-SMALL_STEP = 20_000_000  # rows × parameters: below it, one thread
+SMALL_STEP = 20_000_000  # multiply-adds of the losses: below it, one thread
 LARGE_STEP = 200_000_000  # above it, bfloat16 where the processor has it
 
 
-def threads(run: Run) -> int | None:
-    """One thread where a step is too small to share (the others would only wait), else torch's
-    own number.
+class MultiplyAdds(TorchDispatchMode):
+    """Inside this context ``count`` grows by the multiply-adds of matrix products, convolutions and
+    attention.
+
+    torch's own FlopCounterMode hooks the modules of all threads; this one sees its own thread.
     """
-    return run.t.threads or (1 if work(run) < SMALL_STEP else None)
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        from torch.utils.flop_counter import flop_registry  # few programs train
+
+        aten = torch.ops.aten
+        attention = flop_registry[aten._scaled_dot_product_flash_attention]
+        # the processor's own attention is not in torch's list
+        on_cpu = {aten._scaled_dot_product_flash_attention_for_cpu: attention}
+        self.formulas: dict[Any, Any] = flop_registry | on_cpu
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        formula = self.formulas.get(func._overloadpacket)
+        if formula is not None:
+            self.count += formula(*args, **(kwargs or {}), out_val=out) // 2
+        return out
 
 
-def work(run: Run) -> int:
-    """Rows × parameters of a step, times the places of a row where each is used."""
-    rows = int(run.t.batch_size or 1)
-    return rows * run.model.reuse * sum(p.numel() for p in run.weights.values())
+@contextlib.contextmanager
+def undone(model: Learner) -> Iterator[None]:
+    """What a model does inside this context leaves no trace in it.
 
-
-def autocast_type(run: Run) -> torch.dtype | None:
-    """The type in which networks compute: what the trainer says, else bfloat16 for those large
-    enough to gain by it, on devices that compute in it natively; None is the weights' own.
-    """
-    if run.t.precision:
-        return PRECISIONS[run.t.precision]
-    pays = run.model.network_bound and work(run) >= LARGE_STEP
-    device = next(iter(run.weights.values())).device
-    return torch.bfloat16 if pays and native_bfloat16(device) else None
+    Its tensors, its random state and the attributes of its modules, with the lists, dicts and sets
+    among them, return to what they were."""
+    tensors = {k: t.detach().clone() for k, t in everything(model).items()}
+    random = model.rng.get_state()
+    holders = [vars(m) for m in model.modules()]
+    inside = [v for h in holders for v in h.values() if isinstance(v, list | dict | set)]
+    before = [(holder, copy.copy(holder)) for holder in (*holders, *inside)]
+    try:
+        yield
+    finally:
+        for holder, contents in before:
+            holder.clear()
+            holder.extend(contents) if isinstance(holder, list) else holder.update(contents)
+        put_back(model, tensors)
+        model.rng.set_state(random)
 
 
 def native_bfloat16(device: torch.device) -> bool:

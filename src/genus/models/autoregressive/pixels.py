@@ -66,7 +66,7 @@ class PixelModel(Model):
     }
     learned_by = "gradient of the likelihood"
     conditions = "optional"
-    network_bound = True
+    may_use_bfloat16 = True
 
     channels: int
     n_layers: int
@@ -122,11 +122,6 @@ class PixelModel(Model):
         self.network_ = self._network(self._shape, self._each, per_cell, context, channels)
         initialise(self.network_, self.rng)
         self.network_.settle()
-
-    @property
-    def reuse(self) -> int:
-        """Places of an image."""
-        return self._shape[1] * self._shape[2]
 
     def _network(
         self, shape: tuple[int, int, int], each: int, per_cell: int, context: int, channels: int

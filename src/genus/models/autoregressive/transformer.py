@@ -147,7 +147,7 @@ class AutoregressiveTransformer(Model):
     }
     learned_by = "maximum likelihood"
     conditions = "optional"
-    network_bound = True
+    may_use_bfloat16 = True
 
     levels: Tensor  # of each cell, 0 where continuous
     real: Tensor  # cells read as numbers: continuous ones, and
@@ -311,11 +311,6 @@ class AutoregressiveTransformer(Model):
             self.register_buffer(
                 "angles", angles_of(image, d, w // self.heads // 2), persistent=False
             )
-
-    @property
-    def reuse(self) -> int:
-        """Cells of a row."""
-        return self.space_.dim
 
     def _declared(self, space: Space) -> Tensor:
         """The order by numbers of cells, channel-first."""

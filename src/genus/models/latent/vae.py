@@ -92,7 +92,7 @@ class VAE(Model):
     allow_nan = True
     conditions = "optional"
     learned_by = "gradient of a bound"
-    network_bound = True
+    may_use_bfloat16 = True
 
     offset_: Tensor
     shift_: Tensor
