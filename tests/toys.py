@@ -128,6 +128,23 @@ class GAN(Toy):
         return self.generate(n, rng)
 
 
+class Duel(Toy):
+    """Two players whose every step can be told by hand: weights 1, gradients 1 and 2."""
+
+    def build(self, space: Space) -> None:
+        self.left_ = nn.Linear(1, 1, bias=False)
+        self.right_ = nn.Linear(1, 1, bias=False)
+        for player in (self.left_, self.right_):
+            nn.init.ones_(player.weight)
+
+    def defaults(self, n: int) -> Trainer:
+        return Trainer(epochs=2, batch_size=25, lr=0.1, optimizer="sgd", schedule="constant")
+
+    def losses(self, x: Tensor) -> Iterator[tuple[nn.Module, Tensor]]:
+        yield self.left_, self.left_.weight.sum()
+        yield self.right_, 2 * self.right_.weight.sum()
+
+
 class EBM(Toy):
     """An energy, and a Langevin chain whose ends stay in a replay buffer that no file holds."""
 

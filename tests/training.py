@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -87,3 +88,20 @@ def slope(**settings: Any) -> Slope:
 def within(seconds: float, f: Any) -> Any:
     with time_limit(seconds):
         return f()
+
+
+def resumed(
+    cls: type, trainer: Trainer, tmp_path: Path, steps: int, fit: Any = None, **args: Any
+) -> tuple[Any, Any]:
+    """(an uninterrupted model, one killed after ``steps`` steps and resumed from its last
+    checkpoint).
+    """
+    fit = fit or {}
+    whole = cls(trainer=trainer, random_state=3, **args).fit(X, **extra(cls), **fit)
+    trainer = trainer.replace(checkpoint=tmp_path / "run", checkpoint_every=0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, steps)
+        with pytest.warns(UserWarning, match="interrupted"):
+            cls(trainer=trainer, random_state=3, **args).fit(X, **extra(cls), **fit)
+    half = cls(trainer=trainer, random_state=3, **args).fit(X, resume=True, **extra(cls), **fit)
+    return whole, half

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,24 +17,7 @@ import genus
 from genus import MLP, Trainer
 from genus.learn.descent import Descent
 from toys import GAN, Conditional, Stack, ToyVAE
-from training import TOYS, Slope, X, extra, same, slope, stop_after
-
-
-def resumed(
-    cls: type, trainer: Trainer, tmp_path: Path, steps: int, fit: Any = None, **args: Any
-) -> tuple[Any, Any]:
-    """(an uninterrupted model, one killed after ``steps`` steps and resumed from its last
-    checkpoint).
-    """
-    fit = fit or {}
-    whole = cls(trainer=trainer, random_state=3, **args).fit(X, **extra(cls), **fit)
-    trainer = trainer.replace(checkpoint=tmp_path / "run", checkpoint_every=0.0)
-    with pytest.MonkeyPatch.context() as patch:
-        stop_after(patch, steps)
-        with pytest.warns(UserWarning, match="interrupted"):
-            cls(trainer=trainer, random_state=3, **args).fit(X, **extra(cls), **fit)
-    half = cls(trainer=trainer, random_state=3, **args).fit(X, resume=True, **extra(cls), **fit)
-    return whole, half
+from training import TOYS, Slope, X, resumed, same, slope
 
 
 @pytest.mark.parametrize("cls", TOYS)

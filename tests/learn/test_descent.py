@@ -12,13 +12,15 @@ import pytest
 import torch
 from torch import nn
 
+import genus
 from genus import MLP, Trainer
 from genus.learn import rows
 from genus.learn import trainer as trainers
 from genus.learn.descent import descend
 from genus.learn.fit import Fit
 from genus.learn.rows import Rows
-from toys import EBM, EM, GAN, Conditional, ToyVAE
+from genus.likelihood import Estimate
+from toys import EBM, EM, GAN, Conditional, Duel, Stack, ToyVAE
 from training import TOYS, X2, Slope, X, extra, same, slope
 
 
@@ -145,6 +147,44 @@ def test_patience_stops_and_holds_out_a_tenth_by_itself() -> None:
     values = [line["validation"] for line in model.history_]
     assert len(values) == np.argmin(values) + 3 < 100
     assert len(slope(epochs=30, lr=0.05, validation=0.1).history_) == 30
+
+
+def test_patience_ends_training_without_a_likelihood() -> None:
+    class Judged(Duel):
+        def validate(self, x: torch.Tensor) -> float:
+            return abs(self.left_.weight.item() - 0.45)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = Judged(trainer=Trainer(epochs=100, patience=2, lr=0.05)).fit(X)
+    values = [line["validation"] for line in model.history_]
+    assert len(values) == np.argmin(values) + 3 < 100
+    assert np.isclose(abs(model.left_.weight.item() - 0.45), min(values))
+
+
+def test_patience_that_nothing_can_try_says_what_is_missing() -> None:
+    class Estimates(Duel):
+        def _log_prob(self, x: torch.Tensor) -> Any:
+            return Estimate(torch.zeros(len(x)), torch.ones(len(x)))
+
+    trainer = Trainer(epochs=2, patience=3)
+    for cls in (GAN, Estimates):
+        with pytest.warns(UserWarning, match="patience=3 .*, because") as said:
+            cls(trainer=trainer).fit(X)
+        assert len(said) == 1
+        assert f"{cls.__name__} has nothing to judge held-out rows by" in str(said[0].message)
+        assert "validate(x)" in str(said[0].message)
+    with (
+        pytest.warns(UserWarning, match="Stack first has nothing to judge"),
+        pytest.warns(UserWarning, match="Stack second has nothing to judge"),
+    ):
+        Stack(trainer=trainer).fit(X)
+    with pytest.warns(UserWarning, match="no rows are held out: raise validation"):
+        ToyVAE(trainer=trainer).fit(X, validation=0.0)
+    with warnings.catch_warnings():  # nobody asked for patience
+        warnings.simplefilter("error")
+        GAN(trainer=Trainer(epochs=1)).fit(X, validation=0.2)
+        genus.MADE(trainer=Trainer(epochs=1)).fit(X, validation=0.0)
 
 
 def test_the_default_objective_is_the_mean_log_probability() -> None:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from genus.learn.protocol import Learner
 
@@ -14,13 +14,20 @@ from genus.learn.protocol import Learner
 class Average:
     """θ̄ ← d θ̄ + (1 − d) θ after step t, with d = min(decay, (1 + t) / (10 + t)).
 
-    The growth of d at the beginning forgets the random initial weights. (Polyak & Juditsky, 1992.)
+    The growth of d at the beginning forgets the random initial weights. A submodule that says
+    ``averaged = False`` keeps its own weights: the critic of a GAN, which judges the generator of
+    now. (Polyak & Juditsky, 1992.)
     """
 
     def __init__(self, model: Learner, decay: float) -> None:
         self.decay = decay
-        self.names = [name for name, _ in model.named_parameters()]
-        self.weights = [p.detach() for _, p in model.named_parameters()]
+        own: set[nn.Parameter] = set()
+        for module in model.modules():
+            if not getattr(module, "averaged", True):
+                own |= set(module.parameters())
+        named = [(name, p.detach()) for name, p in model.named_parameters() if p not in own]
+        self.names = [name for name, _ in named]
+        self.weights = [p for _, p in named]
         self.values = [p.clone() for p in self.weights]
 
     def update(self, step: int) -> None:

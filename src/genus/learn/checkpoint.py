@@ -60,6 +60,7 @@ def pack(run: Run) -> State:
             **dataclasses.asdict(run.at),
             "total": float(run.total),
             "history": run.history,
+            "players": {n: [float(p.total), p.rows] for n, p in run.players},
         },
         "earlier": {
             "history": getattr(model, "history_", []),
@@ -99,6 +100,9 @@ def unpack(run: Run, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     if run.scaler and meta["scaler"]:
         run.scaler.load_state_dict(meta["scaler"])
     run.players.load(meta["players"], under(tensors, "optim/"))
+    for name, (total, rows) in loop.get("players", {}).items():
+        player = run.players.by_name[name]
+        player.total, player.rows = total, rows
 
 
 def fingerprints(run: Run) -> list[str | None]:

@@ -161,6 +161,8 @@ class Descent(Run):
         if self.t.checkpoint is not None and not resumed:
             self.save()  # an error now is better than one in an hour
         self.saved_at = time.perf_counter()
+        if not resumed and (self.objective is None or self.fit.held is None):
+            self.say_if_impatient()
         model.train()
         if self.t.compile:
             for child in model.children():
@@ -230,7 +232,7 @@ class Descent(Run):
         """Every player's step on one batch; the sum of the losses, or None when they have left the
         finite numbers.
         """
-        rate, on_cpu = self.rate(), self.device.type == "cpu"
+        rate, on_cpu, rows = self.rate(), self.device.type == "cpu", len(batch[0])
         self.model.spent = self.fraction()
         value: float | Tensor = 0.0
         for module, loss in turns(self.model, self.losses, batch, self.dtype):
@@ -251,6 +253,7 @@ class Descent(Run):
                 self.scaler.update()
             else:
                 player.optimizer.step()
+            player.note(now, rows)
             value = value + now
         if self.average:
             self.average.update(self.at.step)
@@ -298,6 +301,7 @@ class Descent(Run):
         line: dict[str, Any] = {"stage": self.stage, "epoch": at.epoch + 1, "step": at.step}
         line |= {
             "objective": float(self.total) / self.seen(),
+            **self.players.means(),
             "lr": self.rate(),
             "seconds": self.clock(),
         }
@@ -305,8 +309,10 @@ class Descent(Run):
         if value is not None:
             line["validation"] = value
             self.judge(value)
+        elif self.objective and not self.history:  # it is an estimate
+            self.say_if_impatient()
         self.history.append(line)
-        at.epoch, at.batch, self.total = at.epoch + 1, 0, 0.0
+        self.next_pass()
         self.rescue.remember_now_and_then()
 
     def judge(self, value: float) -> None:
@@ -319,6 +325,23 @@ class Descent(Run):
         else:
             at.bad_epochs += 1
             self.stopped = at.bad_epochs >= (self.t.patience or math.inf)
+
+    def say_if_impatient(self) -> None:
+        """Warn where patience was asked for, and nothing can try it."""
+        held = self.fit.held is not None
+        asked = getattr(getattr(self.model, "trainer", None), "patience", None)
+        if not self.t.patience or not (held or asked):
+            return
+        if held or self.objective is None:
+            name = f"{type(self.model).__name__} {self.stage}".strip()
+            missing = (
+                f"{name} has nothing to judge held-out rows by: it needs validate(x), lower is "
+                f"better, or a log_prob that is exact or a bound"
+            )
+        else:
+            missing = "no rows are held out: raise validation"
+        text = f"patience={self.t.patience} does not end this training, because {missing}"
+        warnings.warn(text, stacklevel=2)
 
     def validate(self) -> float | None:
         """The held-out objective, with the same noise each time, so that epochs can be compared."""

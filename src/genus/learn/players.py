@@ -17,9 +17,10 @@ _END = object()
 
 
 class Player:
-    """A submodule that ``losses`` yields, and its optimiser.
+    """A submodule that ``losses`` yields, its optimiser, and its losses in this pass over the rows.
 
-    ``learning_rate`` of the submodule, where it has one, is its share of the trainer's rate."""
+    ``learning_rate`` of the submodule, where it has one, is its share of the trainer's rate: 0.5
+    steps it at half of that."""
 
     def __init__(self, module: nn.Module, name: str, frozen: set[nn.Parameter], t: Trainer) -> None:
         self.parameters = [p for p in module.parameters() if p.requires_grad and p not in frozen]
@@ -30,6 +31,17 @@ class Player:
             )
         self.optimizer = optimizer_of(self.parameters, t)
         self.share = float(getattr(module, "learning_rate", 1.0))
+        self.total: float | Tensor = 0.0  # of its losses over the rows of this pass
+        self.rows = 0
+
+    def note(self, loss: float | Tensor, rows: int) -> None:
+        """Take a turn's loss on so many rows into the mean of this pass."""
+        self.total = self.total + loss * rows
+        self.rows += rows
+
+    def forget(self) -> None:
+        """A pass begins."""
+        self.total, self.rows = 0.0, 0
 
     def set_rate(self, rate: float) -> None:
         """The learning rate of the next step."""
@@ -149,6 +161,20 @@ class Players:
         player = Player(module, name, self.frozen, self.t)
         self.by_name[name] = self.by_module[module] = player
         return player
+
+    def forget(self) -> None:
+        """A pass begins."""
+        for _, player in self:
+            player.forget()
+
+    def means(self) -> dict[str, float]:
+        """The mean loss of each player over its turns of this pass, where there are several."""
+        means = {}
+        if len(self.by_name) > 1:
+            for name, player in self:
+                if player.rows:
+                    means[name or type(self.model).__name__] = float(player.total) / player.rows
+        return means
 
     def state(self) -> dict[str, Tensor]:
         """What all optimisers remember, under player/parameter/entry."""

@@ -34,6 +34,12 @@ class Learner(Protocol):
     at each ``yield`` before it asks for the next one, so that alternation reads like the algorithm
     box of the paper. A stage with losses of its own passes them to ``descend(self, fit, losses=)``.
 
+    A player may say two things of itself, as attributes that ``build`` sets:
+    ``self.critic_.learning_rate = 0.5`` steps it at that share of the trainer's rate, and
+    ``self.critic_.averaged = False`` keeps it out of the moving average (``Trainer(ema=...)``).
+    ``history_`` has the sum of the losses as ``objective``, and the mean loss of each player under
+    its name where there are several.
+
     **By sums** (EM, counting, coordinate ascent): it writes ``statistics`` and ``maximise``, and
     ``solve`` repeats θ ← maximise(Σ statistics(x; θ)). ::
 

@@ -75,7 +75,7 @@ class Rescue:
             stacklevel=2,
         )
         at.lr_scale /= 2
-        at.epoch, at.batch, run.total = at.epoch + 1, 0, 0.0
+        run.next_pass()
         return goes_on
 
     def _restore(self) -> None:

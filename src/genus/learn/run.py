@@ -44,7 +44,8 @@ class Run:
         self.at = Counters()
         self.weights = dict(model.named_parameters())
         self.players = Players(model, self.t)
-        self.average = Average(model, self.t.ema) if self.t.ema else None
+        average = Average(model, self.t.ema) if self.t.ema else None
+        self.average = average if average and average.values else None
         self.best: dict[str, Tensor] | None = None  # state_dict at the best held-out objective
         self.total: float | Tensor = 0.0  # of the loss over this pass
         self.history: list[dict[str, Any]] = []
@@ -54,6 +55,13 @@ class Run:
     def where(self) -> str:
         """The place, for messages."""
         return f"{self.stage} epoch {self.at.epoch + 1}, step {self.at.step + 1}".strip()
+
+    def next_pass(self) -> None:
+        """Begin another pass over the rows."""
+        self.at.epoch += 1
+        self.at.batch = 0
+        self.total = 0.0
+        self.players.forget()
 
     @contextlib.contextmanager
     def naming_errors(self) -> Iterator[None]:

@@ -74,7 +74,8 @@ class Trainer(Settings):
     validation : float or None, default=None
         Share of the rows held out, 0 to 1 (0.1 where ``patience`` is set).
     patience : int or None, default=None
-        Epochs without progress on them before stopping.
+        Epochs without progress on them before stopping. Progress is that of the model's
+        ``validate``, or of its mean log-probability where that is exact or a bound.
     device : str or None, default=None
         ``cpu``, ``cuda``, …
     precision : {"float32", "bfloat16", "float16"} or None, default=None
