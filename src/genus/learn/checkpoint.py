@@ -1,5 +1,6 @@
-"""The whole state of a descent as tensors and JSON, and back: what makes a resumed run equal to an
-uninterrupted one.
+"""The whole state of a descent as tensors and JSON, and back, so that a run can be resumed.
+
+A resumed run equals an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -111,9 +112,7 @@ def fingerprints(run: Run) -> list[str | None]:
 
 
 def restore_model(model: Learner, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """The model's own part of a checkpoint: parameters, buffers, history and the stages it has
-    ended.
-    """
+    """The model's own part of a checkpoint: parameters, buffers, history, stages it ended."""
     put_back(model, under(tensors, "model/"))
     model.history_ = list(meta["earlier"]["history"])
     model.n_steps_ = meta["earlier"]["steps"]

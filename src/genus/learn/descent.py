@@ -44,15 +44,17 @@ def descend(
     stage: str = "",
     **settings: Any,
 ) -> None:
-    """Step an optimiser of each player at every (player, loss) that ``losses`` yields, until the
-    budget ends.
+    """Step an optimiser of each player at every (player, loss) that ``losses`` yields.
+
+    Steps are made until the budget ends.
 
     losses, validate: by default the model's own; a stage with losses of its own validates only
         where it says how.
     stage: a name, for models that learn in several; each may take a share of the time,
     ``max_time=0.5 * fit.time_left()``. settings: fields of Trainer that this stage overrides. The
     best weights on the held-out rows (their moving average when ``ema`` is set) are kept. Raises
-    DivergenceError when no finite state is left."""
+    DivergenceError when no finite state is left.
+    """
     if getattr(model, "interrupted_", False):
         return  # Ctrl-C in an earlier stage
     trainer = Trainer(**settings).over(fit.trainer)
@@ -124,7 +126,8 @@ class Descent(Run):
         """Choose threads and precision by what a step computes, where the trainer says neither.
 
         One thread where a step is too small to share: the others would only wait. bfloat16 for
-        networks large enough to gain by it, on devices that compute in it."""
+        networks large enough to gain by it, on devices that compute in it.
+        """
         any_threads = self.t.threads is None and torch.get_num_threads() > 1
         any_precision = self.t.precision is None and self.model.may_use_bfloat16
         any_precision = any_precision and native_bfloat16(self.device)
@@ -151,9 +154,7 @@ class Descent(Run):
     # -------------------------------------------------------------- the loop
 
     def go(self, resumed: bool = False) -> None:
-        """Run to the end of the budget, leave a checkpoint if one is asked for, keep the best
-        weights.
-        """
+        """Run to the end of the budget, leave a checkpoint if asked for, keep the best weights."""
         model = self.model
         self.max_time = min(self.t.max_time or math.inf, self.fit.time_left() + self.at.elapsed)
         self.started = time.perf_counter() - self.at.elapsed
@@ -229,9 +230,7 @@ class Descent(Run):
             self.end_epoch()
 
     def one_step(self, batch: tuple[Tensor, ...]) -> float | Tensor | None:
-        """Every player's step on one batch; the sum of the losses, or None when they have left the
-        finite numbers.
-        """
+        """Every player's step on one batch; the sum of the losses, or None when not finite."""
         rate, on_cpu, rows = self.rate(), self.device.type == "cpu", len(batch[0])
         self.model.spent = self.fraction()
         value: float | Tensor = 0.0
@@ -291,9 +290,7 @@ class Descent(Run):
     # -------------------------------------------------------------- the end of an epoch
 
     def end_epoch(self) -> None:
-        """Validate, write a line of history, remember the best weights and, now and then, a good
-        state.
-        """
+        """Validate, write a line of history, remember the best weights and a good state."""
         if not self.rescue.finite():
             self.roll_back()
             return
@@ -370,9 +367,7 @@ class Descent(Run):
         return self.average.in_place() if self.average else contextlib.nullcontext()
 
     def keep_best(self) -> None:
-        """Leave the model with the best weights on the held-out rows, or the averaged ones, or the
-        last.
-        """
+        """Leave the model with the best weights on held-out rows, or the averaged, or the last."""
         if self.best is not None:
             self.model.load_state_dict(self.best)
         elif self.average:

@@ -20,7 +20,8 @@ class Player:
     """A submodule that ``losses`` yields, its optimiser, and its losses in this pass over the rows.
 
     ``learning_rate`` of the submodule, where it has one, is its share of the trainer's rate: 0.5
-    steps it at half of that."""
+    steps it at half of that.
+    """
 
     def __init__(self, module: nn.Module, name: str, frozen: set[nn.Parameter], t: Trainer) -> None:
         self.parameters = [p for p in module.parameters() if p.requires_grad and p not in frozen]
@@ -83,7 +84,8 @@ def turns(
     """The (player, loss) of a batch, one by one as ``losses`` yields them.
 
     autocast: the type in which networks compute. Raises TypeError or ValueError, which says what to
-    write, where something else is yielded."""
+    write, where something else is yielded.
+    """
     game = losses(*batch)
     if not isinstance(game, Iterator):
         raise TypeError(

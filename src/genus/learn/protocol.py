@@ -100,15 +100,19 @@ class Learner(Protocol):
         ...
 
     def validate(self, *batch: Any, **kwargs: Any) -> Tensor | float | None:
-        """The objective on held-out rows, lower is better; it stops training early and picks the
-        best weights. Without it: mean −log_prob, where that is exact or a bound.
+        """The objective on held-out rows, lower is better.
+
+        It stops training early and picks the best weights. Without it they go by the mean
+        −log_prob, where that is exact or a bound.
         """
         ...
 
     def statistics(self, *batch: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """Sums over the rows of a batch. Arguments: x, then given and the weights of the rows where
-        there are any. ``solve`` reads two of the sums: ``log_likelihood``, Σ log p(x), and
-        ``weight``, the number of rows or the sum of their weights.
+        """Sums over the rows of a batch.
+
+        Arguments: x, then given and the weights of the rows where there are any. ``solve`` reads
+        two of the sums: ``log_likelihood``, Σ log p(x), and ``weight``, the number of rows or the
+        sum of their weights.
         """
         ...
 

@@ -54,7 +54,8 @@ class Rescue:
         """Return to the last good state, at half the rate and with another order of the rows.
 
         Returns whether training goes on; it does not after three times in vain. Raises
-        DivergenceError where nothing was learned."""
+        DivergenceError where nothing was learned.
+        """
         run, at = self.run, self.run.at
         if at.step == 0:
             raise DivergenceError(

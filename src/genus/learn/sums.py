@@ -25,12 +25,12 @@ def solve(
     stage: str = "",
     chunk: int = 8192,
 ) -> bool:
-    """Iterate θ ← maximise(Σ statistics(x; θ)) until the mean log-likelihood gains less than
-    ``tol`` nats.
+    """Iterate θ ← maximise(Σ statistics(x; θ)) until the mean log-likelihood hardly gains.
 
-    ``statistics(x)`` (or ``statistics(x, weight)``) returns a dict of sums, among them
-    ``log_likelihood`` and ``weight``. Returns whether it converged; ``history_`` gains a line an
-    iteration."""
+    That is less than ``tol`` nats. ``statistics(x)`` (or ``statistics(x, weight)``) returns a dict
+    of sums, among them ``log_likelihood`` and ``weight``. Returns whether it converged;
+    ``history_`` gains a line an iteration.
+    """
     begun = time.perf_counter()
     limit = fit.time_left()
     previous = -math.inf
@@ -68,8 +68,8 @@ def solve(
                     break
         except KeyboardInterrupt:
             warnings.warn(
-                f"interrupted at iteration {getattr(model, 'n_iter_', start)}: the model is "
-                f"usable as it is",
+                f"interrupted at iteration {getattr(model, 'n_iter_', start)}: "
+                "the model is usable as it is",
                 stacklevel=2,
             )
             model.interrupted_ = True

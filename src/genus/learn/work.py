@@ -20,10 +20,10 @@ LARGE_STEP = 200_000_000  # above it, bfloat16 where the processor has it
 
 
 class MultiplyAdds(TorchDispatchMode):
-    """Inside this context ``count`` grows by the multiply-adds of matrix products, convolutions and
-    attention.
+    """Inside this context ``count`` grows by every multiply-add.
 
-    torch's own FlopCounterMode hooks the modules of all threads; this one sees its own thread.
+    Those of matrix products, convolutions and attention count. torch's own FlopCounterMode hooks
+    the modules of all threads; this one sees its own thread.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,8 @@ def undone(model: Learner) -> Iterator[None]:
     """What a model does inside this context leaves no trace in it.
 
     Its tensors, its random state and the attributes of its modules, with the lists, dicts and sets
-    among them, return to what they were."""
+    among them, return to what they were.
+    """
     tensors = {k: t.detach().clone() for k, t in everything(model).items()}
     random = model.rng.get_state()
     holders = [vars(m) for m in model.modules()]
@@ -89,9 +90,7 @@ def using_threads(n: int | None) -> Iterator[None]:
 
 
 def keep_memory() -> None:
-    """Ask glibc to keep freed memory: the same buffers come and go every step, and fetching their
-    pages anew costs a quarter.
-    """
+    """Ask glibc to keep freed memory: fetching the pages of every step anew costs a quarter."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             c = ctypes.CDLL(None)
