@@ -39,6 +39,8 @@ from genus.learn import checkpoint, rows
 from genus.learn.descent import descend
 from genus.learn.fit import Fit
 from genus.learn.rows import Rows, Stream, generator
+from genus.learn.starts import warn_unless_converged
+from genus.learn.sums import solve
 from genus.learn.trainer import BASE, Trainer
 from genus.likelihood import LogProb, concatenate
 from genus.networks.blueprints import MLP, Network, Shape, construct
@@ -149,6 +151,7 @@ class Model(nn.Module, BaseEstimator):
     history_: list[dict[str, Any]]
     n_steps_: int
     n_iter_: int
+    converged_: bool
     interrupted_: bool
     _done: dict[str, Tensor]  # the stages it has been through, with the random state after each
 
@@ -195,9 +198,25 @@ class Model(nn.Module, BaseEstimator):
         """Initialise from the training rows: scales, biases, first centres. Nothing by default."""
 
     def learn(self, fit: Fit) -> None:
-        """How the model learns: descend its ``losses``. Staged and EM models override it."""
-        self.start(fit.rows)
-        descend(self, fit)
+        """How the model learns: solve where it has ``maximise``, else descend its ``losses``.
+
+        Iterations and tolerance are the arguments ``max_iter`` and ``tol``, where it has them.
+        """
+        if fit.fresh and not hasattr(self, "n_iter_"):
+            self.start(fit.rows)
+        if hasattr(self, "maximise"):
+            most, tol = getattr(self, "max_iter", 100), getattr(self, "tol", 1e-4)
+            begin = getattr(self, "n_iter_", 0)
+            self.converged_ = solve(self, fit, max_iter=most, tol=tol, start=begin)
+            if hasattr(self, "max_iter") and hasattr(self, "tol"):
+                warn_unless_converged(self)
+        elif hasattr(self, "losses"):
+            descend(self, fit)
+        else:
+            raise NotImplementedError(
+                f"{type(self).__name__} does not say how it learns: define losses(x), or "
+                "statistics(x) and maximise(sums), or learn(fit)"
+            )
 
     # ------------------------------------------------------------------ fit
 

@@ -67,6 +67,7 @@ def pack(run: Run) -> State:
             "history": getattr(model, "history_", []),
             "steps": getattr(model, "n_steps_", 0),
         },
+        "notes": notes(model),
         "work": run.work,
         "players": [name for name, _ in run.players],
         "scaler": run.scaler.state_dict() if run.scaler else None,
@@ -114,6 +115,8 @@ def fingerprints(run: Run) -> list[str | None]:
 def restore_model(model: Learner, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """The model's own part of a checkpoint: parameters, buffers, history, stages it ended."""
     put_back(model, under(tensors, "model/"))
+    for name, module in model.named_modules():
+        vars(module).update(meta.get("notes", {}).get(name, {}))
     model.history_ = list(meta["earlier"]["history"])
     model.n_steps_ = meta["earlier"]["steps"]
     model._done = under(tensors, "ended/")
@@ -161,6 +164,17 @@ def read(resume: str | Path | bool, model: Learner, checkpoint: str | Path | Non
 def everything(model: Learner) -> dict[str, Tensor]:
     """Parameters and all buffers, those left out of state_dict (chains, replay buffers) too."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def notes(model: Learner) -> dict[str, dict[str, Any]]:
+    """Numbers, flags and words that a model's modules keep beside their tensors, by name."""
+    found = {}
+    for name, module in model.named_modules():
+        if type(module).__module__.startswith("torch."):  # its layers keep none that change
+            continue
+        plain = {k: v for k, v in vars(module).items() if isinstance(v, bool | int | float | str)}
+        found[name] = {k: v for k, v in plain.items() if k not in ("training", "interrupted_")}
+    return found
 
 
 def put_back(model: Learner, tensors: dict[str, Tensor]) -> None:

@@ -57,6 +57,11 @@ def descend(
     """
     if getattr(model, "interrupted_", False):
         return  # Ctrl-C in an earlier stage
+    if losses is None and not hasattr(model, "losses"):
+        raise NotImplementedError(
+            f"{type(model).__name__} does not define losses(x), and descend was given none: let it "
+            "yield (player, loss), as in `yield self, loss`"
+        )
     trainer = Trainer(**settings).over(fit.trainer)
     if validate is None and losses is None:
         validate = held_out_objective(model)
@@ -242,6 +247,7 @@ class Descent(Run):
             for p in player.parameters:  # what zero_grad does, without its bookkeeping
                 p.grad = None
             (self.scaler.scale(loss) if self.scaler else loss).backward(inputs=player.parameters)
+            player.check_moved(self.model)
             player.set_rate(rate)
             if self.scaler:
                 self.scaler.unscale_(player.optimizer)

@@ -24,14 +24,16 @@ class Player:
     """
 
     def __init__(self, module: nn.Module, name: str, frozen: set[nn.Parameter], t: Trainer) -> None:
+        self.name = name
         self.parameters = [p for p in module.parameters() if p.requires_grad and p not in frozen]
         if not self.parameters:
             raise ValueError(
-                f"losses yielded {name or 'the model'}, which has no parameter that a gradient "
-                f"may move"
+                f"losses yielded {name or 'the model'}, "
+                "which has no parameter that a gradient may move"
             )
         self.optimizer = optimizer_of(self.parameters, t)
         self.share = float(getattr(module, "learning_rate", 1.0))
+        self.moved = False  # has any loss given it a gradient?
         self.total: float | Tensor = 0.0  # of its losses over the rows of this pass
         self.rows = 0
 
@@ -43,6 +45,15 @@ class Player:
     def forget(self) -> None:
         """A pass begins."""
         self.total, self.rows = 0.0, 0
+
+    def check_moved(self, model: Learner) -> None:
+        """Raise ValueError where the first loss gave the player no gradient."""
+        if not self.moved and all(p.grad is None for p in self.parameters):
+            raise ValueError(
+                f"{type(model).__name__}.losses yielded {self.name or 'self'} with a loss that "
+                "does not depend on it: yield each loss with the submodule that it is to move"
+            )
+        self.moved = True
 
     def set_rate(self, rate: float) -> None:
         """The learning rate of the next step."""

@@ -63,7 +63,8 @@ class Learner(Protocol):
 
     What is random while a model learns is drawn from ``self.rng``, never from torch's global
     generator. A checkpoint holds all parameters and buffers, also those that ``state_dict`` leaves
-    out, so that what a model learns or carries from step to step is kept in one of these.
+    out, and the attributes that are numbers, flags or words. So what ``start`` finds out, and what
+    a model carries from step to step, is kept in one of these.
     """
 
     # what the loops lend the model
@@ -88,11 +89,18 @@ class Learner(Protocol):
         ...
 
     def start(self, rows: Rows) -> None:
-        """Initialise from the training rows: scales, biases, first centres."""
+        """Initialise from the training rows: scales, biases, first centres.
+
+        For fresh fits only: one that goes on has what ``start`` left behind.
+        """
         ...
 
     def learn(self, fit: Fit) -> None:
-        """How the model learns from rows, within the budget of the fit."""
+        """How the model learns from rows, within the budget of the fit.
+
+        By default: ``start`` where the fit is fresh, then ``solve`` where the model has
+        ``maximise``, else ``descend``.
+        """
         ...
 
     def losses(self, *batch: Any, **kwargs: Any) -> Iterator[tuple[nn.Module, Tensor]]:

@@ -44,6 +44,7 @@ def solve(
         try:
             for i in range(start, max_iter):
                 sums = accumulate(model, fit.rows, chunk)
+                check_sums(model, sums)
                 now = float(sums["log_likelihood"] / sums["weight"])
                 if not math.isfinite(now):
                     cure = "rescale the data or raise the regularisation"
@@ -77,12 +78,34 @@ def solve(
     return converged
 
 
+def check_sums(model: Learner, sums: dict[str, Tensor]) -> None:
+    """Raise ValueError where ``statistics`` left out what the loop goes by."""
+    missing = [name for name in ("log_likelihood", "weight") if name not in sums]
+    if missing:
+        raise ValueError(
+            f"{type(model).__name__}.statistics returned {', '.join(sums)}, but no "
+            f"{' and no '.join(missing)}: solve goes by log_likelihood, the sum of log p(x), over "
+            "weight, the number of rows. Where one pass over the rows is the answer, define "
+            "learn(fit) as self.maximise(accumulate(self, fit.rows))"
+        )
+
+
 def accumulate(model: Learner, rows: Rows, chunk: int = 8192) -> dict[str, Tensor]:
     """Σ statistics over all rows, chunk by chunk."""
+    if not hasattr(model, "statistics"):
+        raise NotImplementedError(
+            f"{type(model).__name__} does not define statistics(x): let it return a dict of sums "
+            "over the rows of x, which maximise(sums) turns into parameters"
+        )
     sums: dict[str, Tensor] = {}
     for i in range(0, len(rows), chunk):
         batch = rows.take(slice(i, i + chunk), model.rng)
         weight = () if rows.weight is None else (rows.weight[i : i + chunk],)
         part = model.statistics(*batch, *weight)
+        if not isinstance(part, dict):
+            raise TypeError(
+                f"{type(model).__name__}.statistics returned a {type(part).__name__}: return a "
+                "dict of sums over the rows of x"
+            )
         sums = {k: sums[k] + v for k, v in part.items()} if sums else dict(part)
     return sums

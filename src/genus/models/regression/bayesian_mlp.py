@@ -291,7 +291,8 @@ class BayesianMLP(Predictor):
                 self.log_noise_ = torch.log(float(self.noise) / self.y_std_)
 
     def learn(self, fit: Fit) -> None:
-        self.start(fit.rows)
+        if fit.fresh:
+            self.start(fit.rows)
         descend(self, fit)
         with torch.no_grad():
             if self.posterior == "map":
