@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pytest
 import torch
 
+import genus
 from genus import Trainer
 from genus.learn.fit import time_limit
 from toys import EM, Stack
-from training import Slope, X, within
+from training import Slope, X, slope, within
 
 
 def test_max_time_stops_and_ends_the_schedule() -> None:
@@ -19,6 +21,7 @@ def test_max_time_stops_and_ends_the_schedule() -> None:
             time.sleep(0.005)
             yield from super().losses(x)
 
+    slope(epochs=1)  # the first optimiser of a process imports much
     for fit in (
         lambda: Slow(trainer=Trainer(epochs=10_000, max_time=0.3, schedule="linear")).fit(X),
         lambda: within(0.3, lambda: Slow(trainer=Trainer(epochs=10_000, schedule="linear")).fit(X)),
@@ -53,3 +56,24 @@ def test_time_limit_stops_em() -> None:
     with time_limit(0.2):
         model = Slow(max_iter=10_000, random_state=0).fit(X)
     assert 2 < model.n_iter_ < 20 and not model.converged_
+
+
+@pytest.mark.parametrize(
+    "name", ["GaussianMixture", "BayesianGaussianMixture", "CategoricalMixture"]
+)
+def test_starts_share_one_time_limit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five starts take no longer than one: each has what the others left of the budget."""
+    cls = getattr(genus, name)
+    statistics, calls = cls.statistics, 0
+
+    def slow(self: Any, *batch: torch.Tensor) -> Any:
+        nonlocal calls
+        calls += 1
+        time.sleep(0.05)
+        return statistics(self, *batch)
+
+    monkeypatch.setattr(cls, "statistics", slow)
+    rows = X > 0 if name == "CategoricalMixture" else X
+    with time_limit(0.3):
+        cls(2, n_init=5, max_iter=10_000, tol=0.0, random_state=0).fit(rows)
+    assert 1 <= calls <= 8  # five times as many, if each start had the whole budget
