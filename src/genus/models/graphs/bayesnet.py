@@ -478,7 +478,7 @@ class BayesNet(Model):
         self._check_fitted()
         t = self._place(self.target)
         rows: Any = X
-        shape = () if isinstance(rows, pd.DataFrame) else np.shape(rows)
+        shape: tuple[int, ...] = () if isinstance(rows, pd.DataFrame) else np.shape(rows)
         if len(shape) == 2 and shape[1] == self.space_.dim - 1:
             rows = np.insert(np.asarray(rows, dtype=np.float64), t, math.nan, axis=1)
         return self.net().posterior((t,), self._evidence(rows, (t,))[0]).numpy()
