@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
@@ -20,6 +21,7 @@ from genus import (
     Space,
     Trainer,
 )
+from genus.report.writing import write_rows
 from toys import EM, Toy, ToyVAE
 
 X = np.random.default_rng(0).normal(size=(60, 3)) + 2
@@ -88,6 +90,16 @@ def test_bad_dicts_name_the_part(bad: Any, says: str) -> None:
         GaussianMixture().fit({"x": None})
     with pytest.raises(ValueError, match="lacks the part 'label'.*no missing values"):
         EM(random_state=0).fit({"x": X, "label": LABELS}).score_samples({"x": X})
+
+
+def test_dicts_are_written_as_parts_or_as_a_table(tmp_path: Path) -> None:
+    space = Space.of(PARTS)
+    write_rows(tmp_path / "rows.npz", PARTS, space)
+    with np.load(tmp_path / "rows.npz") as z:
+        assert np.array_equal(z["image"], PARTS["image"]) and set(z) == set(PARTS)
+    write_rows(tmp_path / "rows.csv", PARTS, space)
+    table = pd.read_csv(tmp_path / "rows.csv")
+    assert table.shape == (60, 10) and list(table["label"]) == list(PARTS["label"])
 
 
 # ---------------------------------------------------------------------- arguments are settings

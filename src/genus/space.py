@@ -210,6 +210,10 @@ class Space:
             return j
         return int(self.rows(np.arange(self.dim).reshape(self.cell_shape)).reshape(-1)[j])
 
+    def flat(self) -> Space:
+        """The cells of all parts of a dict as columns of one table."""
+        return dataclasses.replace(self, container="pandas", parts=())
+
     def images(self, X: Any) -> np.ndarray:
         """Rows of images as pictures, (n, H, W, C); ValueError where rows are no images."""
         if self.image_shape is None:

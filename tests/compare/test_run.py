@@ -396,3 +396,18 @@ def test_conditional_models_are_compared_with_their_conditions():
     fitted = model.fit(X, given=labels)
     unasked = compare([("it", fitted)], X, **few)["it"]
     assert any("pass given=" in note for note in unasked.notes)
+
+
+def test_dicts_of_arrays_are_compared_as_tables_of_their_cells():
+    r = np.random.RandomState(0)
+    label = r.randint(0, 2, 150)
+    parts = {
+        "image": (r.rand(150, 2, 2) < 0.2 + 0.6 * label[:, None, None]).astype(np.uint8),
+        "label": np.where(label, "a", "b"),
+    }
+    table = compare(["CategoricalMixture"], parts, **few)
+    assert table["CategoricalMixture"].error is None and table.space.dim == 5
+    assert (
+        table["CategoricalMixture"].likelihood.nats > table["IndependentHistogram"].likelihood.nats
+    )
+    assert "label" in table.test.columns and "image: cell (0, 1)" in table.test.columns

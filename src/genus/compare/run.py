@@ -31,7 +31,7 @@ from genus.learn.fit import time_limit
 from genus.learn.rows import generator
 from genus.model import CapabilityError, Model
 from genus.predictor import Predictor
-from genus.space import Space
+from genus.space import Space, has_parts
 
 BASELINES = ("IndependentHistogram", "Gaussian")
 
@@ -119,6 +119,11 @@ def compare(
 
         X = genus.data.load(X)
     name, note = str(getattr(X, "name", None) or "data"), getattr(X, "note", "")
+    if has_parts(X):  # inside they are columns of a table, and so they are judged as one
+        parts = Space.of(X, space)
+        space = parts.flat()
+        X = space.decode(parts.encode(X))
+        test = space.decode(parts.encode(test)) if has_parts(test) else test
     x, held, y_x, y_held, space_ = _take(X, test, y, space, random_state)
     g_x, g_held = _conditions_of(given, (x, y_x), (held, y_held), test, random_state)
     held, y_held, g_held, notes = _cap(held, y_held, g_held, max_test, random_state)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from genus.coding import as_array
 from genus.files import replacing
-from genus.space import Space
+from genus.space import Space, has_parts
 
 ENDINGS = (".csv", ".json", ".npy", ".npz", ".parquet", ".png")
 
@@ -32,7 +32,8 @@ def write_rows(path: str | Path, X: Any, space: Space) -> None:
         elif path.suffix == ".npy":
             np.save(temporary, as_array(X, strings=True))
         elif path.suffix == ".npz":
-            np.savez_compressed(temporary, X=as_array(X, strings=True))
+            parts = X if has_parts(X) else {"X": as_array(X, strings=True)}
+            np.savez_compressed(temporary, **{k: np.asarray(v) for k, v in parts.items()})
         elif path.suffix == ".csv":
             frame(X, space).to_csv(temporary, index=False)
         elif path.suffix == ".parquet":
@@ -57,5 +58,8 @@ def frame(X: Any, space: Space) -> pd.DataFrame:
     """Rows as a DataFrame, one column a coordinate."""
     if isinstance(X, pd.DataFrame):
         return X
+    if has_parts(X):
+        table: pd.DataFrame = space.flat().decode(space.encode(X))
+        return table
     a = as_array(X, strings=True)
     return pd.DataFrame(a.reshape(len(a), -1), columns=pd.Index(space.names()))
