@@ -78,3 +78,68 @@ def test_a_circle_is_found_wherever_it_is_written(line: str) -> None:
     graph["genus.learn.fit"] |= imports_of("genus.learn.fit", line)
     circle = circle_in(graph)
     assert {"genus.learn.fit", "genus.model"} <= set(circle)
+
+
+# ---------------------------------------------------------------------- chapters of models
+
+
+# a chapter may import another where its models are made of the other's: a prior is a flow or a
+# mixture
+MADE_OF = {("latent", "flows"), ("latent", "mixtures")}
+
+
+def chapters_of(name: str, source: str) -> set[tuple[str, str]]:
+    """(chapter, other chapter) of each import of a module of models, wherever it is written."""
+    own = name.split(".")[2]
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            modules = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for module in modules:
+            match module.split("."):
+                case ["genus", "models", other, *_] if other != own:
+                    found.add((own, other))
+    return found
+
+
+def test_chapters_do_not_import_one_another() -> None:
+    found = set()
+    for name, path in MODULES.items():
+        if name.startswith("genus.models."):
+            found |= chapters_of(name, path.read_text("utf-8"))
+    assert found <= MADE_OF
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from genus.models.mixtures.components import k_means",
+        "from genus.models import mixtures",
+        "def f():\n    import genus.models.mixtures.student",
+    ],
+)
+def test_another_chapter_is_found_wherever_it_is_imported(line: str) -> None:
+    assert chapters_of("genus.models.flows.flow", line) == {("flows", "mixtures")}
+    assert chapters_of("genus.models.mixtures.student", line) == set()
+
+
+# ---------------------------------------------------------------------- mirrored tests
+
+
+TESTS = Path(__file__).parent
+
+
+def test_every_file_has_its_mirrored_test() -> None:
+    missing = []
+    for path in ROOT.rglob("*.py"):
+        source = path.relative_to(ROOT)
+        mirror = TESTS / source.parent / f"test_{source.name}"
+        if source.name.startswith("__"):
+            continue
+        if not mirror.exists() or "\ndef test_" not in mirror.read_text("utf-8"):
+            missing.append(str(source))
+    assert not missing
