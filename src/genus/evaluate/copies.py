@@ -20,8 +20,8 @@ class Memorisation:
     Attributes
     ----------
     share
-        Of the samples whose nearest real row is a training row, weighted by how far the next one
-        is.
+        Of the samples whose nearest real row is a training row, weighted
+        by how far the next one is.
     expected
         That share without copying.
     p_value
@@ -67,9 +67,9 @@ def memorisation(
     which allows for rows that are near to many samples. ``p_value`` is the normal tail of T. Below
     0.001 the word is ``copies training rows`` when ``excess`` ≥ 0.8, else ``near training rows``.
 
-    Unlike a comparison of distances (data-copying test, Meehan et al., 2020), it is not misled by
-    samples that are smoother than real rows. Few held-out rows beside many training rows make it
-    weak.
+    Unlike a comparison of distances (data-copying test, Meehan et al., 2020), it is
+    not misled by samples that are smoother than real rows. Few held-out rows beside
+    many training rows make it weak.
 
     Parameters
     ----------

@@ -284,10 +284,10 @@ class PixelModel(Model):
 class Causal(nn.Module):
     """Features (n, C · each, H, W) → parameters (n, C · per_cell, H, W) from the cells before.
 
-    The first convolutions see the rows above, v, and the pixels to the left, h; a family writes
-    what follows, all pixels at once in ``forward`` and pixel by pixel in ``keep``. ``channels``: of
-    the images that are conditions. ``beyond``: pixels after the end of each row that have features
-    too.
+    The first convolutions see the rows above, v, and the pixels to the left, h; a family
+    writes what follows, all pixels at once in ``forward`` and pixel by pixel in ``keep``.
+    ``channels``: of the images that are conditions. ``beyond``: pixels after the end of
+    each row that have features too.
     """
 
     cells: Cells
