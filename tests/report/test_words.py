@@ -15,7 +15,7 @@ from genus.report.words import answer, plus_minus, seconds
 
 
 def _shifted(comparison: Comparison, by: dict[str, float]) -> Comparison:
-    """The comparison with each row's log-probability that of the first model, moved by so many nats.
+    """The comparison with every row's log-probability that of the first, moved by so many nats.
 
     With small noise.
     """
