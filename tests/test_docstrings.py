@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import doctest
+import importlib
 import inspect
 import re
 import warnings
@@ -78,3 +79,12 @@ def test_a_docstring_opens_with_one_line(path):
         if len(text) > 1:
             assert not text[1].strip(), f"line {line}: the first sentence fits on one line"
             assert not text[-1].strip(), f"line {line}: the quotes stand on a line of their own"
+
+
+def test_every_exported_name_is_there():
+    packages = [p for p in SOURCES if "\n__all__ =" in p.read_text("utf-8")]
+    assert len(packages) > 5
+    for path in packages:
+        parts = path.relative_to(ROOT.parent).with_suffix("").parts
+        module = importlib.import_module(".".join(parts).removesuffix(".__init__"))
+        assert [n for n in module.__all__ if not hasattr(module, n)] == []

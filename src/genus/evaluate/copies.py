@@ -10,8 +10,6 @@ import torch
 from scipy import stats
 from sklearn.utils import check_random_state
 
-from genus.evaluate.view import Array
-
 
 @dataclass(frozen=True)
 class Memorisation:
@@ -47,9 +45,9 @@ class Memorisation:
 
 
 def memorisation(
-    train: Array,
-    held: Array,
-    samples: Array,
+    train: np.ndarray,
+    held: np.ndarray,
+    samples: np.ndarray,
     *,
     held_distance: float | None = None,
     random_state: int = 0,
@@ -122,7 +120,7 @@ def memorisation(
     return Memorisation(share, expected, p_value, excess, ratio, word, len(samples))
 
 
-def two_nearest(x: Array, rows: Array, chunk: int = 256) -> tuple[Array, Array]:
+def two_nearest(x: np.ndarray, rows: np.ndarray, chunk: int = 256) -> tuple[np.ndarray, np.ndarray]:
     """Distances (n, 2) of each row of x to its two nearest of ``rows``, and the index (n,)."""
     r = torch.from_numpy(rows)
     square = r.square().sum(1)

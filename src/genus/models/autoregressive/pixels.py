@@ -42,7 +42,7 @@ FEW = 64  # ordered levels up to which each has a probability of its own
 CELLS = 1 << 18  # pixels whose activations are in memory at once
 
 
-Features = Callable[[Tensor], Tensor]
+FeatureMap = Callable[[Tensor], Tensor]
 
 
 # what layers see of conditions: the context (n, g, 1, 1), the image s (n, f, H, W), or both
@@ -343,7 +343,7 @@ class Causal(nn.Module):
     def in_order(
         self,
         n: int,
-        features: Features,
+        features: FeatureMap,
         value: Value,
         context: tuple[Tensor, ...] = (),
         reorder: Callable[[int], Tensor | None] | None = None,
@@ -441,7 +441,7 @@ class Cells(nn.Module):
         return out
 
     def in_order(
-        self, features: Features, value: Value
+        self, features: FeatureMap, value: Value
     ) -> Callable[[int, int, Tensor], tuple[Tensor, Tensor]]:
         """(i, j, features (n, f)) → the pixel's codes (n, C), drawn in turn, and their features."""
         m, e = self.width, self.each
