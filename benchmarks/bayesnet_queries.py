@@ -33,7 +33,7 @@ import torch
 
 from genus import BayesNet
 from genus.models.graphs import elimination
-from genus.models.graphs.bif import Network, read_bif, write_bif
+from genus.models.graphs.bif import BifNetwork, read_bif, write_bif
 from genus.models.graphs.contraction import plan_of
 
 # variables, edges
@@ -41,7 +41,7 @@ NAMES = {"alarm": (37, 46), "insurance": (27, 52), "hailfinder": (56, 66), "hepa
 PEERS = [name for name in ("pyagrum", "pgmpy") if importlib.util.find_spec(name) is None]
 
 
-def networks(folder: str, tmp: Path) -> dict[str, Network]:
+def networks(folder: str, tmp: Path) -> dict[str, BifNetwork]:
     """The networks by name: from the folder, from pgmpy's files, or random."""
     import pyagrum as gum
 
@@ -73,13 +73,13 @@ def networks(folder: str, tmp: Path) -> dict[str, Network]:
     return found
 
 
-def factors_of(net: Network) -> tuple[list[elimination.Factor], tuple[int, ...]]:
+def factors_of(net: BifNetwork) -> tuple[list[elimination.Factor], tuple[int, ...]]:
     place = {v: k for k, v in enumerate(net.states)}
     factors = [(tuple(place[u] for u in (*net.parents[v], v)), net.tables[v]) for v in net.states]
     return factors, tuple(len(s) for s in net.states.values())
 
 
-def in_pyagrum(net: Network, file: Path):  # type: ignore[no-untyped-def]
+def in_pyagrum(net: BifNetwork, file: Path):  # type: ignore[no-untyped-def]
     """pyAgrum's network, by way of a file with plain names, and how far its tables were apart.
 
     After that they are made equal. It reads numbers in single precision; for exact comparisons the
@@ -90,7 +90,7 @@ def in_pyagrum(net: Network, file: Path):  # type: ignore[no-untyped-def]
     plain = {v: f"x{k}" for k, v in enumerate(net.states)}
     states = {plain[v]: tuple(f"s{i}" for i in range(len(s))) for v, s in net.states.items()}
     parents = {plain[v]: tuple(plain[u] for u in p) for v, p in net.parents.items()}
-    copy = Network(net.name, states, parents, {plain[v]: t for v, t in net.tables.items()})
+    copy = BifNetwork(net.name, states, parents, {plain[v]: t for v, t in net.tables.items()})
     write_bif(copy, file)
     bn = gum.loadBN(str(file))
     apart = 0.0
@@ -103,7 +103,7 @@ def in_pyagrum(net: Network, file: Path):  # type: ignore[no-untyped-def]
     return bn, apart
 
 
-def judged(name: str, net: Network, bn, queries: int, rng: torch.Generator) -> float:  # type: ignore[no-untyped-def]
+def judged(name: str, net: BifNetwork, bn, queries: int, rng: torch.Generator) -> float:  # type: ignore[no-untyped-def]
     """The largest difference from pyAgrum over so many sets of evidence."""
     import pyagrum as gum
 
@@ -149,7 +149,7 @@ def seconds(run) -> float:  # type: ignore[no-untyped-def]
     return time.process_time() - begun
 
 
-def cold(net: Network, file: Path, queries: int, rng: torch.Generator) -> None:
+def cold(net: BifNetwork, file: Path, queries: int, rng: torch.Generator) -> None:
     """One query after forgetting every plan."""
     from pgmpy.inference import VariableElimination
     from pgmpy.readwrite import BIFReader
@@ -186,7 +186,7 @@ def cold(net: Network, file: Path, queries: int, rng: torch.Generator) -> None:
 
 
 def batched(
-    net: Network, bn, file: Path, n: int, observed: int, rounds: int, rng: torch.Generator
+    net: BifNetwork, bn, file: Path, n: int, observed: int, rounds: int, rng: torch.Generator
 ) -> None:  # type: ignore[no-untyped-def]
     """Rows of one pattern at once, out of a table of words, beside one at a time, as numbers."""
     import pyagrum as gum

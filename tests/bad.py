@@ -18,8 +18,9 @@ from scipy.sparse import csr_matrix
 
 @dataclass(frozen=True)
 class Bad:
-    """An input that something is wrong with. spoil(X): from good rows (n, d) of numbers, or from a
-    good table of colour, old and size.
+    """An input that something is wrong with.
+
+    spoil(X): from good rows (n, d) of numbers, or from a good table of colour, old and size.
 
     must: ``answer``, ``error`` or ``either``. says: what an error's message must hold. scored: it
     comes after a good fit.

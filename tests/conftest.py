@@ -18,8 +18,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that ask one row of the contract follow each other: it is fitted once in a worker, as
-    workers take tests in pieces (``--dist worksteal``).
+    """Tests that ask one row of the contract follow each other.
+
+    It is fitted once in a worker, as workers take tests in pieces (``--dist worksteal``).
     """
     files: dict[Path, int] = {}
     rows: dict[str, int] = {}

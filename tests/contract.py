@@ -183,7 +183,8 @@ class Row:
         learn any.
     refuses: what it says of data that an argument does not suit.
     digits: settings that beat the independent histogram on the digits within seconds; one row of
-        every class has them."""
+        every class has them.
+    """
 
     name: str
     make: Callable[[], Any]
@@ -530,8 +531,9 @@ def at_the_door(rows: list[Row]) -> list[Any]:
 
 
 def matrix(pairs: list[tuple[Row, str]]) -> list[Any]:
-    """Rows with kinds: a class on its first and on mixed tables, a variant on its first, the others
-    in the full matrix.
+    """Rows with kinds: a class on its first and on mixed tables, a variant on its first.
+
+    The others are in the full matrix.
     """
     cases = []
     for row, kind in pairs:
@@ -541,8 +543,9 @@ def matrix(pairs: list[tuple[Row, str]]) -> list[Any]:
 
 
 def with_bad_input(rows: list[Any], door: list[Bad], behind: list[Bad]) -> list[Any]:
-    """Rows with bad input: at the door the rows DOOR, behind it one of each class, the others in
-    the full matrix.
+    """Rows with bad input: at the door the rows DOOR, behind it one of each class.
+
+    The others are in the full matrix.
     """
     classes = first_of_each_class(rows)
     cases = []

@@ -1,7 +1,7 @@
 """The laws that every model obeys, each over the table of contract.py; docs/design.md numbers them.
 
-Law 14 is here in a cheap form (settings scaled down, seconds); with the defaults it belongs to the
-benchmarks.
+Law 14 is here in a cheap form (settings scaled down, seconds); with the defaults
+it belongs to the benchmarks.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What arguments may be: every rule, and two laws over every public class.
 
-Every argument of every model refuses nonsense by name, and no argument hides an attribute."""
+Every argument of every model refuses nonsense by name, and no argument hides an attribute.
+"""
 
 from __future__ import annotations
 

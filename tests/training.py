@@ -93,9 +93,7 @@ def within(seconds: float, f: Any) -> Any:
 def resumed(
     cls: type, trainer: Trainer, tmp_path: Path, steps: int, fit: Any = None, **args: Any
 ) -> tuple[Any, Any]:
-    """(an uninterrupted model, one killed after ``steps`` steps and resumed from its last
-    checkpoint).
-    """
+    """(an uninterrupted model, one killed after ``steps`` steps and resumed)."""
     fit = fit or {}
     whole = cls(trainer=trainer, random_state=3, **args).fit(X, **extra(cls), **fit)
     trainer = trainer.replace(checkpoint=tmp_path / "run", checkpoint_every=0.0)

@@ -75,8 +75,8 @@ def check_arguments(owner: Any, of: str = "") -> None:
 class Rule:
     """What a value may be.
 
-    words: the alternatives, in words. why: what else the message says. nonsense: some values that
-    it refuses.
+    words: the alternatives, in words. why: what else the message says. nonsense:
+    some values that it refuses.
     """
 
     words: tuple[str, ...]

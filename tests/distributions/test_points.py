@@ -16,9 +16,7 @@ from genus.distributions.points import log_mean_exp, row_hash, row_normals, row_
 
 
 def test_log_mean_exp_and_its_error_against_fresh_draws() -> None:
-    """Over many repetitions the spread of log (1/k) Σ exp w is the standard error that one
-    repetition states.
-    """
+    """The spread of log (1/k) Σ exp w is the standard error that one repetition states."""
     w = (
         torch.randn(20_000, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         * 0.8

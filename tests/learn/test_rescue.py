@@ -45,9 +45,7 @@ def test_divergence_rolls_back_and_names_the_step_and_the_cure(
 
 
 def test_weights_that_leave_the_finite_numbers_roll_back() -> None:
-    """The loss of the last step is fine, the weights after it are not: the next epoch must not
-    start from them.
-    """
+    """The last step's loss is fine, the weights after it are not: no epoch may start from them."""
 
     class Poisoned(ToyVAE):
         def losses(self, x: torch.Tensor) -> Any:

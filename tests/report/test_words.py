@@ -15,8 +15,9 @@ from genus.report.words import answer, plus_minus, seconds
 
 
 def _shifted(comparison: Comparison, by: dict[str, float]) -> Comparison:
-    """The comparison with every row's log-probability that of the first model, moved by so many
-    nats (with small noise).
+    """The comparison with every row's log-probability that of the first, moved by so many nats.
+
+    With small noise.
     """
     base = comparison.rows[0].log_prob
     noise = np.random.default_rng(0).normal(size=(len(by), len(base)))

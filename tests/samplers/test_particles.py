@@ -74,7 +74,8 @@ def filtered(n: int, k: int, steps: int, resampled: bool) -> tuple[torch.Tensor,
     """Fair coins z_t, each told by a witness who is right nine times in ten and says 1.
 
     P(z_t = 1 | told) = 0.9 at every step, and P(told) = 2^−steps. Returns the coins (n, steps) of
-    one particle a row, and log of the estimates of P(told), (n,)."""
+    one particle a row, and log of the estimates of P(told), (n,).
+    """
     rng = generator(1)
     z = torch.zeros(n * k, steps)
     log_w = torch.zeros(n, k, dtype=torch.float64)

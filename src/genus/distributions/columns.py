@@ -16,7 +16,8 @@ def groups(space: Space, sort: Callable[[int, str, int], tuple[str, int]]) -> li
     """The columns that go together, in the order in which their sorts come first.
 
     sort(j, kind, levels): what column j, of a kind and so many levels (0: continuous), is taken
-    for, and the number of levels that all columns of its group have."""
+    for, and the number of levels that all columns of its group have.
+    """
     found: dict[tuple[str, int], list[int]] = {}
     for j, (kind, levels) in enumerate(zip(space.kinds, space.cardinality, strict=True)):
         found.setdefault(sort(j, kind, levels), []).append(j)

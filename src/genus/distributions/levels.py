@@ -3,7 +3,8 @@
     P(x) = F((r + h)/s) − F((r − h)/s),     P(0) = F((r + h)/s),     P(L − 1) = 1 − F((r − h)/s)
 
 F is the distribution function of the standard normal or logistic, r = x − μ how far the level lies
-from the mean, h half of a level's width, and s the scale, all in the same units."""
+from the mean, h half of a level's width, and s the scale, all in the same units.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ def log_logistic_mass(
 ) -> Tensor:
     """log P(x) of levels x from 0 to L − 1, by the logistic; all arguments broadcast.
 
-    σ(b) − σ(a) = σ(b) σ(−a) (1 − e^{a−b}), so that nothing cancels in the tails."""
+    σ(b) − σ(a) = σ(b) σ(−a) (1 − e^{a−b}), so that nothing cancels in the tails.
+    """
     below, above = _ends(x, levels, r, half, s)
     inside = (x > 0.5) & (x < levels - 1.5)
     width = torch.where(inside, torch.log(-torch.expm1(-2 * half / s)), 0.0)

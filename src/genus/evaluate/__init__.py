@@ -8,6 +8,7 @@ from genus.evaluate.embedding import Embedding, Frechet, frechet, frechet_gaussi
 from genus.evaluate.likelihood import Difference, Likelihood, likelihood_summary, paired_difference
 from genus.evaluate.outliers import Outliers, outlier_auroc
 from genus.evaluate.samples import SampleQuality, SampleTest
+from genus.evaluate.view import NumericView
 
 __all__ = [
     "MMD",
@@ -15,10 +16,10 @@ __all__ = [
     "Completion",
     "Difference",
     "Embedding",
-    "Features",
     "Frechet",
     "Likelihood",
     "Memorisation",
+    "NumericView",
     "Outliers",
     "SampleQuality",
     "SampleTest",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from genus.evaluate.view import Array, check_same_count
+from genus.evaluate.view import check_same_count
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class ClassifierTest:
 
 
 def classifier_test(
-    real: Array, fake: Array, *, folds: int = 5, random_state: int = 0
+    real: np.ndarray, fake: np.ndarray, *, folds: int = 5, random_state: int = 0
 ) -> ClassifierTest:
     """Classifier two-sample test: cross-validated accuracy of boosted trees, real against fake.
 

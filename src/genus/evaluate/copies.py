@@ -10,8 +10,6 @@ import torch
 from scipy import stats
 from sklearn.utils import check_random_state
 
-from genus.evaluate.view import Array
-
 
 @dataclass(frozen=True)
 class Memorisation:
@@ -20,8 +18,8 @@ class Memorisation:
     Attributes
     ----------
     share
-        Of the samples whose nearest real row is a training row, weighted by how far the next one
-        is.
+        Of the samples whose nearest real row is a training row, weighted
+        by how far the next one is.
     expected
         That share without copying.
     p_value
@@ -47,9 +45,9 @@ class Memorisation:
 
 
 def memorisation(
-    train: Array,
-    held: Array,
-    samples: Array,
+    train: np.ndarray,
+    held: np.ndarray,
+    samples: np.ndarray,
     *,
     held_distance: float | None = None,
     random_state: int = 0,
@@ -67,9 +65,9 @@ def memorisation(
     which allows for rows that are near to many samples. ``p_value`` is the normal tail of T. Below
     0.001 the word is ``copies training rows`` when ``excess`` ≥ 0.8, else ``near training rows``.
 
-    Unlike a comparison of distances (data-copying test, Meehan et al., 2020), it is not misled by
-    samples that are smoother than real rows. Few held-out rows beside many training rows make it
-    weak.
+    Unlike a comparison of distances (data-copying test, Meehan et al., 2020), it is
+    not misled by samples that are smoother than real rows. Few held-out rows beside
+    many training rows make it weak.
 
     Parameters
     ----------
@@ -122,7 +120,7 @@ def memorisation(
     return Memorisation(share, expected, p_value, excess, ratio, word, len(samples))
 
 
-def two_nearest(x: Array, rows: Array, chunk: int = 256) -> tuple[Array, Array]:
+def two_nearest(x: np.ndarray, rows: np.ndarray, chunk: int = 256) -> tuple[np.ndarray, np.ndarray]:
     """Distances (n, 2) of each row of x to its two nearest of ``rows``, and the index (n,)."""
     r = torch.from_numpy(rows)
     square = r.square().sum(1)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.utils import check_random_state
 
-from genus.evaluate.view import Array, check_same_count
+from genus.evaluate.view import check_same_count
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,9 @@ class MMD:
     n: int
 
 
-def mmd(real: Array, fake: Array, *, permutations: int = 500, random_state: int = 0) -> MMD:
+def mmd(
+    real: np.ndarray, fake: np.ndarray, *, permutations: int = 500, random_state: int = 0
+) -> MMD:
     r"""Maximum mean discrepancy with a permutation test.
 
         MMD² = Σ_{i≠j} [k(x_i, x_j) + k(y_i, y_j)] / m(m−1) − 2 Σ_{ij} k(x_i, y_j) / m²
@@ -78,6 +80,6 @@ def mmd(real: Array, fake: Array, *, permutations: int = 500, random_state: int 
     return MMD(float(values[0]), p_value, math.sqrt(median), 2 * m)
 
 
-def _squared_distances(x: Array) -> Array:
+def _squared_distances(x: np.ndarray) -> np.ndarray:
     square = np.einsum("ij,ij->i", x, x)
     return np.maximum(square[:, None] + square[None] - 2 * (x @ x.T), 0.0)

@@ -16,8 +16,6 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from genus.evaluate.view import Array
-
 
 @dataclass(frozen=True)
 class Frechet:
@@ -58,12 +56,14 @@ class Embedding:
 
     rows = 5000  # real rows it is learned from, at most
 
-    def __init__(self, x: Array, y: Any = None, *, size: int = 16, random_state: int = 0) -> None:
+    def __init__(
+        self, x: np.ndarray, y: Any = None, *, size: int = 16, random_state: int = 0
+    ) -> None:
         chosen = check_random_state(random_state).permutation(len(x))[: self.rows]
         x = x[chosen]
         labels = None if y is None else _labels(np.asarray(y)[chosen])
         self.scale = 1.0
-        self.layers: list[tuple[Array, Array]] = []
+        self.layers: list[tuple[np.ndarray, np.ndarray]] = []
         if labels is None:
             self._learn_directions(x, min(size, *x.shape))
         else:
@@ -71,7 +71,7 @@ class Embedding:
         spread = float(self(x).var(axis=0).sum())
         self.scale = math.sqrt(spread) if spread > 0 else 1.0
 
-    def _learn_directions(self, x: Array, size: int) -> None:
+    def _learn_directions(self, x: np.ndarray, size: int) -> None:
         """The directions in which the rows vary most."""
         self.centre = x.mean(axis=0)
         covariance = np.atleast_2d(np.cov((x - self.centre).astype(np.float64), rowvar=False))
@@ -79,7 +79,9 @@ class Embedding:
         self.directions = directions[:, ::-1][:, :size]
         self.name = f"pca-{size}"
 
-    def _learn_layers(self, x: Array, labels: Array, size: int, random_state: int) -> None:
+    def _learn_layers(
+        self, x: np.ndarray, labels: np.ndarray, size: int, random_state: int
+    ) -> None:
         """The hidden layers of a classifier of the labels."""
         from sklearn.neural_network import MLPClassifier  # slow to import
 
@@ -92,7 +94,7 @@ class Embedding:
         self.layers = list(zip(net.coefs_[:-1], net.intercepts_[:-1], strict=True))
         self.name = f"classifier-{size}"
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: np.ndarray) -> np.ndarray:
         """The numeric view (n, p) → its embedding (n, size), float64."""
         h = x.astype(np.float64)
         if not self.layers:
@@ -102,7 +104,7 @@ class Embedding:
         return h / self.scale
 
 
-def _labels(y: Array) -> Array | None:
+def _labels(y: np.ndarray) -> np.ndarray | None:
     """Class numbers of labels that a classifier can learn, else None."""
     if y.ndim != 1 or (y.dtype.kind == "f" and not np.array_equal(y, np.floor(y))):
         return None
@@ -110,14 +112,16 @@ def _labels(y: Array) -> Array | None:
     return classes if 2 <= len(names) <= 100 and counts.min() >= 3 else None
 
 
-def frechet(a: Array, b: Array) -> float:
+def frechet(a: np.ndarray, b: np.ndarray) -> float:
     """Fréchet distance between the Gaussians fitted to two sets of embedded rows, (n, k) each."""
     return frechet_gaussians(
         a.mean(axis=0), np.cov(a, rowvar=False), b.mean(axis=0), np.cov(b, rowvar=False)
     )
 
 
-def frechet_gaussians(mean_a: Array, cov_a: Array, mean_b: Array, cov_b: Array) -> float:
+def frechet_gaussians(
+    mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, cov_b: np.ndarray
+) -> float:
     r"""Squared 2-Wasserstein distance between two Gaussians.
 
         |μ_a − μ_b|² + tr(Σ_a + Σ_b − 2 (Σ_a^½ Σ_b Σ_a^½)^½)

@@ -7,8 +7,8 @@ Four questions, all asked of a numeric view of the rows that serves any space:
     frechet           do Gaussians fitted in a small embedding differ?    beside real against real
     memorisation      are samples nearer to training rows than to held-out ones?
 
-:class:`SampleTest` asks all four of one model after another, against the same rows and in the same
-counts.
+:class:`SampleTest` asks all four of one model after another, against the same
+rows and in the same counts.
 """
 
 from __future__ import annotations

@@ -7,8 +7,6 @@ from torch import Tensor
 
 from genus.space import Space
 
-Array = np.ndarray
-
 
 class NumericView:
     """The numeric view of a space's rows: (n, p) float32, centred and scaled by a reference.
@@ -37,12 +35,12 @@ class NumericView:
         rounding = 1e-12 * np.maximum(np.abs(self.mean), 1e-12)
         self.scale = np.where(scale > rounding, scale, 1.0)
 
-    def __call__(self, x: Tensor) -> Array:
+    def __call__(self, x: Tensor) -> np.ndarray:
         """Codes (n, *shape) → the numeric view (n, p)."""
         centred = self._one_hot(x) - self.mean
         return np.nan_to_num(centred / self.scale).astype(np.float32)
 
-    def _one_hot(self, x: Tensor) -> Array:
+    def _one_hot(self, x: Tensor) -> np.ndarray:
         """The codes, with a column of 0 and 1 for each level of a category; NaN where missing."""
         codes = x.detach().cpu().flatten(1).double().numpy()
         if "categorical" not in self.space.kinds:
@@ -56,7 +54,7 @@ class NumericView:
             columns.append(column)
         return np.concatenate(columns, axis=1)
 
-    def _is_number(self) -> Array:
+    def _is_number(self) -> np.ndarray:
         """Which columns of the view are numbers, and not levels of a category, (p,)."""
         found: list[bool] = []
         for kind, levels in zip(self.space.kinds, self.space.cardinality, strict=True):
@@ -64,13 +62,13 @@ class NumericView:
         return np.array(found)
 
 
-def _without_empty_columns(raw: Array) -> Array:
+def _without_empty_columns(raw: np.ndarray) -> np.ndarray:
     """Zeros where a column holds no value at all, so that its mean exists."""
     empty = np.isnan(raw).all(axis=0)
     return np.where(empty, 0.0, raw) if empty.any() else raw
 
 
-def check_same_count(real: Array, fake: Array) -> None:
+def check_same_count(real: np.ndarray, fake: np.ndarray) -> None:
     """Raise ValueError unless there are as many samples as real rows, and at least 10."""
     if len(real) != len(fake) or len(real) < 10:
         raise ValueError(

@@ -86,8 +86,8 @@ def unpack(run: Run, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """
     if meta["rows"] != fingerprints(run):
         raise ValueError(
-            "the checkpoint was trained on other rows: resume on the same data, conditions and "
-            "validation rows"
+            "the checkpoint was trained on other rows: "
+            "resume on the same data, conditions and validation rows"
         )
     loop = meta["loop"]
     restore_model(run.model, tensors, meta)
@@ -146,8 +146,8 @@ def read(resume: str | Path | bool, model: Learner, checkpoint: str | Path | Non
     for k, v in here["params"].items():
         if k != "trainer" and there["params"].get(k) != v:
             raise ValueError(
-                f"{resume} was trained with {k}={there['params'].get(k)!r}, not {v!r}: resume "
-                f"with the same arguments"
+                f"{resume} was trained with {k}={there['params'].get(k)!r}, not {v!r}: "
+                "resume with the same arguments"
             )
     mine, theirs = (
         (said["params"].get("trainer") or {}).get("params", {}) for said in (here, there)
@@ -156,7 +156,7 @@ def read(resume: str | Path | bool, model: Learner, checkpoint: str | Path | Non
         if mine.get(k) != theirs.get(k):
             raise ValueError(
                 f"{resume} was trained with trainer {k}={theirs.get(k)!r}, not {mine.get(k)!r}: "
-                f"resume with the same settings"
+                "resume with the same settings"
             )
     return tensors, meta
 

@@ -339,7 +339,7 @@ class Descent(Run):
             name = f"{type(self.model).__name__} {self.stage}".strip()
             missing = (
                 f"{name} has nothing to judge held-out rows by: it needs validate(x), lower is "
-                f"better, or a log_prob that is exact or a bound"
+                "better, or a log_prob that is exact or a bound"
             )
         else:
             missing = "no rows are held out: raise validation"

@@ -52,7 +52,8 @@ class Fit:
     def fresh(self) -> bool:
         """Is there no state to go on from, so that ``start`` must make the first one?
 
-        Checkpoints of genus 0.1 do not hold all that ``start`` leaves behind."""
+        Checkpoints of genus 0.1 do not hold all that ``start`` leaves behind.
+        """
         return self.resume is None or "notes" not in self.resume[1]
 
     def time_left(self) -> float:

@@ -100,8 +100,8 @@ def turns(
     game = losses(*batch)
     if not isinstance(game, Iterator):
         raise TypeError(
-            f"{type(model).__name__}.losses returned {_name(game)}: write `yield self, loss` in "
-            f"place of `return`"
+            f"{type(model).__name__}.losses returned {_name(game)}: "
+            "write `yield self, loss` in place of `return`"
         )
     while True:
         if autocast is None:
@@ -121,8 +121,8 @@ def _checked(model: Learner, turn: Any) -> Turn:
     pair = isinstance(turn, tuple) and len(turn) == 2
     if not (pair and isinstance(turn[0], nn.Module) and isinstance(turn[1], Tensor)):
         raise TypeError(
-            f"{said} {_name(turn)}: yield a pair (player, loss), a submodule and a tensor, as in "
-            f"`yield self, loss`"
+            f"{said} {_name(turn)}: yield a pair (player, loss), "
+            "a submodule and a tensor, as in `yield self, loss`"
         )
     loss = turn[1]
     if loss.numel() != 1:
@@ -132,7 +132,7 @@ def _checked(model: Learner, turn: Any) -> Turn:
     if not loss.requires_grad:
         raise ValueError(
             f"{said} a loss that has no gradient: compute it from the parameters of its player, "
-            f"without detach() and no_grad()"
+            "without detach() and no_grad()"
         )
     return turn
 
@@ -167,8 +167,8 @@ class Players:
         if module not in self.names:
             name = type(self.model).__name__
             raise ValueError(
-                f"losses yielded a {type(module).__name__} that is no submodule of {name}: assign "
-                f"it in build"
+                f"losses yielded a {type(module).__name__} that is no "
+                f"submodule of {name}: assign it in build"
             )
         name = self.names[module]
         player = Player(module, name, self.frozen, self.t)

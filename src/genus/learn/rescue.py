@@ -60,7 +60,7 @@ class Rescue:
         if at.step == 0:
             raise DivergenceError(
                 f"the loss is not finite at the very first step ({run.where()}): rescale the data, "
-                f"or look for a log or a division by 0"
+                "or look for a log or a division by 0"
             )
         self._restore()
         at.rollbacks += 1

@@ -21,7 +21,8 @@ def best_start(
 
     begin(): put the model where a start sets out. run(): learn from there, and say how good the
     result is; higher is better. A fit that goes on from an earlier one has one start: where it is.
-    After Ctrl-C, or when the time is over, no further start sets out."""
+    After Ctrl-C, or when the time is over, no further start sets out.
+    """
     resumed = hasattr(model, "n_iter_")
     best = -math.inf
     tensors: dict[str, Tensor] = {}
@@ -47,7 +48,8 @@ def warn_unless_converged(
 ) -> None:
     """Called by ``learn``: a ConvergenceWarning where the argument ``limit`` ended the fit.
 
-    Who sets tol=0, or asks for one iteration, does not wait for convergence."""
+    Who sets tol=0, or asks for one iteration, does not wait for convergence.
+    """
     most = getattr(model, limit)
     if model.converged_ or model.tol <= 0 or not model.n_iter_ >= most > 1:
         return

@@ -166,7 +166,8 @@ class Trainer(Settings):
 def batch_of(n: int, steps: int, low: int, high: int) -> int:
     """Rows a step, where n rows are passed in ``steps`` steps: the nearest power of two.
 
-    At least ``low`` and at most ``high``, which are powers of two themselves."""
+    At least ``low`` and at most ``high``, which are powers of two themselves.
+    """
     return 2 ** round(math.log2(min(high, max(low, n / steps))))
 
 

@@ -362,7 +362,7 @@ def _called(blueprint: Network, in_shape: Shape, out_shape: Shape, context: int)
     if not _takes_context(blueprint):
         raise TypeError(
             f"{blueprint!r} takes no context, and conditions come as one here: give it the "
-            f"signature (in_shape, out_shape, context=0) -> nn.Module"
+            "signature (in_shape, out_shape, context=0) -> nn.Module"
         )
     network = blueprint(in_shape, out_shape, context=context)
     if not _takes_context(network.forward):

@@ -4,7 +4,8 @@ r"""How a network takes a context: one vector c of time and conditions, beside i
     images      a ⊙ (1 + S c) + T c                scale and shift of every feature map a (FiLM)
 
 S and T are 0 at the start, where a network of images is the one without a context.
-Source of FiLM: Perez, Strub, de Vries, Dumoulin & Courville (2018)."""
+Source of FiLM: Perez, Strub, de Vries, Dumoulin & Courville (2018).
+"""
 
 from __future__ import annotations
 

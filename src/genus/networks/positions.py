@@ -11,8 +11,9 @@ NEAR = 0.3  # of a random vector that is added to what begins on a line or a gri
 
 
 def places(image: tuple[int, int, int] | None, d: int, w: int, rng: torch.Generator) -> Tensor:
-    """Vectors to begin with for each cell, (d, w): in images near the sum of one for the row and
-    one for the column.
+    """Vectors to begin with for each cell, (d, w).
+
+    In images they are near the sum of one for the row and one for the column.
     """
     each = torch.randn(d, w, generator=rng)
     if image:
@@ -25,8 +26,9 @@ def places(image: tuple[int, int, int] | None, d: int, w: int, rng: torch.Genera
 
 
 def angles_of(image: tuple[int, int, int] | None, d: int, pairs: int) -> Tensor:
-    """By how much each cell turns each pair, (d + 1, pairs): frequencies from 1 down, by turns for
-    row and column; last the start.
+    """By how much each cell turns each pair, (d + 1, pairs); the last is the start.
+
+    Frequencies from 1 down, by turns for row and column.
     """
     if image:
         c, h, w = image

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from genus.coding import as_array
 from genus.report.figures import (
@@ -24,8 +23,6 @@ from genus.report.figures import (
     shortened,
 )
 from genus.space import Space
-
-Array = NDArray[Any]
 
 
 def whiskers(
@@ -131,7 +128,7 @@ def marginals(real: Any, sampled: Any, space: Space, *, most: int = 12) -> Figur
     return figure
 
 
-def _marginal(ax: Any, real: Array, sampled: Array, space: Space, j: int) -> None:
+def _marginal(ax: Any, real: np.ndarray, sampled: np.ndarray, space: Space, j: int) -> None:
     """The two histograms of coordinate j."""
     column = space.columns[j] if space.columns else space
     levels = space.cardinality[j]
@@ -185,7 +182,7 @@ def principal_plane(real: Any, sampled: Any, space: Space, *, most: int = 600) -
     return figure
 
 
-def codes(X: Any, space: Space) -> Array:
+def codes(X: Any, space: Space) -> np.ndarray:
     """Rows as flat floats, (n, dim): category numbers for words, NaN where missing."""
     if space.columns:
         return np.asarray(space.encode(X).double().flatten(1).numpy())

@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from genus.coding import as_array
 from genus.report.figures import FONT, INK, MISSING, new_figure
 from genus.space import Space
 
-Array = NDArray[Any]
 Scale = tuple[float, float]  # the values drawn black and white
 
 
@@ -32,7 +30,7 @@ def limits(space: Space, X: Any) -> Scale:
     return float(low), float(high if high > low else low + 1)
 
 
-def pixels(X: Any, space: Space, scale: Scale | None = None) -> Array:
+def pixels(X: Any, space: Space, scale: Scale | None = None) -> np.ndarray:
     """Rows of images as RGBA in [0, 1], shape (n, H, W, 4); NaN becomes a tint."""
     a = space.images(X).astype(float)
     low, high = scale or limits(space, a)
@@ -66,12 +64,12 @@ def signed_grid(W: Any, space: Space, *, columns: int | None = None) -> Figure:
     return _grid(np.concatenate([rgb, opaque], -1), columns)
 
 
-def _grid(tiles: Array, columns: int | None) -> Figure:
+def _grid(tiles: np.ndarray, columns: int | None) -> Figure:
     columns = columns or math.ceil(math.sqrt(len(tiles)))
     return tiled([tiles[i : i + columns] for i in range(0, len(tiles), columns)])
 
 
-def tiled(rows: Sequence[Array], labels: Sequence[str] = (), width: float = 330) -> Figure:
+def tiled(rows: Sequence[np.ndarray], labels: Sequence[str] = (), width: float = 330) -> Figure:
     """Rows of (n, H, W, 4) tiles with a transparent gap between, a label before each row."""
     _, h, w, _ = rows[0].shape
     gap = 1 if max(h, w) < 20 else 2

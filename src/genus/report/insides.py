@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from genus.coding import as_array
 from genus.evaluate import hide
 from genus.report.figures import FONT, INK, MODEL, new_axes, new_figure, shortened
-from genus.report.images import Array, Scale, image_grid, limits, pixels, signed_grid, tiled
+from genus.report.images import Scale, image_grid, limits, pixels, signed_grid, tiled
 from genus.space import Space
 
 
@@ -77,7 +77,7 @@ def latent_map(model: Any, X: Any, y: Any = None, *, most: int = 2000) -> Figure
     return figure
 
 
-def _in_the_plane(z: Array) -> Array:
+def _in_the_plane(z: np.ndarray) -> np.ndarray:
     """Latent rows (n, …) as points (n, 2): their principal plane where they have more numbers."""
     z = z.reshape(len(z), -1)
     if z.shape[1] == 1:
@@ -132,7 +132,7 @@ def component_means(model: Any, *, most: int = 64, scale: Scale | None = None) -
     return image_grid(means[order], space, scale=scale, columns=columns)
 
 
-def _mean_table(model: Any, weights: Array, order: Array, most: int = 24) -> Figure:
+def _mean_table(model: Any, weights: np.ndarray, order: np.ndarray, most: int = 24) -> Figure:
     """The means of components in standard deviations from the mean of all, as a heat map."""
     means = as_array(getattr(model, "cell_means", model.means_))
     spread = means.std(0)
@@ -206,7 +206,7 @@ def graph(model: Any, *, most: int = 40) -> Figure:
     return figure
 
 
-def _on_the_image(space: Space) -> tuple[Array, Array]:
+def _on_the_image(space: Space) -> tuple[np.ndarray, np.ndarray]:
     """All cells, and the place of each where its pixel lies."""
     assert space.image_shape is not None
     _, h, w = space.image_shape
@@ -215,7 +215,7 @@ def _on_the_image(space: Space) -> tuple[Array, Array]:
     return np.arange(space.dim), place
 
 
-def _on_a_circle(A: Array, most: int) -> tuple[Array, Array]:
+def _on_a_circle(A: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
     """The columns with most edges, and places on a circle, from the top clockwise."""
     used = np.argsort(-(A.sum(0) + A.sum(1)), kind="stable")[:most]
     used.sort()

@@ -18,7 +18,6 @@ from genus.report.words import number
 from genus.report.writing import frame
 
 Card = dict[str, Any]
-Block = tuple[str, list[Card]]  # a title and its cards
 REFUSALS = (ValueError, RuntimeError, ArithmeticError)  # CapabilityError is a RuntimeError
 
 
@@ -233,7 +232,9 @@ class Sections:
         return markup.svg(figure, alt, self.figures)
 
 
-def section(ident: str, title: str, note: str, blocks: list[Block]) -> dict[str, Any]:
+def section(
+    ident: str, title: str, note: str, blocks: list[tuple[str, list[Card]]]
+) -> dict[str, Any]:
     """A section of the page, without the blocks that have no cards."""
     shown = [{"title": title, "cards": cards} for title, cards in blocks if cards]
     return {"id": ident, "title": title, "note": note, "blocks": shown}

@@ -28,11 +28,11 @@ MEANINGS = [
     ),
     (
         "±",
-        "One standard error: how much the number would move with other held-out rows, and with "
-        "other random numbers where it was simulated. Differences between models are taken row by "
-        "row, because rows that are hard for one are hard for all: their error is smaller than "
-        "that of either number. Two models are called level when they differ by less than two of "
-        "these errors.",
+        "One standard error: how much the number would move with other held-out rows, "
+        "and with other random numbers where it was simulated. "
+        "Differences between models are taken row by row, because rows that are hard "
+        "for one are hard for all: their error is smaller than that of either number. "
+        "Two models are called level when they differ by less than two of these errors.",
     ),
     (
         "bits per dimension",
@@ -59,10 +59,10 @@ MEANINGS = [
     ),
     (
         "Fréchet distance",
-        "The distance between Gaussians fitted to samples and to held-out rows in the embedding "
-        "that the column names, a small one made from these data. Lower is better; the floor is "
-        "the same distance between real rows and real rows. It is not FID, and is not comparable "
-        "between data sets.",
+        "The distance between Gaussians fitted to samples and to held-out rows in "
+        "the embedding that the column names, a small one made from these data. "
+        "Lower is better; the floor is the same distance between real rows and real rows. "
+        "It is not FID, and is not comparable between data sets.",
     ),
     (
         "copies",

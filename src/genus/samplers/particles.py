@@ -3,7 +3,8 @@
     w_i = e^{log w_i} / Σ_j e^{log w_j},        effective number 1 / Σ_i w_i², from 1 to k
 
 Log-weights are (n, k). The particles of a row stand together, (n k, …); what is returned are places
-among these. Sources: Gordon, Salmond & Smith (1993); Kong, Liu & Wong (1994)."""
+among these. Sources: Gordon, Salmond & Smith (1993); Kong, Liu & Wong (1994).
+"""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ def resample(log_w: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor] | Non
     """The places (n k,) of the particles that go on, and their log-weights; None where all go on.
 
     A row whose effective number is below k/2 gets k draws by weight, which then weigh the same:
-    the mean weight of the row stays what it was. Other rows are left alone."""
+    the mean weight of the row stays what it was. Other rows are left alone.
+    """
     n, k = log_w.shape
     w = weights(log_w)
     few = effective_number(w) < k / 2

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genus.models.graphs.bif import Network, read_bif, write_bif
+from genus.models.graphs.bif import BifNetwork, read_bif, write_bif
 
 SPRINKLER = """
 // a comment
@@ -40,7 +40,7 @@ probability ( Wet | Sprinkler, Rain ) {
 """
 
 
-def read(tmp_path: Path, text: str) -> Network:
+def read(tmp_path: Path, text: str) -> BifNetwork:
     path = tmp_path / "net.bif"
     path.write_text(text, encoding="utf-8")
     return read_bif(path)
@@ -130,7 +130,7 @@ def test_writing_and_reading_gives_the_same_bits(
 ) -> None:
     names = data.draw(st.lists(NAMES, min_size=1, max_size=5, unique=True))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
-    net = Network(data.draw(NAMES), {}, {}, {})
+    net = BifNetwork(data.draw(NAMES), {}, {}, {})
     for k, v in enumerate(names):
         net.states[v] = tuple(data.draw(st.lists(NAMES, min_size=1, max_size=4, unique=True)))
         net.parents[v] = tuple(data.draw(st.permutations(names[:k])))[: int(rng.integers(3))]

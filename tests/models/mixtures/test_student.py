@@ -69,8 +69,9 @@ def test_draws_of_one_component_have_its_distribution(shapes: Tensor) -> None:
 
 
 def test_entries_are_drawn_given_the_others() -> None:
-    """x_m | x_o is a t with f + d_o degrees, at the conditional mean, its shape grown by
-    (f + q)/(f + d_o).
+    """x_m | x_o is a t with f + d_o degrees, its shape grown by (f + q)/(f + d_o).
+
+    It is at the conditional mean.
     """
     n, m, o = 4000, 0, [1, 2]
     only = torch.tensor([0.0, -torch.inf], dtype=torch.float64)

@@ -289,9 +289,7 @@ def held_out(posterior: str, prior_scale: float) -> tuple[float, float]:
 @pytest.mark.filterwarnings("ignore:the chains of HMC")
 @pytest.mark.parametrize("posterior", ["vi", "laplace", "hmc"])
 def test_classes_are_calibrated(posterior: str) -> None:
-    """Chances between 0 and 1 and few rows: one network is far too sure, the posterior's mean is
-    not.
-    """
+    """Chances between 0 and 1, few rows: one network is far too sure, the mean is not."""
     alone, nats_alone = held_out("map", math.inf)
     sure, nats = held_out(posterior, 1.0)
     assert alone > 0.15 and abs(sure) < 0.12

@@ -239,7 +239,7 @@ class Recurrent(Causal):
         return h[0] if not back else h[0] + F.pad(h[1, :, :-1].flip(2), (0, 0, 0, 0, 1, 0))
 
     def keep(self, n: int, seen: Seen) -> Kept:
-        return (Diagonals if self.diagonal else Rows)(self, n, seen)
+        return (DiagonalWise if self.diagonal else RowWise)(self, n, seen)
 
 
 def near(x: Tensor, before: int, after: int) -> Tensor:
@@ -292,7 +292,7 @@ def unskew(h: Tensor, W: int) -> Tensor:
 # ---------------------------------------------------------------------- what draws keep
 
 
-class Rows(Kept):
+class RowWise(Kept):
     """Of each layer h and c of the row above and of the row that is drawn, and z of the latter."""
 
     def __init__(self, network: Recurrent, n: int, seen: Seen) -> None:
@@ -331,7 +331,7 @@ class Rows(Kept):
         self.h, self.c = self.h[:, index], self.c[:, index]
 
 
-class Diagonals(Kept):
+class DiagonalWise(Kept):
     """h of each layer at the row above and at the drawn row, both ways, and z of the latter."""
 
     def __init__(self, network: Recurrent, n: int, seen: Seen) -> None:

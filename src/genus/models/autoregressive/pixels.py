@@ -42,7 +42,7 @@ FEW = 64  # ordered levels up to which each has a probability of its own
 CELLS = 1 << 18  # pixels whose activations are in memory at once
 
 
-Features = Callable[[Tensor], Tensor]
+FeatureMap = Callable[[Tensor], Tensor]
 
 
 # what layers see of conditions: the context (n, g, 1, 1), the image s (n, f, H, W), or both
@@ -284,10 +284,10 @@ class PixelModel(Model):
 class Causal(nn.Module):
     """Features (n, C · each, H, W) → parameters (n, C · per_cell, H, W) from the cells before.
 
-    The first convolutions see the rows above, v, and the pixels to the left, h; a family writes
-    what follows, all pixels at once in ``forward`` and pixel by pixel in ``keep``. ``channels``: of
-    the images that are conditions. ``beyond``: pixels after the end of each row that have features
-    too.
+    The first convolutions see the rows above, v, and the pixels to the left, h; a family
+    writes what follows, all pixels at once in ``forward`` and pixel by pixel in ``keep``.
+    ``channels``: of the images that are conditions. ``beyond``: pixels after the end of
+    each row that have features too.
     """
 
     cells: Cells
@@ -343,7 +343,7 @@ class Causal(nn.Module):
     def in_order(
         self,
         n: int,
-        features: Features,
+        features: FeatureMap,
         value: Value,
         context: tuple[Tensor, ...] = (),
         reorder: Callable[[int], Tensor | None] | None = None,
@@ -441,7 +441,7 @@ class Cells(nn.Module):
         return out
 
     def in_order(
-        self, features: Features, value: Value
+        self, features: FeatureMap, value: Value
     ) -> Callable[[int, int, Tensor], tuple[Tensor, Tensor]]:
         """(i, j, features (n, f)) → the pixel's codes (n, C), drawn in turn, and their features."""
         m, e = self.width, self.each

@@ -31,7 +31,7 @@ from genus.learn.starts import warn_unless_converged
 from genus.learn.sums import accumulate, solve
 from genus.likelihood import Exact, LogProb
 from genus.model import Model
-from genus.models.graphs.bif import Network, read_bif, write_bif
+from genus.models.graphs.bif import BifNetwork, read_bif, write_bif
 from genus.models.graphs.structure import SCORES, Counts, hill_climb
 from genus.models.graphs.tables import Net, ordered
 from genus.settings import Each, Label, Number, OneOf, Rule, Several, Whole
@@ -565,7 +565,7 @@ class BayesNet(Model):
         states = {n: tuple(map(str, self._labels(j))) for j, n in enumerate(names)}
         parents = {n: tuple(names[p] for p in net.parents[j]) for j, n in enumerate(names)}
         tables = dict(zip(names, net.tables(net.log_theta.exp()), strict=True))
-        write_bif(Network("genus", states, parents, tables), path)
+        write_bif(BifNetwork("genus", states, parents, tables), path)
 
     @classmethod
     def from_bif(cls, path: Any) -> BayesNet:

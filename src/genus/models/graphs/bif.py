@@ -27,7 +27,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-__all__ = ["Network", "read_bif", "write_bif"]
+__all__ = ["BifNetwork", "read_bif", "write_bif"]
 
 # a row this close to 1 is left as it is, so that a written file is read back bit for bit
 ROUNDING = 1e-12
@@ -41,7 +41,7 @@ WORD = re.compile(r'(?!//|/\*)[^\s{}()\[\]|,;"\\]+')
 
 
 @dataclass
-class Network:
+class BifNetwork:
     """A discrete Bayesian network as a file holds it.
 
     states: variable → its states. parents: variable → its parents. tables: variable → p(variable |
@@ -54,7 +54,7 @@ class Network:
     tables: dict[str, Tensor]
 
 
-def read_bif(path: str | PathLike[str]) -> Network:
+def read_bif(path: str | PathLike[str]) -> BifNetwork:
     """The network in a BIF file (``.gz`` too), its tables normalised.
 
     A row off by more than 1e-3 gives a warning. Raises ValueError, with the line,
@@ -66,7 +66,7 @@ def read_bif(path: str | PathLike[str]) -> Network:
     return _Reader(text, path.name).network()
 
 
-def write_bif(network: Network, path: str | PathLike[str]) -> None:
+def write_bif(network: BifNetwork, path: str | PathLike[str]) -> None:
     """Write the network so that :func:`read_bif` gives the same names and bits.
 
     A ``.gz`` file is compressed.
@@ -179,8 +179,8 @@ class _Reader:
             self.i += 1
         self.i += 1
 
-    def network(self) -> Network:
-        net = Network("unknown", {}, {}, {})
+    def network(self) -> BifNetwork:
+        net = BifNetwork("unknown", {}, {}, {})
         late = []  # a probability block may stand before the variables
         while self.i < len(self.tokens):
             kind = self.take("network", "variable", "probability")
@@ -212,7 +212,7 @@ class _Reader:
         self.normalise(net)
         return net
 
-    def variable(self, net: Network) -> None:
+    def variable(self, net: BifNetwork) -> None:
         name = self.label()
         if name in net.states:
             raise self.fail(f"the variable {name!r} is declared twice")
@@ -240,7 +240,7 @@ class _Reader:
             raise self.fail(f"{name!r} has no 'type discrete': only discrete variables are read")
         self.i += 1
 
-    def probability(self, net: Network) -> None:
+    def probability(self, net: BifNetwork) -> None:
         self.take("(")
         name, parents = self.label(), []
         if self.take("|", ",", ")") != ")":
@@ -306,14 +306,14 @@ class _Reader:
             )
         return zip(parents, states, strict=True)
 
-    def state(self, net: Network, variable: str, state: str) -> int:
+    def state(self, net: BifNetwork, variable: str, state: str) -> int:
         if state not in net.states[variable]:
             raise self.fail(
                 f"{variable!r} has no state {state!r}; it has {', '.join(net.states[variable])}"
             )
         return net.states[variable].index(state)
 
-    def normalise(self, net: Network) -> None:
+    def normalise(self, net: BifNetwork) -> None:
         far = {}
         for v, table in net.tables.items():
             total = table.sum(-1, keepdim=True)

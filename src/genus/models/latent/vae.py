@@ -5,9 +5,9 @@
     log p(x) ≥ ELBO(x) = E_q[log p(x | z)] − KL[q(z | x) ‖ p(z)],   z = m + s ε,  ε ~ N(0, I)
     log p(x) ≥ IWAE_k(x) = E log (1/k) Σ_i p(x | z_i) p(z_i) / q(z_i | x)    (Burda et al., 2016)
 
-Under conditions y it is p(x | z, y) and q(z | x, y), and z has the same prior (Sohn et al.,
-2015). Missing cells drop out of p(x | z), and the encoder sees them at their mean (Mattei &
-Frellsen, 2019).
+Under conditions y it is p(x | z, y) and q(z | x, y), and z has the same prior (Sohn
+et al., 2015). Missing cells drop out of p(x | z), and the encoder sees them at their
+mean (Mattei & Frellsen, 2019).
 """
 
 from __future__ import annotations
