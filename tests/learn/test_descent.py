@@ -194,6 +194,30 @@ def test_the_default_objective_is_the_mean_log_probability() -> None:
     assert "validation" not in GAN(trainer=Trainer(epochs=1)).fit(X, validation=X2).history_[0]
 
 
+def test_validation_draws_the_same_noise_for_the_model_and_its_parts() -> None:
+    """Each time anew, and training goes on as if nobody had validated."""
+
+    class Whole(Slope):
+        def build(self, space: Any) -> None:
+            super().build(space)
+            self.part_ = self.part(ToyVAE(), space)
+
+        def losses(self, x: torch.Tensor) -> Any:
+            noise = torch.rand((), generator=self.part_.rng)
+            yield self, noise * self.bias_.sum() + 0 * self.matrix_.sum()
+
+        def validate(self, x: torch.Tensor) -> float:
+            draws = [torch.rand((), generator=m.rng).item() for m in (self, self.part_)]
+            return draws[0] + 10 * draws[1]
+
+    plain = Whole(trainer=Trainer(epochs=3), random_state=0).fit(X)
+    judged = Whole(trainer=Trainer(epochs=3), random_state=0).fit(X, validation=X2)
+    assert len({line["validation"] for line in judged.history_}) == 1
+    assert [line["objective"] for line in plain.history_] == [
+        line["objective"] for line in judged.history_
+    ]
+
+
 def test_conditions_of_validation_rows() -> None:
     g = (X[:, 0] > 0).astype(int)
     model = Conditional(trainer=Trainer(epochs=3), random_state=0).fit(
