@@ -42,7 +42,8 @@ from genus.learn.starts import warn_unless_converged
 from genus.learn.sums import solve
 from genus.learn.trainer import BASE, Trainer
 from genus.likelihood import LogProb, concatenate
-from genus.networks.blueprints import MLP, Network, Shape, construct
+from genus.networks.blueprints import MLP, Blueprint, Shape
+from genus.networks.construct import construct
 from genus.networks.layers import Dropout
 from genus.settings import Instance, Rule, Settings, Whole, check_arguments
 from genus.space import Space, column_vector, has_parts, unwrap
@@ -409,10 +410,10 @@ class Model(nn.Module, BaseEstimator):
 
     def make_network(
         self,
-        blueprint: Network | None,
+        blueprint: Blueprint | None,
         in_shape: Shape,
         out_shape: Shape,
-        default: Network | None = None,
+        default: Blueprint | None = None,
         context: int = 0,
     ) -> nn.Module:
         """A blueprint (``MLP()`` when None) as a module, its weights from the model's generator.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch import nn
 from genus import MLP, Conv, ResNet, SameConv
 from genus.files import from_json, to_json
 from genus.learn.rows import generator
-from genus.networks.blueprints import construct
+from genus.networks.construct import construct
 from genus.networks.context import FiLM
 from genus.settings import Settings
 
@@ -71,41 +70,6 @@ def test_every_parameter_gets_a_gradient(blueprint: Settings) -> None:
         assert p.grad is not None and float(p.grad.abs().sum()) > 0, name
 
 
-@pytest.mark.parametrize(
-    "blueprint",
-    [MLP(8, 1), ResNet(8, 1), lambda i, o: nn.Sequential(nn.Linear(i[0], 8), nn.Linear(8, o[0]))],
-    ids=["mlp", "resnet", "own"],
-)
-def test_weights_depend_on_the_seed_alone(blueprint: Any) -> None:
-    torch.manual_seed(1)
-    a = made(blueprint, (3,), (2,))
-    torch.manual_seed(2)
-    before = torch.random.get_rng_state()
-    b = made(blueprint, (3,), (2,))
-    assert torch.equal(before, torch.random.get_rng_state())
-    c = made(blueprint, (3,), (2,), seed=1)
-    x = torch.randn(4, 3)
-    c_differs = any(
-        not torch.equal(p, q) for p, q in zip(a.parameters(), c.parameters(), strict=True)
-    )
-    assert torch.equal(a(x), b(x)) and c_differs
-
-
-def test_the_callers_own_networks_are_made_one_at_a_time() -> None:
-    own = lambda i, o: nn.Sequential(*[nn.Linear(i[0], i[0]) for _ in range(20)])  # noqa: E731
-    alone = made(own, (5,), (5,))
-    found: list[nn.Module] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(made(own, (5,), (5,)))) for _ in range(8)
-    ]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    x = torch.randn(2, 5)
-    assert all(torch.equal(alone(x), f(x)) for f in found)
-
-
 def test_residual_blocks_start_as_the_identity() -> None:
     deep, shallow = (made(ResNet(8, d), (3,), (2,)) for d in (3, 0))
     values = list(deep.state_dict().values())
@@ -143,8 +107,6 @@ def test_settings_out_of_range() -> None:
         MLP(activation="selu")((2,), (2,))
     with pytest.raises(ValueError, match="dropout"):
         MLP(dropout=1.0)((2,), (2,))
-    with pytest.raises(TypeError, match="is no blueprint"):
-        made(3, (2,), (2,))
     assert made(MLP(np.int64(4), np.int64(1)), (2,), (2,))  # type: ignore[arg-type]
 
 
@@ -253,35 +215,3 @@ def test_weights_keep_the_names_that_files_know() -> None:
             weights = made(blueprint, i, o, context=2).state_dict()
             assert " ".join(sorted(weights)) == expected
             assert next(w for w in weights.values() if w.dim() == 2).shape == (4, 3 + 2)
-
-
-class Own(nn.Module):
-    """A caller's network that takes a context."""
-
-    def __init__(self, i: tuple[int, ...], o: tuple[int, ...], context: int = 0) -> None:
-        super().__init__()
-        self.line = nn.Linear(i[0] + context, o[0])
-
-    def forward(self, x: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
-        return self.line(x if context is None else torch.cat([x, context], 1))
-
-
-def test_the_callers_own_networks_take_a_context_where_there_is_one() -> None:
-    def old(i: tuple[int, ...], o: tuple[int, ...]) -> nn.Module:
-        return nn.Linear(i[0], o[0])
-
-    def deaf(i: tuple[int, ...], o: tuple[int, ...], context: int = 0) -> nn.Module:
-        return nn.Linear(i[0] + context, o[0])
-
-    def own(i: tuple[int, ...], o: tuple[int, ...], **more: int) -> nn.Module:
-        return Own(i, o, **more)
-
-    x, c = torch.randn(4, 3), torch.randn(4, 2)
-    for blueprint in (old, deaf, own, Own):
-        assert made(blueprint, (3,), (5,))(x).shape == (4, 5)
-    for blueprint in (own, Own):
-        assert made(blueprint, (3,), (5,), context=2)(x, c).shape == (4, 5)
-    with pytest.raises(TypeError, match=r"signature \(in_shape, out_shape, context=0\)"):
-        made(old, (3,), (5,), context=2)
-    with pytest.raises(TypeError, match=r"forward\(x, context=None\).*\(n, 2\)"):
-        made(deaf, (3,), (5,), context=2)

@@ -10,7 +10,7 @@ from torch import nn
 
 from genus import MLP, ResNet
 from genus.learn.rows import generator
-from genus.networks.blueprints import construct
+from genus.networks.construct import construct
 from genus.networks.transposed import Transposed
 
 

@@ -139,7 +139,7 @@ def test_a_whole_number_of_many_levels_has_the_mass_around_it() -> None:
 def test_cached_steps_are_the_full_forward(variant: str) -> None:
     """To 1e-6 in float32, as it is learned, and with any weights to the rounding of float64."""
     m = made(variant).fit(images(side=4))
-    x = m.space_.encode(images(8, 4).flatten(1).float())
+    x = m.space_.encode(images(8, 4)).flatten(1).float()
     order = (
         torch.stack([torch.randperm(16, generator=generator(i)) for i in range(8)])
         if m.any_order

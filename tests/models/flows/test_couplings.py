@@ -21,7 +21,8 @@ from genus.models.flows.couplings import (
     board,
     squeeze,
 )
-from genus.networks.blueprints import MLP, SameConv, construct
+from genus.networks.blueprints import MLP, SameConv
+from genus.networks.construct import construct
 from genus.networks.layers import initialise
 from genus.networks.masked import MaskedMLP
 

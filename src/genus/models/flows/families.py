@@ -10,7 +10,7 @@ from genus.distributions.bijections import ActNorm, Bijection, Inverse, Mix, Per
 from genus.learn.trainer import Trainer
 from genus.models.flows.couplings import Affine, Coupling, Shift, Spline, board
 from genus.models.flows.flow import Flow
-from genus.networks.blueprints import Network
+from genus.networks.blueprints import Blueprint
 from genus.settings import Flag, Number, Rule, Whole
 from genus.space import Space
 
@@ -180,7 +180,7 @@ class SplineFlow(Flow):
     def __init__(
         self,
         n_transforms: int = 6,
-        conditioner: Network | None = None,
+        conditioner: Blueprint | None = None,
         bins: int = 8,
         bound: float = 5.0,
         autoregressive: bool = False,

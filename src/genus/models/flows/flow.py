@@ -34,8 +34,9 @@ from genus.learn.trainer import Trainer, batch_of
 from genus.likelihood import LogProb
 from genus.models.flows import completion as conditional
 from genus.models.flows.couplings import Affine, Autoregressive, Coupling, Level, Shift, Spline
-from genus.networks.blueprints import BLUEPRINT, MLP, Network, SameConv, construct
+from genus.networks.blueprints import BLUEPRINT, MLP, Blueprint, SameConv
 from genus.networks.conditions import Conditions
+from genus.networks.construct import construct
 from genus.networks.layers import Linear, initialise, output_layer
 from genus.networks.masked import MaskedMLP
 from genus.settings import Number, OneOf, Rule, Whole
@@ -102,7 +103,7 @@ class Flow(DensityModel):
     def __init__(
         self,
         n_transforms: int = 6,
-        conditioner: Network | None = None,
+        conditioner: Blueprint | None = None,
         levels: int | None = None,
         base: int = 0,
         dequantisation: str = "uniform",

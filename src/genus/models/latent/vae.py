@@ -27,7 +27,7 @@ from genus.learn.rows import Rows, generator
 from genus.learn.trainer import Trainer, batch_of
 from genus.likelihood import LogProb, LowerBound
 from genus.model import Model, on_rows
-from genus.networks.blueprints import BLUEPRINT, MLP, Network
+from genus.networks.blueprints import BLUEPRINT, MLP, Blueprint
 from genus.networks.conditions import Conditions
 from genus.networks.layers import Linear, initialise, output_layer
 from genus.samplers.particles import pick
@@ -105,8 +105,8 @@ class VAE(Model):
     def __init__(
         self,
         latent_dim: int = 16,
-        encoder: Network | None = None,
-        decoder: Network | None = None,
+        encoder: Blueprint | None = None,
+        decoder: Blueprint | None = None,
         likelihood: str = "auto",
         variance: float | None = None,
         beta: float = 1.0,

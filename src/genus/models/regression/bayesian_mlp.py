@@ -43,7 +43,7 @@ from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer
 from genus.likelihood import Estimate, Exact, LogProb
 from genus.networks.activations import ACTIVATIONS
-from genus.networks.blueprints import BLUEPRINT, MLP, Network
+from genus.networks.blueprints import BLUEPRINT, MLP, Blueprint
 from genus.networks.layers import Dropout
 from genus.predictor import TASKS, Predictor
 from genus.samplers.chains import hmc
@@ -139,7 +139,7 @@ class BayesianMLP(Predictor):
 
     def __init__(
         self,
-        network: Network | None = None,
+        network: Blueprint | None = None,
         posterior: str = "vi",
         task: str = "auto",
         prior_scale: float = 2.0,
