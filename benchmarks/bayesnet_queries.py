@@ -1,10 +1,10 @@
 """Exact queries of genus.BayesNet on four networks beside pyAgrum and pgmpy.
 
-The networks are alarm, insurance, hailfinder and hepar2. The networks are read from the files that
-pgmpy ships, or from --networks FOLDER of .bif or .bif.gz files; where there are none, random ones
-of the same sizes are made by pyAgrum. Every network is written by genus.graphical.bif and read by
-pyAgrum, which then judges: p(evidence), every posterior, and joint posteriors of two variables,
-given five observed ones.
+The networks, alarm, insurance, hailfinder and hepar2, are read from the files that pgmpy ships,
+or from --networks FOLDER of .bif or .bif.gz files; where there are none, random ones of the same
+sizes are made by pyAgrum. Every network is written by genus.models.graphs.bif and read by
+pyAgrum. It then judges p(evidence), every posterior, and joint posteriors of two variables, given
+five observed ones.
 
 On the first network three times are taken, in turns and in seconds of the processor, all of
 BayesNet.query, tables of words in and out:

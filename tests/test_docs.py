@@ -1,11 +1,14 @@
 """The Python blocks of the README and the pages run, in order, with tiny budgets."""
 
+import doctest
 import re
 from pathlib import Path
 
 import pytest
 
+import contract
 import genus
+import test_contract
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -84,11 +87,25 @@ def test_catalogue_is_what_is_exported():
     assert not planned & models
 
 
-def test_contributors_page_works(tmp_path):
-    """The family of the contributor's page, taken from it, equals SciPy's."""
-    page = [code for _, code in blocks("docs/contributing-a-model.md")]
+def test_contributors_page_works(monkeypatch):
+    """The family of the contributor's page passes its test, its example and laws of its row."""
+    family, export, line, test = [code for _, code in blocks("docs/contributing-a-model.md")]
     names = {"__name__": "kernel"}
-    exec(page[0], names)
-    test = page[2].replace("import genus\n", "").replace("genus.KernelDensity", "KernelDensity")
+    exec(family, names)
+    KernelDensity = names["KernelDensity"]
+    assert export == "from genus.models.mixtures.kernel import KernelDensity\n"
+    monkeypatch.setattr(genus, "KernelDensity", KernelDensity, raising=False)
     exec(test, names)
     names["test_equals_scipy_on_one_column"]()
+
+    (example,) = doctest.DocTestFinder(recurse=False).find(KernelDensity, globs={})
+    assert example.examples and not doctest.DocTestRunner().run(example).failed
+
+    row = eval(line, {**vars(contract), "KernelDensity": KernelDensity})
+    assert row.fits[0] == "continuous" and isinstance(row.digits(), KernelDensity)
+    for kind in row.fits:
+        test_contract.test_3_a_row_has_its_score_in_any_company(row, kind)
+    test_contract.test_4_probabilities_are_what_they_are_called(row, "continuous")
+    test_contract.test_5_samples_follow_the_likelihood(row, "continuous")
+    with pytest.raises(ValueError, match="bandwidth=-1"):
+        KernelDensity(-1).fit(contract.toy("continuous").X)

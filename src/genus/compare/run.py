@@ -1,7 +1,7 @@
 """Many models, one table: fitted on the same rows, judged on the same others.
 
 Test rows serve to judge alone: nothing is chosen by them. What comes out is a
-:class:`genus.comparison.Comparison`.
+:class:`genus.compare.Comparison`.
 """
 
 from __future__ import annotations
