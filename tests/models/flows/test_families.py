@@ -102,8 +102,8 @@ def test_a_spline_is_the_identity_beyond_its_bound() -> None:
 def test_levels_of_images_that_cannot_be_halved() -> None:
     x = np.zeros((20, 6, 6), dtype=int)
     x[::2] = 1
-    for levels in (2, -1):
-        with pytest.raises(ValueError, match="from 0 to 1"):
+    for levels, match in ((2, "from 0 to 1"), (-1, "levels=-1: a whole number of at least 0")):
+        with pytest.raises(ValueError, match=match):
             RealNVP(levels=levels, trainer=QUICK).fit(x)
 
 
