@@ -32,8 +32,8 @@ def write_rows(path: str | Path, X: Any, space: Space) -> None:
         elif path.suffix == ".npy":
             np.save(temporary, as_array(X, strings=True))
         elif path.suffix == ".npz":
-            parts = X if has_parts(X) else {"X": as_array(X, strings=True)}
-            np.savez_compressed(temporary, **{k: np.asarray(v) for k, v in parts.items()})
+            parts: dict[str, Any] = X if has_parts(X) else {"X": as_array(X, strings=True)}
+            np.savez_compressed(temporary, **parts)
         elif path.suffix == ".csv":
             frame(X, space).to_csv(temporary, index=False)
         elif path.suffix == ".parquet":
