@@ -122,7 +122,6 @@ def test_many_levels_are_treated_as_real_numbers_and_come_back() -> None:
         ("bernoulli", Space((2,)), "column 0, which is continuous"),
         ("categorical", Space((2,)), "does not suit"),
         ("bernoulli", SPACES["categorical"], "which is categorical"),
-        ("poisson", SPACES["binary"], "'poisson' is unknown: choose auto"),
     ],
 )
 def test_units_that_do_not_suit_are_refused(visible: str, space: Space, says: str) -> None:
