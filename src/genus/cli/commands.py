@@ -43,7 +43,7 @@ def models(args: list[str]) -> int:
         "genus models\ngenus fit VAE --help    the arguments of one",
     )
     said = parse(parser, args)
-    from genus.compare.run import families
+    from genus.compare.entries import families
 
     rows = [
         {"name": n, "learned_by": getattr(c, "learned_by", ""), "about": first_line(c)}
@@ -367,7 +367,7 @@ genus compare digits --models VAE --VAE.latent_dim 2 --VAE.trainer.epochs 20 --j
     data_options(parser)
     classes: dict[str, Any] = {}
     if not {"-h", "--help"} & set(args):
-        from genus.compare.run import families
+        from genus.compare.entries import families
 
         classes = families()
         for cls in classes.values():
@@ -375,8 +375,8 @@ genus compare digits --models VAE --VAE.latent_dim 2 --VAE.trainer.epochs 20 --j
     said = parse(parser, args)
     if said.get("data") is None:
         raise UsageError("data are missing: genus compare DATA --report report.html")
+    from genus.compare.entries import resolve
     from genus.compare.run import compare as run
-    from genus.compare.run import resolve
 
     made = parser.instantiate(said)
     names: list[str] = []

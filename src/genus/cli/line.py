@@ -79,7 +79,7 @@ def one_line(text: str) -> str:
 
 def model_of(args: list[str]) -> type[Model] | None:
     """The class that a `fit` command line, or its --config file, names."""
-    from genus.compare.run import families
+    from genus.compare.entries import families
 
     known = families()
     for a in args:

@@ -1,7 +1,7 @@
 """The table of a comparison: its rows, their ranks, and how it is printed.
 
-Numbers that mean different things are kept in different groups, and each
-says what kind of number it is:
+Numbers that mean different things are kept in different groups, and each says what kind of number
+it is:
 
     =  the log-likelihood itself
     ≥  a lower bound on it
@@ -10,7 +10,6 @@ says what kind of number it is:
 
 from __future__ import annotations
 
-import html
 import io
 import math
 import shutil
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from genus.evaluate.likelihood import COMPARABLE, Likelihood, paired_difference
 from genus.evaluate.samples import SampleQuality
@@ -28,21 +28,49 @@ from genus.likelihood import LogProb
 from genus.model import Model
 from genus.space import Space
 
+TITLES = {
+    "probability": "Log-likelihood: probabilities of discrete rows",
+    "density": "Log-likelihood: densities per unit of the data",
+    "": "No likelihood",
+}
+SYMBOLS = {
+    "=": "= is the log-likelihood itself",
+    "≥": "≥ is a lower bound on it",
+    "≈": "≈ is a Monte Carlo estimate",
+}
+
 
 @dataclass
 class Row:
     """One model of a comparison: what it is, what it cost and how it did; None where unknown.
 
-    name: as given. model: fitted. learned_by: what learned it, such as ``EM``. baseline: stands in
-        every table.
-    log_prob: of the test rows; likelihood: its summary. rank: among rows of one measure, 1 the
-    best, equal where the paired difference is within 2 standard errors; see
-    :meth:`Comparison.rank`.
-    samples: drawn rows, in the caller's type; quality: what they are like.
-    fit_seconds, sample_seconds: wall clock (nan: fitted before); n_sampled: what the latter drew.
-    n_parameters: learned values. history: of training. notes: warnings and verbs that could not
-        answer.
-    error: why there is no fitted model.
+    Attributes
+    ----------
+    name
+        As given.
+    model
+        Fitted.
+    learned_by
+        What learned it, such as ``EM``.
+    baseline
+        Does it stand in every table?
+    log_prob, likelihood
+        Of the test rows, and its summary.
+    rank
+        Among rows of one measure, 1 the best, equal where the paired difference is within 2
+        standard errors; see :meth:`Comparison.rank`.
+    samples, quality
+        Drawn rows, in the caller's type, and what they are like.
+    fit_seconds, sample_seconds, n_sampled
+        Wall clock (nan: fitted before), and how many rows the latter drew.
+    n_parameters
+        Learned values.
+    history
+        Of training.
+    notes
+        Warnings, and verbs that could not answer.
+    error
+        Why there is no fitted model.
     """
 
     name: str
@@ -107,9 +135,20 @@ class Row:
 class Comparison:
     """What :func:`compare` found: a table to print, to read, or to write as a page.
 
-    rows: one a model, best first within each measure. train, test: the rows, in the caller's type;
-    y_train, y_test: labels or None. space, name: of the data. settings: seed, budget, counts,
-    versions, command. notes: for the reader.
+    Attributes
+    ----------
+    rows
+        One a model, best first within each measure.
+    train, test
+        The rows, in the caller's type.
+    space, name
+        Of the data.
+    y_train, y_test
+        Labels or None.
+    settings
+        Seed, budget, counts, versions, command.
+    notes
+        For the reader.
     """
 
     rows: list[Row]
@@ -138,14 +177,25 @@ class Comparison:
         return found
 
     def _group(self, row: Row) -> str:
-        if (
-            row.measure != "mixed"
-            or row.model is None
-            or row.model.space_.discrete == self.space.discrete
-        ):
-            return row.measure or ""
-        # another split of columns is another measure
-        return f"mixed, {sum(row.model.space_.discrete)} discrete"
+        """The measure of a row; another split of columns into sorts is another measure."""
+        if row.measure == "mixed" and row.model is not None:
+            own = row.model.space_.discrete
+            if own != self.space.discrete:
+                return f"mixed, {sum(own)} discrete"
+        return row.measure or ""
+
+    def put_in_order(self) -> None:
+        """Rank the rows of each measure, and sort them: measures, ranks, values, failures."""
+        groups = list(self.groups)
+        for measure in filter(None, groups):
+            for name, rank in self.rank(measure).items():
+                self[name].rank = rank
+
+        def place(r: Row) -> tuple[Any, ...]:
+            nats = r.likelihood.nats if r.likelihood else 0.0
+            return r.error is not None, groups.index(self._group(r)), r.rank or 0, -nats
+
+        self.rows.sort(key=place)
 
     def rank(self, measure: str | None = None) -> dict[str, int]:
         """The rank of each model by held-out log-likelihood, 1 the best.
@@ -165,12 +215,9 @@ class Comparison:
             raise ValueError(
                 f"measure={measure!r}: the rows have {', '.join(groups) or 'no likelihood'}"
             )
-        chosen = (
-            groups[measure]
-            if measure is not None
-            else [r for rows in groups.values() for r in rows]
-        )
-        return _ranks(chosen)
+        if measure is not None:
+            return _ranks(groups[measure])
+        return _ranks([r for rows in groups.values() for r in rows])
 
     def to_frame(self) -> pd.DataFrame:
         """One row a model, one column a number; NaN where there is none.
@@ -230,20 +277,14 @@ class Comparison:
         present = {r.likelihood.symbol for r in self.rows if r.likelihood}
         lines = []
         if present:
-            meaning = {
-                "=": "= is the log-likelihood itself",
-                "≥": "≥ is a lower bound on it",
-                "≈": "≈ is a Monte Carlo estimate",
-            }
+            said = "; ".join(text for symbol, text in SYMBOLS.items() if symbol in present)
+            if "≥" in present:
+                said += (
+                    ". A bound may lie below the truth, so its model may be better than its rank"
+                )
             lines.append(
                 "Log-likelihood: mean nats a test row ± standard error, higher is better. "
-                + "; ".join(text for symbol, text in meaning.items() if symbol in present)
-                + (
-                    ". A bound may lie below the truth, so its model may be better than its rank"
-                    if "≥" in present
-                    else ""
-                )
-                + ". Models within 2 standard errors (paired by row) share a rank."
+                f"{said}. Models within 2 standard errors (paired by row) share a rank."
             )
         groups = [g for g in self.groups if g]
         if len(groups) > 1:
@@ -255,10 +296,9 @@ class Comparison:
             n = next(r.quality.n for r in self.rows if r.quality)
             lines.append(
                 f"Samples: {n} samples against {n} test rows. C2ST: accuracy of a classifier "
-                "between them, 0.5 when it cannot tell. "
-                "MMD p: small when the two differ. Fréchet: lower is better; its floor is "
-                "training against test rows "
-                "in the same counts. Compare none of them with a table of other counts."
+                "between them, 0.5 when it cannot tell. MMD p: small when the two differ. "
+                "Fréchet: lower is better; its floor is training against test rows in the same "
+                "counts. Compare none of them with a table of other counts."
             )
         baselines = [r.name for r in self.rows if r.baseline]
         if baselines:
@@ -272,23 +312,12 @@ class Comparison:
         from rich.console import Group
         from rich.text import Text
 
-        parts: list[Any] = [
-            Text(
-                f"{self.name}: {self.space}; {len(self.train)} training rows, "
-                f"{len(self.test)} test rows",
-                style="bold",
-            )
-        ]
+        counts = f"{len(self.train)} training rows, {len(self.test)} test rows"
+        parts: list[Any] = [Text(f"{self.name}: {self.space}; {counts}", style="bold")]
         fitted = {g: [r for r in rows if not r.error] for g, rows in self.groups.items()}
-        titles = {
-            "probability": "Log-likelihood: probabilities of discrete rows",
-            "density": "Log-likelihood: densities per unit of the data",
-        }
         for measure, rows in fitted.items():
             if rows:
-                title = titles.get(measure) or (
-                    f"Log-likelihood: {measure}" if measure else "No likelihood"
-                )
+                title = TITLES.get(measure, f"Log-likelihood: {measure}")
                 parts.append(_rich_table(title, self.table(rows), slice(0, 7)))
         drawn = [r for rows in fitted.values() for r in rows if r.n_sampled]
         if drawn:
@@ -308,27 +337,16 @@ class Comparison:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        parts = [f"<p><b>{html.escape(self.name)}</b>: {html.escape(str(self.space))}</p>"]
+        parts = [Markup("<p><b>{}</b>: {}</p>").format(self.name, self.space)]
         for measure, rows in self.groups.items():
             cells = self.table([r for r in rows if not r.error])
             if cells:
-                head = "".join(f"<th>{html.escape(h)}</th>" for h in cells[0])
-                body = "".join(
-                    "<tr>" + "".join(f"<td>{html.escape(v)}</td>" for v in c.values()) + "</tr>"
-                    for c in cells
-                )
-                caption = html.escape(measure or "no likelihood")
-                parts.append(
-                    f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-                )
-        parts += [
-            f"<p>{html.escape(r.name)} failed: {html.escape(r.error)}</p>"
-            for r in self.rows
-            if r.error
-        ]
-        return "".join(
-            [*parts, *(f"<p><small>{html.escape(line)}</small></p>" for line in self.footnotes())]
-        )
+                parts.append(_html_table(measure or "no likelihood", cells))
+        failed = Markup("<p>{} failed: {}</p>")
+        parts += [failed.format(r.name, r.error) for r in self.rows if r.error]
+        note = Markup("<p><small>{}</small></p>")
+        parts += [note.format(line) for line in self.footnotes()]
+        return "".join(parts)
 
 
 # ---------------------------------------------------------------------- small things
@@ -354,7 +372,21 @@ def _tied(a: Row, b: Row) -> bool:
 
 def in_words(s: float) -> str:
     """Seconds, as a table shows them."""
-    return "—" if math.isnan(s) else f"{s:.2f}" if s < 10 else f"{s:.0f}"
+    if math.isnan(s):
+        return "—"
+    return f"{s:.2f}" if s < 10 else f"{s:.0f}"
+
+
+def _html_table(caption: str, rows: list[dict[str, str]]) -> Markup:
+    """Rows of one measure as HTML."""
+    head = Markup("").join(Markup("<th>{}</th>").format(heading) for heading in rows[0])
+    body = Markup("")
+    for row in rows:
+        cells = Markup("").join(Markup("<td>{}</td>").format(value) for value in row.values())
+        body += Markup("<tr>{}</tr>").format(cells)
+    return Markup(
+        "<table><caption>{}</caption><thead><tr>{}</tr></thead><tbody>{}</tbody></table>"
+    ).format(caption, head, body)
 
 
 def _rich_table(

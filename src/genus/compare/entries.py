@@ -1,0 +1,121 @@
+"""Which models are compared: those that were asked for, or all that suit, and the baselines."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from genus.learn.rows import generator
+from genus.model import Model
+from genus.predictor import Predictor
+from genus.space import Space
+
+BASELINES = ("IndependentHistogram", "Gaussian")
+
+
+def families(predictors: bool = False) -> dict[str, type[Model]]:
+    """The public models of p(x), by name; with ``predictors`` those of p(y | X) too."""
+    import genus
+
+    found: dict[str, type[Model]] = {}
+    for name in genus.__all__:
+        cls = getattr(genus, name)
+        if not isinstance(cls, type) or not issubclass(cls, Model):
+            continue
+        abstract = cls.build is Model.build
+        if not abstract and (predictors or not issubclass(cls, Predictor)):
+            found[name] = cls
+    return found
+
+
+def baselines(space: Space) -> tuple[str, ...]:
+    """The families that stand in every table of such data.
+
+    A mixture of Bernoullis is one where every cell has two values.
+    """
+    if set(space.cardinality) == {2}:
+        return (*BASELINES, "CategoricalMixture")
+    return BASELINES
+
+
+def suits(family: type[Model], space: Space) -> bool:
+    """Whether the family, with no arguments, models rows of this space at all."""
+    model: Any = family()
+    model.space_, model.rng = space, generator(0)
+    try:
+        model.build(space)
+    except ValueError:
+        return False
+    return True
+
+
+def resolve(
+    models: Any, space: Space | None = None, *, missing: bool = False
+) -> list[tuple[str, Model]]:
+    """(name, model) pairs of whatever :func:`compare` was given, baselines added, names distinct.
+
+    models: see :func:`compare`; None: all families that are compared unasked.
+    space: of the data; of those, families that do not suit them are left out.
+    missing: the data have missing cells; of those, families that take none are left out.
+    Raises ValueError with the nearest name for one that is unknown, TypeError for what is no model.
+    """
+    known = families()
+    base = BASELINES if space is None else baselines(space)
+    if models is None:
+        given: list[Any] = _unasked(known, base, space, missing)
+    elif isinstance(models, Mapping):
+        given = list(models.items())
+    elif isinstance(models, str | type | Model):
+        given = [models]
+    else:
+        given = list(models)
+    pairs = [_one(entry, known) for entry in given]
+    present = {type(model).__name__ for _, model in pairs}
+    pairs += [(name, known[name]()) for name in base if name in known and name not in present]
+    named: dict[str, Model] = {}
+    for name, model in pairs:
+        fresh, i = name, 2
+        while fresh in named:
+            fresh, i = f"{name} ({i})", i + 1
+        named[fresh] = model
+    return list(named.items())
+
+
+def _unasked(
+    known: dict[str, type[Model]], base: tuple[str, ...], space: Space | None, missing: bool
+) -> list[str]:
+    """The families, without the baselines, that are compared when nobody names any."""
+    found = []
+    for name, cls in known.items():
+        able = cls.by_default and hasattr(cls, "_sample") and (cls.allow_nan or not missing)
+        if able and name not in base and (space is None or suits(cls, space)):
+            found.append(name)
+    return found
+
+
+def _one(entry: Any, known: dict[str, type[Model]]) -> tuple[str, Model]:
+    """The (name, model) pair of one thing that was asked for."""
+    if isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[0], str):
+        return entry[0], _one(entry[1], known)[1]
+    if isinstance(entry, str):
+        plain = {_squash(n): n for n in known}
+        key = _squash(entry)
+        if key not in plain:
+            near = difflib.get_close_matches(key, plain, n=1, cutoff=0.5)
+            hint = f"did you mean {plain[near[0]]}?" if near else f"choose from {', '.join(known)}"
+            raise ValueError(f"there is no model {entry!r}: {hint}")
+        return plain[key], known[plain[key]]()
+    if isinstance(entry, type) and issubclass(entry, Model):
+        return entry.__name__, entry()
+    if isinstance(entry, Model):
+        return type(entry).__name__, entry
+    raise TypeError(
+        f"{entry!r} is no model: pass a name, "
+        "a genus Model class or instance, or a (name, model) pair"
+    )
+
+
+def _squash(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())

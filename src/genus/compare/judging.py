@@ -1,0 +1,163 @@
+"""Every model fitted on the same rows and judged on the same others; what fails keeps its row."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+
+from genus.compare.entries import baselines
+from genus.compare.rows import pick
+from genus.compare.table import Row, in_words
+from genus.evaluate.likelihood import likelihood_summary
+from genus.evaluate.samples import SampleTest
+from genus.learn.fit import time_limit
+from genus.model import CapabilityError, Model
+from genus.space import Space
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every model is given; a model adds a Row."""
+
+    space: Space
+    train: Any
+    test: Any
+    train_given: Any
+    test_given: Any
+    budget: float | None
+    seed: int
+    judge: SampleTest | None
+    samples: int
+
+    def __call__(self, name: str, model: Model) -> Row:
+        """Fit and judge. Errors become text in the row; only KeyboardInterrupt leaves."""
+        row = self.row(name, model)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                row.model = self.fitted(model, row)
+            except Exception as e:
+                row.error = _say(e)
+            if row.model is not None:
+                self.judged(row.model, row)
+        told = [w for w in caught if issubclass(w.category, UserWarning | RuntimeWarning)]
+        row.notes += list(dict.fromkeys(str(w.message).split("\n")[0] for w in told))
+        return row
+
+    def row(self, name: str, model: Model, error: str | None = None) -> Row:
+        """An empty row for a model."""
+        baseline = type(model).__name__ in baselines(self.space)
+        learned_by = getattr(type(model), "learned_by", "")
+        return Row(name, learned_by=learned_by, baseline=baseline, error=error)
+
+    def fitted(self, model: Model, row: Row) -> Model:
+        """The model as it is where it is fitted, else a copy fitted on the training rows."""
+        if model.__sklearn_is_fitted__():
+            row.notes.append("fitted before")
+            return model
+        model = clone(model)
+        if model.get_params(deep=False).get("random_state", 0) is None:
+            model.set_params(random_state=self.seed)
+        begun = time.perf_counter()
+        with time_limit(self.budget):
+            model.fit(self.train, space=self.space, **self.conditions(model, self.train_given))
+        row.fit_seconds = time.perf_counter() - begun
+        return model
+
+    def conditions(self, model: Model, given: Any) -> dict[str, Any]:
+        """given= for a model that takes it, where there is any."""
+        if given is None or model.conditions == "none":
+            return {}
+        return {"given": given}
+
+    def judged(self, model: Model, row: Row) -> None:
+        """Note likelihood and sample quality in the row, or why there is none."""
+        seen = self.conditions(model, self.test_given)
+        if seen:
+            row.notes.append("p(x | given): it saw the conditions")
+        row.history = list(getattr(model, "history_", []))
+        row.n_parameters = int(model.n_parameters())
+        if hasattr(model, "log_prob"):
+            try:
+                self.score(model, row, seen)
+            except Exception as e:
+                row.notes.append(f"no log-likelihood: {_say(e)}")
+        if self.samples and hasattr(model, "sample"):
+            more = {"given": _cycled(self.test_given, self.samples)} if seen else {}
+            try:
+                self.draw(model, row, more)
+            except Exception as e:
+                row.notes.append(f"no sample quality: {_say(e)}")
+
+    def score(self, model: Model, row: Row, seen: dict[str, Any]) -> None:
+        """The likelihood of the test rows."""
+        row.log_prob = model.log_prob(self.test, **seen)
+        row.likelihood = likelihood_summary(row.log_prob)
+        if math.isnan(row.likelihood.nats):
+            row.log_prob = row.likelihood = None
+            row.notes.append("the log-likelihood is NaN: the model did not fit")
+
+    def draw(self, model: Model, row: Row, seen: dict[str, Any]) -> None:
+        """Samples, how long they took, and what they are like."""
+        begun = time.perf_counter()
+        row.samples = model.sample(self.samples, random_state=self.seed, **seen)
+        row.sample_seconds = time.perf_counter() - begun
+        row.n_sampled = self.samples
+        row.quality = self.judge(row.samples) if self.judge else None
+
+
+def _cycled(given: Any, n: int) -> Any:
+    """n conditions: those of the test rows, over and over."""
+    return pick(given, np.arange(n) % len(given))
+
+
+def _say(e: Exception) -> str:
+    """An error in one line."""
+    text = str(e).strip().split("\n")[0]
+    if isinstance(e, ValueError | CapabilityError) and text:
+        return text
+    return f"{type(e).__name__}: {text}"
+
+
+def run_all(
+    task: Task, entries: list[tuple[str, Model]], jobs: int, say: Callable[[str], None]
+) -> list[Row]:
+    """A row for every entry, in order; after Ctrl-C the rest are marked as not run."""
+    rows: list[Row] = []
+    try:
+        for row in _rows(task, entries, jobs, say):
+            rows.append(row)
+            if row.error:
+                say(f"{row.name} failed: {row.error}")
+            else:
+                value = str(row.likelihood) if row.likelihood else "—"
+                say(f"{row.name}: {value} nats, fitted in {in_words(row.fit_seconds)} s")
+            if getattr(row.model, "interrupted_", False) and "fitted before" not in row.notes:
+                raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        say("interrupted: what is done is kept")
+    left = entries[len(rows) :]
+    return rows + [task.row(name, model, error="not run: interrupted") for name, model in left]
+
+
+def _rows(
+    task: Task, entries: list[tuple[str, Model]], jobs: int, say: Callable[[str], None]
+) -> Iterator[Row]:
+    if jobs == 1:
+        for i, (name, model) in enumerate(entries):
+            say(f"{name} ({i + 1} of {len(entries)}) …")
+            yield task(name, model)
+        return
+    import joblib
+
+    say(f"{len(entries)} models, {jobs} at once …")
+    yield from joblib.Parallel(n_jobs=jobs, return_as="generator")(
+        joblib.delayed(task)(n, m) for n, m in entries
+    )

@@ -1,0 +1,78 @@
+"""Who is in the table: names, classes, instances, and those that nobody asked for."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import genus
+from comparing import Toy, X, none
+from genus import Gaussian, IndependentHistogram, Space
+from genus.compare.entries import families, resolve
+from genus.compare.run import compare
+
+
+def test_names_are_found_in_any_case_and_typos_get_a_hint():
+    assert [n for n, _ in resolve("gaussian")] == ["Gaussian", "IndependentHistogram"]
+    assert type(resolve(["independent_histogram"])[0][1]) is IndependentHistogram
+    with pytest.raises(ValueError, match="did you mean Gaussian"):
+        resolve("Gausian")
+    with pytest.raises(ValueError, match="choose from"):
+        resolve("qqqqqq")
+    for bad in (3, [None], np.zeros(3), [int]):
+        with pytest.raises(TypeError, match="model"):
+            resolve([bad])
+
+
+def test_unasked_are_those_that_suit_the_data():
+    images, numbers = (
+        {n for n, _ in resolve(None, s)}
+        for s in (Space((4, 4), "binary", layout="HW"), Space((4,)))
+    )
+    assert {"PixelCNN", "VAE", "GaussianMixture", "CategoricalMixture"} <= images
+    # IAF takes d passes to score
+    assert images - numbers == {"PixelCNN", "PixelRNN"} and "IAF" not in images | numbers
+    assert {n for n, _ in resolve(["IAF"], Space((4,)))} == {
+        "IAF",
+        "Gaussian",
+        "IndependentHistogram",
+    }
+
+
+def test_classes_instances_pairs_and_dicts_are_models_and_baselines_always_there():
+    names = [n for n, _ in resolve([Toy, Toy(), ("mine", Toy("x")), Gaussian()])]
+    assert names == ["Toy", "Toy (2)", "mine", "Gaussian", "IndependentHistogram"]
+    assert [n for n, _ in resolve({"a": Toy, "b": "gaussian"})] == [
+        "a",
+        "b",
+        "IndependentHistogram",
+    ]
+    everyone = [n for n, _ in resolve(None)]
+    assert set(everyone) <= set(families()) and {"Gaussian", "IndependentHistogram"} <= set(
+        everyone
+    )
+    assert "Model" not in families() and "DensityModel" not in families()
+    assert all(
+        m.allow_nan
+        for n, m in resolve(None, missing=True)
+        if n not in ("Gaussian", "IndependentHistogram")
+    )
+
+
+def test_a_mixture_of_bernoullis_stands_in_every_table_of_binary_data():
+    bits = (np.random.RandomState(0).rand(60, 4) < 0.5).astype(int)
+    frame = pd.DataFrame(bits, columns=list("abcd")).astype({"a": bool, "b": str})
+    for rows, space in ((bits, "binary"), (frame, None)):
+        out = compare(IndependentHistogram, rows, space=space, **none)
+        assert {r.name for r in out.rows} == {
+            "IndependentHistogram",
+            "Gaussian",
+            "CategoricalMixture",
+        }
+        assert (
+            out["CategoricalMixture"].baseline
+            and "CategoricalMixture" in str(out).split("Baselines:")[1]
+        )
+    mine = compare({"mine": genus.CategoricalMixture(2)}, bits, space="binary", **none)
+    assert {r.name for r in mine.rows} == {"mine", "IndependentHistogram", "Gaussian"}
+    for rows in (X, frame.assign(e=X[:60, 0]), np.random.RandomState(0).randint(3, size=(60, 2))):
+        assert "CategoricalMixture" not in {r.name for r in compare(Toy, rows, **none).rows}
