@@ -77,6 +77,12 @@ def bits(model: Any, X: Any) -> list[Any]:
     return out
 
 
+@cache
+def briefly_fitted(row: Row, kind: str) -> Any:
+    t = toy(kind)
+    return row.hasty.fit(t.X, space=t.space)
+
+
 def global_state() -> str:
     return repr((random.getstate(), np.random.get_state(), torch.get_rng_state().tolist()))  # noqa: NPY002
 
@@ -120,12 +126,18 @@ def test_1_scikit_learn(row: Row) -> None:
 # ---------------------------------------------------------------------- 2
 
 
+LENGTHS = ["short", pytest.param("long", marks=pytest.mark.full)]  # of a fit
+
+
+@pytest.mark.parametrize("length", LENGTHS)
 @rows
-def test_2_the_same_seed_gives_the_same_bits_and_another_other_draws(row: Row) -> None:
-    t, one = toy(row.fits[0]), fitted(row, row.fits[0])
+def test_2_the_same_seed_gives_the_same_bits_and_another_other_draws(row: Row, length: str) -> None:
+    kind = row.fits[0]
+    t = toy(kind)
+    one = briefly_fitted(row, kind) if length == "short" else fitted(row, kind)
     random.seed(1), np.random.seed(1), torch.manual_seed(1)  # noqa: NPY002
     before = global_state()
-    two = row.fit(row.fits[0])
+    two = row.hasty.fit(t.X, space=t.space) if length == "short" else row.fit(kind)
     assert same(bits(one, t.X), bits(two, t.X))
     assert global_state() == before
     assert same([flat(one.sample(9))], [flat(one.sample(9))])
@@ -135,19 +147,27 @@ def test_2_the_same_seed_gives_the_same_bits_and_another_other_draws(row: Row) -
 @pytest.mark.parametrize("row", once_a_class([r for r in ROWS if hasattr(r.make(), "losses")]))
 def test_2_another_seed_gives_other_parameters(row: Row) -> None:
     t = toy(row.fits[0])
-    one, other = (row.hasty.set_params(random_state=s).fit(t.X, space=t.space) for s in (0, 1))
+    one = briefly_fitted(row, row.fits[0])
+    other = row.hasty.set_params(random_state=1).fit(t.X, space=t.space)
     for a, b in zip(one.parameters(), other.parameters(), strict=True):
         if a.numel() > 1:
             assert not torch.equal(a, b)
 
 
+@pytest.mark.parametrize("length", LENGTHS)
 @classes
-def test_2_fits_in_threads_are_those_alone(row: Row) -> None:
+def test_2_fits_in_threads_are_those_alone(row: Row, length: str) -> None:
     kind = row.fits[0]
-    alone = bits(fitted(row, kind), toy(kind).X)
+    t = toy(kind)
+    alone = briefly_fitted(row, kind) if length == "short" else fitted(row, kind)
+    said = bits(alone, t.X)
+
+    def fit(_: int) -> Any:
+        return row.hasty.fit(t.X, space=t.space) if length == "short" else row.fit(kind)
+
     with ThreadPoolExecutor(2) as pool:
-        for model in pool.map(lambda _: row.fit(kind), range(2)):
-            assert same(bits(model, toy(kind).X), alone)
+        for model in pool.map(fit, range(2)):
+            assert same(bits(model, t.X), said)
 
 
 # ---------------------------------------------------------------------- 3

@@ -37,7 +37,7 @@ def blocks(page):
 )
 def test_code_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    small = genus.learn.time_limit(3.0)  # seconds a fit
+    small = genus.learn.time_limit(1.0)  # seconds a fit
     names = {"__name__": "docs"}
     count = 0
     with small:

@@ -187,6 +187,7 @@ def test_hostile_headers(tmp_path: Path) -> None:
             read(path)
 
 
+@pytest.mark.full
 def test_reading_costs_less_than_twice_the_file(tmp_path: Path) -> None:
     write(tmp_path / "big", {f"w{i}": torch.rand(2_000_000) for i in range(16)}, {})  # 128 MB
     script = f"""

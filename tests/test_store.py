@@ -86,6 +86,7 @@ def test_load_gives_the_same_model(cls: type, tmp_path: Path) -> None:
     assert not hasattr(other, "rng")
 
 
+@pytest.mark.full
 def test_a_fresh_process_gives_identical_scores_and_samples(path: Path, model: ToyVAE) -> None:
     script = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})

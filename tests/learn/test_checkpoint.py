@@ -168,6 +168,7 @@ print(kills)
 """
 
 
+@pytest.mark.full
 def test_kill_9_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "run"
     script = SCRIPT.format(tests=str(Path(__file__).parents[1]), cls="ToyVAE", path=str(path))

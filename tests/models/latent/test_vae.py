@@ -390,6 +390,7 @@ def test_arguments_that_make_no_sense(name: str, value: Any) -> None:
         VAE(**{name: value, "trainer": FAST}).fit(ones(60, "continuous")[0])
 
 
+@pytest.mark.full
 def test_a_table_of_bits_and_words_says_the_same_in_another_process(tmp_path: Path) -> None:
     """Its observation has no tensor to save: what it needs beside is made anew."""
     r = np.random.default_rng(0)
