@@ -118,8 +118,8 @@ def main() -> None:
         )
         print(f"hill climbing, {name}: genus / pyAgrum {ratio:.2f}x (bar: 3x)")
         print(
-            f"hill climbing, {name}: test {model.score(test):.3f} nats with {len(model.edges_)} "
-            "edges, "
+            f"hill climbing, {name}: test {model.score(test):.3f} nats "
+            f"with {len(model.edges_)} edges, "
             f"pyAgrum's graph {peer.score(test):.3f} with {len(edges)} (bar: {bar} ± 0.05: {good})"
         )
 

@@ -19,7 +19,7 @@ from torch import Tensor
 KINDS = ("binary", "ordinal", "categorical", "continuous")
 FEW = 20  # integers with at most this many distinct values are read as categories
 MANY = 10_000  # categories of numbers, at most
-LARGEST = 1e100  # beyond this, squares leave float64
+LARGEST = 1e100  # squares of larger numbers do not fit in float64
 UNKNOWN = "unknown"  # a category of this name, if declared, stands for those that fit never saw
 
 
@@ -141,7 +141,7 @@ def layout_of(shape: tuple[int, ...], kind: str) -> str | None:
 
 def _ends(a: np.ndarray) -> tuple[Any, Any]:
     """The smallest and the largest number but NaN; NaN where there is no other."""
-    low, high = a.min(), a.max()  # several times faster than fmin where nothing is missing
+    low, high = a.min(), a.max()  # where nothing is missing, several times faster than fmin
     if np.isnan(low):
         return np.fmin.reduce(a, axis=None), np.fmax.reduce(a, axis=None)
     return low, high
@@ -195,7 +195,7 @@ def _kind_of(a: np.ndarray, low: Any, high: Any) -> str:
         return "continuous"
     if a.dtype == np.uint8:
         return "ordinal"
-    some = a.reshape(-1)[:4096]  # quick to tell that there are many
+    some = a.reshape(-1)[:4096]  # enough to tell quickly that there are many
     few = len(np.unique(some)) <= FEW and len(np.unique(a)) <= FEW
     return "categorical" if few else "ordinal"
 
@@ -255,7 +255,7 @@ def _of_numbers(s: pd.Series, seen: pd.Series, name: Any, kind: str | None) -> C
         if gaps and np.abs(a).max() < 2**53 and _is_whole(a).all():
             a = a.astype(np.int64)  # whole numbers that pandas made float to hold NaN
     elif a.dtype == np.uint8:
-        a = a.astype(np.int64)  # a column of a table is no pixel
+        a = a.astype(np.int64)  # no pixel, but a column of a table
     column = infer(a, kind, place)
     dtype = str(s.dtype)
     if column.kind == "continuous" and pd.api.types.is_integer_dtype(s.dtype):

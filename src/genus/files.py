@@ -235,8 +235,10 @@ def from_json(value: Any, known: dict[str, Any]) -> Any:
     if sort == "dict":
         return {from_json(k, known): from_json(v, known) for k, v in value["items"]}
     if sort == "array":
-        words = np.dtype(value["dtype"]).kind in "US"  # as long as they are, not as is said
-        return np.asarray(value["values"], dtype=str if words else value["dtype"])
+        dtype: Any = np.dtype(value["dtype"])
+        if dtype.kind in "US":  # a hostile file could state words of any length
+            dtype = str
+        return np.asarray(value["values"], dtype=dtype)
     if sort not in known:
         raise StoreError(
             f"the file names {sort!r}, which genus does not know: "

@@ -98,7 +98,7 @@ class Space:
         if self.kind == "binary":
             object.__setattr__(self, "levels", 2)
         if self.kind == "continuous" and not self.dtype.startswith("float"):
-            object.__setattr__(self, "dtype", "float64")  # its draws are not whole numbers
+            object.__setattr__(self, "dtype", "float64")  # draws are not whole numbers
         if self.kind == "categorical" and self.values is None and self.levels:
             object.__setattr__(self, "values", tuple(range(self.levels)))
         if self.kind == "categorical" and self.values is not None:

@@ -34,7 +34,7 @@ def _grey(X: Any, top: float | None = None) -> np.ndarray:
 
 def _draw(grey: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
     out = np.empty(grey.shape, np.uint8)
-    for i in range(0, len(grey), 1000):  # the stream is the same in one piece
+    for i in range(0, len(grey), 1000):  # in pieces the draws are the same
         some = grey[i : i + 1000]
         out[i : i + 1000] = rng.random_sample(some.shape) < some
     return out

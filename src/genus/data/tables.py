@@ -89,7 +89,7 @@ def read_csv(path: Path) -> pd.DataFrame:
     except pd.errors.ParserError as e:
         said = str(e).strip().removeprefix("Error tokenizing data. C error: ")
         raise ValueError(f"{path}: {said} (cells are parted by {sep!r})") from None
-    df = df.dropna(how="all")  # blank lines; the index goes on counting lines
+    df = df.dropna(how="all")  # without blank lines, which the index still counts
     if len(df) == 0:
         raise ValueError(f"{path} has a header but no rows")
     df.columns = pd.Index([c.strip() if isinstance(c, str) else c for c in df.columns])
@@ -141,7 +141,7 @@ def _read(s: pd.Series, first_line: int, sep: str, path: Path) -> pd.Series:
     s = s.map(lambda v: v.strip() if isinstance(v, str) else v)
     seen = s.dropna()
     if not seen.map(lambda v: isinstance(v, str)).all():
-        return s  # truths, with gaps
+        return s  # True and False, with missing cells
     form, group = (THOUSANDS, ",") if sep == "," else (DECIMAL_COMMA, ".")
     fine = seen.map(lambda v: form.fullmatch(v) is not None)
     if fine.all():

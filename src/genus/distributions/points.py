@@ -30,10 +30,9 @@ def log_mean_exp(w: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
 # --------------------------------------------------------------- points of a Monte Carlo likelihood
 #
 # A row's estimate must not depend on its neighbours, yet the errors of different rows must be
-# independent
-# so that they average out. So all rows share one low-discrepancy set u_1 … u_k, and each row shifts
-# it by
-# a hash of its own bits, u_k ⊕ h(row) (a digital shift, which keeps a Sobol net a net; Owen, 1995).
+# independent, so that they average out. So all rows share one low-discrepancy set u_1 … u_k, and
+# each row shifts it by a hash of its own bits, u_k ⊕ h(row). It is a digital shift, which keeps a
+# Sobol net a net (Owen, 1995).
 
 
 def row_uniforms(x: Tensor, k: int, dims: int) -> Tensor:

@@ -42,8 +42,8 @@ from genus.networks.masked import MaskedMLP
 from genus.settings import Number, OneOf, Rule, Whole
 from genus.space import Space
 
-# rows in multiples of this are rounded alike, whatever their number:
-# vector instructions leave no rest
+# batches are padded to this multiple, so that a row's score does not depend on the batch size:
+# vector instructions, which add in another order than what they leave over, then leave nothing
 LANES = 16
 
 
