@@ -131,6 +131,28 @@ def test_a_class_that_takes_conditions_must_say_so() -> None:
         Conditional(trainer=QUICK).fit(X)
 
 
+def test_errors_about_conditions_speak_of_given() -> None:
+    words = np.where(LABELS, "a", "b")
+    m = Shifted(trainer=QUICK, random_state=0).fit(X, given=words)
+    with pytest.raises(ValueError, match="^given has 'c' in column"):
+        m.sample(2, given="c")
+    numbers = Shifted(trainer=QUICK, random_state=0).fit(X, given=X[:, 0])
+    with pytest.raises(
+        ValueError, match="^given contains NaN .*: conditions have no missing values"
+    ):
+        numbers.sample(1, given=np.nan)
+    table = pd.DataFrame({"w": words, "r": X[:, 0]})
+    of_table = Shifted(trainer=QUICK, random_state=0).fit(X, given=table)
+    one = of_table.encode(X[:1], given={"w": words[0], "r": X[0, 0]})
+    assert np.array_equal(one, of_table.encode(X[:1], given=table[:1]))
+
+    class Perhaps(Shifted):
+        conditions = "perhaps"
+
+    with pytest.raises(TypeError, match="Perhaps.conditions is 'perhaps': write one of none, opt"):
+        Perhaps().fit(X)
+
+
 def test_images_as_conditions_keep_their_shape_and_one_needs_no_leading_axis() -> None:
     images = np.random.default_rng(0).integers(0, 2, (60, 2, 3)).astype(np.uint8)
     m = Shifted(trainer=QUICK, random_state=0).fit(X, given=images)

@@ -18,6 +18,7 @@ from genus import (
     GaussianMixture,
     IndependentHistogram,
     LogProb,
+    RealNVP,
     Space,
     Trainer,
 )
@@ -90,6 +91,38 @@ def test_bad_dicts_name_the_part(bad: Any, says: str) -> None:
         GaussianMixture().fit({"x": None})
     with pytest.raises(ValueError, match="lacks the part 'label'.*no missing values"):
         EM(random_state=0).fit({"x": X, "label": LABELS}).score_samples({"x": X})
+
+
+@pytest.mark.parametrize(
+    "mask, says",
+    [
+        ({"img": True}, "mask has a part 'img' that X has not"),
+        ({"x": np.ones((3, 3), bool)}, r"mask of 'x' has shape \(3, 3\): .*\(4, 3\) is needed"),
+        ({"x": np.ones(5, bool)}, r"mask of 'x' has shape \(5,\)"),
+    ],
+)
+def test_masks_of_dicts_are_checked(mask: Any, says: str) -> None:
+    m = GaussianMixture(2, random_state=0).fit(PARTS)
+    with pytest.raises(ValueError, match=says):
+        m.complete({k: v[:4] for k, v in PARTS.items()}, mask=mask)
+
+
+def test_masks_of_dicts_hide_parts_rows_or_cells() -> None:
+    m = GaussianMixture(2, random_state=0).fit(PARTS)
+    some = {k: v[:4] for k, v in PARTS.items()}
+    rows = m.complete(some, mask={"x": np.array([True, False, False, True])}, random_state=0)
+    assert (rows["x"] == some["x"]).all(1).tolist() == [False, True, True, False]
+    cells = np.zeros((4, 3), bool)
+    cells[:, 0] = True
+    one = m.complete(some, mask={"x": cells}, random_state=0)
+    assert (one["x"] == some["x"]).all(0).tolist() == [False, True, True]
+
+
+def test_one_value_in_place_of_rows_is_named() -> None:
+    with pytest.raises(ValueError, match="part 'w' of X: X is the one value 'x': pass an array"):
+        GaussianMixture().fit({"x": X, "w": "x"})
+    with pytest.raises(ValueError, match="given is the one value 'a': pass an array"):
+        RealNVP(trainer=QUICK).fit(X, given="a")
 
 
 def test_dicts_are_written_as_parts_or_as_a_table(tmp_path: Path) -> None:
@@ -230,6 +263,12 @@ def test_a_module_that_does_not_fit_says_what_is_needed() -> None:
         ValueError, match=r"Own makes \(4,\) of rows of shape \(3,\), and \(6,\) is"
     ):
         VAE(3, encoder=Own(), trainer=QUICK).fit(X)
+    with pytest.raises(TypeError, match=r"Own is a class of modules: pass a module, Own\(...\)"):
+        VAE(2, encoder=Own, trainer=QUICK).fit(X)
+    with pytest.raises(
+        ValueError, match="encoder is a Own of your own, which has no setting 'width'"
+    ):
+        VAE(2, encoder=Own()).set_params(encoder__width=3)
     with pytest.raises(TypeError, match=r"Own takes no context.*forward\(x, context=None\)"):
         VAE(2, encoder=Own(), trainer=QUICK).fit(X, given=LABELS)
 

@@ -114,6 +114,8 @@ def as_frame(X: Any) -> pd.DataFrame:
         mixed = words or isinstance(X, list | tuple)
         a = np.asarray(X, dtype=object) if mixed else as_array(X)
         check_shape(a.shape)
+        if a.ndim > 2:
+            raise ValueError(f"X has rows of shape {a.shape[1:]}, and a table has rows of columns")
         return pd.DataFrame(a).infer_objects()
     check_shape(X.shape)
     if not X.columns.is_unique:

@@ -17,8 +17,10 @@ _encode(x, given), _decode(z, given).
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
+import re
 from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
@@ -52,6 +54,9 @@ from genus.typing import ArrayLike, GivenLike, RandomState, RowsLike, available_
 RANDOM_STATE = (
     Whole(0) | Instance(np.random.Generator, np.random.RandomState, says="a numpy generator") | None
 )
+
+
+CONDITIONS = ("none", "optional", "required")
 
 
 class CapabilityError(RuntimeError):
@@ -259,6 +264,11 @@ class Model(nn.Module, BaseEstimator):
         self, old: Model, X: Any, given: Any, space: Any, validation: Any, resume: Any, weight: Any
     ) -> None:
         check_arguments(self)
+        if self.conditions not in CONDITIONS:
+            raise TypeError(
+                f"{type(self).__name__}.conditions is {self.conditions!r}: "
+                f"write one of {', '.join(CONDITIONS)}"
+            )
         self._look(X, given, space)
         sums = hasattr(self, "maximise")  # EM needs no checkpoint file
         state = (
@@ -315,7 +325,8 @@ class Model(nn.Module, BaseEstimator):
         _note_features(self, X)
         if given is not None:
             self._check_takes_given()
-            self.given_space_ = Space.of(column_vector(unwrap(given)))
+            with _about_given():
+                self.given_space_ = Space.of(column_vector(unwrap(given)))
         elif self.conditions == "required":
             raise ValueError(self._needs_given())
 
@@ -403,7 +414,8 @@ class Model(nn.Module, BaseEstimator):
         large = isinstance(inner, np.memmap) and inner.nbytes > rows.IN_MEMORY
         if large or isinstance(inner, torch.utils.data.Dataset):
             return Stream(inner, self.given_space_, missing=False)
-        return self.given_space_.encode(column_vector(inner), missing=False)
+        with _about_given():
+            return self.given_space_.encode(column_vector(inner), missing=False)
 
     def _trainer(self) -> Trainer:
         return getattr(self, "trainer", None) or Trainer()
@@ -440,8 +452,11 @@ class Model(nn.Module, BaseEstimator):
                 value = Trainer() if name == "trainer" else MLP()
             if isinstance(value, Settings):
                 plain[name] = value.replace(**{key: v})
-            else:
+            elif hasattr(value, "set_params"):
                 value.set_params(**{key: v})
+            else:
+                kind = type(value).__name__
+                raise ValueError(f"{name} is a {kind} of your own, which has no setting {key!r}")
         super().set_params(**plain)
         return self
 
@@ -660,13 +675,7 @@ class Model(nn.Module, BaseEstimator):
     def _mask(self, mask: Any, x: Tensor) -> Tensor:
         """A caller's mask, of the shape of the rows, as one of the codes x."""
         if has_parts(mask):
-            parts = [
-                torch.from_numpy(np.array(mask.get(name, False), dtype=bool))
-                .expand(len(x), *(part.shape if np.ndim(mask.get(name, False)) != 1 else ()))
-                .reshape(len(x), -1)
-                for name, part in self.space_.parts
-            ]
-            return torch.cat(parts, 1)
+            return torch.cat(self._masks_of_parts(mask, len(x)), 1)
         m = torch.from_numpy(np.array(mask, dtype=bool))
         shape = (len(x), *self.space_.shape)
         if tuple(m.shape) != shape:
@@ -676,6 +685,26 @@ class Model(nn.Module, BaseEstimator):
                 raise ValueError(f"mask has shape {tuple(m.shape)}, X has {shape}") from None
         cells: Tensor = self.space_.cells(m)
         return cells
+
+    def _masks_of_parts(self, mask: Any, n: int) -> list[Tensor]:
+        """The mask of each part, (n, its cells): of a whole part, of its rows or of its cells."""
+        known = [name for name, _ in self.space_.parts]
+        for name in mask:
+            if name not in known:
+                raise ValueError(f"mask has a part {name!r} that X has not: it has {known}")
+        masks = []
+        for name, part in self.space_.parts:
+            m = np.array(mask.get(name, False), dtype=bool)
+            if m.ndim not in (0, len(part.shape) + 1) and m.shape != (n,):
+                raise ValueError(f"mask of {name!r} has shape {m.shape}, and X has {n} rows")
+            m = m.reshape(n, *[1] * len(part.shape)) if m.shape == (n,) else m
+            try:
+                rows = np.broadcast_to(m, (n, *part.shape))
+            except ValueError:
+                needed = f"(), ({n},) or {(n, *part.shape)} is needed"
+                raise ValueError(f"mask of {name!r} has shape {m.shape}: {needed}") from None
+            masks.append(torch.from_numpy(np.array(part.cells(rows))).reshape(n, -1))
+        return masks
 
     # ------------------------------------------------------------------ conditions
 
@@ -719,8 +748,9 @@ class Model(nn.Module, BaseEstimator):
             raise CapabilityError(
                 f"this {type(self).__name__} was fitted without given=: it has no conditions"
             )
-        many = _with_leading_axis(unwrap(given), self.given_space_)
-        g = self.given_space_.encode(column_vector(many), missing=False).to(self._device())
+        with _about_given():
+            many = _with_leading_axis(unwrap(given), self.given_space_)
+            g = self.given_space_.encode(column_vector(many), missing=False).to(self._device())
         return g if g.is_floating_point() else g.to(torch.get_default_dtype())
 
     def _chunked(self, f: Callable[..., Tensor], *arguments: Tensor) -> Tensor:
@@ -742,9 +772,24 @@ def seed_of(random_state: Any) -> int:
     return int(random_state) % 2**62
 
 
+@contextlib.contextmanager
+def _about_given() -> Iterator[None]:
+    """Errors about conditions speak of given, not of X."""
+    try:
+        yield
+    except (ValueError, TypeError) as e:
+        text = re.sub(r"\bX\b", "given", str(e))
+        if "no missing values" in text:
+            where = text.split(":")[0]
+            text = f"{where}: conditions have no missing values; fill them, or drop those rows"
+        raise type(e)(text) from None
+
+
 def _with_leading_axis(given: Any, space: Space) -> Any:
     """Conditions as rows, also where one alone came without a leading axis."""
     if has_parts(given):
+        if not space.parts and space.columns:  # one row, or rows, of a table
+            return pd.DataFrame({name: np.atleast_1d(v) for name, v in given.items()})
         parts = dict(space.parts)
         return {
             name: _with_leading_axis(v, parts[name]) if name in parts else v

@@ -8,6 +8,7 @@ Samples leave by the same door, in the caller's own type.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -282,10 +283,8 @@ class Space:
         for name, values in X.items():
             if values is None:
                 raise ValueError(f"part {name!r} of X is None: fit needs to see every part")
-            try:
+            with _about_part(name):
                 part = cls.of(column_vector(values), kind)
-            except (ValueError, TypeError) as e:
-                raise type(e)(f"part {name!r} of X: {e}") from None
             if np.ndim(values) == 1:
                 part = dataclasses.replace(part, container="vector")
             parts.append((str(name), part))
@@ -348,7 +347,11 @@ class Space:
         for name in X:
             if name not in known:
                 raise ValueError(f"X has a part {name!r} that fit did not see: it saw {known}")
-        seen = {name: column_vector(v) for name, v in X.items() if v is not None}
+        seen: dict[str, Any] = {}
+        for name, values in X.items():
+            if values is not None:
+                with _about_part(name):
+                    seen[name] = column_vector(values)
         if not seen:
             raise ValueError(f"X has none of the parts {known}: at least one is needed")
         sizes = {name: len(v) for name, v in seen.items()}
@@ -361,10 +364,8 @@ class Space:
         blocks: list[Tensor] = []
         for name, part in self.parts:
             if name in seen:
-                try:
+                with _about_part(name):
                     blocks.append(part.encode(seen[name], missing=missing).flatten(1))
-                except (ValueError, TypeError) as e:
-                    raise type(e)(f"part {name!r} of X: {e}") from None
             elif missing:
                 blocks.append(torch.full((n, part.dim), torch.nan))
             else:
@@ -477,6 +478,15 @@ class Space:
         return cls(**{**d, "columns": columns, "values": listed(d["values"]), "parts": parts})
 
 
+@contextlib.contextmanager
+def _about_part(name: str) -> Iterator[None]:
+    """Errors name the part of a dict that they are about."""
+    try:
+        yield
+    except (ValueError, TypeError) as e:
+        raise type(e)(f"part {name!r} of X: {e}") from None
+
+
 def own_space(X: Any) -> Space | None:
     """The space that a ``genus.data`` set carries with it."""
     space = getattr(X, "space", None)
@@ -502,6 +512,8 @@ def column_vector(values: Any) -> Any:
     ):
         return values
     a = np.asarray(values)
+    if a.ndim == 0:
+        raise ValueError(f"X is the one value {values!r}: pass an array, with one a row")
     a = a.reshape(-1, 1) if a.ndim == 1 else a
     if a.dtype.kind in "OUS":  # words
         return pd.DataFrame(a, columns=[f"given {j}" for j in range(a.shape[1])])

@@ -114,7 +114,7 @@ def revive(
         ArithmeticError,
         MemoryError,
     ) as e:
-        if "meta tensor" in str(e):  # where shapes are all there is
+        if "meta tensor" in str(e) or "meta device" in str(e):  # where shapes are all there is
             raise StoreError(
                 f"{said['class']}.build asks for the value of a tensor: files are loaded on shapes "
                 "alone first, so let build use numbers, as a Space has them, and start look at rows"
@@ -143,8 +143,15 @@ def _check_tensors(
 ) -> None:
     """Raise ValueError unless the tensors are those that the model has; ``learned``: any shape."""
     for name, t in tensors.items():
-        if name not in expected or (expected[name].shape != t.shape and name not in learned):
+        if name not in expected:
             raise ValueError(f"the tensor {name!r} of shape {tuple(t.shape)} has no place in it")
+        if expected[name].shape != t.shape and name not in learned:
+            raise ValueError(
+                f"the tensor {name!r} has the shape {tuple(t.shape)}, where its arguments make "
+                f"{tuple(expected[name].shape)}: a class names buffers of another shape than that "
+                "of build in learned_shapes, and a module of your own is passed to "
+                "load(path, models=[...]) as it was made"
+            )
         if expected[name].is_floating_point() != t.is_floating_point():
             raise ValueError(f"the tensor {name!r} has the type {t.dtype}, which is another's")
     absent = set(expected) - set(tensors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ import pytest
 
 import genus
 from genus.cli.rows import hand_over, needs, open_model, out_path, part_of, rows_for
+from genus.report.writing import write_rows
 
 
 def test_a_run_is_found_with_and_without_its_ending(here: Path):
@@ -66,3 +68,31 @@ def test_rows_go_to_the_file_or_to_stdout(
     hand_over(X, model, SimpleNamespace(out=path, json=False))
     assert capsys.readouterr().out == f"3 rows in {path}\n"
     pd.testing.assert_frame_equal(pd.read_csv(path), X, check_dtype=False)
+
+
+def test_flat_files_hold_images(here: Path, run):
+    """What ``sample`` writes, ``score`` and ``complete`` read, also where half is empty."""
+    run("sample", "run", "-n", 3, "--out", "drawn.csv")
+    drawn = pd.read_csv("drawn.csv")
+    assert drawn.shape == (3, 64)
+    scores = pd.read_csv(io.StringIO(run("score", "run", "drawn.csv")[0]))
+    assert len(scores) == 3 and np.isfinite(scores.iloc[:, -1]).all()
+    half = drawn.astype(float)
+    half.iloc[:, 32:] = np.nan
+    half.to_csv("half.csv", index=False)
+    run("complete", "run", "half.csv", "--out", "whole.csv")
+    whole = pd.read_csv("whole.csv")
+    assert (whole.iloc[:, :32] == drawn.iloc[:, :32]).all(axis=None) and not whole.isna().any(
+        axis=None
+    )
+    drawn.iloc[:, :-1].to_csv("narrow.csv", index=False)
+    assert "63 columns, and rows of 8×8" in run("score", "run", "narrow.csv", code=1)[1]
+
+
+def test_flat_files_keep_the_layout_of_images(tmp_path: Path):
+    colour = np.random.default_rng(0).integers(0, 3, (20, 2, 4, 3))
+    space = genus.Space((2, 4, 3), "ordinal", 3, layout="HWC")
+    write_rows(tmp_path / "rows.csv", colour, space)
+    model = genus.IndependentHistogram().fit(colour, space=space)
+    said = SimpleNamespace(file=str(tmp_path / "rows.csv"), binarize=None)
+    assert np.array_equal(rows_for(model, said)[0], colour)

@@ -76,3 +76,8 @@ def test_a_mixture_of_bernoullis_stands_in_every_table_of_binary_data():
     assert {r.name for r in mine.rows} == {"mine", "IndependentHistogram", "Gaussian"}
     for rows in (X, frame.assign(e=X[:60, 0]), np.random.RandomState(0).randint(3, size=(60, 2))):
         assert "CategoricalMixture" not in {r.name for r in compare(Toy, rows, **none).rows}
+
+
+def test_a_regressor_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"BayesianLinearRegression models p\(y \| X\)"):
+        resolve([genus.BayesianLinearRegression()])

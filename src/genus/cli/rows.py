@@ -7,10 +7,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from genus.cli.words import json_text
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from genus.model import Model
+    from genus.space import Space
 
 
 def out_path(path: str) -> Path:
@@ -60,15 +65,29 @@ def rows_for(model: Model, said: Any) -> tuple[Any, Any]:
     from genus import data
 
     path = Path(said.file)
-    names = [c.name for c in model.space_.columns]
+    space = model.space_
+    names = [c.name for c in space.columns]
     text = path.is_file() and path.suffix.lower() in (".csv", ".tsv", ".txt")
-    if not names or not text:
+    if not text or not (names or len(space.shape) > 1):
         return load_rows(said).X, None
     whole = data.read_csv(path)
+    if not names:
+        return _images_of(whole, space, path), None
     absent = [n for n in names if n not in whole.columns]
     if absent:
         raise ValueError(f"{path} lacks the column {absent[0]!r} that the model was fitted on")
     return whole[names], whole
+
+
+def _images_of(table: pd.DataFrame, space: Space, path: Path) -> Any:
+    """Lines of a file as images: a column a cell, as ``genus sample`` writes them."""
+    if table.shape[1] != space.dim:
+        raise ValueError(
+            f"{path} has {table.shape[1]} columns, and rows of {space} have {space.dim} cells: "
+            f"pass a column a cell, or an .npy file of rows of shape {space.shape}"
+        )
+    cells = table.to_numpy(dtype=np.float64, na_value=np.nan)
+    return space.rows(cells.reshape(len(cells), *space.cell_shape))
 
 
 def part_of(rows: Any, name: str) -> Any:

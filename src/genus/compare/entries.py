@@ -74,6 +74,12 @@ def resolve(
     pairs = [_one(entry, known) for entry in given]
     present = {type(model).__name__ for _, model in pairs}
     pairs += [(name, known[name]()) for name in base if name in known and name not in present]
+    for name, model in pairs:
+        if isinstance(model, Predictor):
+            raise ValueError(
+                f"{name} models p(y | X), and rows are compared by p(x): leave it out, "
+                "and judge it with scikit-learn's cross_val_score"
+            )
     named: dict[str, Model] = {}
     for name, model in pairs:
         fresh, i = name, 2

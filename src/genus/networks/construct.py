@@ -32,6 +32,13 @@ def construct(
     a context that it, or the network that it makes, does not take.
     """
     in_shape, out_shape = tuple(map(int, in_shape)), tuple(map(int, out_shape))  # not numpy's
+    own: Any = blueprint
+    if isinstance(own, type) and issubclass(own, nn.Module) and not _takes_shapes(own):
+        name = own.__name__
+        raise TypeError(
+            f"{name} is a class of modules: pass a module, {name}(...), "
+            "or a function (in_shape, out_shape) -> nn.Module"
+        )
     if isinstance(blueprint, nn.Module):
         return _copied(blueprint, in_shape, out_shape, context)
     if isinstance(blueprint, Settings):
@@ -94,6 +101,14 @@ def _called(blueprint: Blueprint, in_shape: Shape, out_shape: Shape, context: in
             f"give it forward(x, context=None), with context of shape (n, {context})"
         )
     return network
+
+
+def _takes_shapes(function: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(function).bind((), ())
+    except TypeError:
+        return False
+    return True
 
 
 def _takes_context(function: Callable[..., Any]) -> bool:

@@ -62,4 +62,5 @@ def frame(X: Any, space: Space) -> pd.DataFrame:
         table: pd.DataFrame = space.flat().decode(space.encode(X))
         return table
     a = as_array(X, strings=True)
-    return pd.DataFrame(a.reshape(len(a), -1), columns=pd.Index(space.names()))
+    cells = space.cells(a.reshape(len(a), *space.shape))
+    return pd.DataFrame(cells.reshape(len(a), -1), columns=pd.Index(space.names()))
