@@ -97,8 +97,11 @@ def test_ctrl_c_saves_the_model_and_exits_130(tmp_path: Path):
         command, cwd=tmp_path, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 60
-    while not (tmp_path / "run.checkpoint").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    checkpoint, written = tmp_path / "run.checkpoint", set()
+    while len(written) < 2 and time.monotonic() < deadline:  # the first is from before it learns
+        if checkpoint.exists():
+            written.add(checkpoint.stat().st_mtime_ns)
+        time.sleep(0.05)
     child.send_signal(signal.SIGINT)
     out, err = child.communicate(timeout=60)
     assert child.returncode == 130, err
