@@ -188,7 +188,7 @@ class Normal(Observation):
                     f"variance={self.variance!r} is lost beside X, {size}: "
                     "pass variance=None to learn it, or rescale"
                 )
-        return torch.zeros(self.n_out)
+        return x.new_zeros(self.n_out, dtype=torch.get_default_dtype())
 
     def log_prob(self, p: Tensor, x: Tensor) -> Tensor:
         cells = self.cells(p)
