@@ -184,9 +184,6 @@ class MADE(Model):
         """−log p(x), the orders averaged."""
         return -_log_mean(self.log_p_orders(x.flatten(1), torch.float32, given)).mean()
 
-    def _log_prob(self, x: Tensor, given: Tensor | None = None) -> LogProb:
-        return Exact(_log_mean(self.log_p_orders(x.flatten(1), given=given)))
-
     # ------------------------------------------------------------------ construction
 
     def build(self, space: Space) -> None:
@@ -285,26 +282,6 @@ class MADE(Model):
 
     # ------------------------------------------------------------------ draws
 
-    def _sample(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
-        o_of = torch.randint(self.n_orders, (n,), generator=rng, device=rng.device)
-        x = torch.full((n, self.space_.dim), math.nan, dtype=torch.float64, device=rng.device)
-        for o in range(self.n_orders):
-            for index in torch.nonzero(o_of == o)[:, 0].split(4096):
-                x[index] = self._walk(x[index], o, 1, rng, _at(given, index))[0]
-        return x.reshape(n, *self.space_.cell_shape)
-
-    def _complete(self, x: Tensor, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
-        """Each row's NaN drawn in each order; one draw is picked by the weight of the rest."""
-        flat = x.flatten(1)
-        gap = torch.isnan(flat)
-        last = all(bool((gap[:, o].int().diff(dim=1) >= 0).all()) for o in self.made_.orders_)
-        k = 1 if last else self.particles
-        size = max(1, 2**24 // (k * (self.made_.n_in + self.made_.depth * self.made_.width)))
-        some = [slice(i, i + size) for i in range(0, len(x), size)]
-        return torch.cat([self._picked(flat[at], k, rng, _at(given, at)) for at in some]).reshape(
-            x.shape
-        )
-
     def _picked(self, x: Tensor, k: int, rng: torch.Generator, given: Tensor | None) -> Tensor:
         drawn, log_w = zip(
             *(self._walk(x, o, k, rng, given) for o in range(self.n_orders)), strict=True
@@ -359,6 +336,31 @@ class MADE(Model):
                 places, log_w = again
                 y, f, *units = (a[places] for a in (y, f, *units))
         return y, log_w
+
+    # ------------------------------------------------------------------ hooks
+
+    def _log_prob(self, x: Tensor, given: Tensor | None = None) -> LogProb:
+        return Exact(_log_mean(self.log_p_orders(x.flatten(1), given=given)))
+
+    def _sample(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+        o_of = torch.randint(self.n_orders, (n,), generator=rng, device=rng.device)
+        x = torch.full((n, self.space_.dim), math.nan, dtype=torch.float64, device=rng.device)
+        for o in range(self.n_orders):
+            for index in torch.nonzero(o_of == o)[:, 0].split(4096):
+                x[index] = self._walk(x[index], o, 1, rng, _at(given, index))[0]
+        return x.reshape(n, *self.space_.cell_shape)
+
+    def _complete(self, x: Tensor, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+        """Each row's NaN drawn in each order; one draw is picked by the weight of the rest."""
+        flat = x.flatten(1)
+        gap = torch.isnan(flat)
+        last = all(bool((gap[:, o].int().diff(dim=1) >= 0).all()) for o in self.made_.orders_)
+        k = 1 if last else self.particles
+        size = max(1, 2**24 // (k * (self.made_.n_in + self.made_.depth * self.made_.width)))
+        some = [slice(i, i + size) for i in range(0, len(x), size)]
+        return torch.cat([self._picked(flat[at], k, rng, _at(given, at)) for at in some]).reshape(
+            x.shape
+        )
 
 
 class Masked(nn.Module):

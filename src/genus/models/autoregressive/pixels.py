@@ -91,15 +91,6 @@ class PixelModel(Model):
         """−log p of the batch."""
         yield self, -self.log_likelihood(x, given).mean()
 
-    def _log_prob(self, x: Tensor, given: Tensor | None = None) -> LogProb:
-        size = max(1, CELLS // math.prod(self._shape[1:]))
-        pieces = [x[i : i + size] for i in range(0, len(x), size)]
-        parts = [
-            self.log_likelihood(p, None if given is None else given[i * size : i * size + len(p)])
-            for i, p in enumerate(pieces)
-        ]
-        return Exact(torch.cat(parts).double())
-
     # ------------------------------------------------------------------ construction
 
     def build(self, space: Space) -> None:
@@ -215,6 +206,46 @@ class PixelModel(Model):
 
     # ------------------------------------------------------------------ draws
 
+    def _filled(
+        self, image: Tensor, k: int, rng: torch.Generator, given: Tensor | None = None
+    ) -> Tensor:
+        """Images (n, C, H, W) with their NaN drawn in raster order by k weighted particles."""
+        n, cell = len(image), self._observe(self.space_, 1)
+        known = image.repeat_interleave(k, 0)
+        log_w = torch.zeros(n, k, dtype=torch.float64, device=image.device)
+
+        def value(i: int, j: int, c: int, p: Tensor) -> Tensor:
+            nonlocal log_w
+            x = known[:, c, i, j]
+            gap = torch.isnan(x)
+            if k > 1:
+                log_p = cell.log_prob(p, x.nan_to_num()[:, None])[:, 0]
+                log_w = log_w + torch.where(gap, 0.0, log_p).double().reshape(n, k)
+            return torch.where(gap, cell.sample(p, rng)[:, 0].to(x.dtype), x)
+
+        def reorder(i: int) -> Tensor | None:
+            nonlocal log_w
+            again = resample(log_w, rng)
+            if again is None:
+                return None
+            places, log_w = again
+            return places
+
+        context = self._context(None if given is None else given.repeat_interleave(k, 0))
+        drawn = self.network_.in_order(n * k, self._features, value, context, reorder)
+        return drawn[pick(log_w, rng)]
+
+    # ------------------------------------------------------------------ hooks
+
+    def _log_prob(self, x: Tensor, given: Tensor | None = None) -> LogProb:
+        size = max(1, CELLS // math.prod(self._shape[1:]))
+        pieces = [x[i : i + size] for i in range(0, len(x), size)]
+        parts = [
+            self.log_likelihood(p, None if given is None else given[i * size : i * size + len(p)])
+            for i, p in enumerate(pieces)
+        ]
+        return Exact(torch.cat(parts).double())
+
     def _sample(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
         cell = self._observe(self.space_, 1)
         size = min(n, 1024)
@@ -247,35 +278,6 @@ class PixelModel(Model):
                     image[some], k, rng, None if given is None else given[some]
                 ).to(out.dtype)
         return out.reshape(-1, *self.space_.cell_shape)
-
-    def _filled(
-        self, image: Tensor, k: int, rng: torch.Generator, given: Tensor | None = None
-    ) -> Tensor:
-        """Images (n, C, H, W) with their NaN drawn in raster order by k weighted particles."""
-        n, cell = len(image), self._observe(self.space_, 1)
-        known = image.repeat_interleave(k, 0)
-        log_w = torch.zeros(n, k, dtype=torch.float64, device=image.device)
-
-        def value(i: int, j: int, c: int, p: Tensor) -> Tensor:
-            nonlocal log_w
-            x = known[:, c, i, j]
-            gap = torch.isnan(x)
-            if k > 1:
-                log_p = cell.log_prob(p, x.nan_to_num()[:, None])[:, 0]
-                log_w = log_w + torch.where(gap, 0.0, log_p).double().reshape(n, k)
-            return torch.where(gap, cell.sample(p, rng)[:, 0].to(x.dtype), x)
-
-        def reorder(i: int) -> Tensor | None:
-            nonlocal log_w
-            again = resample(log_w, rng)
-            if again is None:
-                return None
-            places, log_w = again
-            return places
-
-        context = self._context(None if given is None else given.repeat_interleave(k, 0))
-        drawn = self.network_.in_order(n * k, self._features, value, context, reorder)
-        return drawn[pick(log_w, rng)]
 
 
 # ----------------------------------------------------------------- networks that see what is before

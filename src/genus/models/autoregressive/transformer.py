@@ -492,9 +492,6 @@ class AutoregressiveTransformer(Model):
 
     # ------------------------------------------------------------------ verbs
 
-    def _log_prob(self, x: Tensor, given: Tensor | None = None) -> LogProb:
-        return Exact(self._scored(x.flatten(1), given))
-
     def _scored(
         self, x: Tensor, given: Tensor | None = None, order: Tensor | None = None
     ) -> Tensor:
@@ -508,47 +505,6 @@ class AutoregressiveTransformer(Model):
                 else self.log_likelihood(x[i], order[i], g)
             )
         return torch.cat(parts)
-
-    def _sample(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
-        x = torch.full(
-            (n, self.space_.dim), math.nan, dtype=torch.float64, device=self.value_.device
-        )
-        order = self.orders_
-        if len(order) > 1:
-            order = order[torch.randint(len(order), (n,), generator=rng, device=rng.device)]
-        out = [
-            self._fill(
-                x[i],
-                order if len(order) == 1 else order[i],
-                rng,
-                None if given is None else given[i],
-            )
-            for i in torch.arange(n, device=x.device).split(self._at_a_time())
-        ]
-        return torch.cat(out).reshape(-1, *self.space_.cell_shape)
-
-    def _complete(self, x: Tensor, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
-        out = x.flatten(1).double().clone()  # x is the caller's own
-        gap = torch.isnan(out)
-        late = (  # observed after missing
-            gap.any(1)
-            if len(self.orders_) > 1
-            else (gap[:, self.order_].long().diff(dim=1) < 0).any(1)
-        )
-        many = self.particles or min(256, max(64, 2**14 // out.shape[1])) // (
-            4 if self.any_order else 1
-        )
-        for rows, k in ((~late & gap.any(1), 1), (late, many)):
-            for i in (
-                rows.nonzero()[:, 0].split(max(1, self._at_a_time() // k)) if rows.any() else ()
-            ):
-                g = None if given is None else given[i]
-                out[i] = (
-                    self._weighed(out[i], rng, g, k)
-                    if self.any_order
-                    else self._fill(out[i], self.order_[None], rng, g, k)
-                )
-        return out.reshape(-1, *self.space_.cell_shape)
 
     def _weighed(self, x: Tensor, rng: torch.Generator, given: Tensor | None, k: int) -> Tensor:
         """Rows drawn k times in orders o of their own, one picked by p(x) / p_o(x).
@@ -636,6 +592,52 @@ class AutoregressiveTransformer(Model):
             for t in steps:
                 yield t
                 advance()
+
+    # ------------------------------------------------------------------ hooks
+
+    def _log_prob(self, x: Tensor, given: Tensor | None = None) -> LogProb:
+        return Exact(self._scored(x.flatten(1), given))
+
+    def _sample(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+        x = torch.full(
+            (n, self.space_.dim), math.nan, dtype=torch.float64, device=self.value_.device
+        )
+        order = self.orders_
+        if len(order) > 1:
+            order = order[torch.randint(len(order), (n,), generator=rng, device=rng.device)]
+        out = [
+            self._fill(
+                x[i],
+                order if len(order) == 1 else order[i],
+                rng,
+                None if given is None else given[i],
+            )
+            for i in torch.arange(n, device=x.device).split(self._at_a_time())
+        ]
+        return torch.cat(out).reshape(-1, *self.space_.cell_shape)
+
+    def _complete(self, x: Tensor, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+        out = x.flatten(1).double().clone()  # x is the caller's own
+        gap = torch.isnan(out)
+        late = (  # observed after missing
+            gap.any(1)
+            if len(self.orders_) > 1
+            else (gap[:, self.order_].long().diff(dim=1) < 0).any(1)
+        )
+        many = self.particles or min(256, max(64, 2**14 // out.shape[1])) // (
+            4 if self.any_order else 1
+        )
+        for rows, k in ((~late & gap.any(1), 1), (late, many)):
+            for i in (
+                rows.nonzero()[:, 0].split(max(1, self._at_a_time() // k)) if rows.any() else ()
+            ):
+                g = None if given is None else given[i]
+                out[i] = (
+                    self._weighed(out[i], rng, g, k)
+                    if self.any_order
+                    else self._fill(out[i], self.order_[None], rng, g, k)
+                )
+        return out.reshape(-1, *self.space_.cell_shape)
 
 
 def _inverse(p: Tensor, u: Tensor) -> Tensor:

@@ -122,6 +122,15 @@ class IndependentHistogram(Model):
         self.low_, self.width_, self.mean_, self.std_ = low, width, mean, std
         self.tail_.fill_(1 / (n + 1))
 
+    def n_parameters(self) -> int:
+        """Free probabilities, and four numbers for each continuous coordinate."""
+        self._check_fitted()
+        cards = self.space_.cardinality
+        bins = int(torch.isfinite(self.log_p_).sum(1).max())
+        return sum(c - 1 if c else bins + 3 for c in cards)
+
+    # ------------------------------------------------------------------ hooks
+
     def _log_prob(self, x: Tensor) -> LogProb:
         x = x.flatten(1).double()
         continuous = ~self.discrete_cells(x.device)
@@ -151,10 +160,3 @@ class IndependentHistogram(Model):
 
     def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:
         return torch.where(torch.isnan(x), self._sample(len(x), rng).to(x.dtype), x)
-
-    def n_parameters(self) -> int:
-        """Free probabilities, and four numbers for each continuous coordinate."""
-        self._check_fitted()
-        cards = self.space_.cardinality
-        bins = int(torch.isfinite(self.log_p_).sum(1).max())
-        return sum(c - 1 if c else bins + 3 for c in cards)

@@ -384,6 +384,36 @@ class RBM(Model):
             }
         return LogPartition(**self.log_partition_)
 
+    def gibbs(self, n: int, steps: int, random_state: Any = None) -> Any:
+        """n chains, ``steps`` sweeps after draws of the base-rate model, in the caller's type."""
+        self._check_fitted()
+        rng = self._stream(random_state)
+        with torch.no_grad():
+            v = self.units_.draw(self.base_.expand(n, -1), self.W_.new_zeros(n, len(self.W_)), rng)
+            return self.space_.decode(self.units_.leave(self._swept(v, steps, rng)))
+
+    def _swept(
+        self,
+        v: Tensor,
+        sweeps: int,
+        rng: torch.Generator,
+        keep: Tensor | None = None,
+        value: Tensor | None = None,
+    ) -> Tensor:
+        b, c = self._plain()
+
+        def hidden(v: Tensor) -> tuple[Tensor, Tensor]:
+            p = torch.sigmoid(torch.addmm(c, self.units_.phi(v), self.W_))
+            return v, flip(p, rng)
+
+        def visible(state: tuple[Tensor, Tensor]) -> Tensor:
+            new = self.units_.draw(b, state[1] @ self.W_.T, rng)
+            return new if keep is None else torch.where(keep, value, new)  # type: ignore[arg-type]
+
+        return gibbs([hidden, visible], v, sweeps)
+
+    # ------------------------------------------------------------------ hooks
+
     def _log_prob(self, x: Tensor) -> LogProb:
         z = self._log_z()
         if self.units_.dequantises:
@@ -414,34 +444,6 @@ class RBM(Model):
             for c in torch.arange(n).split(1024)
         ]
         return self.units_.leave(torch.cat(parts))
-
-    def gibbs(self, n: int, steps: int, random_state: Any = None) -> Any:
-        """n chains, ``steps`` sweeps after draws of the base-rate model, in the caller's type."""
-        self._check_fitted()
-        rng = self._stream(random_state)
-        with torch.no_grad():
-            v = self.units_.draw(self.base_.expand(n, -1), self.W_.new_zeros(n, len(self.W_)), rng)
-            return self.space_.decode(self.units_.leave(self._swept(v, steps, rng)))
-
-    def _swept(
-        self,
-        v: Tensor,
-        sweeps: int,
-        rng: torch.Generator,
-        keep: Tensor | None = None,
-        value: Tensor | None = None,
-    ) -> Tensor:
-        b, c = self._plain()
-
-        def hidden(v: Tensor) -> tuple[Tensor, Tensor]:
-            p = torch.sigmoid(torch.addmm(c, self.units_.phi(v), self.W_))
-            return v, flip(p, rng)
-
-        def visible(state: tuple[Tensor, Tensor]) -> Tensor:
-            new = self.units_.draw(b, state[1] @ self.W_.T, rng)
-            return new if keep is None else torch.where(keep, value, new)  # type: ignore[arg-type]
-
-        return gibbs([hidden, visible], v, sweeps)
 
     def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:
         """Gibbs sweeps with the observed cells held."""

@@ -412,6 +412,20 @@ class Flow(DensityModel):
 
     # ------------------------------------------------------------------ verbs
 
+    def draw(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+        """f⁻¹ of draws from the base, (n, d)."""
+        z = self.base_.draw(n, rng, self.temperature, self._dtype())
+        if n <= 8192:
+            return self.from_base(z, given)
+        return torch.cat(
+            [
+                self.from_base(z[i : i + 8192], None if given is None else given[i : i + 8192])
+                for i in range(0, n, 8192)
+            ]
+        )
+
+    # ------------------------------------------------------------------ hooks
+
     def _log_prob(self, x: Tensor, given: Tensor | None = None) -> LogProb:
         return self._scored(x, given)
 
@@ -427,18 +441,6 @@ class Flow(DensityModel):
         filled = x.clone()
         filled[rows] = self.unreal(y).to(x.dtype)
         return torch.where(torch.isnan(x), filled, x)
-
-    def draw(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
-        """f⁻¹ of draws from the base, (n, d)."""
-        z = self.base_.draw(n, rng, self.temperature, self._dtype())
-        if n <= 8192:
-            return self.from_base(z, given)
-        return torch.cat(
-            [
-                self.from_base(z[i : i + 8192], None if given is None else given[i : i + 8192])
-                for i in range(0, n, 8192)
-            ]
-        )
 
     def _encode(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         centre = torch.full((1, 1), 0.5, dtype=torch.float64, device=x.device)

@@ -337,22 +337,6 @@ class BayesNet(Model):
 
     # ------------------------------------------------------------------ verbs
 
-    def _log_prob(self, x: Tensor) -> LogProb:
-        x, bins = x.flatten(1), self._bins()
-        codes = bins.encode(x)
-        return Exact(self.net().log_joint(codes) + bins.log_density(x, codes))
-
-    def _sample(self, n: int, rng: torch.Generator) -> Tensor:
-        codes = self.net().filled(torch.full((n, self.space_.dim), -1), rng)
-        return self._bins().decode(codes, self._uniform(rng)).reshape(n, *self.space_.cell_shape)
-
-    def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:
-        codes = self._possible(self._bins().encode(x.flatten(1)))
-        filled = (
-            self._bins().decode(self.net().filled(codes, rng), self._uniform(rng)).reshape(x.shape)
-        )
-        return torch.where(torch.isnan(x), filled.to(x.dtype), x)
-
     @staticmethod
     def _uniform(rng: torch.Generator) -> Any:
         return lambda *shape: torch.rand(shape, generator=rng, dtype=torch.float64)
@@ -591,3 +575,21 @@ class BayesNet(Model):
             flat.append(file.tables[n].permute(place).reshape(-1))
         model.maximise({"counts": torch.cat(flat).double()})
         return model.eval()
+
+    # ------------------------------------------------------------------ hooks
+
+    def _log_prob(self, x: Tensor) -> LogProb:
+        x, bins = x.flatten(1), self._bins()
+        codes = bins.encode(x)
+        return Exact(self.net().log_joint(codes) + bins.log_density(x, codes))
+
+    def _sample(self, n: int, rng: torch.Generator) -> Tensor:
+        codes = self.net().filled(torch.full((n, self.space_.dim), -1), rng)
+        return self._bins().decode(codes, self._uniform(rng)).reshape(n, *self.space_.cell_shape)
+
+    def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        codes = self._possible(self._bins().encode(x.flatten(1)))
+        filled = (
+            self._bins().decode(self.net().filled(codes, rng), self._uniform(rng)).reshape(x.shape)
+        )
+        return torch.where(torch.isnan(x), filled.to(x.dtype), x)

@@ -187,24 +187,6 @@ class LinearGaussian(DensityModel):
     def _centres(self, x: Tensor) -> Tensor:
         return self.real(x, torch.full((), 0.5, dtype=torch.float64, device=x.device))[0]
 
-    def _encode(self, x: Tensor) -> Tensor:
-        y = self._centres(x)
-        out = y.new_empty(len(y), self.loadings_.shape[1])
-        for index, real, _, _, m, _ in self._groups(y):
-            out[index[real]] = m[real]
-        return out
-
-    def _decode(self, z: Tensor) -> Tensor:
-        """E[x | z]: μ + W z, or for a discrete cell the mean level over quantiles of the noise."""
-        y = self.mean_ + z.double() @ self.loadings_.T
-        if not any(self.space_.discrete):
-            return y.reshape(-1, *self.space_.cell_shape)
-        q = (torch.arange(QUANTILES, dtype=torch.float64, device=y.device) + 0.5) / QUANTILES
-        noise = torch.special.ndtri(q)[:, None] * self.noise_.sqrt()
-        levels = torch.stack([self.unreal(y + e) for e in noise]).mean(0)
-        discrete = self.discrete_cells(y.device).reshape(self.space_.cell_shape)
-        return torch.where(discrete, levels, y.reshape(levels.shape))
-
     # ------------------------------------------------------------------ learning
 
     def build(self, space: Space) -> None:
@@ -397,6 +379,26 @@ class LinearGaussian(DensityModel):
         self._check_fitted()
         d, K = self.loadings_.shape
         return d + (1 if self.one_noise else d) + d * K - K * (K - 1) // 2
+
+    # ------------------------------------------------------------------ hooks
+
+    def _encode(self, x: Tensor) -> Tensor:
+        y = self._centres(x)
+        out = y.new_empty(len(y), self.loadings_.shape[1])
+        for index, real, _, _, m, _ in self._groups(y):
+            out[index[real]] = m[real]
+        return out
+
+    def _decode(self, z: Tensor) -> Tensor:
+        """E[x | z]: μ + W z, or for a discrete cell the mean level over quantiles of the noise."""
+        y = self.mean_ + z.double() @ self.loadings_.T
+        if not any(self.space_.discrete):
+            return y.reshape(-1, *self.space_.cell_shape)
+        q = (torch.arange(QUANTILES, dtype=torch.float64, device=y.device) + 0.5) / QUANTILES
+        noise = torch.special.ndtri(q)[:, None] * self.noise_.sqrt()
+        levels = torch.stack([self.unreal(y + e) for e in noise]).mean(0)
+        discrete = self.discrete_cells(y.device).reshape(self.space_.cell_shape)
+        return torch.where(discrete, levels, y.reshape(levels.shape))
 
 
 def leading(A: Tensor, K: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:

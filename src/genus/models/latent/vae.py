@@ -351,62 +351,6 @@ class VAE(Model):
         """−ELBO of held-out rows."""
         return -self.elbo(x, given).mean()
 
-    def _log_prob(self, x: Tensor, given: Tensor | None = None) -> LogProb:
-        values = []
-        for c, g in _split(max(1, 8192 // self.k), x, given):
-            m, s = self.posterior(c, g)
-            e = row_normals(c, self.k, self.latent_dim).transpose(0, 1)
-            values.append(log_mean_exp(self._log_weights(c, m, s, e, g), 0))
-        value, stderr, ess = (torch.cat(v) for v in zip(*values, strict=True))
-        return LowerBound(value, stderr, detail={"k": self.k, "ess": float(ess.mean())})
-
-    def _sample(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
-        z = torch.randn(n, self.latent_dim, generator=rng, device=self.shift_.device)
-        drawn = [
-            self.observation_.sample(self.parameters_of(c, g), rng)
-            for c, g in _split(1024, z, given)
-        ]
-        return self._shaped(torch.cat(drawn))
-
-    def _encode(self, x: Tensor, given: Tensor | None = None) -> Tensor:
-        return self.posterior(x, given)[0]
-
-    def _decode(self, z: Tensor, given: Tensor | None = None) -> Tensor:
-        return self._shaped(self.observation_.mean(self.parameters_of(z, given)))
-
-    def _complete(
-        self,
-        x: Tensor,
-        rng: torch.Generator,
-        given: Tensor | None = None,
-        proposals: int = 256,
-        steps: int = 20,
-    ) -> Tensor:
-        """z ~ p(z | observed) by importance resampling and Metropolis, then x_missing ~ p(x | z).
-
-        Proposals come from ½ q + ½ prior, refined by Metropolis within Gibbs
-        (Mattei & Frellsen, 2018).
-        """
-        cells = x.flatten(1)
-        gap = torch.isnan(cells)
-
-        def filled_at(z: Tensor) -> Tensor:
-            drawn = self.observation_.sample(self.parameters_of(z, given), rng)
-            return torch.where(gap, drawn.to(cells.dtype), cells)
-
-        pieces = _split(32, x, given)
-        z = torch.cat([self._resampled(c, g, rng, proposals) for c, g in pieces])
-        filled = filled_at(z)
-        # z' ~ q(z | x filled), accepted with the ratio of p(filled, z)/q(z | filled)
-        for _ in range(steps):
-            m, s = self.posterior(self._shaped(filled), given)
-            new = m + s * torch.randn(m.shape, generator=rng, device=m.device)
-            after, before = (self._log_weights_at(v, filled, m, s, given) for v in (new, z))
-            accept = torch.log(torch.rand(len(z), generator=rng, device=z.device)) < after - before
-            z = torch.where(accept[:, None], new, z)
-            filled = filled_at(z)
-        return self._shaped(filled)
-
     def _resampled(
         self, x: Tensor, given: Tensor | None, rng: torch.Generator, proposals: int
     ) -> Tensor:
@@ -444,6 +388,64 @@ class VAE(Model):
         Burda et al. (2016).
         """
         return int((np.var(self.encode(X, given=given), axis=0) > threshold).sum())
+
+    # ------------------------------------------------------------------ hooks
+
+    def _log_prob(self, x: Tensor, given: Tensor | None = None) -> LogProb:
+        values = []
+        for c, g in _split(max(1, 8192 // self.k), x, given):
+            m, s = self.posterior(c, g)
+            e = row_normals(c, self.k, self.latent_dim).transpose(0, 1)
+            values.append(log_mean_exp(self._log_weights(c, m, s, e, g), 0))
+        value, stderr, ess = (torch.cat(v) for v in zip(*values, strict=True))
+        return LowerBound(value, stderr, detail={"k": self.k, "ess": float(ess.mean())})
+
+    def _sample(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+        z = torch.randn(n, self.latent_dim, generator=rng, device=self.shift_.device)
+        drawn = [
+            self.observation_.sample(self.parameters_of(c, g), rng)
+            for c, g in _split(1024, z, given)
+        ]
+        return self._shaped(torch.cat(drawn))
+
+    def _complete(
+        self,
+        x: Tensor,
+        rng: torch.Generator,
+        given: Tensor | None = None,
+        proposals: int = 256,
+        steps: int = 20,
+    ) -> Tensor:
+        """z ~ p(z | observed) by importance resampling and Metropolis, then x_missing ~ p(x | z).
+
+        Proposals come from ½ q + ½ prior, refined by Metropolis within Gibbs
+        (Mattei & Frellsen, 2018).
+        """
+        cells = x.flatten(1)
+        gap = torch.isnan(cells)
+
+        def filled_at(z: Tensor) -> Tensor:
+            drawn = self.observation_.sample(self.parameters_of(z, given), rng)
+            return torch.where(gap, drawn.to(cells.dtype), cells)
+
+        pieces = _split(32, x, given)
+        z = torch.cat([self._resampled(c, g, rng, proposals) for c, g in pieces])
+        filled = filled_at(z)
+        # z' ~ q(z | x filled), accepted with the ratio of p(filled, z)/q(z | filled)
+        for _ in range(steps):
+            m, s = self.posterior(self._shaped(filled), given)
+            new = m + s * torch.randn(m.shape, generator=rng, device=m.device)
+            after, before = (self._log_weights_at(v, filled, m, s, given) for v in (new, z))
+            accept = torch.log(torch.rand(len(z), generator=rng, device=z.device)) < after - before
+            z = torch.where(accept[:, None], new, z)
+            filled = filled_at(z)
+        return self._shaped(filled)
+
+    def _encode(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        return self.posterior(x, given)[0]
+
+    def _decode(self, z: Tensor, given: Tensor | None = None) -> Tensor:
+        return self._shaped(self.observation_.mean(self.parameters_of(z, given)))
 
 
 def _split(size: int, x: Tensor, given: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:

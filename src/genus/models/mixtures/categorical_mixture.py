@@ -392,9 +392,6 @@ class CategoricalMixture(Model):
         size = max(64, HELD // max(1, self.log_p_.shape[1]))
         return torch.cat([self._log_joint(*self._features(c)) for c in x.split(size)], 1)
 
-    def _log_prob(self, x: Tensor) -> LogProb:
-        return Exact(torch.logsumexp(self._joint(x), 0))
-
     def _draw(self, k: Tensor, rng: torch.Generator) -> Tensor:
         """One row of each class k (n,), (n, *shape)."""
         discrete = self.discrete_cells(k.device)
@@ -424,14 +421,6 @@ class CategoricalMixture(Model):
         out[:, ~discrete] = self.means_[k] + self.variances_[k].sqrt() * e
         return out.reshape(-1, *self.space_.cell_shape)
 
-    def _sample(self, n: int, rng: torch.Generator) -> Tensor:
-        return self._draw(torch.multinomial(self.weights_, n, replacement=True, generator=rng), rng)
-
-    def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:
-        """k ~ p(k | observed), then the missing cells from class k."""
-        k = choose(torch.softmax(self._joint(x), 0).T, rng)
-        return torch.where(torch.isnan(x), self._draw(k, rng).to(x.dtype), x)
-
     def predict_proba(self, X: RowsLike) -> np.ndarray:
         """p(k | observed cells) of each row, (n, K)."""
         x, _ = self._enter(X)
@@ -459,3 +448,16 @@ class CategoricalMixture(Model):
         self._check_fitted()
         K = len(self.weights_)
         return K - 1 + K * sum(c - 1 if c else 2 for c in self.space_.cardinality)
+
+    # ------------------------------------------------------------------ hooks
+
+    def _log_prob(self, x: Tensor) -> LogProb:
+        return Exact(torch.logsumexp(self._joint(x), 0))
+
+    def _sample(self, n: int, rng: torch.Generator) -> Tensor:
+        return self._draw(torch.multinomial(self.weights_, n, replacement=True, generator=rng), rng)
+
+    def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        """k ~ p(k | observed), then the missing cells from class k."""
+        k = choose(torch.softmax(self._joint(x), 0).T, rng)
+        return torch.where(torch.isnan(x), self._draw(k, rng).to(x.dtype), x)

@@ -466,19 +466,6 @@ class BayesianLinearRegression(Predictor):
             (mean.cpu().numpy(), scale2.sqrt().cpu().numpy()) if return_std else mean.cpu().numpy()
         )
 
-    def _log_prob(self, y: Tensor, given: Tensor) -> LogProb:
-        mean, scale2 = self._moments(given)
-        z2 = (y[:, 0] - mean).square() / scale2
-        if isinstance(self.beta, tuple | list):
-            a = self.a_
-            norm = math.lgamma(a + 0.5) - math.lgamma(a) - 0.5 * math.log(2 * math.pi * a)
-            return Exact(norm - 0.5 * scale2.log() - (a + 0.5) * torch.log1p(z2 / (2 * a)))
-        return Exact(-0.5 * (z2 + scale2.log() + LOG_2PI))
-
-    def _sample(self, n: int, rng: torch.Generator, given: Tensor) -> Tensor:
-        mean, scale2 = self._moments(given)
-        return (mean + scale2.sqrt() * _normal((n,), rng) / self._noise(n, rng).sqrt())[:, None]
-
     def _noise(self, n: int, rng: torch.Generator) -> Tensor:
         """n draws of β/(a'/b') where β is unknown, else 1."""
         if not isinstance(self.beta, tuple | list):
@@ -539,6 +526,21 @@ class BayesianLinearRegression(Predictor):
         """Number of weights, the intercept among them."""
         self._check_fitted()
         return len(self.mean_) + (self.intercept == "flat")
+
+    # ------------------------------------------------------------------ hooks
+
+    def _log_prob(self, y: Tensor, given: Tensor) -> LogProb:
+        mean, scale2 = self._moments(given)
+        z2 = (y[:, 0] - mean).square() / scale2
+        if isinstance(self.beta, tuple | list):
+            a = self.a_
+            norm = math.lgamma(a + 0.5) - math.lgamma(a) - 0.5 * math.log(2 * math.pi * a)
+            return Exact(norm - 0.5 * scale2.log() - (a + 0.5) * torch.log1p(z2 / (2 * a)))
+        return Exact(-0.5 * (z2 + scale2.log() + LOG_2PI))
+
+    def _sample(self, n: int, rng: torch.Generator, given: Tensor) -> Tensor:
+        mean, scale2 = self._moments(given)
+        return (mean + scale2.sqrt() * _normal((n,), rng) / self._noise(n, rng).sqrt())[:, None]
 
 
 @dataclass

@@ -509,6 +509,8 @@ class BayesianMLP(Predictor):
             std = self.y_std_ * (torch.cat([o.var(0, correction=0) for o in out]) + noise).sqrt()
         return (mean.cpu().numpy(), std.cpu().numpy()) if return_std else mean.cpu().numpy()
 
+    # ------------------------------------------------------------------ hooks
+
     def _log_prob(self, y: Tensor, given: Tensor) -> LogProb:
         each = self.log_likelihood(self._outputs(given), self._standard(y), self.log_noise_draws_)
         each = each - (self.y_std_.log() if self.task_ == "regression" else 0)
