@@ -195,15 +195,13 @@ class Space:
         """Rows (…, *shape) as cells (…, *cell_shape), channel-first: an array or a tensor."""
         if not self._turned:
             return rows
-        moved = rows.movedim(-1, -3) if isinstance(rows, Tensor) else np.moveaxis(rows, -1, -3)
-        return moved
+        return rows.movedim(-1, -3) if isinstance(rows, Tensor) else np.moveaxis(rows, -1, -3)
 
     def rows(self, cells: Any) -> Any:
         """Cells (…, *cell_shape) as rows (…, *shape): the inverse of :meth:`cells`."""
         if not self._turned:
             return cells
-        moved = cells.movedim(-3, -1) if isinstance(cells, Tensor) else np.moveaxis(cells, -3, -1)
-        return moved
+        return cells.movedim(-3, -1) if isinstance(cells, Tensor) else np.moveaxis(cells, -3, -1)
 
     def cell_at(self, j: int) -> int:
         """The number of the cell at place j of a caller's flattened row."""
