@@ -10,10 +10,10 @@ def main() -> None:
     print(table)
     nats = {row.name: row.likelihood.nats for row in table.rows if row.likelihood is not None}
     for name, value in nats.items():
-        if name != "IndependentHistogram":
+        if name != "Independent":
             print(
-                f"{name} - IndependentHistogram: "
-                f"{value - nats['IndependentHistogram']:+.1f} nats a row   (bar: +0)"
+                f"{name} - Independent: "
+                f"{value - nats['Independent']:+.1f} nats a row   (bar: +0)"
             )
 
 

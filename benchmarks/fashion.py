@@ -12,7 +12,7 @@ import sys
 import time
 
 import genus
-from genus import Gaussian, Glow, IndependentHistogram, PixelCNN, Trainer
+from genus import Gaussian, Glow, Independent, PixelCNN, Trainer
 
 TEST = 2000
 
@@ -21,7 +21,7 @@ def main(seconds: float) -> None:
     data = genus.data.load("fashion_mnist")
     test = data.test.X[:TEST]
     models = [
-        IndependentHistogram(),
+        Independent(),
         Gaussian(),
         Glow(
             trainer=Trainer(max_time=seconds, epochs=1000, batch_size=32, validation=0.02),

@@ -15,7 +15,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from sklearn.datasets import load_digits
 
-from genus import CategoricalMixture, GaussianMixture, IndependentHistogram
+from genus import CategoricalMixture, GaussianMixture, Independent
 from genus.models.mixtures.components import full_covariances
 
 
@@ -53,7 +53,7 @@ def main(folder: Path) -> None:
 
     bits = (load_digits().data > 7).astype(int)
     train, test = bits[:1400], bits[1400:]
-    base = IndependentHistogram().fit(train, space="binary")
+    base = Independent().fit(train, space="binary")
     print(f"independent histogram: {base.score(test):.3f} nats a held-out row")
     m = CategoricalMixture(20, n_init=3, random_state=0).fit(train, space="binary")
     print(

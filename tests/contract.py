@@ -42,7 +42,7 @@ from genus import (
     GaussianBasis,
     GaussianMixture,
     Glow,
-    IndependentHistogram,
+    Independent,
     LowerBound,
     PixelCNN,
     PixelRNN,
@@ -331,7 +331,7 @@ def bayesian(**args: Any) -> Callable[[], BayesianGaussianMixture]:
 
 
 ROWS = [
-    Row("histogram", lambda: IndependentHistogram(random_state=0), independent=True),
+    Row("histogram", lambda: Independent(random_state=0), independent=True),
     Row("bayesnet", lambda: BayesNet(bins=6, random_state=0), digits=BayesNet),
     Row(
         "bayesnet-tree",

@@ -576,14 +576,14 @@ def test_14_better_than_independent_pixels_on_held_out_digits(row: Row) -> None:
     train, test = digits.train, digits.test
     assert row.digits is not None
     model = row.digits().set_params(random_state=0).fit(train)
-    base = genus.IndependentHistogram().fit(train)
+    base = genus.Independent().fit(train)
     assert model.log_prob(test).measure == "probability"
     assert model.score(test) > base.score(test) + 5
 
 
 def test_14_every_class_is_asked() -> None:
     asked = {type(r.make()) for r in ROWS if r.digits}
-    assert asked | {genus.IndependentHistogram} == {type(r.make()) for r in CLASSES}
+    assert asked | {genus.Independent} == {type(r.make()) for r in CLASSES}
 
 
 # ---------------------------------------------------------------------- tables

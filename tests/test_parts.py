@@ -16,7 +16,7 @@ import genus
 from genus import (
     VAE,
     GaussianMixture,
-    IndependentHistogram,
+    Independent,
     LogProb,
     RealNVP,
     Space,
@@ -40,7 +40,7 @@ PARTS = {
 }
 
 
-@pytest.mark.parametrize("cls", [VAE, GaussianMixture, IndependentHistogram])
+@pytest.mark.parametrize("cls", [VAE, GaussianMixture, Independent])
 def test_dicts_of_arrays_are_rows(cls: Any, tmp_path: Path) -> None:
     more = {"trainer": QUICK} if cls is VAE else {}
     m = cls(random_state=0, **more).fit(PARTS)

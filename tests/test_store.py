@@ -113,7 +113,7 @@ def test_tables_keep_their_columns_and_sharing_models_their_names(tmp_path: Path
     table = pd.DataFrame(
         {"a": X[:, 0], "word": np.where(X[:, 1] > 2, "yes", "no"), "n": np.arange(60)}
     )
-    model = genus.IndependentHistogram().fit(table)
+    model = genus.Independent().fit(table)
     model.save(tmp_path / "m")
     other = genus.load(tmp_path / "m")
     assert other.sample(5, random_state=0).equals(model.sample(5, random_state=0))
@@ -216,7 +216,7 @@ HOSTILE: dict[str, Any] = {
     "type": _set("latent_dim", "two"),
     "argument": _set("no_such_argument", 1),
     "nested class": _set("encoder", {"!": "system", "params": {}}),
-    "nested model": _set("encoder", {"!": "IndependentHistogram", "params": {}}),
+    "nested model": _set("encoder", {"!": "Independent", "params": {}}),
     "object": _set("encoder", {"!": "array", "dtype": "object", "values": ["x"]}),
     "no params": lambda said: said.pop("params"),
     "no facts": lambda said: said.pop("facts"),

@@ -11,7 +11,7 @@ from genus.models.autoregressive.pixelcnn import PixelCNN
 from genus.models.autoregressive.pixelrnn import PixelRNN
 from genus.models.autoregressive.transformer import AutoregressiveTransformer
 from genus.models.baselines.gaussian import Gaussian
-from genus.models.baselines.histogram import IndependentHistogram
+from genus.models.baselines.independent import Independent
 from genus.models.boltzmann.rbm import RBM
 from genus.models.flows.families import IAF, MAF, NICE, Glow, RealNVP, SplineFlow
 from genus.models.graphs.bayesnet import BayesNet
@@ -58,7 +58,7 @@ __all__ = [
     "GaussianMixture",
     "Glow",
     "Identity",
-    "IndependentHistogram",
+    "Independent",
     "LogProb",
     "LowerBound",
     "Model",

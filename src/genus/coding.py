@@ -16,8 +16,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-KINDS = ("binary", "ordinal", "categorical", "continuous")
-FEW = 20  # integers with at most this many distinct values are read as categories
+KINDS = ("binary", "ordinal", "integer", "categorical", "continuous")
+FEW = 20  # labels of at most this many whole numbers are read as categories
 MANY = 10_000  # categories of numbers, at most
 LARGEST = 1e100  # squares of larger numbers do not fit in float64
 UNKNOWN = "unknown"  # a category of this name, if declared, stands for those that fit never saw
@@ -28,7 +28,9 @@ class Column:
     """How one cell is coded: its name, kind, and the caller's values behind the codes.
 
     ``levels``, ``low`` and ``values`` are those of :class:`Space`; ``dtype`` and
-    ``ordered`` are pandas's.
+    ``ordered`` are pandas's. In the units of the data: ``bounds`` are the ends that no value can
+    pass (None: there is none), ``atoms`` the real numbers that have mass of their own, and
+    ``decimals`` the places that all values have. ``open``: may words come that fit never saw?
     """
 
     name: str | int
@@ -38,6 +40,10 @@ class Column:
     values: tuple[Any, ...] | None = None
     dtype: str = "float64"
     ordered: bool = False
+    bounds: tuple[float | None, float | None] = (None, None)
+    atoms: tuple[float, ...] = ()
+    decimals: int | None = None
+    open: bool = False
 
 
 # ---------------------------------------------------------------------- arrays of every sort
@@ -195,16 +201,24 @@ def _kind_of(a: np.ndarray, low: Any, high: Any) -> str:
         return "binary"
     if real:
         return "continuous"
-    if a.dtype == np.uint8:
-        return "ordinal"
-    some = a.reshape(-1)[:4096]  # enough to tell quickly that there are many
-    few = len(np.unique(some)) <= FEW and len(np.unique(a)) <= FEW
-    return "categorical" if few else "ordinal"
+    return "ordinal" if a.dtype == np.uint8 else "integer"
+
+
+def as_labels(c: Column, a: np.ndarray) -> Column:
+    """The column of whole numbers a as one of categories, where they are few, as labels are."""
+    distinct = np.unique(a[~np.isnan(a)])
+    if c.kind != "integer" or len(distinct) > FEW:
+        return c
+    return dataclasses.replace(
+        c, kind="categorical", levels=len(distinct), low=0, values=tuple(distinct.tolist())
+    )
 
 
 def column_of(s: pd.Series, name: Any, kind: str | None) -> Column:
-    """How one column of a DataFrame is coded."""
+    """How one column of a DataFrame is coded; ``kind`` where the caller decided it."""
     place = f"column {name!r}"
+    if kind is not None and kind not in KINDS:
+        raise ValueError(f"{place} has the kind {kind!r}: choose one of {', '.join(KINDS)}")
     name = name if isinstance(name, str) else int(name)
     seen = s.dropna()
     if len(seen) == 0:
@@ -246,23 +260,95 @@ def _declared(dtype: pd.CategoricalDtype, place: str) -> Column:
 
 
 def _of_numbers(s: pd.Series, seen: pd.Series, name: Any, kind: str | None) -> Column:
-    """A column of numbers; ``seen``: those that are not missing."""
+    """A column of numbers; ``seen``: those that are not missing.
+
+    Whole numbers are whole whatever dtype holds them: pandas makes floats of them for one gap.
+    """
     place = f"column {name!r}"
     a = numbers_of(seen, name)
     if a.dtype.kind == "f":
         if np.isinf(a).any():
             row = int(np.isinf(numbers_of(s, name)).argmax())
             raise ValueError(f"{place} contains inf (row {row}): drop or replace it")
-        gaps = len(seen) < len(s)
-        if gaps and np.abs(a).max() < 2**53 and _is_whole(a).all():
-            a = a.astype(np.int64)  # whole numbers that pandas made float to hold NaN
+        if np.abs(a).max() < 2**53 and _is_whole(a).all():
+            a = a.astype(np.int64)
     elif a.dtype == np.uint8:
         a = a.astype(np.int64)  # no pixel, but a column of a table
     column = infer(a, kind, place)
     dtype = str(s.dtype)
     if column.kind == "continuous" and pd.api.types.is_integer_dtype(s.dtype):
         dtype = "float64"  # its draws are not whole numbers
-    return dataclasses.replace(column, dtype=dtype)
+    column = dataclasses.replace(column, dtype=dtype)
+    if column.kind == "integer":
+        return dataclasses.replace(column, bounds=bounds_of(a, whole=True))
+    if column.kind != "continuous":
+        return column
+    values = a.astype(np.float64)
+    return dataclasses.replace(
+        column,
+        bounds=bounds_of(values, whole=False),
+        atoms=atoms_of(values),
+        decimals=decimals_of(values),
+    )
+
+
+SPIKE = 0.02  # share of the rows from which one value may have mass of its own
+MOST = 30  # values of a column with mass of their own, at most
+
+
+def spikes(value: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Which of the rising values occur so much oftener than their neighbours; a mask.
+
+    At least a fiftieth of all rows, and four times the median count of five values on either side.
+    """
+    heavy = count >= max(4, SPIKE * count.sum())
+    out = np.zeros(len(value), dtype=bool)
+    for i in np.flatnonzero(heavy):
+        near = np.concatenate([count[max(0, i - 5) : i], count[i + 1 : i + 6]])
+        out[i] = len(near) == 0 or count[i] >= 4 * np.median(near)
+    return out
+
+
+def atoms_of(a: np.ndarray) -> tuple[float, ...]:
+    """The real numbers that have mass of their own, as no rain has: a few, or all where few are."""
+    value, count = np.unique(a, return_counts=True)
+    if len(value) == 1:
+        return (float(value[0]),)
+    if len(value) <= MOST and len(a) >= 5 * len(value):
+        return tuple(value.tolist())
+    found = spikes(value, count)
+    return tuple(value[found].tolist()) if found.sum() <= MOST else ()
+
+
+def bounds_of(a: np.ndarray, whole: bool) -> tuple[float | None, float | None]:
+    """The ends that values of a column cannot pass, as far as those that were seen tell.
+
+    0, where none lies on its other side; 1, of shares; and an end at which values pile up.
+    """
+    value, count = np.unique(a, return_counts=True)
+    lowest, highest = float(value[0]), float(value[-1])
+    low = 0.0 if lowest >= 0 else None
+    high = 0.0 if highest < 0 else None
+    if not whole and low is not None and 0.95 <= highest <= 1:
+        high = 1.0
+    if len(value) > MOST:
+        least = max(3, 0.01 * len(a))
+        if low is None and count[0] >= least and count[0] >= 3 * np.median(count[1:6]):
+            low = lowest
+        if high is None and count[-1] >= least and count[-1] >= 3 * np.median(count[-6:-1]):
+            high = highest
+    return low, high
+
+
+def decimals_of(a: np.ndarray) -> int | None:
+    """The places, at most four, that write every value of real numbers; None: they have more."""
+    for places in range(5):
+        scaled = a * 10.0**places
+        if np.abs(scaled).max() > 1e12:
+            return None
+        if bool((np.abs(scaled - np.rint(scaled)) <= 1e-6 * np.maximum(1, np.abs(scaled))).all()):
+            return places
+    return None
 
 
 def _of_words(seen: pd.Series, place: str, dtype: str) -> Column:
@@ -279,7 +365,7 @@ def _of_words(seen: pd.Series, place: str, dtype: str) -> Column:
             f"{place} has {len(values)} different words in {len(seen)} rows "
             "(an identifier?): drop it"
         )
-    return Column("", "categorical", len(values), 0, values, dtype)
+    return Column("", "categorical", len(values), 0, values, dtype, open=True)
 
 
 def numbers_of(s: pd.Series, name: Any) -> np.ndarray:
@@ -344,9 +430,23 @@ def codes_of(
         codes = a
         if c.low != 0:
             codes = a.astype(np.float64 if real else np.int64) - c.low
+    if c.kind == "integer":
+        return _whole_numbers(codes)
+    if c.open:
+        levels += 1  # the last code is that of a new word
     if levels <= 256 and not (codes.dtype.kind == "f" and np.isnan(codes).any()):
         return codes.astype(np.uint8, order="C")
     return codes.astype(np.float32 if levels <= 2**24 else np.float64, order="C")
+
+
+def _whole_numbers(codes: np.ndarray) -> np.ndarray:
+    """Codes without ends, in the smallest type that holds them."""
+    low, high = _ends(codes)
+    whole = codes.dtype.kind != "f" or not np.isnan(codes).any()
+    if whole and low >= 0 and high <= 255:
+        return codes.astype(np.uint8, order="C")
+    exact = max(-low, high) <= 2**24
+    return codes.astype(np.float32 if exact else np.float64, order="C")
 
 
 def _category_codes(a: np.ndarray, c: Column, fail: Fail) -> np.ndarray:
@@ -357,6 +457,8 @@ def _category_codes(a: np.ndarray, c: Column, fail: Fail) -> np.ndarray:
     new = (codes < 0) & ~nan
     if c.dtype == "category" and UNKNOWN in values:
         codes = np.where(new, values.index(UNKNOWN), codes)
+    elif c.open:
+        codes = np.where(new, len(values), codes)
     elif new.any():
         why = (
             "a category that was not seen in fit; drop the row, fit on data that hold all of them, "
@@ -375,7 +477,9 @@ def _check_size(a: np.ndarray, low: Any, high: Any, fail: Fail) -> None:
 
 
 def _check_range(a: np.ndarray, c: Column, low: Any, high: Any, fail: Fail) -> None:
-    """Refuse levels that the column does not have."""
+    """Refuse levels that the column does not have; whole numbers have no ends."""
+    if c.kind == "integer":
+        return
     top = c.low + (c.levels or 1) - 1
     if low < c.low or high > top:
         why = f"outside {c.low} … {top}; pass space=Space(..., levels=...) to fit to allow it"

@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from genus.distributions.bijections import Logit
+from genus.distributions.coordinates import MARGINALS, Coordinates
 from genus.distributions.points import log_mean_exp, row_uniforms
+from genus.learn.rows import Rows
 from genus.likelihood import Exact, LogProb, LowerBound
 from genus.model import Model
 from genus.samplers.particles import pick
+from genus.settings import OneOf, Rule
+from genus.space import Space
 from genus.typing import ArrayLike, GivenLike, RandomState, RowsLike, available_if
 
+FIRST = 1 << 18  # rows from which columns are learned, at most
 TRIES = 50  # times a draw outside the box of the codes is repeated
 
 
 class DensityModel(Model):
     """A model of real vectors, p(y) on R^d, made to serve every space.
 
-    Continuous cells are themselves. Discrete cells are dequantised and unfolded from their box of
-    levels, y = logit(α + (1 − 2α)(x + u)/L) with u ~ U[0, 1), so that
+    Rows become real coordinates y, cell by cell: by what each column does on its own ("learned"),
+    in the units of the data ("affine"), or, of grey levels, by a logit ("logit"); see
+    ``distributions/coordinates.py``. What a row hides, the place u inside a level or an atom, is
+    noise, and
 
-        P(x) = ∫ p(y(x + u)) |∂y/∂u| du
+        P(x) = ∫ p(y(x, u)) |∂y/∂u| du
 
-    The value reported is log (1/k) Σ over k points u, a ``LowerBound`` on a probability. Purely
-    continuous rows get ``Exact`` densities. (Uria et al., 2013; Dinh et al., 2017.)
+    The value reported is log (1/k) Σ over k points u, a ``LowerBound``. Rows that hide nothing get
+    ``Exact`` densities. (Uria et al., 2013; Dinh et al., 2017.)
 
     A family writes ``log_density(y)``, ``draw(n, rng)`` and, to complete,
     ``log_density_observed(y)`` and ``draw_given(y, rng)`` with NaN where y is missing, all on
-    float64 (n, d).
+    float64 (n, d). The argument ``marginals``, where it has one, says how cells become coordinates;
+    None: as ``usual_marginals`` says.
 
     Examples
     --------
@@ -45,6 +52,35 @@ class DensityModel(Model):
     >>> model.fit(X).log_prob(X).kind
     'lower bound'
     """
+
+    arguments: ClassVar[dict[str, Rule]] = {"marginals": OneOf(*MARGINALS) | None}
+    # of tables, bits and numbers: "learned"; "affine"; or "plain", affine where all are real
+    # numbers without atoms and learned elsewhere
+    usual_marginals: ClassVar[str] = "plain"
+    coordinates_: Coordinates
+
+    def _make(self, space: Space) -> None:
+        self.coordinates_ = Coordinates(space, self._marginals_of(space))
+        super()._make(space)
+
+    def _marginals_of(self, space: Space) -> str:
+        """How the cells of a space become coordinates."""
+        stated = getattr(self, "marginals", None)
+        if stated is not None:
+            return str(stated)
+        if self.is_part:  # its rows are another model's numbers
+            return "logit"
+        if space.kind == "ordinal" or space.layout is not None and space.kind != "binary":
+            return "logit"
+        if self.usual_marginals != "plain":
+            return self.usual_marginals
+        return "affine" if space.measure == "density" else "learned"
+
+    @torch.no_grad()
+    def prepare(self, rows: Rows) -> None:
+        """Learn the columns' own distributions."""
+        if self.coordinates_.marginals_ is not None:
+            self.coordinates_.fit(rows.take(slice(0, FIRST), self.rng)[0])
 
     points = 16  # dequantisation points a row
 
@@ -65,45 +101,23 @@ class DensityModel(Model):
         raise NotImplementedError
 
     def real(self, x: Tensor, u: Tensor | torch.Generator) -> tuple[Tensor, Tensor]:
-        """Codes (n, *shape) as real vectors y (n, d), and log |∂y/∂x| (n,).
+        """Codes (n, *shape) as real vectors y (n, d), and log |∂y/∂u| (n,).
 
         u: noise (n, d) in [0, 1), or where to draw it.
         """
-        y = x.flatten(1).double()
-        log_det = y.new_zeros(len(y))
-        discrete = self.discrete_cells(y.device)
-        if discrete.any():
-            if isinstance(u, torch.Generator):
-                u = torch.rand(y.shape, generator=u, dtype=y.dtype, device=y.device)
-            unfold = self._unfold(y.device)
-            y = y.clone()  # x may be the caller's own rows
-            y[:, discrete], log_det = unfold((y + u)[:, discrete])
+        x = x.flatten(1)
+        if isinstance(u, torch.Generator):
+            u = torch.rand(x.shape, generator=u, dtype=torch.float64, device=x.device)
+        y, log_det = self.coordinates_(x, u)
         return y, log_det
 
     def unreal(self, y: Tensor) -> Tensor:
         """Real vectors back to codes (n, *shape), a whole number where discrete."""
-        y = y.clone()
-        discrete = self.discrete_cells(y.device)
-        if discrete.any():
-            unfold = self._unfold(y.device)
-            level = unfold.inverse(y[:, discrete]).floor()
-            y[:, discrete] = level.clamp_min(0).minimum(unfold.high - 1)
-        return y.reshape(-1, *self.space_.cell_shape)
+        return self.coordinates_.inverse(y).reshape(-1, *self.space_.cell_shape)
 
-    def _unfold(self, device: torch.device) -> Logit:
-        """The map of dequantised levels, x + u in [0, L), to the real line."""
-        counts = [c for c in self.space_.cardinality if c]
-        levels = torch.tensor(counts, dtype=torch.float64, device=device)
-        return Logit(torch.zeros_like(levels), levels, alpha=0.01)
-
-    def _inside(self, y: Tensor) -> Tensor:
-        """Which rows y are images of some code, (n,): with α > 0 a little of R^d is not."""
-        discrete = self.discrete_cells(y.device)
-        if not discrete.any():
-            return torch.ones(len(y), dtype=torch.bool, device=y.device)
-        unfold = self._unfold(y.device)
-        x = unfold.inverse(y[:, discrete])
-        return ((x >= 0) & (x < unfold.high)).all(1)
+    def hides(self, x: Tensor) -> Tensor:
+        """Where the cells of codes x (n, *shape) have mass, and so a place u inside; (n, d)."""
+        return self.coordinates_.hides(x.flatten(1))
 
     def noise(self, x: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
         """u in [0, 1) drawn from q(u | x) by way of uniforms e (n, d), and log q(u | x).
@@ -117,8 +131,10 @@ class DensityModel(Model):
 
     def _scored(self, x: Tensor, given: Tensor | None = None) -> LogProb:
         """log p(x), or log p(x | given) where ``log_density`` takes conditions."""
-        if not any(self.space_.discrete):
-            return Exact(self.log_density(x.flatten(1).double(), *_some(given)))
+        if self.space_.measure == "density":
+            nothing = torch.zeros(x.flatten(1).shape, dtype=torch.float64, device=x.device)
+            y, log_det = self.real(x, nothing)
+            return Exact(self.log_density(y, *_some(given)) + log_det)
         parts = []
         for i in range(0, len(x), 256):  # few at a time: each has ``points`` copies
             batch = x[i : i + 256]
@@ -140,7 +156,7 @@ class DensityModel(Model):
     def _drawn(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
         y = self.draw(n, rng, *_some(given))
         for _ in range(TRIES):
-            out = ~self._inside(y)
+            out = ~self.coordinates_.inside(y)
             if not out.any():
                 break
             g = None if given is None else given[out]
@@ -169,7 +185,7 @@ class DensityModel(Model):
     def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:
         filled = self.draw_given(self._settled(x, rng), rng)
         for _ in range(TRIES):
-            out = ~self._inside(filled)
+            out = ~self.coordinates_.inside(filled)
             if not out.any():
                 break
             filled[out] = self.draw_given(self._settled(x[out], rng), rng)
@@ -178,7 +194,7 @@ class DensityModel(Model):
     def _settled(self, x: Tensor, rng: torch.Generator) -> Tensor:
         """y(x + u) with u drawn from p(u | observed x) by importance resampling."""
         observed = ~torch.isnan(x.flatten(1))
-        if not (observed & self.discrete_cells(x.device)).any():
+        if not (observed & self.hides(x)).any():
             return self.real(x, rng)[0]
         y, log_det = self.real(x.repeat_interleave(self.points, 0), rng)
         log_w = self.log_density_observed(y) + log_det

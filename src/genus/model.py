@@ -21,6 +21,7 @@ import contextlib
 import inspect
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
@@ -143,6 +144,7 @@ class Model(nn.Module, BaseEstimator):
     # what learns it, in a few words: EM, counting, contrastive divergence
     learned_by: ClassVar[str] = ""
     learned_shapes: ClassVar[tuple[str, ...]] = ()  # buffers whose shape is learned, not built
+    is_part: bool = False  # is it a part of another model?
     frozen: ClassVar[tuple[str, ...]] = ()  # parameters that no gradient moves
     chunk = 4096  # rows a verb takes at a time
     # may large networks run in bfloat16? Only where the likelihood is computed in float32 from
@@ -195,6 +197,12 @@ class Model(nn.Module, BaseEstimator):
     def build(self, space: Space) -> None:
         """Create parameters and buffers (names end in ``_``) for rows of this space."""
         raise NotImplementedError(f"{type(self).__name__} does not define build(space)")
+
+    def prepare(self, rows: Rows) -> None:
+        """Learn from the training rows what does not depend on how the model learns.
+
+        Called once, after ``build``. Nothing by default.
+        """
 
     def defaults(self, n: int) -> Trainer:
         """The family's own good training settings for n rows."""
@@ -301,7 +309,7 @@ class Model(nn.Module, BaseEstimator):
                     "validation needs conditions just where X has them: pass validation=(X, given)"
                 )
         self.rng = generator(seed)
-        self.build(self.space_)
+        self._make(self.space_)
         device = trainer.device or (
             "cuda" if torch.cuda.is_available() and hasattr(self, "trainer") else "cpu"
         )
@@ -313,6 +321,9 @@ class Model(nn.Module, BaseEstimator):
                     part.to(device)
         if resume and sums:
             self._go_on_from(old if resume is True else self._earlier(resume))
+        else:
+            self._count_words(fit.rows)
+            self.prepare(fit.rows)
         self.learn(fit)
         self.eval()
         self._take_back()
@@ -326,9 +337,26 @@ class Model(nn.Module, BaseEstimator):
         if given is not None:
             self._check_takes_given()
             with _about_given():
-                self.given_space_ = Space.of(column_vector(unwrap(given)))
+                self.given_space_ = Space.of_labels(given)
         elif self.conditions == "required":
             raise ValueError(self._needs_given())
+
+    def _make(self, space: Space) -> None:
+        """``build``, and what every model has besides."""
+        if any(space.open):
+            self.register_buffer("novelty_", torch.zeros(space.dim, dtype=torch.float64))
+        self.build(space)
+
+    def _count_words(self, rows: Rows) -> None:
+        """Learn the share of words that come for the first time, a column each.
+
+        ν = (n_1 + ½)/(n + 1), n_1 the number of words that were seen once (Good, 1953).
+        """
+        for j in np.flatnonzero(self.space_.open):
+            codes = rows.x.flatten(1)[:, j].double()
+            codes = codes[~torch.isnan(codes)].long()
+            once = (torch.bincount(codes) == 1).sum()
+            self.novelty_[j] = (once + 0.5) / (len(codes) + 1)
 
     def _lend(self, rng: torch.Generator | None) -> None:
         """Give the model, its parts, and layers that draw while training, a random stream."""
@@ -354,8 +382,8 @@ class Model(nn.Module, BaseEstimator):
         own.space_ = space
         if given_space is not None:
             own.given_space_ = given_space
-        own.rng, own._done = self.rng, {}
-        own.build(space)
+        own.rng, own._done, own.is_part = self.rng, {}, True
+        own._make(space)
         return own
 
     def _earlier(self, path: str | Path) -> Any:
@@ -375,8 +403,10 @@ class Model(nn.Module, BaseEstimator):
     def _go_on_from(self, source: Any) -> None:
         """Take up what an earlier model learned."""
         if hasattr(source, "space_"):
-            for name in self.learned_shapes:
-                setattr(self, name, getattr(source, name).clone())
+            learned = source.state_dict()
+            for where, module in self.named_modules():
+                for name in getattr(module, "learned_shapes", ()):
+                    module._buffers[name] = learned[f"{where}.{name}" if where else name].clone()
             if source.space_.shape != self.space_.shape:
                 raise ValueError(
                     f"resume: the earlier model has rows of shape {source.space_.shape}, X of "
@@ -468,35 +498,81 @@ class Model(nn.Module, BaseEstimator):
 
         It is Exact, a LowerBound or an Estimate.
         """
-        x, conditions = self._enter(X, given)
+        self._check_fitted()
+        x = self._as_float(self._encode_rows(X, missing=self.allow_nan))
+        conditions = self._conditions(given, len(x))
         parts = []
         with torch.no_grad():
             for i in range(0, len(x), self.chunk):
-                some = x[i : i + self.chunk]
+                seen = (~torch.isnan(x[i : i + self.chunk])).flatten(1).sum(1)
+                some, log_words = self._known(x[i : i + self.chunk])
                 part = self._log_prob(some, *(g[i : i + self.chunk] for g in conditions))
                 if not isinstance(part, LogProb):
                     raise TypeError(
                         f"{type(self).__name__}._log_prob returned a {type(part).__name__}: "
                         "return genus.Exact(nats), LowerBound(nats) or Estimate(nats)"
                     )
-                seen = (~torch.isnan(some)).flatten(1).sum(1)
-                parts.append(concatenate([part.with_rows(dims=seen, measure=self.space_.measure)]))
+                part = part.with_rows(dims=seen, measure=self.space_.measure)
+                parts.append(concatenate([part if log_words is None else part.plus(log_words)]))
         out = concatenate(parts)
         self._check_scores(x, out)
         return out
 
-    def _check_scores(self, x: Tensor, p: LogProb) -> None:
-        """No silent NaN, and inf only for what a discrete model holds impossible."""
-        bad = np.isnan(p.nats) | (np.isinf(p.nats) & (p.measure != "probability"))
-        if bad.any():
-            row = int(bad.argmax())
-            cells = x[row].flatten().cpu()
-            j = int(cells.nan_to_num().abs().argmax())
+    def _known(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Codes whose words fit never saw are missing, and log p of which words are new, (n,).
+
+        Each word of an open column is new with probability ν_j, whatever else the row holds: a row
+        with new words has the probability of that and of its other cells. None: no word is open.
+        """
+        if not any(self.space_.open):
+            return x, None
+        levels = torch.tensor(self.space_.cardinality, device=x.device)
+        may = torch.tensor(self.space_.open, device=x.device)
+        new = may & (x >= levels)
+        old = may & (x < levels)
+        share = torch.where(may, self.novelty_, 0.5)
+        log_words = (new * share.log() + old * torch.log1p(-share)).sum(1)
+        if not new.any():
+            return x, log_words
+        if not self.allow_nan:
+            row, j = new.nonzero()[0].tolist()
             raise ValueError(
-                f"X has {float(cells[j])!r} in {self.space_.names()[j]} (row {row}), so far from "
-                "what was fitted that the "
+                f"X has a new word in {self.space_.names()[j]} (row {row}): "
+                f"{type(self).__name__} takes no missing cells, and so no words that fit never saw"
+            )
+        return x.masked_fill(new, math.nan), log_words
+
+    def _check_scores(self, x: Tensor, p: LogProb) -> None:
+        """No silent NaN; what is impossible is −inf for its row alone, and says so once."""
+        bad = np.isnan(p.nats) | (p.nats == np.inf)
+        if bad.any():
+            name, value, row = self._farthest(x, bad)
+            raise ValueError(
+                f"X has {value} in {name} (row {row}), so far from what was fitted that the "
                 "log-probability is not a finite number: drop the row or rescale the column"
             )
+        impossible = np.isneginf(p.nats)
+        if impossible.any() and p.measure != "probability":
+            name, value, row = self._farthest(x, impossible)
+            warnings.warn(
+                f"{int(impossible.sum())} of {len(x)} rows have probability 0, log p = −inf: "
+                f"the first has {value} in {name} (row {row}), which cannot be, or is too far "
+                "from what was fitted",
+                stacklevel=3,
+            )
+
+    def _farthest(self, x: Tensor, some: np.ndarray) -> tuple[str, str, int]:
+        """The name and the value of the oddest cell of the first of some rows, and its place."""
+        row = int(some.argmax())
+        cells = x[row].flatten().double().cpu()
+        names = self.space_.names()
+        for j in range(len(cells)):
+            low, high = self.space_.bounds(j)
+            below, above = low is not None and cells[j] < low, high is not None and cells[j] > high
+            if below or above:
+                return names[j], repr(float(cells[j])), row
+        j = int(cells.nan_to_num().abs().argmax())
+        return names[j], repr(float(cells[j])), row
 
     @available_if(_has("_log_prob"))
     def score_samples(self, X: RowsLike, *, given: GivenLike = None) -> np.ndarray:
@@ -662,8 +738,12 @@ class Model(nn.Module, BaseEstimator):
         return self.space_.encode(inner, missing=missing)
 
     def _codes(self, X: Any) -> Tensor:
-        """Rows as floating-point codes on the model's device."""
-        x = self._encode_rows(X, missing=self.allow_nan).to(self._device())
+        """Rows as floating-point codes on the model's device; new words are missing."""
+        return self._known(self._as_float(self._encode_rows(X, missing=self.allow_nan)))[0]
+
+    def _as_float(self, x: Tensor) -> Tensor:
+        """Codes as floating-point numbers on the model's device."""
+        x = x.to(self._device())
         return x if x.is_floating_point() else x.to(torch.get_default_dtype())
 
     def _enter(self, X: Any, given: Any = None) -> tuple[Tensor, tuple[Tensor, ...]]:

@@ -95,7 +95,7 @@ class Predictor(Model):
         task = getattr(self, "task", "regression")
         if task != "auto":
             return str(task)
-        if y.dtype.kind in "iuf" and Space.of(y[:, None]).kind in ("continuous", "ordinal"):
+        if y.dtype.kind in "iuf" and Space.of_labels(y).kind in ("continuous", "ordinal", "integer"):
             return "regression"
         return "classification"
 

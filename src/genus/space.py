@@ -24,6 +24,7 @@ from genus.coding import (
     Column,
     as_array,
     as_frame,
+    as_labels,
     check_shape,
     codes_of,
     column_codes,
@@ -37,7 +38,7 @@ from genus.coding import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Space:
     """What one observation looks like; ``Space.of(X)`` infers all of it.
 
@@ -45,11 +46,13 @@ class Space:
     ----------
     shape : tuple of ints
         The shape of one row: ``(d,)``, ``(H, W)``, ``(C, H, W)`` or ``(H, W, C)``.
-    kind : {"binary", "ordinal", "categorical", "continuous", "table"}, default="continuous"
-        {0, 1}; integers low … low + levels − 1; one of ``values``; real
-        numbers; or a kind per column.
+    kind : {"binary", "ordinal", "integer", "categorical", "continuous", "table"}
+        {0, 1}; whole numbers low … low + levels − 1, as pixels are; whole
+        numbers of which only some were seen; one of ``values``; real numbers;
+        or a kind per column. By default continuous.
     levels : int or None, default=None
-        How many values a discrete coordinate can take.
+        How many values a discrete coordinate can take; of integers, how many
+        lie between the ends that were seen.
     low : int, default=0
         The smallest ordinal value (the one coded 0).
     values : tuple or None, default=None
@@ -105,7 +108,8 @@ class Space:
         if self.kind == "categorical" and self.values is not None:
             object.__setattr__(self, "values", tuple(self.values))
             object.__setattr__(self, "levels", len(self.values))
-        if self.kind in ("ordinal", "categorical") and not (self.levels and self.levels >= 1):
+        ordered = ("ordinal", "integer", "categorical")
+        if self.kind in ordered and not (self.levels and self.levels >= 1):
             raise ValueError(
                 f"a Space of kind {self.kind!r} needs levels=, the number of values a cell can take"
             )
@@ -145,12 +149,45 @@ class Space:
         """True where a coordinate is discrete."""
         return tuple(levels > 0 for levels in self.cardinality)
 
+    def bounds(self, j: int) -> tuple[float | None, float | None]:
+        """The smallest and largest code that cell j can have; None: there is no such end."""
+        c = self._column(j)
+        if c.kind in ("integer", "continuous"):
+            low, high = c.bounds
+            return (
+                None if low is None else low - c.low,
+                None if high is None else high - c.low,
+            )
+        return 0.0, float((c.levels or 1) - 1)
+
+    def atoms(self, j: int) -> tuple[float, ...]:
+        """The real numbers of cell j that have mass of their own."""
+        return self._column(j).atoms
+
+    def decimals(self, j: int) -> int | None:
+        """The places that all values of cell j have; None: there is no such number."""
+        return self._column(j).decimals
+
+    @property
+    def open(self) -> tuple[bool, ...]:
+        """True where a cell holds words, of which new ones may come."""
+        if self.columns:
+            return tuple(c.open for c in self.columns)
+        return (False,) * self.dim
+
+    def _column(self, j: int) -> Column:
+        return self.columns[j] if self.columns else self._cell
+
     @property
     def measure(self) -> str:
-        """``probability`` when all cells are discrete, ``density`` when none is, else ``mixed``."""
+        """``probability`` when all cells are discrete, ``density`` when none is, else ``mixed``.
+
+        A real number that has mass of its own makes its column one of both sorts.
+        """
         if all(self.discrete):
             return "probability"
-        return "mixed" if any(self.discrete) else "density"
+        mass = any(self.discrete) or any(c.atoms for c in self.columns)
+        return "mixed" if mass else "density"
 
     @property
     def image_shape(self) -> tuple[int, int, int] | None:
@@ -228,20 +265,28 @@ class Space:
         if self.kind == "table":
             counts = {k: self.kinds.count(k) for k in KINDS if k in self.kinds}
             return f"table of {what} columns: " + ", ".join(f"{n} {k}" for k, n in counts.items())
-        return f"{what} {self.kind}" + (
-            f", {self.levels} levels" if self.kind in ("ordinal", "categorical") else ""
-        )
+        counted = self.kind in ("ordinal", "categorical")
+        return f"{what} {self.kind}" + (f", {self.levels} levels" if counted else "")
+
+    def __repr__(self) -> str:
+        return f"Space: {self}" + "".join(f"\n  {line}" for line in self.describe())
+
+    def describe(self) -> list[str]:
+        """A line for every column of a table: what it was taken for, and why."""
+        return [f"{c.name}: {c.kind}{_details(c)}" for c in self.columns]
 
     # ------------------------------------------------------------------ inference
 
     @classmethod
-    def of(cls, X: Any, space: Space | str | None = None) -> Space:
-        """Infer the space of X; ``space`` overrides it, as a whole or (a kind's name) in its kind.
+    def of(cls, X: Any, space: Space | str | dict[Any, str] | None = None) -> Space:
+        """Infer the space of X; ``space`` overrides it, as a whole or in its kinds.
 
-        Values all in {0, 1} → binary; uint8 → ordinal with 256 levels; other integers → categorical
-        when at most 20 distinct, else ordinal; float → continuous; DataFrame → table, a kind per
-        column (a kind's name goes to its columns of numbers); dict of arrays → a table of the cells
-        of all parts. Raises ValueError or TypeError that names the column.
+        Of arrays: values all in {0, 1} → binary; uint8 → ordinal with 256 levels; other integers →
+        integer; float → continuous. DataFrame → table, a kind per column by its values: words,
+        categories → categorical; {0, 1} and Booleans → binary; whole numbers, whatever dtype holds
+        them, and days → integer; the rest → continuous. dict of arrays → a table of the cells of
+        all parts. A kind's name goes to all columns of numbers, a dict {column: kind} to some.
+        Raises ValueError or TypeError that names the column.
         """
         if isinstance(space, str) and space not in KINDS:
             raise ValueError(
@@ -250,14 +295,21 @@ class Space:
         own, X = own_space(X), unwrap(X)
         if own is not None and (space is None or space == own.kind):
             return own
+        if isinstance(space, dict) and not isinstance(X, pd.DataFrame):
+            raise ValueError("space is a dict of kinds by column: it needs X to be a DataFrame")
         if has_parts(X):
             return space if isinstance(space, Space) else cls._of_parts(X, space)
         if isinstance(X, pd.DataFrame | pd.Series):
             if isinstance(space, Space):
                 return dataclasses.replace(space, container="pandas")
             frame = as_frame(X)
+            kinds = dict.fromkeys(frame.columns, space) if isinstance(space, str) else space or {}
+            for name in kinds:
+                if name not in frame.columns:
+                    raise ValueError(f"space names a column {name!r} that X has not")
             columns = tuple(
-                column_of(frame.iloc[:, j], name, space) for j, name in enumerate(frame.columns)
+                column_of(frame.iloc[:, j], name, kinds.get(name))
+                for j, name in enumerate(frame.columns)
             )
             return cls((len(columns),), "table", columns=columns, container="pandas")
         a = as_array(head(X))
@@ -270,6 +322,22 @@ class Space:
         return cls(
             a.shape[1:], c.kind, c.levels, c.low, c.values, layout, (), container, str(a.dtype)
         )
+
+    @classmethod
+    def of_labels(cls, values: Any) -> Space:
+        """The space of conditions or targets: few distinct whole numbers are categories."""
+        rows = column_vector(unwrap(values))
+        space = cls.of(rows)
+        if isinstance(rows, pd.DataFrame):
+            columns = tuple(
+                as_labels(c, numbers_of(s, c.name)) if c.kind == "integer" else c
+                for c, (_, s) in zip(space.columns, rows.items(), strict=True)
+            )
+            return dataclasses.replace(space, columns=columns)
+        if space.kind != "integer" or space.dim > 1:
+            return space
+        c = as_labels(space._cell, as_array(rows))
+        return dataclasses.replace(space, kind=c.kind, levels=c.levels, low=c.low, values=c.values)
 
     @classmethod
     def _of_parts(cls, X: dict[str, Any], kind: str | None) -> Space:
@@ -378,7 +446,10 @@ class Space:
 
     @property
     def _cell(self) -> Column:
-        return Column("", self.kind, self.levels, self.low, self.values)
+        """The column of every cell of an array; counts stay counts."""
+        counts = self.kind == "integer" and self.low >= 0
+        bounds = (0.0 if counts else None, None)
+        return Column("", self.kind, self.levels, self.low, self.values, bounds=bounds)
 
     def _table_codes(self, X: Any) -> np.ndarray:
         """Columns are found by name in a DataFrame, by place in anything else."""
@@ -439,7 +510,7 @@ class Space:
         if self.parts:
             x = x.detach().cpu()
             return {name: part.means(block) for name, part, block in self._blocks(x)}
-        if self.columns or self.kind not in ("binary", "ordinal"):
+        if self.columns or self.kind not in ("binary", "ordinal", "integer"):
             return self.decode(x)
         x = self.rows(x.reshape(*self._leading(x), *self.cell_shape))
         a = x.detach().cpu().float().numpy() + np.float32(self.low)
@@ -471,9 +542,35 @@ class Space:
         def listed(values: Any) -> Any:
             return None if values is None else tuple(values)
 
-        columns = tuple(Column(**{**c, "values": listed(c["values"])}) for c in d["columns"])
+        def column(c: dict[str, Any]) -> Column:
+            several = {k: listed(c[k]) for k in ("values", "bounds", "atoms") if k in c}
+            return Column(**{**c, **several})
+
+        columns = tuple(column(c) for c in d["columns"])
         parts = tuple((name, cls.from_json(part)) for name, part in d.get("parts", ()))
         return cls(**{**d, "columns": columns, "values": listed(d["values"]), "parts": parts})
+
+
+def _details(c: Column) -> str:
+    """What else is known of a column, in words."""
+    said = []
+    if c.kind == "categorical":
+        said.append(f"{c.levels} categories" + (", others may come" if c.open else ""))
+    if c.kind == "integer":
+        said.append(f"{c.low} … {c.low + (c.levels or 1) - 1} seen")
+    if c.kind == "ordinal":
+        said.append(f"{c.low} … {c.low + (c.levels or 1) - 1}, no others")
+    low, high = c.bounds
+    if low is not None:
+        said.append(f"not below {low:g}")
+    if high is not None:
+        said.append(f"not above {high:g}")
+    if c.atoms:
+        shown = ", ".join(f"{a:g}" for a in c.atoms[:3])
+        said.append(f"with mass at {shown}{' …' if len(c.atoms) > 3 else ''}")
+    if c.decimals is not None:
+        said.append(f"{c.decimals} decimals")
+    return f" ({'; '.join(said)})" if said else ""
 
 
 @contextlib.contextmanager

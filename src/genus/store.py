@@ -83,7 +83,10 @@ def revive(
                 "pass its class to load(path, models=[...])"
             )
         _check_spaces(said, most=max(1 << 20, sum(t.numel() for t in tensors.values())))
-        model: Model = cls(**{k: from_json(v, known) for k, v in said["params"].items()})
+        params = {k: from_json(v, known) for k, v in said["params"].items()}
+        if "marginals" in cls._get_param_names():  # files of before it had one way
+            params = {"marginals": "logit"} | params
+        model: Model = cls(**params)
         _set_facts(model, said["facts"], known)
         with torch.device("meta"), _Thrift(1000 + 100 * len(tensors)):
             _build(model)
@@ -189,7 +192,7 @@ def _lay_as_they_came(said: Any) -> None:
 def _build(model: Model) -> None:
     """Make parameters and buffers; what ``build`` draws, the file's tensors replace."""
     model.rng = torch.Generator().manual_seed(0)
-    model.build(model.space_)
+    model._make(model.space_)
     model._take_back()
 
 

@@ -231,7 +231,7 @@ def test_compare_writes_the_report(here: Path, run, monkeypatch: pytest.MonkeyPa
     said = json.loads(out)
     assert {r["model"] for r in said["rows"]} == {
         "GaussianMixture",
-        "IndependentHistogram",
+        "Independent",
         "Gaussian",
     }
     assert "The report is in out.html" in err and "GaussianMixture" in err

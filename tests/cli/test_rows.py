@@ -44,8 +44,8 @@ def test_a_table_is_read_by_the_models_columns(here: Path):
 
 def test_a_verb_that_a_model_lacks_is_named():
     needs(genus.VAE(), "encode")
-    with pytest.raises(genus.CapabilityError, match="IndependentHistogram has no encode"):
-        needs(genus.IndependentHistogram(), "encode")
+    with pytest.raises(genus.CapabilityError, match="Independent has no encode"):
+        needs(genus.Independent(), "encode")
 
 
 def test_parts_are_rows_whatever_holds_them():
@@ -93,6 +93,6 @@ def test_flat_files_keep_the_layout_of_images(tmp_path: Path):
     colour = np.random.default_rng(0).integers(0, 3, (20, 2, 4, 3))
     space = genus.Space((2, 4, 3), "ordinal", 3, layout="HWC")
     write_rows(tmp_path / "rows.csv", colour, space)
-    model = genus.IndependentHistogram().fit(colour, space=space)
+    model = genus.Independent().fit(colour, space=space)
     said = SimpleNamespace(file=str(tmp_path / "rows.csv"), binarize=None)
     assert np.array_equal(rows_for(model, said)[0], colour)

@@ -6,14 +6,14 @@ import pytest
 
 import genus
 from comparing import Toy, X, none
-from genus import Gaussian, IndependentHistogram, Space
+from genus import Gaussian, Independent, Space
 from genus.compare.entries import families, resolve
 from genus.compare.run import compare
 
 
 def test_names_are_found_in_any_case_and_typos_get_a_hint():
-    assert [n for n, _ in resolve("gaussian")] == ["Gaussian", "IndependentHistogram"]
-    assert type(resolve(["independent_histogram"])[0][1]) is IndependentHistogram
+    assert [n for n, _ in resolve("gaussian")] == ["Gaussian", "Independent"]
+    assert type(resolve(["independent_histogram"])[0][1]) is Independent
     with pytest.raises(ValueError, match="did you mean Gaussian"):
         resolve("Gausian")
     with pytest.raises(ValueError, match="choose from"):
@@ -34,27 +34,27 @@ def test_unasked_are_those_that_suit_the_data():
     assert {n for n, _ in resolve(["IAF"], Space((4,)))} == {
         "IAF",
         "Gaussian",
-        "IndependentHistogram",
+        "Independent",
     }
 
 
 def test_classes_instances_pairs_and_dicts_are_models_and_baselines_always_there():
     names = [n for n, _ in resolve([Toy, Toy(), ("mine", Toy("x")), Gaussian()])]
-    assert names == ["Toy", "Toy (2)", "mine", "Gaussian", "IndependentHistogram"]
+    assert names == ["Toy", "Toy (2)", "mine", "Gaussian", "Independent"]
     assert [n for n, _ in resolve({"a": Toy, "b": "gaussian"})] == [
         "a",
         "b",
-        "IndependentHistogram",
+        "Independent",
     ]
     everyone = [n for n, _ in resolve(None)]
-    assert set(everyone) <= set(families()) and {"Gaussian", "IndependentHistogram"} <= set(
+    assert set(everyone) <= set(families()) and {"Gaussian", "Independent"} <= set(
         everyone
     )
     assert "Model" not in families() and "DensityModel" not in families()
     assert all(
         m.allow_nan
         for n, m in resolve(None, missing=True)
-        if n not in ("Gaussian", "IndependentHistogram")
+        if n not in ("Gaussian", "Independent")
     )
 
 
@@ -62,9 +62,9 @@ def test_a_mixture_of_bernoullis_stands_in_every_table_of_binary_data():
     bits = (np.random.RandomState(0).rand(60, 4) < 0.5).astype(int)
     frame = pd.DataFrame(bits, columns=list("abcd")).astype({"a": bool, "b": str})
     for rows, space in ((bits, "binary"), (frame, None)):
-        out = compare(IndependentHistogram, rows, space=space, **none)
+        out = compare(Independent, rows, space=space, **none)
         assert {r.name for r in out.rows} == {
-            "IndependentHistogram",
+            "Independent",
             "Gaussian",
             "CategoricalMixture",
         }
@@ -73,7 +73,7 @@ def test_a_mixture_of_bernoullis_stands_in_every_table_of_binary_data():
             and "CategoricalMixture" in str(out).split("Baselines:")[1]
         )
     mine = compare({"mine": genus.CategoricalMixture(2)}, bits, space="binary", **none)
-    assert {r.name for r in mine.rows} == {"mine", "IndependentHistogram", "Gaussian"}
+    assert {r.name for r in mine.rows} == {"mine", "Independent", "Gaussian"}
     for rows in (X, frame.assign(e=X[:60, 0]), np.random.RandomState(0).randint(3, size=(60, 2))):
         assert "CategoricalMixture" not in {r.name for r in compare(Toy, rows, **none).rows}
 

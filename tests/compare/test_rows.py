@@ -45,8 +45,8 @@ def test_a_data_set_brings_its_own_parts_and_labels():
 def test_grey_rows_drawn_afresh_for_every_batch_are_compared():
     grey = np.random.RandomState(1).rand(120, 4).astype(np.float32)
     data = genus.data.load(grey, binarize="dynamic")
-    table = compare(["IndependentHistogram"], data, samples=20, random_state=0)
-    assert table["IndependentHistogram"].samples is not None and set(np.unique(table.train)) == {
+    table = compare(["Independent"], data, samples=20, random_state=0)
+    assert table["Independent"].samples is not None and set(np.unique(table.train)) == {
         0,
         1,
     }
@@ -59,8 +59,8 @@ def test_tables_with_missing_cells_are_compared():
     frame.loc[::5, "b"] = np.nan
     # the toy takes no missing cells, both baselines do
     t = compare([Toy], frame, y=frame["a"], **few)
-    assert t["IndependentHistogram"].likelihood.measure == "mixed"
-    assert isinstance(t["IndependentHistogram"].samples, pd.DataFrame)
+    assert t["Independent"].likelihood.measure == "mixed"
+    assert isinstance(t["Independent"].samples, pd.DataFrame)
     assert t["Gaussian"].error is None and ("NaN" in t["Toy"].error or "missing" in t["Toy"].error)
 
 
@@ -108,6 +108,6 @@ def test_dicts_of_arrays_are_compared_as_tables_of_their_cells():
     table = compare(["CategoricalMixture"], parts, **few)
     assert table["CategoricalMixture"].error is None and table.space.dim == 5
     assert (
-        table["CategoricalMixture"].likelihood.nats > table["IndependentHistogram"].likelihood.nats
+        table["CategoricalMixture"].likelihood.nats > table["Independent"].likelihood.nats
     )
     assert "label" in table.test.columns and "image: cell (0, 1)" in table.test.columns

@@ -90,15 +90,15 @@ def test_a_continuous_model_of_whole_numbers_stands_apart_until_it_dequantises()
     counts = np.random.RandomState(0).poisson(20, (200, 2))
     own = Gaussian(random_state=0).fit(counts[:50], space="continuous")
     t = compare([("raw", own)], counts, **few)
-    assert t["raw"].measure == "density" and t["IndependentHistogram"].measure == "probability"
-    assert t["raw"].rank == 1 and t["IndependentHistogram"].rank == 1
+    assert t["raw"].measure == "density" and t["Independent"].measure == "probability"
+    assert t["raw"].rank == 1 and t["Independent"].rank == 1
     with pytest.raises(ValueError, match="space="):
         t.rank()
     assert t["raw"].quality is not None  # draws between the whole numbers are measured too
     same = compare([Gaussian()], counts, **none)
     assert same["Gaussian"].likelihood.symbol == "≥" and set(same.rank()) == {
         "Gaussian",
-        "IndependentHistogram",
+        "Independent",
     }
     assert {r.measure for r in compare([Gaussian()], counts, space="continuous", **none).rows} == {
         "density"

@@ -48,7 +48,7 @@ def test_digits_made_binary(how):
     assert not np.array_equal(d.test.X, load("digits", binarize=how, seed=5).test.X[: len(d.test)])
     if how == "dynamic":
         np.testing.assert_allclose(d.train.X, grey.train.X / 16)
-        model = genus.IndependentHistogram(random_state=0).fit(d.train)
+        model = genus.Independent(random_state=0).fit(d.train)
         assert model.space_.kind == "binary" and np.isfinite(model.score(d.test))
         assert set(np.unique(model.sample(50, random_state=0))) == {0, 1}
     else:

@@ -51,7 +51,7 @@ def test_labels_must_fit_the_rows():
 
 def test_models_take_data_as_it_is():
     d = load("digits")
-    model = genus.IndependentHistogram().fit(d.train)
+    model = genus.Independent().fit(d.train)
     assert model.space_ == d.space
     assert model.score(d.test) == model.score(d.test.X)
     assert model.sample(2, random_state=0).dtype == np.uint8

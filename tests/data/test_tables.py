@@ -87,7 +87,7 @@ def test_dates_are_read_and_come_back(tmp_path):
     )
     data = load(written(tmp_path / "t.csv", "day,time,word\n" + days))
     assert data.space.kinds == ("ordinal", "continuous", "categorical")
-    drawn = genus.IndependentHistogram(random_state=0).fit(data).sample(5, random_state=0)
+    drawn = genus.Independent(random_state=0).fit(data).sample(5, random_state=0)
     assert (drawn.dtypes[["day", "time"]] == data.X.dtypes[["day", "time"]]).all()
     assert (drawn["day"] == drawn["day"].dt.normalize()).all() and drawn["day"].between(
         "2021-03-01", "2021-03-28"

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from genus import IndependentHistogram, Space
+from genus import Independent, Space
 from genus.evaluate import completion_score, hide
 
 
@@ -60,7 +60,7 @@ def test_a_model_of_independent_columns_does_no_better_than_marginals():
     rng = np.random.RandomState(0)
     a = rng.choice(["x", "y", "z"], 400, p=[0.6, 0.3, 0.1])
     table = pd.DataFrame({"a": a, "b": rng.randn(400) * 50, "c": rng.randint(0, 100, 400)})
-    model = IndependentHistogram(random_state=0).fit(table[:300])
+    model = Independent(random_state=0).fit(table[:300])
     found = completion_score(model, table[300:], train=table[:300], draws=30)
     assert found.accuracy == pytest.approx(found.baseline_accuracy, abs=0.12)
     assert found.rmse == pytest.approx(found.baseline_rmse, rel=0.12)

@@ -12,7 +12,7 @@ from genus.model import Model
 from genus.predictor import Predictor
 from genus.space import Space
 
-BASELINES = ("IndependentHistogram", "Gaussian")
+BASELINES = ("Independent", "Gaussian")
 
 
 def families(predictors: bool = False) -> dict[str, type[Model]]:

@@ -41,7 +41,7 @@ def take(
         )
     train, held = _parted(len(X), n, seed)
     y_train, y_held = pick(labels, train), pick(labels, held)
-    return pick(X, train), pick(X, held), y_train, y_held, Space.of(X, whole)
+    return pick(X, train), pick(X, held), y_train, y_held, Space.of(pick(X, train), whole)
 
 
 def _own_parts(X: Any, y: Any, space: Space | str | None) -> tuple[Any, Any, Any, Any, Space]:

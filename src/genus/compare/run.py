@@ -96,7 +96,7 @@ def compare(
     >>> X = np.random.default_rng(0).multivariate_normal([0, 0], [[1, 0.9], [0.9, 1]], 200)
     >>> table = genus.compare("Gaussian", X, samples=0, progress=False)
     >>> table.rank()
-    {'Gaussian': 1, 'IndependentHistogram': 2}
+    {'Gaussian': 1, 'Independent': 2}
     """
     started = time.perf_counter()
     if X is None:

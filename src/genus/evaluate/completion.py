@@ -132,7 +132,7 @@ def completion_score(
         seen = torch.where(scored, math.nan, truth)
     else:
         seen = space.encode(train).double().flatten(1)
-    numeric = torch.tensor([k in ("ordinal", "continuous") for k in space.kinds])
+    numeric = torch.tensor([k in ("ordinal", "integer", "continuous") for k in space.kinds])
     numbers, labels = scored & numeric, scored & ~numeric
 
     unit = _units(truth) if space.kind == "table" else torch.ones(space.dim, dtype=torch.float64)

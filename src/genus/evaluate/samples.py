@@ -133,6 +133,6 @@ class SampleTest:
         try:
             return self.space.encode(samples)
         except ValueError:  # a continuous model of whole numbers draws values between them
-            if self.space.kind not in ("binary", "ordinal"):
+            if self.space.kind not in ("binary", "ordinal", "integer"):
                 raise
             return torch.from_numpy(as_array(samples).astype(np.float64) - self.space.low)

@@ -29,7 +29,7 @@ class NumericView:
         raw = _without_empty_columns(self._one_hot(x))
         self.mean = np.nan_to_num(np.nanmean(raw, axis=0))
         variance = np.nan_to_num(np.nanvar(raw, axis=0))
-        if space.kind in ("binary", "ordinal") or len(space.shape) > 1:
+        if space.kind in ("binary", "ordinal", "integer") or len(space.shape) > 1:
             variance = np.full_like(variance, variance.mean())
         scale = np.where(self._is_number(), np.sqrt(variance), 1.0)
         rounding = 1e-12 * np.maximum(np.abs(self.mean), 1e-12)

@@ -21,7 +21,7 @@ def limits(space: Space, X: Any) -> Scale:
 
     The ends of a discrete scale, the 0.5 % and 99.5 % points of a continuous one.
     """
-    if space.kind in ("binary", "ordinal"):
+    if space.kind in ("binary", "ordinal", "integer"):
         return float(space.low), float(space.low + (space.levels or 2) - 1)
     values = space.values or ()
     if space.kind == "categorical" and values and all(isinstance(v, int | float) for v in values):

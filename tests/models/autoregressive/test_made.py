@@ -156,7 +156,7 @@ def test_the_prior_is_maximised_with_the_likelihood() -> None:
     ]
     sizes = [float(m.made_.size().detach()) for m in fitted]
     assert sizes[0] > 1.2 * sizes[1] > 10 * sizes[2]
-    base = genus.IndependentHistogram().fit(X).score(X)
+    base = genus.Independent().fit(X).score(X)
     # only biases are left
     assert fitted[2].score(X) == pytest.approx(base, abs=0.03) and fitted[1].score(X) > base + 0.1
     model = fitted[1]
@@ -427,7 +427,7 @@ def test_a_file_holds_the_orders(order: Any, tmp_path: Path) -> None:
 def test_it_learns_a_table() -> None:
     train, test = table(400), table(900)[400:]
     own = MADE(MLP(32, 1), trainer=QUICK.replace(validation=0.2), random_state=0).fit(train)
-    base = genus.IndependentHistogram().fit(train)
+    base = genus.Independent().fit(train)
     p = own.log_prob(test)
     assert isinstance(p, genus.likelihood.Exact) and p.measure == "mixed"
     assert p.mean() > base.score(test) + 0.5

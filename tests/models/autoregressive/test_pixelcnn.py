@@ -277,7 +277,7 @@ def test_learns_what_independent_pixels_cannot() -> None:
     r = np.random.default_rng(0)
     X = np.cumsum(np.cumsum(r.random((300, 6, 6)) < 0.1, 1), 2) % 2
     model = PixelCNN(8, 2, trainer=QUICK.replace(epochs=15), random_state=0).fit(X.astype(np.uint8))
-    assert model.score(X) > -18 > -23 > genus.IndependentHistogram().fit(X).score(X)
+    assert model.score(X) > -18 > -23 > genus.Independent().fit(X).score(X)
 
 
 def test_a_step_is_as_large_as_its_pixels() -> None:

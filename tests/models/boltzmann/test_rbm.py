@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from genus import RBM, IndependentHistogram, Space, Trainer
+from genus import RBM, Independent, Space, Trainer
 from genus.learn.rows import generator
 
 QUICK = Trainer(epochs=2, batch_size=20)
@@ -341,7 +341,7 @@ def test_fit_starts_at_the_log_odds_of_the_data() -> None:
     X = (np.random.default_rng(10).random((500, 6)) < [0.1, 0.3, 0.5, 0.7, 0.9, 0.95]).astype(int)
     m = RBM(3, random_state=0, trainer=Trainer(epochs=1, lr=1e-9)).fit(X)
     np.testing.assert_allclose(torch.sigmoid(m.base_), (X.sum(0) + 0.5) / 501, rtol=1e-4)
-    assert m.score(X) == pytest.approx(IndependentHistogram(0.5).fit(X).score(X), abs=0.02)
+    assert m.score(X) == pytest.approx(Independent(0.5).fit(X).score(X), abs=0.02)
 
 
 def patterns(n: int, seed: int = 0) -> np.ndarray:
@@ -377,7 +377,7 @@ def test_training_finds_the_structure(more: dict[str, Any]) -> None:
     m = RBM(6, random_state=0, trainer=Trainer(epochs=20, batch_size=50, lr=0.3), **more).fit(X)
     lp = m.log_prob(held)
     assert lp.kind == "exact"
-    assert lp.mean() > IndependentHistogram().fit(X).score(held) + 1.5
+    assert lp.mean() > Independent().fit(X).score(held) + 1.5
 
 
 def test_k_steps_of_a_chain_come_nearer_to_the_model() -> None:

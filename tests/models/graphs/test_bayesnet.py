@@ -432,7 +432,7 @@ def test_levels_in_a_bin_keep_their_shares():
     first = int(model.cuts_[0, 1])
     n = np.bincount(X[:, 0], minlength=256)[:first] + 0.5
     np.testing.assert_allclose(p.sum(1)[:first] / p[:first].sum(), n / n.sum(), rtol=1e-9)
-    assert model.score(X) > genus.IndependentHistogram().fit(X).score(X)
+    assert model.score(X) > genus.Independent().fit(X).score(X)
     draws = model.sample(20000, random_state=0)
     assert abs(np.bincount(draws[:, 0], minlength=256) / 20000 - p.sum(1)).max() < 0.01
     whole = BayesNet("chow-liu", max_levels=None).fit(X)

@@ -13,7 +13,7 @@ from scipy import stats
 from scipy.special import logsumexp
 from sklearn.exceptions import ConvergenceWarning
 
-from genus import CategoricalMixture, IndependentHistogram
+from genus import CategoricalMixture, Independent
 from genus.models.mixtures import categorical_mixture
 
 CARDS = (2, 3, 4)
@@ -74,13 +74,13 @@ def test_one_class_is_the_independent_histogram() -> None:
     for alpha in (1.0, 0.2):
         one, base = (
             CategoricalMixture(1, pseudo_count=alpha).fit(X),
-            IndependentHistogram(pseudo_count=alpha).fit(X),
+            Independent(pseudo_count=alpha).fit(X),
         )
         np.testing.assert_allclose(one.score_samples(X), base.score_samples(X), atol=1e-12)
         H = pierced(draws(200))[["a", "b", "c"]]
         one, base = (
             CategoricalMixture(1, pseudo_count=alpha).fit(H),
-            IndependentHistogram(pseudo_count=alpha).fit(H),
+            Independent(pseudo_count=alpha).fit(H),
         )
         np.testing.assert_allclose(one.score_samples(H), base.score_samples(H), atol=1e-12)
     x = draws(200)[["x"]]

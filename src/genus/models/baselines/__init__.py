@@ -1,1 +1,1 @@
-"""What every model must beat: independent histograms, one Gaussian."""
+"""What every model must beat: independent columns, one Gaussian."""

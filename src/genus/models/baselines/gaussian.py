@@ -37,6 +37,10 @@ class Gaussian(DensityModel):
         Iterations of EM, at most.
     tol : float, default=0.001
         EM stops when an iteration gains less than ``tol`` nats a row.
+    marginals : {"learned", "affine", "logit"} or None, default=None
+        How cells become real coordinates: by each column's own distribution, in the units of the
+        data, or, of levels, by a logit. None: affine where all cells are real numbers without atoms, learned elsewhere, and logit of grey
+        images.
     random_state : int, generator or None, default=None
         An int, or a numpy generator; None: fresh at every fit.
 
@@ -66,11 +70,13 @@ class Gaussian(DensityModel):
         shrinkage: float = 1e-3,
         max_iter: int = 100,
         tol: float = 1e-3,
+        marginals: str | None = None,
         random_state: Any = None,
     ) -> None:
         self.shrinkage = shrinkage
         self.max_iter = max_iter
         self.tol = tol
+        self.marginals = marginals
         self.random_state = random_state
 
     def build(self, space: Space) -> None:

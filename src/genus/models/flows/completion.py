@@ -71,7 +71,7 @@ def _complete(
     many = x.flatten(1).repeat_interleave(K, 0)
     conditions = () if given is None else (given.repeat_interleave(K, 0),)
     gaps = torch.isnan(x.flatten(1))
-    free = gaps | model.discrete_cells(x.device)
+    free = gaps | model.hides(x)
     gap, free = gaps.repeat_interleave(K, 0), free.repeat_interleave(K, 0)
     mean, scale, correlation = start
     regress = _Conditionals(correlation.double(), gaps, K)
@@ -106,7 +106,7 @@ def _complete(
     grid = [(i / last) ** 2 for i in range(last + 1)]
     (e, _), log_w = anneal(step, (e, 0.3), grid)
     y = place(e)[0]
-    log_w = torch.where(model._inside(y), log_w, -1e30)
+    log_w = torch.where(model.coordinates_.inside(y), log_w, -1e30)
     return y[pick(log_w.reshape(n, K), rng)]
 
 

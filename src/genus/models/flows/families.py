@@ -153,6 +153,9 @@ class SplineFlow(Flow):
         Normals of the base, see :class:`Flow`.
     dequantisation : {"uniform", "variational"}, default="uniform"
         See :class:`Flow`.
+    marginals : {"learned", "affine", "logit"} or None, default=None
+        How cells become real coordinates: by each column's own distribution, in the units of the
+        data, or, of levels, by a logit. None: as :class:`Flow` has it.
     temperature : float, default=1.0
         Scale of the base in ``sample``.
     dtype : {"float32", "float64"}, default="float32"
@@ -187,6 +190,7 @@ class SplineFlow(Flow):
         levels: int | None = None,
         base: int = 0,
         dequantisation: str = "uniform",
+        marginals: str | None = None,
         temperature: float = 1.0,
         dtype: str = "float32",
         trainer: Trainer | None = None,
@@ -198,6 +202,7 @@ class SplineFlow(Flow):
             levels,
             base,
             dequantisation,
+            marginals,
             temperature,
             dtype,
             trainer,

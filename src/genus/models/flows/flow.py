@@ -71,6 +71,9 @@ class Flow(DensityModel):
         that are learned.
     dequantisation : {"uniform", "variational"}, default="uniform"
         Of discrete cells.
+    marginals : {"learned", "affine", "logit"} or None, default=None
+        How cells become real coordinates: by each column's own distribution, in the units of the
+        data, or, of levels, by a logit. None: learned, and logit of grey images.
     temperature : float, default=1.0
         Scale of the base in ``sample``; 1 is the model itself.
     dtype : {"float32", "float64"}, default="float32"
@@ -92,6 +95,7 @@ class Flow(DensityModel):
     }
     learned_by = "gradient of the likelihood"
     conditions = "optional"
+    usual_marginals = "learned"
 
     scale_: Standardise
     correlation_: Tensor
@@ -107,6 +111,7 @@ class Flow(DensityModel):
         levels: int | None = None,
         base: int = 0,
         dequantisation: str = "uniform",
+        marginals: str | None = None,
         temperature: float = 1.0,
         dtype: str = "float32",
         trainer: Trainer | None = None,
@@ -117,6 +122,7 @@ class Flow(DensityModel):
         self.levels = levels
         self.base = base
         self.dequantisation = dequantisation
+        self.marginals = marginals
         self.temperature = temperature
         self.dtype = dtype
         self.trainer = trainer

@@ -390,15 +390,19 @@ class LinearGaussian(DensityModel):
         return out
 
     def _decode(self, z: Tensor) -> Tensor:
-        """E[x | z]: μ + W z, or for a discrete cell the mean level over quantiles of the noise."""
+        """E[x | z]: μ + W z, or, where that is no value, the mean over quantiles of the noise.
+
+        Words have no mean: theirs is the middle one.
+        """
         y = self.mean_ + z.double() @ self.loadings_.T
-        if not any(self.space_.discrete):
-            return y.reshape(-1, *self.space_.cell_shape)
+        middle = self.unreal(y)
+        if self.space_.measure == "density" and self.coordinates_.how != "learned":
+            return middle
         q = (torch.arange(QUANTILES, dtype=torch.float64, device=y.device) + 0.5) / QUANTILES
         noise = torch.special.ndtri(q)[:, None] * self.noise_.sqrt()
-        levels = torch.stack([self.unreal(y + e) for e in noise]).mean(0)
-        discrete = self.discrete_cells(y.device).reshape(self.space_.cell_shape)
-        return torch.where(discrete, levels, y.reshape(levels.shape))
+        mean = torch.stack([self.unreal(y + e) for e in noise]).mean(0)
+        words = torch.tensor([kind == "categorical" for kind in self.space_.kinds])
+        return torch.where(words.to(y.device).reshape(self.space_.cell_shape), middle, mean)
 
 
 def leading(A: Tensor, K: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -453,6 +457,10 @@ class ProbabilisticPCA(LinearGaussian):
         Iterations of EM, at most.
     tol : float, default=0.0001
         EM stops when an iteration gains less than ``tol`` nats a row.
+    marginals : {"learned", "affine", "logit"} or None, default=None
+        How cells become real coordinates: by each column's own distribution, in the units of the
+        data, or, of levels, by a logit. None: affine where all cells are real numbers without atoms, learned elsewhere, and logit of grey
+        images.
     random_state : int, generator or None, default=None
         An int, or a numpy generator; None: fresh at every fit.
 
@@ -486,12 +494,14 @@ class ProbabilisticPCA(LinearGaussian):
         standardise: bool | None = None,
         max_iter: int = 500,
         tol: float = 1e-4,
+        marginals: str | None = None,
         random_state: Any = None,
     ) -> None:
         self.n_components = n_components
         self.standardise = standardise
         self.max_iter = max_iter
         self.tol = tol
+        self.marginals = marginals
         self.random_state = random_state
 
     def _prepare(self, variance: Tensor, own: Tensor, constant: Tensor) -> None:
@@ -524,6 +534,10 @@ class FactorAnalysis(LinearGaussian):
         Iterations of EM, at most.
     tol : float, default=1e-05
         EM stops when an iteration gains less than ``tol`` nats a row.
+    marginals : {"learned", "affine", "logit"} or None, default=None
+        How cells become real coordinates: by each column's own distribution, in the units of the
+        data, or, of levels, by a logit. None: affine where all cells are real numbers without atoms, learned elsewhere, and logit of grey
+        images.
     random_state : int, generator or None, default=None
         An int, or a numpy generator; None: fresh at every fit.
 
@@ -552,11 +566,13 @@ class FactorAnalysis(LinearGaussian):
         n_components: int | None = None,
         max_iter: int = 1000,
         tol: float = 1e-5,
+        marginals: str | None = None,
         random_state: Any = None,
     ) -> None:
         self.n_components = n_components
         self.max_iter = max_iter
         self.tol = tol
+        self.marginals = marginals
         self.random_state = random_state
 
     def _prepare(self, variance: Tensor, own: Tensor, constant: Tensor) -> None:

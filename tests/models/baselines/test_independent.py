@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from genus import IndependentHistogram, Space
+from genus import Independent, Space
 
 
 def test_discrete_probabilities_are_the_counts() -> None:
     X = np.array([[0, 2], [0, 1], [1, 2], [0, 2]])
-    m = IndependentHistogram(pseudo_count=0.5).fit(X, space=Space((2,), "ordinal", levels=3))
+    m = Independent(pseudo_count=0.5).fit(X, space=Space((2,), "ordinal", levels=3))
     first, second = np.array([3.5, 1.5, 0.5]) / 5.5, np.array([0.5, 1.5, 3.5]) / 5.5
     every = np.array(list(itertools.product(range(3), range(3))))
     lp = m.log_prob(every)
@@ -28,17 +28,17 @@ def test_discrete_probabilities_are_the_counts() -> None:
 def test_pseudo_count_acts() -> None:
     X = np.array([[0], [0], [0], [1]], dtype=np.uint8)
     rare = [
-        np.exp(IndependentHistogram(pseudo_count=a).fit(X).score_samples([[1]]))[0]
+        np.exp(Independent(pseudo_count=a).fit(X).score_samples([[1]]))[0]
         for a in (1e-6, 1.0, 1e6)
     ]
     np.testing.assert_allclose(rare, [0.25, 2 / 6, 0.5], atol=1e-5)
     with pytest.raises(ValueError, match="pseudo_count"):
-        IndependentHistogram(pseudo_count=0).fit(X)
+        Independent(pseudo_count=0).fit(X)
 
 
 def test_continuous_density_by_hand_and_its_integral() -> None:
     x = np.random.default_rng(0).gamma(2.0, size=400)
-    m = IndependentHistogram(bins=8).fit(x[:, None])
+    m = Independent(bins=8).fit(x[:, None])
     counts, edges = np.histogram(x, bins=8)
     width, tail = edges[1] - edges[0], 1 / 401
     grid = np.linspace(-20, 30, 200_001)
@@ -63,9 +63,9 @@ def test_continuous_density_by_hand_and_its_integral() -> None:
 
 def test_bins_are_the_cube_root_of_the_rows() -> None:
     x = np.random.default_rng(1).normal(size=(1000, 1))
-    assert IndependentHistogram().fit(x).n_parameters() == 10 + 3
-    assert IndependentHistogram().fit(x[:20]).n_parameters() == 5 + 3
-    assert IndependentHistogram(bins=40).fit(x).n_parameters() == 40 + 3
+    assert Independent().fit(x).n_parameters() == 10 + 3
+    assert Independent().fit(x[:20]).n_parameters() == 5 + 3
+    assert Independent(bins=40).fit(x).n_parameters() == 40 + 3
 
 
 def test_a_missing_cell_is_left_out_of_counts_and_of_scores() -> None:
@@ -73,21 +73,21 @@ def test_a_missing_cell_is_left_out_of_counts_and_of_scores() -> None:
     X = rng.normal(size=(300, 2))
     holes = X.copy()
     holes[:100, 0] = np.nan
-    m, part = IndependentHistogram(bins=6).fit(holes), IndependentHistogram(bins=6).fit(X[:, 1:])
+    m, part = Independent(bins=6).fit(holes), Independent(bins=6).fit(X[:, 1:])
     np.testing.assert_allclose(
         m.score_samples([[np.nan, 0.3]]), part.score_samples([[0.3]]), rtol=1e-12
     )
     assert m.score_samples([[np.nan, np.nan]])[0] == 0
     assert m.log_prob([[np.nan, 0.3]]).dims[0] == 1
     # tail weight apart, the column with holes is the histogram of what was seen
-    seen = IndependentHistogram(bins=6).fit(X[100:, :1]).score_samples([[0.2]])
+    seen = Independent(bins=6).fit(X[100:, :1]).score_samples([[0.2]])
     np.testing.assert_allclose(m.score_samples([[0.2, np.nan]]), seen, atol=0.01)
 
 
 def test_a_column_of_nothing_but_holes_says_so() -> None:
     X = np.array([[1.0, np.nan], [2.0, np.nan], [0.5, np.nan]])
     with pytest.raises(ValueError, match="column 1"):
-        IndependentHistogram().fit(X)
+        Independent().fit(X)
 
 
 def test_draws_have_the_frequencies() -> None:
@@ -95,7 +95,7 @@ def test_draws_have_the_frequencies() -> None:
     frame = pd.DataFrame(
         {"a": rng.exponential(size=2000), "b": rng.choice(list("xyz"), 2000, p=[0.6, 0.3, 0.1])}
     )
-    m = IndependentHistogram(random_state=0).fit(frame)
+    m = Independent(random_state=0).fit(frame)
     draws = m.sample(20_000)
     np.testing.assert_allclose(
         draws["b"].value_counts(normalize=True).loc[list("xyz")],
@@ -120,8 +120,8 @@ def test_draws_have_the_frequencies() -> None:
 
 def test_bins_that_are_none_and_levels_too_many_to_count() -> None:
     with pytest.raises(ValueError, match="bins=0"):
-        IndependentHistogram(bins=0).fit(np.arange(10).reshape(-1, 1) / 3.0)
+        Independent(bins=0).fit(np.arange(10).reshape(-1, 1) / 3.0)
     with pytest.raises(ValueError, match="when has 10000001 levels"):
-        IndependentHistogram().fit(
+        Independent().fit(
             pd.DataFrame({f"c{i}": np.arange(30) for i in range(9)} | {"when": np.r_[0:29, 10**7]})
         )

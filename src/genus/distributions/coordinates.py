@@ -1,0 +1,137 @@
+r"""Cells of every kind as real coordinates, and back; what a row hides is a place u in [0, 1).
+
+    learned    z = Φ⁻¹(F(x−) + u (F(x) − F(x−))), F the column's own distribution (marginals.py)
+    affine     y = x where x is real, y = x + u − ½ where it is a whole number
+    logit      y = logit(α + (1 − 2α)(x + u)/L), a level in a box of L
+
+With u ~ U[0, 1), a density on the coordinates gives P(x) = ∫ p(y(x, u)) |∂y/∂u| du. Affine
+coordinates are in the units of the data; columns that have no scale of their own, as words, bits,
+real numbers with atoms, or whole numbers of which more than half are one value, are learned there too.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from genus.distributions.bijections import Logit
+from genus.distributions.marginals import Marginals
+from genus.space import Space
+
+MARGINALS = ("learned", "affine", "logit")
+ALPHA = 0.01  # of the logit: how far its edges stay from infinity
+
+
+class Coordinates(nn.Module):
+    """The map of rows of codes (n, d) to real vectors (n, d); ``how``: one of MARGINALS.
+
+    plain_: (d,), 1 where affine coordinates are in the units of the data.
+    """
+
+    plain_: Tensor
+
+    def __init__(self, space: Space, how: str) -> None:
+        super().__init__()
+        self.space, self.how = space, how
+        levels = torch.tensor(space.cardinality, dtype=torch.long)
+        self.register_buffer("levels", levels, False)
+        real = levels == 0
+        for j in range(space.dim if space.columns else 0):
+            real[j] &= not space.atoms(j)
+        self.register_buffer("real", real, False)
+        self.tidy = bool(space.columns) or not bool(real.all())
+        if how == "affine":
+            self.register_buffer("plain_", real.long())
+        learned = how == "learned" or (how == "affine" and self.tidy)
+        self.marginals_ = Marginals(space) if learned else None
+
+    def fit(self, x: Tensor) -> None:
+        """Learn the columns' own distributions from rows x (n, *shape)."""
+        if self.marginals_ is None:
+            return
+        x = x.flatten(1).double()
+        self.marginals_.fit(x)
+        if self.how == "affine":
+            kinds = self.space.kinds
+            ordered = [kind in ("integer", "ordinal") for kind in kinds]
+            middle = x.nanmedian(0).values
+            scaled = (x - middle).abs().nanmedian(0).values > 0
+            whole = torch.tensor(ordered, device=x.device) & scaled
+            self.plain_.copy_((self.real | whole).long())
+
+    def hides(self, x: Tensor) -> Tensor:
+        """Where a cell of rows x (n, d) has mass, and so a place u inside it."""
+        discrete = (self.levels > 0).expand(x.shape)
+        if self.marginals_ is None or self.marginals_.numbers_ is None:
+            return discrete
+        if bool(((self.levels == 0) == self.real).all()):
+            return discrete
+        low, high = self.marginals_.edges(x)
+        return discrete | (low < high)
+
+    def forward(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """y (n, d), NaN where x is, and Σ log |∂y/∂u| (n,); −inf for what cannot be."""
+        x = x.double()
+        if self.how == "logit":
+            return self._unfolded(x, u)
+        if self.marginals_ is None:
+            return x, x.new_zeros(len(x))
+        if self.how == "learned":
+            y, each = self.marginals_.scores(x, u)
+            return y, each.sum(1)
+        plain = self.plain_.bool()
+        y = torch.where(self.levels > 0, x + u - 0.5, x)
+        rest = x.masked_fill(plain, torch.nan)
+        if not plain.all():
+            z, each = self.marginals_.scores(rest, u)
+            y = torch.where(plain, y, z)
+            return y, each.sum(1)
+        return y, x.new_zeros(len(x))
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """Codes (n, d) of real vectors, a whole number where discrete."""
+        y = y.double()
+        if self.how == "logit":
+            return self._folded(y)
+        if self.marginals_ is None:
+            return y
+        x = self.marginals_.invert(y)
+        if self.how == "affine":
+            at = self.marginals_.at_numbers
+            plain = self.plain_.bool()
+            near = torch.full_like(y, torch.nan)
+            if self.marginals_.numbers_ is not None:
+                near[:, at] = self.marginals_.numbers_.tidied(y[:, at])
+            x = torch.where(plain, near, x)
+        return x
+
+    def inside(self, y: Tensor) -> Tensor:
+        """Which rows y are coordinates of some code, (n,): of the logit, a little is not."""
+        discrete = self.levels > 0
+        if self.how != "logit" or not discrete.any():
+            return torch.ones(len(y), dtype=torch.bool, device=y.device)
+        unfold = self._unfold()
+        x = unfold.inverse(y[:, discrete])
+        return ((x >= 0) & (x < unfold.high)).all(1)
+
+    def _unfold(self) -> Logit:
+        levels = self.levels[self.levels > 0].double()
+        return Logit(torch.zeros_like(levels), levels, alpha=ALPHA)
+
+    def _unfolded(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        discrete = self.levels > 0
+        if not discrete.any():
+            return x, x.new_zeros(len(x))
+        y = x.clone()  # x may be the caller's own rows
+        y[:, discrete], log_det = self._unfold()((x + u)[:, discrete])
+        return y, log_det
+
+    def _folded(self, y: Tensor) -> Tensor:
+        discrete = self.levels > 0
+        if not discrete.any():
+            return y
+        x = y.clone()
+        unfold = self._unfold()
+        level = unfold.inverse(y[:, discrete]).floor()
+        x[:, discrete] = level.clamp_min(0).minimum(unfold.high - 1)
+        return x
