@@ -505,7 +505,7 @@ class Model(nn.Module, BaseEstimator):
         with torch.no_grad():
             for i in range(0, len(x), self.chunk):
                 seen = (~torch.isnan(x[i : i + self.chunk])).flatten(1).sum(1)
-                some, log_words = self._known(x[i : i + self.chunk])
+                some, log_words = self._without_new_words(x[i : i + self.chunk])
                 part = self._log_prob(some, *(g[i : i + self.chunk] for g in conditions))
                 if not isinstance(part, LogProb):
                     raise TypeError(
@@ -518,7 +518,7 @@ class Model(nn.Module, BaseEstimator):
         self._check_scores(x, out)
         return out
 
-    def _known(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _without_new_words(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Codes whose words fit never saw are missing, and log p of which words are new, (n,).
 
         Each word of an open column is new with probability ν_j, whatever else the row holds: a row
@@ -739,7 +739,7 @@ class Model(nn.Module, BaseEstimator):
 
     def _codes(self, X: Any) -> Tensor:
         """Rows as floating-point codes on the model's device; new words are missing."""
-        return self._known(self._as_float(self._encode_rows(X, missing=self.allow_nan)))[0]
+        return self._without_new_words(self._as_float(self._encode_rows(X, missing=self.allow_nan)))[0]
 
     def _as_float(self, x: Tensor) -> Tensor:
         """Codes as floating-point numbers on the model's device."""
