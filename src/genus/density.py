@@ -56,6 +56,7 @@ class DensityModel(Model):
     arguments: ClassVar[dict[str, Rule]] = {"marginals": OneOf(*MARGINALS) | None}
     # of tables, bits and numbers: "learned"; "affine"; or "plain", affine where all are real
     # numbers without atoms and learned elsewhere
+    fills_gaps: ClassVar[bool] = False  # are missing coordinates drawn, not integrated out?
     usual_marginals: ClassVar[str] = "plain"
     coordinates_: Coordinates
 
@@ -126,12 +127,21 @@ class DensityModel(Model):
         """
         return e, e.new_zeros(len(e))
 
+    def fill(self, y: Tensor, e: Tensor, copies: int = 1) -> tuple[Tensor, Tensor]:
+        """y without gaps, filled by way of uniforms e (n, d), and log q of what fills them, (n,).
+
+        ``copies`` rows stand beside one another that have the same gaps. Here nothing is filled:
+        the density integrates missing coordinates out.
+        """
+        return y, y.new_zeros(len(y))
+
     def _log_prob(self, x: Tensor) -> LogProb:
         return self._scored(x)
 
     def _scored(self, x: Tensor, given: Tensor | None = None) -> LogProb:
         """log p(x), or log p(x | given) where ``log_density`` takes conditions."""
-        if self.space_.measure == "density":
+        gaps = self.fills_gaps and bool(torch.isnan(x).any())
+        if self.space_.measure == "density" and not gaps:
             nothing = torch.zeros(x.flatten(1).shape, dtype=torch.float64, device=x.device)
             y, log_det = self.real(x, nothing)
             return Exact(self.log_density(y, *_some(given)) + log_det)
@@ -139,13 +149,14 @@ class DensityModel(Model):
         for i in range(0, len(x), 256):  # few at a time: each has ``points`` copies
             batch = x[i : i + 256]
             many = batch.repeat_interleave(self.points, 0)
-            e = row_uniforms(batch, self.points, self.space_.dim).double()
-            u, log_q = self.noise(many, e.flatten(0, 1))
+            e = row_uniforms(batch, self.points, self.space_.dim).double().flatten(0, 1)
+            u, log_q = self.noise(many, e)
             y, log_det = self.real(many, u)
+            y, log_gaps = self.fill(y, e, self.points)
             g = None
             if given is not None:
                 g = given[i : i + 256].repeat_interleave(self.points, 0)
-            log_w = self.log_density(y, *_some(g)) + log_det - log_q
+            log_w = self.log_density(y, *_some(g)) + log_det - log_q - log_gaps
             parts.append(log_w.reshape(len(batch), self.points))
         value, stderr, ess = log_mean_exp(torch.cat(parts), 1)
         return LowerBound(value, stderr, detail={"k": self.points, "ess": float(ess.mean())})

@@ -69,26 +69,32 @@ class Marginals(nn.Module):
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log of the mass, or density, of every cell in nats, (n, d)."""
-        return self._each(x, "log_prob")
+        return self.look(x)[2]
 
     def edges(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Φ⁻¹ of F(x−) and of F(x), which are one where x has no mass; (n, d) each."""
-        out = x.new_full((2, *x.shape), math.nan, dtype=torch.float64)
-        for part, at in self._parts():
-            low, high = part.edges(x[:, at].double())
-            out[0][:, at], out[1][:, at] = low, high
-        return out[0], out[1]
+        return self.look(x)[:2]
+
+    def look(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Both edges and the log-probability of every cell, (n, d) each."""
+        parts = self._parts()
+        if len(parts) == 1:  # no columns to gather
+            return parts[0][0].look(x.double())
+        out = x.new_empty((3, *x.shape), dtype=torch.float64)
+        for part, at in parts:
+            for whole, piece in zip(out, part.look(x[:, at].double()), strict=True):
+                whole[:, at] = piece
+        return out[0], out[1], out[2]
 
     def scores(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """z, and log |∂z/∂x| or the log of what x's cell is worth: log (mass or density) − log φ(z).
 
         u: (n, d) in [0, 1], the place inside the mass of x.
         """
-        low, high = self.edges(x)
+        low, high, log_p = self.look(x)
         z = between(low, high, u)
-        log_phi = -0.5 * (z.square() + LOG_2PI)
-        log_det = torch.where(torch.isnan(x), 0.0, self.log_prob(x) - log_phi)
-        return z, log_det
+        log_det = log_p + 0.5 * (z.square() + LOG_2PI)
+        return z, torch.where(torch.isnan(x), 0.0, log_det)
 
     def invert(self, z: Tensor) -> Tensor:
         """Codes x (n, d) whose cell holds z."""
@@ -111,16 +117,11 @@ class Marginals(nn.Module):
         both = ((self.numbers_, self.at_numbers), (self.words_, self.at_words))
         return [(part, at) for part, at in both if part is not None]
 
-    def _each(self, x: Tensor, what: str) -> Tensor:
-        out = torch.zeros_like(x, dtype=torch.float64)
-        for part, at in self._parts():
-            cells = x[:, at].double()
-            out[:, at] = torch.where(torch.isnan(cells), 0.0, getattr(part, what)(cells))
-        return out
-
 
 def between(low: Tensor, high: Tensor, u: Tensor) -> Tensor:
     """Φ⁻¹((1 − u) Φ(low) + u Φ(high)), by the tail in which nothing cancels."""
+    if torch.equal(low, high):
+        return low
     flip = low + high > 0
     a, b = torch.where(flip, -high, low), torch.where(flip, -low, high)
     share = torch.where(flip, 1 - u, u)
@@ -171,7 +172,9 @@ class Numbers(nn.Module):
         step = [10.0 ** -places if (places := space.decimals(j)) is not None else 0.0
                 for j in columns]
         kw = {"dtype": torch.float64}
+        self.some_whole = any(kind != "continuous" for kind in kinds)
         self.register_buffer("whole", whole, False)
+        self.register_buffer("width", 0.5 * whole, False)
         self.register_buffer("least", torch.tensor(least, **kw), False)
         self.register_buffer("most", torch.tensor(most, **kw), False)
         self.register_buffer("step", torch.tensor(step, **kw), False)
@@ -180,8 +183,8 @@ class Numbers(nn.Module):
         self.register_buffer("slopes_", torch.ones(m, 2, **kw))
         self.register_buffer("last_", torch.ones(m, dtype=torch.long))
         self.register_buffer("tails_", torch.zeros(m, 2, 2, **kw))
-        self.register_buffer("atoms_", torch.zeros(m, 1, **kw))
-        self.register_buffer("log_weights_", torch.zeros(m, 1, **kw))
+        self.register_buffer("atoms_", torch.zeros(m, 0, **kw))
+        self.register_buffer("log_weights_", torch.zeros(m, 0, **kw))
         self.register_buffer("log_smooth_", torch.zeros(m, **kw))
         self.register_buffer("ends_", torch.zeros(m, 2, **kw))
 
@@ -194,7 +197,7 @@ class Numbers(nn.Module):
             v = np.sort(column[~np.isnan(column)])
             whole = bool(self.whole[j])
             found.append(_Fitted(v, whole, self.bounds[j], self.given_atoms[j]))
-        K, A = max(len(f.knots) for f in found), max(1, *(len(f.atoms) for f in found))
+        K, A = max(len(f.knots) for f in found), max(len(f.atoms) for f in found)
 
         def stack(name: str, width: int, fill: float) -> Tensor:
             rows = np.full((len(found), width), fill)
@@ -287,58 +290,77 @@ class Numbers(nn.Module):
 
     # ------------------------------------------------------------------ with atoms
 
-    def _logs(self, x: Tensor, closed: bool) -> tuple[Tensor, Tensor]:
-        """log F and log (1 − F) at x (n, m); F(x−) unless ``closed``."""
-        half = 0.5 * self.whole
-        log_F, log_S, _ = self._smooth(x + half if closed else x - half)
-        a = self.atoms_[None]
-        before = a <= x[..., None] if closed else a < x[..., None]
-        w = self.log_weights_[None].expand(len(x), -1, -1)
+    def look(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Φ⁻¹(F(x−)), Φ⁻¹(F(x)) and log of the mass or density at x, (n, m) each."""
+        gap = torch.isnan(x)
+        filled = x.nan_to_num()
+        heavy = torch.full_like(filled, -math.inf)
+        if self.some_atoms:
+            same = self.atoms_[None] == filled[..., None]
+            heavy = torch.where(same, self.log_weights_, -math.inf).amax(-1)
+        if self.some_whole:
+            below, above = self._smooth(filled - self.width), self._smooth(filled + self.width)
+        else:
+            below = above = self._smooth(filled)
+        log_p = self._cell(filled, heavy, below, above)
+        if self.some_atoms:
+            edges = [
+                self._with_atoms(smooth, before)
+                for smooth, before in (
+                    (below, self.atoms_[None] < filled[..., None]),
+                    (above, self.atoms_[None] <= filled[..., None]),
+                )
+            ]
+        else:
+            edges = [below[:2], above[:2]]
+        low, high = (
+            torch.where(log_F < log_S, quantile_of(log_F), -quantile_of(log_S))
+            for log_F, log_S in edges
+        )
+        low = torch.where(self.whole | torch.isfinite(heavy), low, high)
+        return (
+            low.masked_fill(gap, math.nan),
+            high.masked_fill(gap, math.nan),
+            log_p.masked_fill(gap, 0.0),
+        )
+
+    def _cell(
+        self, x: Tensor, heavy: Tensor, below: tuple[Tensor, ...], above: tuple[Tensor, ...]
+    ) -> Tensor:
+        """Log of the mass of whole numbers and atoms, and of the density elsewhere."""
+        log_p = self.log_smooth_ + below[2]
+        log_p = torch.where(torch.isfinite(heavy), heavy, log_p)
+        if self.some_whole:
+            upper = below[1] < below[0]
+            a = torch.where(upper, below[1], above[0])
+            b = torch.where(upper, above[1], below[0])
+            mass = torch.where(b - a > -CUT_OFF, below[2], log_minus(a, b))
+            cell = torch.logaddexp(heavy, self.log_smooth_ + mass)
+            log_p = torch.where(self.whole, cell, log_p)
+        return log_p.masked_fill((x < self.least) | (x > self.most), -math.inf)
+
+    def _with_atoms(
+        self, smooth: tuple[Tensor, ...], before: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """log F and log (1 − F), of the smooth part and of the atoms, ``before`` or not."""
+        w = self.log_weights_[None].expand(before.shape)
         below = torch.where(before, w, -math.inf).logsumexp(-1)
         above = torch.where(before, -math.inf, w).logsumexp(-1)
         return (
-            torch.logaddexp(below, self.log_smooth_ + log_F),
-            torch.logaddexp(above, self.log_smooth_ + log_S),
+            torch.logaddexp(below, self.log_smooth_ + smooth[0]),
+            torch.logaddexp(above, self.log_smooth_ + smooth[1]),
         )
 
-    def _heavy(self, x: Tensor) -> Tensor:
-        """Log of the mass of the atom at x, −inf where there is none, (n, m)."""
-        same = self.atoms_[None] == x[..., None]
-        return torch.where(same, self.log_weights_, -math.inf).amax(-1)
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        """Log of the mass of whole numbers and atoms, and of the density elsewhere; (n, m)."""
-        filled = x.nan_to_num()
-        heavy = self._heavy(filled)
-        density = self.log_smooth_ + self._smooth(filled)[2]
-        density = density.masked_fill((filled < self.least) | (filled > self.most), -math.inf)
-        if not self.whole.any():
-            return torch.where(torch.isfinite(heavy), heavy, density)
-        half = 0.5 * self.whole
-        below, above = self._smooth(filled - half), self._smooth(filled + half)
-        upper = below[1] < below[0]
-        a = torch.where(upper, below[1], above[0])
-        b = torch.where(upper, above[1], below[0])
-        mass = log_minus(a, b)
-        mass = torch.where(b - a > -CUT_OFF, below[2], mass)
-        cell = torch.logaddexp(heavy, self.log_smooth_ + mass)
-        cell = cell.masked_fill((filled < self.least) | (filled > self.most), -math.inf)
-        return torch.where(self.whole, cell, torch.where(torch.isfinite(heavy), heavy, density))
-
-    def edges(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Φ⁻¹(F(x−)) and Φ⁻¹(F(x)), (n, m)."""
-        filled = x.nan_to_num()
-        out = []
-        for closed in (False, True):
-            log_F, log_S = self._logs(filled, closed)
-            z = torch.where(log_F < log_S, quantile_of(log_F), -quantile_of(log_S))
-            out.append(torch.where(torch.isnan(x), math.nan, z))
-        low, high = out
-        mass = self.whole | torch.isfinite(self._heavy(filled))
-        return torch.where(mass, low, high), high
+    @property
+    def some_atoms(self) -> bool:
+        """Has any column mass at a value? As many places as the widest has, or one that is empty."""
+        return self.atoms_.shape[1] > 0
 
     def invert(self, z: Tensor) -> Tensor:
         """The values (n, m) whose cells hold the scores z."""
+        if not self.some_atoms:
+            logs = torch.special.log_ndtr(z), torch.special.log_ndtr(-z)
+            return self.tidied(self._smooth_quantile(*logs)).masked_fill(torch.isnan(z), math.nan)
         F, S = torch.special.ndtr(z), torch.special.ndtr(-z)
         # F before each atom, of the smooth part and of the atoms that come first
         w = self.log_weights_.exp()
@@ -493,6 +515,7 @@ class Words(nn.Module):
         super().__init__()
         self.levels = levels
         m, most = len(levels), max(levels)
+        self.register_buffer("counts", torch.tensor(levels, dtype=torch.long), False)
         self.register_buffer("log_shares_", torch.zeros(m, most, dtype=torch.float64))
         self.register_buffer("order_", torch.arange(most).repeat(m, 1))
 
@@ -521,30 +544,34 @@ class Words(nn.Module):
         shares = self.log_shares_.gather(1, self.order_).exp()
         return shares.cumsum(1) - shares, shares
 
-    def log_prob(self, x: Tensor) -> Tensor:
-        """Log of the share of each cell, (n, m); −inf for a code without one."""
-        codes = x.nan_to_num().long().T
-        known = codes < torch.tensor(self.levels, device=x.device)[:, None]
-        safe = codes.clamp_max(self.log_shares_.shape[1] - 1)
-        return torch.where(known, self.log_shares_.gather(1, safe), -math.inf).T
+    def look(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Φ⁻¹ of F before and after each cell, and log of its share, (n, m) each.
 
-    def edges(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Φ⁻¹ of F before and after each cell, (n, m)."""
+        A code without a share has log-probability −inf.
+        """
+        gap = torch.isnan(x)
         before, shares = self._cumulative()
         rank = self.order_.argsort(1)
-        codes = x.nan_to_num().long().T.clamp_max(rank.shape[1] - 1)
+        codes = x.nan_to_num().long().T
+        known = codes < self.counts[:, None]
+        codes = codes.clamp_max(rank.shape[1] - 1)
         at = rank.gather(1, codes)
         low = before.gather(1, at)
         high = (low + shares.gather(1, at)).clamp_max(1)
-        gap = torch.isnan(x)
-        low, high = torch.special.ndtri(low).T, torch.special.ndtri(high).T
-        return low.masked_fill(gap, math.nan), high.masked_fill(gap, math.nan)
+        log_p = torch.where(known, self.log_shares_.gather(1, codes), -math.inf).T
+        low = torch.special.ndtri(low).clamp_min(-FAR).T
+        high = torch.special.ndtri(high).clamp_max(FAR).T
+        return (
+            low.masked_fill(gap, math.nan),
+            high.masked_fill(gap, math.nan),
+            log_p.masked_fill(gap, 0.0),
+        )
 
     def invert(self, z: Tensor) -> Tensor:
         """The codes (n, m) whose cells hold the scores z."""
         before, _ = self._cumulative()
         u = torch.special.ndtr(z).T.contiguous()
-        last = torch.tensor(self.levels, device=z.device)[:, None] - 1
+        last = self.counts[:, None] - 1
         at = (torch.searchsorted(before, u, right=True) - 1).clamp_min(0).minimum(last)
         return self.order_.gather(1, at).T.double().masked_fill(torch.isnan(z), math.nan)
 
@@ -562,7 +589,7 @@ def _main_direction(x: Tensor, marginals: Marginals) -> Tensor | None:
     pieces, column = [], []
     if marginals.numbers_ is not None:
         cells = x[:, marginals.at_numbers]
-        low, high = marginals.numbers_.edges(cells)
+        low, high, _ = marginals.numbers_.look(cells)
         pieces.append(between(low, high, torch.full_like(low, 0.5)).nan_to_num())
         column += marginals.at_numbers.tolist()
     for j, levels in zip(marginals.at_words.tolist(), words.levels, strict=True):

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from genus.distributions.gaps import Conditionals
 from genus.samplers.annealing import anneal
 from genus.samplers.chains import mala
 from genus.samplers.particles import pick
@@ -74,7 +75,7 @@ def _complete(
     free = gaps | model.hides(x)
     gap, free = gaps.repeat_interleave(K, 0), free.repeat_interleave(K, 0)
     mean, scale, correlation = start
-    regress = _Conditionals(correlation.double(), gaps, K)
+    regress = Conditionals(correlation.double(), gaps, K, WIDE)
 
     def place(e: Tensor) -> tuple[Tensor, Tensor]:
         """y(ε) and log |∂y_o/∂u_o|, (n K, d) → (n K, d), (n K,)."""
@@ -108,32 +109,3 @@ def _complete(
     y = place(e)[0]
     log_w = torch.where(model.coordinates_.inside(y), log_w, -1e30)
     return y[pick(log_w.reshape(n, K), rng)]
-
-
-class _Conditionals:
-    """Gaussians of missing coordinates given the others of standardised rows, one a pattern."""
-
-    def __init__(self, correlation: Tensor, gaps: Tensor, copies: int) -> None:
-        d = len(correlation)
-        patterns, which = gaps.unique(dim=0, return_inverse=True)
-        eye = torch.eye(d, dtype=correlation.dtype, device=correlation.device)
-        precision = torch.linalg.inv(correlation)
-        C = torch.linalg.cholesky(
-            torch.where(patterns[:, :, None] & patterns[:, None, :], precision, eye)
-        )
-        # C⁻¹, whose transpose is a root of the covariance
-        spread = torch.linalg.solve_triangular(C, eye.expand_as(C), upper=False)
-        onto = -(patterns[:, :, None] * (spread.mT @ spread)) @ precision  # −Λ_mm⁻¹ Λ_m·
-        self.which, self.copies = which if len(patterns) > 1 else None, copies
-        self.spread, self.onto = spread, onto.mT
-
-    def __call__(self, known: Tensor, e: Tensor) -> Tensor:
-        """μ(y_o) + A ε_m of rows that are 0 where the other sort of cell is, (n copies, d)."""
-        if self.which is None:
-            return known @ self.onto[0] + WIDE * e @ self.spread[0]
-        shape = (len(self.which), self.copies, known.shape[1])
-        out = (
-            known.reshape(shape) @ self.onto[self.which]
-            + WIDE * e.reshape(shape) @ self.spread[self.which]
-        )
-        return out.reshape(known.shape)

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from genus.density import DensityModel
 from genus.distributions.bijections import ActNorm, Bijection, Chain, Permute, Standardise
+from genus.distributions.gaps import Conditionals, correlations
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer, batch_of
 from genus.likelihood import LogProb
@@ -47,6 +48,7 @@ from genus.space import Space
 LANES = 16
 
 
+WIDE = 1.2  # standard deviations of the Gaussian that fills gaps, times those of the rows
 LARGE = 16  # least side of images that are bent scale by scale
 
 
@@ -96,6 +98,8 @@ class Flow(DensityModel):
     learned_by = "gradient of the likelihood"
     conditions = "optional"
     usual_marginals = "learned"
+    allow_nan = True
+    fills_gaps = True
 
     scale_: Standardise
     correlation_: Tensor
@@ -194,7 +198,21 @@ class Flow(DensityModel):
         )
         u, log_q = self.noise(x, e)
         y, log_det = self.real(x, u)
-        return -(self.log_density(y, given) + log_det - log_q).mean()
+        y, log_gaps = self.fill(y, e)
+        return -(self.log_density(y, given) + log_det - log_q - log_gaps).mean()
+
+    def fill(self, y: Tensor, e: Tensor, copies: int = 1) -> tuple[Tensor, Tensor]:
+        """Missing coordinates drawn from a Gaussian of the rows, given the others."""
+        gaps = torch.isnan(y)
+        if not gaps.any():
+            return y, y.new_zeros(len(y))
+        draws = Conditionals(self.correlation_.double(), gaps[::copies], copies, WIDE)
+        mean, scale = self.scale_.mean_, self.scale_.std_
+        known = torch.where(gaps, 0.0, (y - mean) / scale)
+        normal = torch.where(gaps, torch.special.ndtri(e.double().clamp(1e-7, 1 - 1e-7)), 0.0)
+        filled = torch.where(gaps, mean + scale * draws(known, normal), y)
+        log_q = draws.log_q(normal) - (gaps * scale.log()).sum(1)
+        return filled, torch.where(gaps.any(1), log_q, 0.0)
 
     def losses(self, x: Tensor, given: Tensor | None = None) -> Iterator[tuple[nn.Module, Tensor]]:
         """The objective."""
@@ -227,11 +245,7 @@ class Flow(DensityModel):
         y = self.real(x, self.rng)[0]
         self.scale_.fit(y)
         v = self.scale_(y)[0]
-        self.correlation_.copy_(
-            torch.lerp(
-                v.T @ v / len(v), torch.eye(v.shape[1], dtype=v.dtype, device=v.device), 0.01
-            )
-        )
+        self.correlation_.copy_(correlations(v))
         self._warn(y)
         if given:
             self.context_.fit(given[0].flatten(1))
@@ -449,8 +463,9 @@ class Flow(DensityModel):
         return torch.where(torch.isnan(x), filled, x)
 
     def _encode(self, x: Tensor, given: Tensor | None = None) -> Tensor:
-        centre = torch.full((1, 1), 0.5, dtype=torch.float64, device=x.device)
-        return self.to_base(self.real(x, centre)[0], given)
+        y, _ = self.real(x, x.new_full((1, 1), 0.5, dtype=torch.float64))
+        y, _ = self.fill(y, torch.full_like(y, 0.5))
+        return self.to_base(y, given)
 
     def _decode(self, z: Tensor, given: Tensor | None = None) -> Tensor:
         return self.unreal(self.from_base(z.double(), given))
