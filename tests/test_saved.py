@@ -49,6 +49,10 @@ def same_cells(found: Any, expected: list[Any]) -> None:
 @of_sort("model")
 def test_a_saved_model_says_what_it_said(name: str) -> None:
     said = EXPECTED[name]
+    if name.startswith("histogram"):
+        with pytest.raises(genus.files.StoreError, match=r"fit genus.Independent\(\) in its place"):
+            genus.load(SAVED / name)
+        return
     model = genus.load(SAVED / name)
     given = said.get("given")
     conditions = {} if given is None else {"given": np.array(given)}
@@ -75,6 +79,10 @@ def test_a_saved_checkpoint_goes_on(name: str) -> None:
     model = next(r for r in ROWS if r.name == said["row"]).make()
     model.set_params(trainer=model.trainer.replace(**said["trainer"]))
     t = toy(said["kind"])
+    if said["row"] == "realnvp":
+        with pytest.raises(ValueError, match="whose RealNVP had no marginals=.*start anew"):
+            model.fit(t.X, space=t.space, resume=SAVED / name)
+        return
     model.fit(t.X, space=t.space, resume=SAVED / name)
     assert model.n_steps_ == said["steps"]
     close(model.log_prob(t.X[:8]).nats, said["log_prob"])
@@ -86,7 +94,7 @@ def test_a_saved_checkpoint_goes_on(name: str) -> None:
 IMAGES = json.loads((SAVED / "images.json").read_text())
 
 
-@pytest.mark.parametrize("name", IMAGES["models"])
+@pytest.mark.parametrize("name", [n for n in IMAGES["models"] if n != "hwc-histogram"])
 def test_images_with_their_channels_last_score_as_they_did(name: str) -> None:
     """Version 0.1 took them as they lay; in files of later versions they are channel-first."""
     model, said = genus.load(SAVED / f"{name}.genus"), IMAGES["models"][name]

@@ -325,7 +325,10 @@ class Space:
 
     @classmethod
     def of_labels(cls, values: Any) -> Space:
-        """The space of conditions or targets: few distinct whole numbers are categories."""
+        """The space of conditions or targets: few distinct whole numbers are categories.
+
+        No category may come that was not seen.
+        """
         rows = column_vector(unwrap(values))
         space = cls.of(rows)
         if isinstance(rows, pd.DataFrame):
@@ -333,7 +336,8 @@ class Space:
                 as_labels(c, numbers_of(s, c.name)) if c.kind == "integer" else c
                 for c, (_, s) in zip(space.columns, rows.items(), strict=True)
             )
-            return dataclasses.replace(space, columns=columns)
+            strict = tuple(dataclasses.replace(c, open=False) for c in columns)
+            return dataclasses.replace(space, columns=strict)
         if space.kind != "integer" or space.dim > 1:
             return space
         c = as_labels(space._cell, as_array(rows))

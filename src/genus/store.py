@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,11 @@ def revive(
     for own in models:
         name = type(own).__name__ if isinstance(own, nn.Module) else own.__name__
         known[name] = own
+    if said.get("class") == "IndependentHistogram":
+        raise StoreError(
+            f"{path} holds an IndependentHistogram, a baseline of earlier versions: "
+            "fit genus.Independent() in its place"
+        )
     try:
         cls: Any = known.get(said["class"])
         if not isinstance(cls, type) or not issubclass(cls, Model):
@@ -88,10 +94,10 @@ def revive(
             params = {"marginals": "logit"} | params
         model: Model = cls(**params)
         _set_facts(model, said["facts"], known)
+        parts = {name: partial(_set_facts, facts=facts, known=known)
+                 for name, facts in said.get("parts", {}).items()}
         with torch.device("meta"), _Thrift(1000 + 100 * len(tensors)):
-            _build(model)
-        for name, facts in said.get("parts", {}).items():
-            _set_facts(model.get_submodule(name), facts, known)
+            _build(model, parts)
         expected = model.state_dict()
         learned = _learned_shapes(model)
         _check_tensors(tensors, expected, learned)
@@ -99,7 +105,7 @@ def revive(
         if unsaved:  # masks, chains: build makes them anew
             if sum(t.numel() * t.itemsize for t in unsaved) > 1 << 28:
                 raise ValueError("its unsaved buffers would take more than 256 MiB")
-            _build(model)
+            _build(model, parts)
         for name in learned & set(tensors):
             where, _, leaf = name.rpartition(".")
             model.get_submodule(where)._buffers[leaf] = tensors[name]
@@ -189,11 +195,16 @@ def _lay_as_they_came(said: Any) -> None:
             _lay_as_they_came(part)
 
 
-def _build(model: Model) -> None:
-    """Make parameters and buffers; what ``build`` draws, the file's tensors replace."""
+def _build(model: Model, parts: dict[str, Callable[[Any], None]]) -> None:
+    """Make parameters and buffers; what ``build`` draws, the file's tensors replace.
+
+    parts: what sets the facts of models that are parts, by name.
+    """
     model.rng = torch.Generator().manual_seed(0)
     model._make(model.space_)
     model._take_back()
+    for name, set_facts in parts.items():
+        set_facts(model.get_submodule(name))
 
 
 def _check_spaces(said: Any, most: int) -> None:

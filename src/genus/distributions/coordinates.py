@@ -33,16 +33,18 @@ class Coordinates(nn.Module):
     def __init__(self, space: Space, how: str) -> None:
         super().__init__()
         self.space, self.how = space, how
+        real = [
+            levels == 0 and not space.atoms(j) for j, levels in enumerate(space.cardinality)
+        ]
         levels = torch.tensor(space.cardinality, dtype=torch.long)
         self.register_buffer("levels", levels, False)
-        real = levels == 0
-        for j in range(space.dim if space.columns else 0):
-            real[j] &= not space.atoms(j)
-        self.register_buffer("real", real, False)
-        self.tidy = bool(space.columns) or not bool(real.all())
+        self.register_buffer("real", torch.tensor(real), False)
+        self.some_discrete = any(space.cardinality)
+        self.some_atoms = any(not r and not c for r, c in zip(real, space.cardinality, strict=True))
         if how == "affine":
-            self.register_buffer("plain_", real.long())
-        learned = how == "learned" or (how == "affine" and self.tidy)
+            self.register_buffer("plain_", torch.tensor(real).long())
+        tidy = bool(space.columns) or not all(real)
+        learned = how == "learned" or (how == "affine" and tidy)
         self.marginals_ = Marginals(space) if learned else None
 
     def fit(self, x: Tensor) -> None:
@@ -62,9 +64,7 @@ class Coordinates(nn.Module):
     def hides(self, x: Tensor) -> Tensor:
         """Where a cell of rows x (n, d) has mass, and so a place u inside it."""
         discrete = (self.levels > 0).expand(x.shape)
-        if self.marginals_ is None or self.marginals_.numbers_ is None:
-            return discrete
-        if bool(((self.levels == 0) == self.real).all()):
+        if self.marginals_ is None or not self.some_atoms:
             return discrete
         low, high = self.marginals_.edges(x)
         return discrete | (low < high)
@@ -108,7 +108,7 @@ class Coordinates(nn.Module):
     def inside(self, y: Tensor) -> Tensor:
         """Which rows y are coordinates of some code, (n,): of the logit, a little is not."""
         discrete = self.levels > 0
-        if self.how != "logit" or not discrete.any():
+        if self.how != "logit" or not self.some_discrete:
             return torch.ones(len(y), dtype=torch.bool, device=y.device)
         unfold = self._unfold()
         x = unfold.inverse(y[:, discrete])
@@ -120,7 +120,7 @@ class Coordinates(nn.Module):
 
     def _unfolded(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         discrete = self.levels > 0
-        if not discrete.any():
+        if not self.some_discrete:
             return x, x.new_zeros(len(x))
         y = x.clone()  # x may be the caller's own rows
         y[:, discrete], log_det = self._unfold()((x + u)[:, discrete])
@@ -128,7 +128,7 @@ class Coordinates(nn.Module):
 
     def _folded(self, y: Tensor) -> Tensor:
         discrete = self.levels > 0
-        if not discrete.any():
+        if not self.some_discrete:
             return y
         x = y.clone()
         unfold = self._unfold()

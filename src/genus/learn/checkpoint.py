@@ -144,6 +144,11 @@ def read(resume: str | Path | bool, model: Learner, checkpoint: str | Path | Non
     if there["class"] != here["class"]:
         raise ValueError(f"{resume} is a checkpoint of {there['class']}, not of {here['class']}")
     for k, v in here["params"].items():
+        if k not in there["params"]:
+            raise ValueError(
+                f"{resume} was written by a version of genus whose {here['class']} had no {k}=: "
+                "it cannot be gone on with; start anew"
+            )
         if k != "trainer" and there["params"].get(k) != v:
             raise ValueError(
                 f"{resume} was trained with {k}={there['params'].get(k)!r}, not {v!r}: "
