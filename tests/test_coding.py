@@ -110,7 +110,7 @@ def test_the_layout_is_told_by_where_the_channels_can_be() -> None:
         (np.array([0.0, 1.0, NAN]), "binary", 2, 0),
         (np.array([0, 1], np.uint8), "binary", 2, 0),
         (np.array([3, 200], np.uint8), "ordinal", 256, 0),
-        (np.arange(40) - 7, "ordinal", 40, -7),
+        (np.arange(40) - 7, "integer", 40, -7),
         (np.array([0.0, 2.0]), "continuous", None, 0),
     ],
 )

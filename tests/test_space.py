@@ -56,19 +56,20 @@ def test_bytes_are_ordinal_with_256_levels():
     assert (space.kind, space.levels, space.low) == ("ordinal", 256, 0)
 
 
-def test_integers_are_categories_up_to_20_values_then_ordinal():
-    few, many = (
-        Space.of(np.arange(20).reshape(-1, 1) * 3 - 7),
-        Space.of(np.arange(21).reshape(-1, 1) - 7),
-    )
+def test_integers_are_ordered_however_few_they_are():
+    few = Space.of(np.array([[1], [10], [1]]))
+    assert (few.kind, few.levels, few.low) == ("integer", 10, 1)
+    assert few.bounds(0) == (-1.0, None), "counts stay counts"
+    assert Space.of(np.array([[-1], [10]])).bounds(0) == (None, None)
+
+
+def test_labels_of_few_whole_numbers_are_categories():
+    few, many = Space.of_labels(np.arange(20) * 3 - 7), Space.of_labels(np.arange(21) - 7)
     assert (few.kind, few.levels, few.values[:2]) == ("categorical", 20, (-7, -4))
-    assert (many.kind, many.levels, many.low) == ("ordinal", 21, -7)
-
-
-def test_integers_are_ordinal_though_the_first_thousands_show_few():
-    X = np.zeros((10_000, 1), dtype=int)
-    X[5_000:, 0] = np.arange(5_000)
-    assert Space.of(X).kind == "ordinal"
+    assert (many.kind, many.levels, many.low) == ("integer", 21, -7)
+    frame = Space.of_labels(pd.DataFrame({"digit": [3, 1, 2], "size": [0.5, 1.5, 2.5]}))
+    assert frame.kinds == ("categorical", "continuous")
+    assert not any(Space.of_labels(np.array(["a", "b"])).open), "conditions stay as they were seen"
 
 
 def test_floats_are_continuous_even_when_whole():
@@ -127,15 +128,16 @@ def test_columns_of_a_table_have_a_kind_each():
         "continuous",
         "binary",
         "binary",
-        "categorical",
-        "categorical",
+        "integer",
+        "integer",
         "categorical",
         "categorical",
     )
-    assert space.cardinality == (0, 2, 2, 2, 2, 2, 3)
+    assert space.cardinality == (0, 2, 2, 3, 3, 2, 3)
+    assert space.open == (False, False, False, False, False, True, False)
     assert (
         space.measure == "mixed"
-        and str(space) == "table of 7 columns: 2 binary, 4 categorical, 1 continuous"
+        and str(space) == "table of 7 columns: 2 binary, 2 integer, 2 categorical, 1 continuous"
     )
     assert (
         Space.of(df[["bit", "word"]]).measure == "probability"
@@ -145,12 +147,69 @@ def test_columns_of_a_table_have_a_kind_each():
     assert Space.of(df[["few", "word"]], "ordinal").kinds == ("ordinal", "categorical")
 
 
-def test_whole_numbers_of_a_table_are_ordinal_from_their_smallest():
-    space = Space.of(pd.DataFrame({"year": range(1990, 2020), "gaps": [NAN, *range(29)]}))
-    assert [(c.kind, c.low, c.levels) for c in space.columns] == [
-        ("ordinal", 1990, 30),
-        ("ordinal", 0, 29),
+def test_whole_numbers_of_a_table_are_whole_whatever_holds_them():
+    frame = pd.DataFrame(
+        {"year": range(1990, 2020), "gaps": [NAN, *range(29)], "rating": [1.0, 3.0, 5.0] * 10}
+    )
+    assert [(c.kind, c.low, c.levels) for c in Space.of(frame).columns] == [
+        ("integer", 1990, 30),
+        ("integer", 0, 29),
+        ("integer", 1, 5),
     ]
+    assert Space.of(frame.dropna()).kinds == Space.of(frame).kinds
+
+
+def test_a_kind_a_column_overrides():
+    frame = pd.DataFrame({"code": [7, 9, 7], "size": [1, 2, 3]})
+    space = Space.of(frame, {"code": "categorical"})
+    assert space.kinds == ("categorical", "integer") and not any(space.open)
+    with pytest.raises(ValueError, match="'colour' that X has not"):
+        Space.of(frame, {"colour": "categorical"})
+    with pytest.raises(ValueError, match="column 'code' has the kind 'words'"):
+        Space.of(frame, {"code": "words"})
+    with pytest.raises(ValueError, match="needs X to be a DataFrame"):
+        Space.of(frame.to_numpy(), {"code": "categorical"})
+
+
+def test_real_numbers_of_a_table_have_bounds_atoms_and_decimals():
+    r = np.random.default_rng(0)
+    n = 500
+    frame = pd.DataFrame(
+        {
+            "rain": np.where(r.random(n) < 0.9, 0.0, r.gamma(1, 3, n)).round(1),
+            "height": r.normal(0, 1, n),
+            "price": r.lognormal(0, 1, n).round(2),
+            "grade": r.choice([1.0, 1.3, 1.7, 2.0], n),
+            "share": r.beta(1, 1, n),
+            "capped": np.minimum(r.normal(0, 1, n), 1.0),
+        }
+    )
+    space = Space.of(frame)
+    rain, height, price, grade, share, capped = space.columns
+    assert (rain.atoms, rain.bounds, rain.decimals) == ((0.0,), (0.0, None), 1)
+    assert (height.atoms, height.bounds, height.decimals) == ((), (None, None), None)
+    assert (price.atoms, price.bounds, price.decimals) == ((), (0.0, None), 2)
+    assert grade.atoms == (1.0, 1.3, 1.7, 2.0)
+    assert share.bounds == (0.0, 1.0) and capped.bounds == (None, 1.0) and capped.atoms == (1.0,)
+    assert space.measure == "mixed" and Space.of(frame[["height", "price"]]).measure == "density"
+    said = repr(space)
+    assert "rain: continuous (not below 0; with mass at 0; 1 decimals)" in said
+    assert again(space) == space
+
+
+def test_values_that_fit_never_saw_have_codes():
+    frame = pd.DataFrame(
+        {"n": [3, 5, 4], "word": ["b", "a", "b"], "day": pd.date_range("2024", periods=3)}
+    )
+    space = Space.of(frame)
+    later = frame.assign(n=[1, 9, 4], word=["a", "new", None], day=pd.date_range("2025", periods=3))
+    codes = space.encode(later)
+    assert codes[:, 0].tolist() == [-2, 6, 1]
+    assert codes[:2, 1].tolist() == [0, 2] and torch.isnan(codes[2, 1])
+    assert codes[:, 2].tolist() == [366, 367, 368]
+    strict = Space((1,), "ordinal", levels=3, low=3)
+    with pytest.raises(ValueError, match="outside 3 … 5"):
+        strict.encode([[9]])
 
 
 def test_the_kind_of_a_dataset_is_that_of_its_first_items():
@@ -288,7 +347,7 @@ def test_arrow_tables_come_back_as_they_were():
         }
     )
     space = Space.of(df)
-    assert space.kinds == ("categorical", "continuous", "binary", "categorical")
+    assert space.kinds == ("integer", "continuous", "binary", "categorical")
     pd.testing.assert_frame_equal(space.decode(space.encode(df)), df)
 
 
@@ -298,7 +357,7 @@ def test_objects_of_numbers_and_truths_with_gaps_come_back():
         dtype=object,
     )
     space = Space.of(df)
-    assert space.kinds == ("binary", "categorical", "continuous")
+    assert space.kinds == ("binary", "integer", "continuous")
     out = space.decode(space.encode(df))
     assert (
         set(out.dtypes.astype(str)) == {"object"}
@@ -408,8 +467,8 @@ TABLE = pd.DataFrame(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"job": ["cook", "king", None]}, r"'king' in column 'job' \(row 1\).*not seen in fit"),
-        ({"age": [30, 30, 77]}, r"77 in column 'age' \(row 2\).*not seen in fit"),
+        ({"job": ["cook", 1.5, None]}, r"1.5 in column 'job' \(row 1\): a word is expected"),
+        ({"age": [30, 30, 7.5]}, r"7.5 in column 'age' \(row 2\): a whole number is expected"),
         ({"pay": [0.5, np.inf, 1.0]}, r"inf in column 'pay' \(row 1\)"),
         ({"pay": [0.5, 1.0, 1e200]}, r"1e\+200 in column 'pay' \(row 2\): too large"),
         ({"pay": ["1", "two", "3"]}, r"column 'pay' must hold numbers.*two"),
@@ -480,16 +539,15 @@ def test_a_declared_unknown_takes_what_fit_never_saw():
         False,
     ]
     seen = Space.of(pd.DataFrame({"job": ["cook", "unknown"]}))  # a word like others
-    with pytest.raises(ValueError, match="'poet' in column 'job'"):
-        seen.encode(pd.DataFrame({"job": ["poet"]}))
+    assert seen.encode(pd.DataFrame({"job": ["poet"]})).tolist() == [[2]]
 
 
 @pytest.mark.parametrize("zone", [None, "Europe/Paris"])
 @pytest.mark.parametrize(
-    ("unit", "kind"), [("D", "ordinal"), ("7h", "continuous"), ("400D", "categorical")]
+    ("unit", "kind"), [("D", "integer"), ("7h", "continuous"), ("400D", "integer")]
 )
 def test_dates_are_days(zone: str | None, unit: str, kind: str) -> None:
-    n = 15 if kind == "categorical" else 40
+    n = 40 if unit != "400D" else 15
     X = pd.DataFrame(
         {"when": pd.date_range("1969-12-20", periods=n, freq=unit, tz=zone), "a": np.arange(n) / 2}
     )
@@ -500,7 +558,7 @@ def test_dates_are_days(zone: str | None, unit: str, kind: str) -> None:
     )
     codes = space.encode(X)
     pd.testing.assert_frame_equal(space.decode(codes), X)
-    if kind == "ordinal":
+    if unit == "D":
         assert codes[4, 0] == 4
 
 

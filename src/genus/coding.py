@@ -233,7 +233,9 @@ def column_of(s: pd.Series, name: Any, kind: str | None) -> Column:
         column = _of_numbers(s, seen, name, kind)
     elif pd.api.types.is_datetime64_any_dtype(seen.dtype):
         days = numbers_of(seen, name)
-        days = days.astype(np.int64) if _is_whole(days).all() else days
+        whole = bool(_is_whole(days).all())
+        kind = kind or ("integer" if whole else "continuous")
+        days = days.astype(np.int64) if whole else days
         column = dataclasses.replace(infer(days, kind, place), dtype=str(s.dtype))
     elif pd.api.types.is_timedelta64_dtype(seen.dtype):
         raise ValueError(
@@ -346,7 +348,7 @@ def decimals_of(a: np.ndarray) -> int | None:
         scaled = a * 10.0**places
         if np.abs(scaled).max() > 1e12:
             return None
-        if bool((np.abs(scaled - np.rint(scaled)) <= 1e-6 * np.maximum(1, np.abs(scaled))).all()):
+        if bool((np.abs(scaled - np.rint(scaled)) <= 1e-6 * np.abs(scaled)).all()):
             return places
     return None
 
@@ -458,6 +460,9 @@ def _category_codes(a: np.ndarray, c: Column, fail: Fail) -> np.ndarray:
     if c.dtype == "category" and UNKNOWN in values:
         codes = np.where(new, values.index(UNKNOWN), codes)
     elif c.open:
+        odd = new & ~np.frompyfunc(_is_word, 1, 1)(a).astype(bool)
+        if odd.any():
+            raise fail(odd, "a word is expected here")
         codes = np.where(new, len(values), codes)
     elif new.any():
         why = (

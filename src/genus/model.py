@@ -739,7 +739,9 @@ class Model(nn.Module, BaseEstimator):
 
     def _codes(self, X: Any) -> Tensor:
         """Rows as floating-point codes on the model's device; new words are missing."""
-        return self._without_new_words(self._as_float(self._encode_rows(X, missing=self.allow_nan)))[0]
+        return self._without_new_words(
+            self._as_float(self._encode_rows(X, missing=self.allow_nan))
+        )[0]
 
     def _as_float(self, x: Tensor) -> Tensor:
         """Codes as floating-point numbers on the model's device."""

@@ -95,7 +95,11 @@ class Predictor(Model):
         task = getattr(self, "task", "regression")
         if task != "auto":
             return str(task)
-        if y.dtype.kind in "iuf" and Space.of_labels(y).kind in ("continuous", "ordinal", "integer"):
+        if y.dtype.kind in "iuf" and Space.of_labels(y).kind in (
+            "continuous",
+            "ordinal",
+            "integer",
+        ):
             return "regression"
         return "classification"
 

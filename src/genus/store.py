@@ -76,12 +76,12 @@ def revive(
     for own in models:
         name = type(own).__name__ if isinstance(own, nn.Module) else own.__name__
         known[name] = own
-    if said.get("class") == "IndependentHistogram":
-        raise StoreError(
-            f"{path} holds an IndependentHistogram, a baseline of earlier versions: "
-            "fit genus.Independent() in its place"
-        )
     try:
+        if said["class"] == "IndependentHistogram":
+            raise StoreError(
+                f"{path} holds an IndependentHistogram, a baseline of earlier versions: "
+                "fit genus.Independent() in its place"
+            )
         cls: Any = known.get(said["class"])
         if not isinstance(cls, type) or not issubclass(cls, Model):
             raise StoreError(
@@ -94,8 +94,10 @@ def revive(
             params = {"marginals": "logit"} | params
         model: Model = cls(**params)
         _set_facts(model, said["facts"], known)
-        parts = {name: partial(_set_facts, facts=facts, known=known)
-                 for name, facts in said.get("parts", {}).items()}
+        parts = {
+            name: partial(_set_facts, facts=facts, known=known)
+            for name, facts in said.get("parts", {}).items()
+        }
         with torch.device("meta"), _Thrift(1000 + 100 * len(tensors)):
             _build(model, parts)
         expected = model.state_dict()

@@ -47,14 +47,10 @@ def test_classes_instances_pairs_and_dicts_are_models_and_baselines_always_there
         "Independent",
     ]
     everyone = [n for n, _ in resolve(None)]
-    assert set(everyone) <= set(families()) and {"Gaussian", "Independent"} <= set(
-        everyone
-    )
+    assert set(everyone) <= set(families()) and {"Gaussian", "Independent"} <= set(everyone)
     assert "Model" not in families() and "DensityModel" not in families()
     assert all(
-        m.allow_nan
-        for n, m in resolve(None, missing=True)
-        if n not in ("Gaussian", "Independent")
+        m.allow_nan for n, m in resolve(None, missing=True) if n not in ("Gaussian", "Independent")
     )
 
 

@@ -107,7 +107,5 @@ def test_dicts_of_arrays_are_compared_as_tables_of_their_cells():
     }
     table = compare(["CategoricalMixture"], parts, **few)
     assert table["CategoricalMixture"].error is None and table.space.dim == 5
-    assert (
-        table["CategoricalMixture"].likelihood.nats > table["Independent"].likelihood.nats
-    )
+    assert table["CategoricalMixture"].likelihood.nats > table["Independent"].likelihood.nats
     assert "label" in table.test.columns and "image: cell (0, 1)" in table.test.columns

@@ -33,9 +33,7 @@ class Coordinates(nn.Module):
     def __init__(self, space: Space, how: str) -> None:
         super().__init__()
         self.space, self.how = space, how
-        real = [
-            levels == 0 and not space.atoms(j) for j, levels in enumerate(space.cardinality)
-        ]
+        real = [levels == 0 and not space.atoms(j) for j, levels in enumerate(space.cardinality)]
         levels = torch.tensor(space.cardinality, dtype=torch.long)
         self.register_buffer("levels", levels, False)
         self.register_buffer("real", torch.tensor(real), False)

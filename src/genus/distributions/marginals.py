@@ -169,8 +169,9 @@ class Numbers(nn.Module):
         least = [-math.inf if low is None else low for low, _ in self.bounds]
         most = [math.inf if high is None else high for _, high in self.bounds]
         self.given_atoms = [space.atoms(j) for j in columns]
-        step = [10.0 ** -places if (places := space.decimals(j)) is not None else 0.0
-                for j in columns]
+        step = [
+            10.0**-places if (places := space.decimals(j)) is not None else 0.0 for j in columns
+        ]
         kw = {"dtype": torch.float64}
         self.some_whole = any(kind != "continuous" for kind in kinds)
         self.register_buffer("whole", whole, False)
@@ -246,13 +247,15 @@ class Numbers(nn.Module):
     def _tail(self, side: int, e: Tensor) -> tuple[Tensor, Tensor]:
         """Log of the mass beyond a distance e (m, n) from the outer knot, and of the density."""
         scale, shape = self.tails_[:, side, :1], self.tails_[:, side, 1:]
-        # just inside a bound, where the density may go to 0, it is that of a little before
-        bend = (shape * e / scale).clamp_min(-1 + NEAR)
+        bend = (shape * e / scale).clamp_min(-1)
         curved = shape.abs() > 1e-9
         safe = torch.where(curved, shape, torch.ones_like(shape))
-        decay = torch.where(curved, torch.log1p(bend) / safe, e / scale)
         start = self._at_end(side)
-        return start - decay, start - decay - scale.log() - torch.log1p(bend)
+        log_mass = start - torch.where(curved, torch.log1p(bend) / safe, e / scale)
+        # just inside a bound, where the density may go to 0, it is that of a little before
+        bend = bend.clamp_min(-1 + NEAR)
+        decay = torch.where(curved, torch.log1p(bend) / safe, e / scale)
+        return log_mass, start - decay - scale.log() - torch.log1p(bend)
 
     def _at_end(self, side: int) -> Tensor:
         """Log of the mass beyond the outer knot, (m, 1)."""
@@ -284,7 +287,9 @@ class Numbers(nn.Module):
             scale, shape = self.tails_[:, side, :1], self.tails_[:, side, 1:]
             curved = shape.abs() > 1e-9
             safe = torch.where(curved, shape, torch.ones_like(shape))
-            e = scale * torch.where(curved, torch.expm1((shape * decay).clamp_max(700)) / safe, decay)
+            e = scale * torch.where(
+                curved, torch.expm1((shape * decay).clamp_max(700)) / safe, decay
+            )
             x = torch.where(decay > 0, end - e if side == 0 else end + e, x)
         return x.T
 
@@ -339,9 +344,7 @@ class Numbers(nn.Module):
             log_p = torch.where(self.whole, cell, log_p)
         return log_p.masked_fill((x < self.least) | (x > self.most), -math.inf)
 
-    def _with_atoms(
-        self, smooth: tuple[Tensor, ...], before: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _with_atoms(self, smooth: tuple[Tensor, ...], before: Tensor) -> tuple[Tensor, Tensor]:
         """log F and log (1 − F), of the smooth part and of the atoms, ``before`` or not."""
         w = self.log_weights_[None].expand(before.shape)
         below = torch.where(before, w, -math.inf).logsumexp(-1)
@@ -414,8 +417,10 @@ class _Fitted:
     ) -> None:
         n = len(v)
         value, count = np.unique(v, return_counts=True)
-        self.ends = [-math.inf if bounds[0] is None else bounds[0],
-                     math.inf if bounds[1] is None else bounds[1]]
+        self.ends = [
+            -math.inf if bounds[0] is None else bounds[0],
+            math.inf if bounds[1] is None else bounds[1],
+        ]
         once = (np.sum(count == 1) + 0.5) / (n + 1)  # the share of new values (Good & Turing)
         few = whole and len(value) <= MOST
         if few or len(value) == 1:
@@ -440,7 +445,9 @@ class _Fitted:
         k, z = self.knots, self.scores
         self.tails = [
             _tail(k[0] - rest[rest < k[0]], None if low is None else k[0] - low, -z[0], rise[0]),
-            _tail(rest[rest > k[-1]] - k[-1], None if high is None else high - k[-1], z[-1], rise[-1]),
+            _tail(
+                rest[rest > k[-1]] - k[-1], None if high is None else high - k[-1], z[-1], rise[-1]
+            ),
         ]
 
 
@@ -457,7 +464,7 @@ def _knots(
         if a < b:
             return np.array([a, b]), ndtri(np.array([0.25, 0.75]))
         return np.array([v[0] - 0.25, v[0] + 0.25]), ndtri(np.array([0.25, 0.75]))
-    most = int(np.clip(round(2 * n ** (1 / 3)), 2, KNOTS))
+    most = int(np.clip(round(1.2 * n ** (1 / 3)), 2, KNOTS))
     tail = min(0.25, max(0.02, 8 / n))
     p = np.linspace(tail, 1 - tail, most)
     x = np.quantile(v, p, method="hazen")
@@ -466,8 +473,11 @@ def _knots(
         inside = (x > v[0]) & (x < v[-1])
         x = x[inside] if inside.any() else np.array([v[0] + 0.5])
         if len(x) == 1:
-            x = np.array([x[0] - 0.5, x[0] + 0.5]) if v[-1] - v[0] < 2 else np.unique(
-                [v[0] + 0.5, x[0], v[-1] - 0.5])
+            x = (
+                np.array([x[0] - 0.5, x[0] + 0.5])
+                if v[-1] - v[0] < 2
+                else np.unique([v[0] + 0.5, x[0], v[-1] - 0.5])
+            )
     below, to = np.searchsorted(v, x, "left"), np.searchsorted(v, x, "right")
     p = (below + to) / (2 * n)
     p = np.clip(p, 0.5 / (n + 1), 1 - 0.5 / (n + 1))
