@@ -71,7 +71,7 @@ class DensityModel(Model):
             return str(stated)
         if self.is_part:  # its rows are another model's numbers
             return "logit"
-        if space.kind == "ordinal" or space.layout is not None and space.kind != "binary":
+        if space.kind == "ordinal" or (space.layout is not None and space.kind != "binary"):
             return "logit"
         if self.usual_marginals != "plain":
             return self.usual_marginals

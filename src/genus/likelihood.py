@@ -99,10 +99,6 @@ class LogProb:
         """A copy with ``more`` added to each row, in nats."""
         return replace(self, nats=self.nats + more)
 
-    def plus(self, more: Tensor) -> LogProb:
-        """A copy with ``more`` added to each row, in nats."""
-        return replace(self, nats=self.nats + more)
-
     def with_rows(self, **changes: Any) -> LogProb:
         """A copy with some fields changed."""
         return replace(self, **changes)

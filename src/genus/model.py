@@ -161,6 +161,7 @@ class Model(nn.Module, BaseEstimator):
     n_iter_: int
     converged_: bool
     interrupted_: bool
+    novelty_: Tensor  # the share of new words, a column each
     _done: dict[str, Tensor]  # the stages it has been through, with the random state after each
 
     if TYPE_CHECKING:  # the hooks that a family has or has not

@@ -94,7 +94,7 @@ def revive(
             params = {"marginals": "logit"} | params
         model: Model = cls(**params)
         _set_facts(model, said["facts"], known)
-        parts = {
+        parts: dict[str, Callable[[Any], None]] = {
             name: partial(_set_facts, facts=facts, known=known)
             for name, facts in said.get("parts", {}).items()
         }

@@ -68,7 +68,7 @@ def test_whole_numbers_have_tails_on_both_sides_below_only_where_values_can_go()
 
 
 def test_many_levels_do_not_drown_an_atom() -> None:
-    """Most claims are 0, and the others spread over a million: a count a level forgets the zeros."""
+    """Most claims are 0, and the others spread over a million levels."""
     r = np.random.default_rng(0)
     x = np.where(r.random(1500) < 0.7, 0, r.lognormal(8, 1.5, 1500)).round().astype(int)
     space, m = learned(pd.DataFrame({"claim": x}))

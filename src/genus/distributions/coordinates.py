@@ -5,8 +5,8 @@ r"""Cells of every kind as real coordinates, and back; what a row hides is a pla
     logit      y = logit(α + (1 − 2α)(x + u)/L), a level in a box of L
 
 With u ~ U[0, 1), a density on the coordinates gives P(x) = ∫ p(y(x, u)) |∂y/∂u| du. Affine
-coordinates are in the units of the data; columns that have no scale of their own, as words, bits,
-real numbers with atoms, or whole numbers of which more than half are one value, are learned there too.
+coordinates are in the units of the data; columns that have no scale of their own are learned there
+too: words, bits, real numbers with atoms, and whole numbers of which more than half are one value.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ class Coordinates(nn.Module):
     """
 
     plain_: Tensor
+    levels: Tensor
+    real: Tensor
 
     def __init__(self, space: Space, how: str) -> None:
         super().__init__()

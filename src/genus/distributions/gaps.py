@@ -20,7 +20,7 @@ TOWARDS_ONE = 0.01  # how far correlations are drawn towards none
 
 
 def correlations(v: Tensor) -> Tensor:
-    """Those of standardised rows v (n, d), drawn a little towards none; NaN where one is missing."""
+    """Those of standardised rows v (n, d) with gaps, drawn a little towards none."""
     d = v.shape[1]
     eye = torch.eye(d, dtype=v.dtype, device=v.device)
     if not torch.isnan(v).any():
@@ -78,6 +78,6 @@ class Conditionals:
         return out.reshape(known.shape)
 
     def log_q(self, e: Tensor) -> Tensor:
-        """Log-density of what was drawn by way of normals e, 0 where cells are seen; (n copies,)."""
+        """Log-density (n copies,) of what was drawn by way of normals e, 0 where cells are seen."""
         missing = e != 0
         return -0.5 * (e.square() + missing * LOG_2PI).sum(1) + self.log_det

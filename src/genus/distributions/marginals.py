@@ -6,8 +6,8 @@ Numbers, with atoms a of mass w_a and a smooth rest G:
     G(x) = Φ(h(x)) between the outer knots, h a monotone rational-quadratic spline
     1 − G(t + e) = (1 − G(t)) (1 + ξ e/σ)^{−1/ξ} beyond the last knot t, and likewise below
 
-(Gregory & Delbourgo, 1982; Pickands, 1975.) Whole numbers have the mass of G within ½ of them; ξ < 0
-is a tail that ends at a bound. Words are a table of shares.
+(Gregory & Delbourgo, 1982; Pickands, 1975.) Whole numbers have the mass of G within ½ of them. A
+tail with ξ < 0 ends at a bound. Words are a table of shares.
 
 With z = Φ⁻¹(u), u = F(x) where F is continuous and uniform between F(x−) and F(x) where x has mass,
 every column is standard normal (the distributional transform, Rüschendorf, 2009), and
@@ -20,15 +20,16 @@ for a given u. Independent normals z are the product of the columns' own distrib
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.special import log_ndtr, ndtri
 from torch import Tensor, nn
 
+from genus.coding import MOST, spikes
 from genus.distributions.columns import check_observed
 from genus.distributions.points import LOG_2PI
-from genus.coding import MOST, spikes
 from genus.space import Space
 
 KNOTS = 48  # of the smooth part, at most
@@ -43,8 +44,10 @@ class Marginals(nn.Module):
     Rows of codes x and scores z are (n, d), float64; NaN stays NaN, with log-probability 0.
     """
 
-    shares_: Tensor
-    rank_: Tensor
+    at_numbers: Tensor
+    at_words: Tensor
+    numbers_: Numbers | None
+    words_: Words | None
 
     def __init__(self, space: Space) -> None:
         super().__init__()
@@ -87,7 +90,7 @@ class Marginals(nn.Module):
         return out[0], out[1], out[2]
 
     def scores(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        """z, and log |∂z/∂x| or the log of what x's cell is worth: log (mass or density) − log φ(z).
+        """z, and log (mass or density of x) − log φ(z), which is log |∂z/∂x| where x has a density.
 
         u: (n, d) in [0, 1], the place inside the mass of x.
         """
@@ -159,6 +162,11 @@ class Numbers(nn.Module):
     log_weights_: Tensor  # (m, A), −inf there
     log_smooth_: Tensor  # (m,): log w
     ends_: Tensor  # (m, 2): draws stay between them
+    whole: Tensor
+    width: Tensor
+    step: Tensor
+    least: Tensor
+    most: Tensor
 
     def __init__(self, space: Space, columns: list[int]) -> None:
         super().__init__()
@@ -172,7 +180,7 @@ class Numbers(nn.Module):
         step = [
             10.0**-places if (places := space.decimals(j)) is not None else 0.0 for j in columns
         ]
-        kw = {"dtype": torch.float64}
+        kw: dict[str, Any] = {"dtype": torch.float64}
         self.some_whole = any(kind != "continuous" for kind in kinds)
         self.register_buffer("whole", whole, False)
         self.register_buffer("width", 0.5 * whole, False)
@@ -356,7 +364,7 @@ class Numbers(nn.Module):
 
     @property
     def some_atoms(self) -> bool:
-        """Has any column mass at a value? As many places as the widest has, or one that is empty."""
+        """Has any column mass at a value?"""
         return self.atoms_.shape[1] > 0
 
     def invert(self, z: Tensor) -> Tensor:
@@ -374,7 +382,7 @@ class Numbers(nn.Module):
         k = (before[None] <= F[..., None]).sum(-1) - 1  # the last atom that begins before z
         at = k.clamp_min(0).T
         start, weight = before.gather(1, at).T, w.gather(1, at).T
-        hit = (k >= 0) & (F < start + weight)
+        hit = (k >= 0) & (start + weight > F)
         taken = torch.where(k >= 0, first.gather(1, at).T + weight, 0.0)
         left = (w.sum(1) - taken).clamp_min(0)
         smooth = self.log_smooth_
@@ -492,8 +500,8 @@ def _knots(
 def _tail(e: np.ndarray, room: float | None, z: float, rise: float) -> list[float]:
     """σ and ξ of a generalised Pareto tail with exceedances e, that ends where the room does.
 
-    By probability-weighted moments (Hosking & Wallis, 1987), drawn towards 0, the exponential, where
-    few are seen. z and rise: the score at its start, from its own side, and |∂z/∂x| there.
+    By probability-weighted moments (Hosking & Wallis, 1987), drawn towards 0, the exponential,
+    where few are seen. z and rise: the score at its start, from its own side, and |∂z/∂x| there.
     """
     n = len(e)
     hazard = math.exp(-0.5 * (z * z + LOG_2PI) - log_ndtr(-z))
@@ -520,6 +528,7 @@ class Words(nn.Module):
 
     log_shares_: Tensor  # (m, L), −inf where a column has fewer
     order_: Tensor  # (m, L): the category at each rank
+    counts: Tensor
 
     def __init__(self, levels: list[int]) -> None:
         super().__init__()

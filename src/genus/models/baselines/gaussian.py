@@ -39,8 +39,8 @@ class Gaussian(DensityModel):
         EM stops when an iteration gains less than ``tol`` nats a row.
     marginals : {"learned", "affine", "logit"} or None, default=None
         How cells become real coordinates: by each column's own distribution, in the units of the
-        data, or, of levels, by a logit. None: affine where all cells are real numbers without atoms, learned elsewhere, and logit of grey
-        images.
+        data, or, of levels, by a logit. None: affine where all cells are real numbers
+        without atoms, logit of grey images, and learned elsewhere.
     random_state : int, generator or None, default=None
         An int, or a numpy generator; None: fresh at every fit.
 
