@@ -297,8 +297,9 @@ class Space:
             return own
         if isinstance(space, dict) and not isinstance(X, pd.DataFrame):
             raise ValueError("space is a dict of kinds by column: it needs X to be a DataFrame")
+        kind = space if isinstance(space, str) else None
         if has_parts(X):
-            return space if isinstance(space, Space) else cls._of_parts(X, space)
+            return space if isinstance(space, Space) else cls._of_parts(X, kind)
         if isinstance(X, pd.DataFrame | pd.Series):
             if isinstance(space, Space):
                 return dataclasses.replace(space, container="pandas")
@@ -317,7 +318,7 @@ class Space:
         if isinstance(space, Space):
             return dataclasses.replace(space, container=container, dtype=str(a.dtype))
         check_shape(a.shape)
-        c = infer(a, space, "X")
+        c = infer(a, kind, "X")
         layout = own.layout if own is not None else layout_of(a.shape, c.kind)
         return cls(
             a.shape[1:], c.kind, c.levels, c.low, c.values, layout, (), container, str(a.dtype)
@@ -547,8 +548,10 @@ class Space:
             return None if values is None else tuple(values)
 
         def column(c: dict[str, Any]) -> Column:
-            several = {k: listed(c[k]) for k in ("values", "bounds", "atoms") if k in c}
-            return Column(**{**c, **several})
+            several: dict[str, Any] = {
+                k: listed(c[k]) for k in ("values", "bounds", "atoms") if k in c
+            }
+            return Column(**(c | several))
 
         columns = tuple(column(c) for c in d["columns"])
         parts = tuple((name, cls.from_json(part)) for name, part in d.get("parts", ()))
