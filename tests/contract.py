@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import stats
 from scipy.special import logsumexp
 
 from bad import Bad
@@ -238,29 +239,46 @@ def over_latent(model: Any, t: Toy) -> np.ndarray:
 
 
 def over_noise(model: DensityModel, t: Toy) -> np.ndarray:
-    """log ∫ p(y(x + u)) |∂y/∂x| du of every state over the unit cube, on a grid of u.
+    """log ∫ p(y(x, u)) |∂y/∂u| du of every state over the unit cube, on a grid of u.
 
-    Written out: y = log(s/(1 − s)), s = α + (1 − 2α)(x + u)/L, α = 0.01.
+    Written out: by a logit, y = log(s/(1 − s)), s = α + (1 − 2α)(x + u)/L, α = 0.01; learned, z =
+    Φ⁻¹((1 − u) F(x−) + u F(x)) and |∂z/∂u| = P(x)/φ(z); affine, y = x + u − ½.
     """
-    x = model.space_.encode(t.states()).double().flatten(1).numpy()
+    codes = model.space_.encode(t.states()).double().flatten(1)
+    x = codes.numpy()
     levels = np.array(model.space_.cardinality)
     m = {1: 32, 2: 24, 3: 20, 4: 12}[int((levels > 0).sum())]
     axes = [(np.arange(m) + 0.5) / m if l else np.zeros(1) for l in levels]
     u = np.stack([g.reshape(-1) for g in np.meshgrid(*axes, indexing="ij")], 1)
     v = x[:, None] + u
     log_det = np.zeros(v.shape[:2])
+    way = model.coordinates_
+    plain = np.zeros(len(levels), bool)
+    if way.how == "affine":
+        plain = way.plain_.numpy().astype(bool) & (levels > 0)
+        v[..., plain] -= 0.5
+    if way.marginals_ is not None:
+        low, high, log_p = (a.numpy()[:, None] for a in way.marginals_.look(codes))
     for j, l in enumerate(levels):
-        if l:
+        if way.how == "logit" and l:
             s = 0.01 + 0.98 * v[..., j] / l
             v[..., j] = np.log(s / (1 - s))
             log_det += np.log(0.98 / l) - np.log(s * (1 - s))
+        elif way.how == "learned" or (way.how == "affine" and l and not plain[j]):
+            F = (1 - u[:, j]) * stats.norm.cdf(low[..., j]) + u[:, j] * stats.norm.cdf(high[..., j])
+            far = low[..., j] > 0  # by the tail in which nothing cancels
+            S = (1 - u[:, j]) * stats.norm.sf(low[..., j]) + u[:, j] * stats.norm.sf(high[..., j])
+            v[..., j] = np.where(far, -stats.norm.ppf(S), stats.norm.ppf(F)).clip(-37, 37)
+            log_det += log_p[..., j] - stats.norm.logpdf(v[..., j])
     with torch.no_grad():
         log_p = (
             model.log_density(torch.from_numpy(v.reshape(-1, x.shape[1])))
             .numpy()
             .reshape(log_det.shape)
         )
-    return logsumexp(log_p + log_det, axis=1) - math.log(len(u))
+    words = model._without_new_words(codes)[1]
+    old = 0.0 if words is None else words.numpy()
+    return logsumexp(log_p + log_det, axis=1) - math.log(len(u)) + old
 
 
 def truth(row: Row, model: Any, t: Toy) -> np.ndarray | None:

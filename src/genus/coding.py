@@ -295,6 +295,7 @@ def _of_numbers(s: pd.Series, seen: pd.Series, name: Any, kind: str | None) -> C
 
 
 SPIKE = 0.02  # share of the rows from which one value may have mass of its own
+ENOUGH = 10  # rows that tell where values end
 MOST = 30  # values of a column with mass of their own, at most
 
 
@@ -325,9 +326,12 @@ def atoms_of(a: np.ndarray) -> tuple[float, ...]:
 def bounds_of(a: np.ndarray, whole: bool) -> tuple[float | None, float | None]:
     """The ends that values of a column cannot pass, as far as those that were seen tell.
 
-    0, where none lies on its other side; 1, of shares; and an end at which values pile up.
+    0, where none lies on its other side; 1, of shares; and an end at which values pile up. Few rows
+    tell nothing.
     """
     value, count = np.unique(a, return_counts=True)
+    if len(value) == 1 or len(a) < ENOUGH:
+        return None, None
     lowest, highest = float(value[0]), float(value[-1])
     low = 0.0 if lowest >= 0 else None
     high = 0.0 if highest < 0 else None

@@ -234,12 +234,13 @@ class Numbers(nn.Module):
         z0, z1 = self.scores_.gather(1, at - 1), self.scores_.gather(1, at)
         d0, d1 = self.slopes_.gather(1, at - 1), self.slopes_.gather(1, at)
         s = (z1 - z0) / (x1 - x0)
+        d0, d1 = d0 / s, d1 / s  # in units of the secant, so that no scale of x overflows
         r = ((t - x0) / (x1 - x0)).clamp(0, 1)
         q = r * (1 - r)
-        below = s + (d1 + d0 - 2 * s) * q
-        z = z0 + (z1 - z0) * (s * r.square() + d0 * q) / below
-        slope = s.square() * (d1 * r.square() + 2 * s * q + d0 * (1 - r).square()) / below.square()
-        log_g = -0.5 * (z.square() + LOG_2PI) + slope.log()
+        below = 1 + (d1 + d0 - 2) * q
+        z = z0 + (z1 - z0) * (r.square() + d0 * q) / below
+        bent = (d1 * r.square() + 2 * q + d0 * (1 - r).square()) / below.square()
+        log_g = -0.5 * (z.square() + LOG_2PI) + bent.log() + s.log()
         log_F, log_S = torch.special.log_ndtr(z), torch.special.log_ndtr(-z)
         first, last = self.knots_[:, :1], self.knots_.gather(1, self.last_[:, None])
         for side, beyond in ((0, first - t), (1, t - last)):
@@ -281,12 +282,13 @@ class Numbers(nn.Module):
         z0, z1 = self.scores_.gather(1, at - 1), self.scores_.gather(1, at)
         d0, d1 = self.slopes_.gather(1, at - 1), self.slopes_.gather(1, at)
         s = (z1 - z0) / (x1 - x0)
-        v = (z - z0).clamp_min(0).minimum(z1 - z0)
+        d0, d1 = d0 / s, d1 / s
+        v = ((z - z0) / (z1 - z0)).clamp(0, 1)
         # the root of the quadratic, in the form that does not cancel
-        bend = d1 + d0 - 2 * s
-        a = (z1 - z0) * (s - d0) + v * bend
-        b = (z1 - z0) * d0 - v * bend
-        c = -s * v
+        bend = d1 + d0 - 2
+        a = 1 - d0 + v * bend
+        b = d0 - v * bend
+        c = -v
         r = (2 * c / (-b - (b.square() - 4 * a * c).clamp_min(0).sqrt())).nan_to_num().clamp(0, 1)
         x = x0 + r * (x1 - x0)
         first, last = self.knots_[:, :1], self.knots_.gather(1, self.last_[:, None])
@@ -384,7 +386,8 @@ class Numbers(nn.Module):
         start, weight = before.gather(1, at).T, w.gather(1, at).T
         hit = (k >= 0) & (start + weight > F)
         taken = torch.where(k >= 0, first.gather(1, at).T + weight, 0.0)
-        left = (w.sum(1) - taken).clamp_min(0)
+        after = w.flip(1).cumsum(1).flip(1) - w  # of the atoms above, exactly 0 above the last
+        left = torch.where(k >= 0, after.gather(1, at).T, w.sum(1))
         smooth = self.log_smooth_
         log_F = (F - taken).clamp_min(0).log() - smooth
         log_S = (S - left).clamp_min(0).log() - smooth
@@ -514,7 +517,7 @@ def _tail(e: np.ndarray, room: float | None, z: float, rise: float) -> list[floa
         power = min(max(power, 0.2), 1e3)
         return [room / power, -1 / power]
     if n < 3:
-        return [plain, 0.0]
+        return [(plain + e.sum()) / (1 + n), 0.0]
     e = np.sort(e)
     mean, weighted = e.mean(), np.mean(e * (1 - (np.arange(n) + 0.65) / n))
     if mean <= 0 or mean - 2 * weighted <= 0:
