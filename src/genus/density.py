@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -30,7 +31,7 @@ class DensityModel(Model):
 
     A family writes ``log_density(y)``, ``draw(n, rng)`` and, to complete,
     ``log_density_observed(y)`` and ``draw_given(y, rng)`` with NaN where y is missing, all on
-    float64 (n, d).
+    float64 (n, d). One that knows E[missing | observed] writes ``mean_given(y)``.
 
     Examples
     --------
@@ -47,6 +48,9 @@ class DensityModel(Model):
     """
 
     points = 16  # dequantisation points a row
+
+    if TYPE_CHECKING:  # the hook that a family has or has not
+        mean_given: Callable[[Tensor], Tensor]
 
     def log_density(self, y: Tensor) -> Tensor:
         """log p(y), (n, d) → (n,); missing entries are integrated out where the family can."""
@@ -159,12 +163,16 @@ class DensityModel(Model):
         X: RowsLike,
         n: int | None = None,
         *,
+        how: str = "draw",
+        q: float | Sequence[float] | None = None,
         mask: ArrayLike | None = None,
         given: GivenLike = None,
         random_state: RandomState = None,
     ) -> Any:
         """``Model.complete``, for families that write ``draw_given``."""
-        return super().complete(X, n, mask=mask, given=given, random_state=random_state)
+        return super().complete(
+            X, n, how=how, q=q, mask=mask, given=given, random_state=random_state
+        )
 
     def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:
         filled = self.draw_given(self._settled(x, rng), rng)
@@ -174,6 +182,12 @@ class DensityModel(Model):
                 break
             filled[out] = self.draw_given(self._settled(x[out], rng), rng)
         return torch.where(torch.isnan(x), self.unreal(filled).to(x.dtype), x)
+
+    def _complete_mean(self, x: Tensor, *given: Tensor) -> Tensor | None:
+        """E[y | observed], where y are the cells themselves: where all are continuous."""
+        if any(self.space_.discrete) or not hasattr(self, "mean_given"):
+            return None
+        return self.mean_given(x.flatten(1).double()).reshape(x.shape)
 
     def _settled(self, x: Tensor, rng: torch.Generator) -> Tensor:
         """y(x + u) with u drawn from p(u | observed x) by importance resampling."""
