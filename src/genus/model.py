@@ -573,7 +573,8 @@ class Model(nn.Module, BaseEstimator):
         there = x.to(self._device())
         answer = self._complete_mean(there, *given) if how == "mean" else None
         if answer is None:
-            answer = self._complete_many(there, n, rng, *given).reshape(n, *x.shape)
+            draws = self._complete_many(there, n, rng, *given)
+            answer = draws.reshape(n, *x.shape).to(x.dtype)
             if how != "draw":
                 answer = filling.summary(answer, how, q, self.space_)
         return torch.where(torch.isnan(x), answer.cpu().to(x.dtype), x)
