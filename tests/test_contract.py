@@ -273,7 +273,7 @@ def test_5_samples_follow_the_likelihood(row: Row, kind: str) -> None:
 COMPLETE = [(r, k) for r, k in PAIRS if hasattr(r.make(), "complete")]
 
 
-CELLS = [("telling", 1), ("telling", 50), pytest.param("other", 1, marks=pytest.mark.full)]
+CELLS = [("telling", 1), ("telling", 10), pytest.param("other", 1, marks=pytest.mark.full)]
 
 
 @pytest.mark.parametrize(("cells", "draws"), CELLS)
