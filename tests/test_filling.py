@@ -51,7 +51,6 @@ def dice(space: Space) -> Dice:
     return Dice(random_state=0).fit(np.zeros((2, *space.shape), dtype=int), space=space)
 
 
-
 @pytest.mark.parametrize(
     "model",
     [

@@ -89,7 +89,9 @@ def test_in_a_pipeline_with_words_and_a_classifier() -> None:
 
 def test_a_search_chooses_the_model_that_fills_in() -> None:
     X = WHOLE[["size", "twice"]].mask(np.arange(480).reshape(240, 2) % 4 == 0)
-    one = make_column_transformer(("passthrough", ["size"]))  # the other column serves to fill it in
+    one = make_column_transformer(
+        ("passthrough", ["size"])
+    )  # the other column serves to fill it in
     steps = [("imputer", Imputer(random_state=0)), ("one", one), ("by", LogisticRegression())]
     pipeline = Pipeline(steps)
     models = [genus.IndependentHistogram(), genus.Gaussian()]

@@ -183,7 +183,7 @@ class DensityModel(Model):
             filled[out] = self.draw_given(self._settled(x[out], rng), rng)
         return torch.where(torch.isnan(x), self.unreal(filled).to(x.dtype), x)
 
-    def _complete_mean(self, x: Tensor, *given: Tensor) -> Tensor | None:
+    def _complete_mean(self, x: Tensor, given: Tensor | None = None) -> Tensor | None:
         """E[y | observed], where y are the cells themselves: where all are continuous."""
         if any(self.space_.discrete) or not hasattr(self, "mean_given"):
             return None

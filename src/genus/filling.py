@@ -73,7 +73,7 @@ def _voted(space: Space, few: int) -> list[bool]:
 def decoded(x: Tensor, how: str, space: Space) -> Any:
     """Answers in codes as the caller's rows.
 
-    Means of grey images lie between levels. Elsewhere whole numbers are rounded and keep their type.
+    Means of grey images lie between levels. Other whole numbers are rounded and keep their type.
     """
     if space.parts:
         blocks = x.split([part.dim for _, part in space.parts], -1)

@@ -579,17 +579,22 @@ class Model(nn.Module, BaseEstimator):
                 answer = filling.summary(answer, how, q, self.space_)
         return torch.where(torch.isnan(x), answer.cpu().to(x.dtype), x)
 
-    def _complete_many(self, x: Tensor, n: int, rng: torch.Generator, *given: Tensor) -> Tensor:
+    def _complete_many(
+        self, x: Tensor, n: int, rng: torch.Generator, given: Tensor | None = None
+    ) -> Tensor:
         """n completions of every row, (n, rows, …), in one pass: here of each row n times.
 
         A family that draws many particles a row keeps n of them.
         """
-        many = (c.repeat(n, *[1] * (c.dim() - 1)) for c in (x, *given))
-        first, *rest = many
-        return self._complete(first, rng, *rest).reshape(n, *x.shape)
+        some = (x,) if given is None else (x, given)
+        many, *conditions = (c.repeat(n, *[1] * (c.dim() - 1)) for c in some)
+        return self._complete(many, rng, *conditions).reshape(n, *x.shape)
 
-    def _complete_mean(self, x: Tensor, *given: Tensor) -> Tensor | None:
-        """NaN at the conditional mean of numbers and the likeliest label; None: not in closed form."""
+    def _complete_mean(self, x: Tensor, given: Tensor | None = None) -> Tensor | None:
+        """NaN at the conditional mean of numbers and at the likeliest label.
+
+        None, as here: there is no closed form.
+        """
         return None
 
     @available_if(_has("_encode"))

@@ -23,17 +23,19 @@ def describe(X: Any, space: Space) -> list[str]:
     """
     if space.image_shape is not None or len(space.shape) != 1:
         return []
-    codes = space.encode(X).double().numpy()
+    codes = space.encode(X, fractional=True).double().numpy()
     names = space.names()
     constant = _constant(codes)
     numbered = [j for j in range(space.dim) if _is_identifier(codes[:, j], space, j)]
-    known = set(np.flatnonzero(constant)) | set(numbered)
+    known = {*np.flatnonzero(constant).tolist(), *numbered}
     lines = [
         _kinds(space, names),
         _said("Constant", [names[j] for j in np.flatnonzero(constant)]),
         _said("One number holds much of a continuous column", _atoms(codes, space, names)),
         _said("Functions of another column", _functions(codes, names, known)),
-        _said("Names or numbers of the rows, from which nothing is learned", _named(numbered, names)),
+        _said(
+            "Names or numbers of the rows, from which nothing is learned", _named(numbered, names)
+        ),
         _duplicates(codes, space),
         _few_rows(codes),
     ]
@@ -41,7 +43,7 @@ def describe(X: Any, space: Space) -> list[str]:
 
 
 def left_out(families: dict[str, str]) -> list[str]:
-    """A sentence for each reason why families of models are not compared; families: their reasons."""
+    """A sentence for each reason why families of models, by name, are not compared."""
     reasons: dict[str, list[str]] = {}
     for name, why in families.items():
         reasons.setdefault(why.rstrip("."), []).append(name)
@@ -93,7 +95,7 @@ def _atoms(codes: np.ndarray, space: Space, names: list[str]) -> list[str]:
         most = counts.argmax()
         share = counts[most] / len(seen)
         if share > ATOM and counts[most] > 1:
-            found.append(f"{names[j]} ({values[most]:g} in {share:.0%} of the rows)")
+            found.append(f"{names[j]} ({values[most]:g} in {100 * share:.0f} % of the rows)")
     return found
 
 
@@ -111,8 +113,10 @@ def _functions(codes: np.ndarray, names: list[str], skipped: set[int]) -> list[s
     repeated = [j for j in able if sizes[j] <= n / 2]
     tells = np.zeros((d, d), dtype=bool)
     for a in repeated:
-        for b in np.flatnonzero(_determined(some, a)):
-            tells[a, b] = b in able and b != a and _determined(whole[:, [a, b]], 0)[1]
+        found_in_some = _determined(some, a)
+        for b in able:
+            told = b != a and found_in_some[b]
+            tells[a, b] = told and _determined(whole[:, (a, b)], 0)[1]
     single = [j for j in able if j not in repeated and not np.isnan(codes[:, j]).any()]
     order = {j: codes[:, j].argsort(kind="stable") for j in single}
     for i, a in enumerate(single):
@@ -122,7 +126,7 @@ def _functions(codes: np.ndarray, names: list[str], skipped: set[int]) -> list[s
             strict = (steps > 0).all() or (steps < 0).all()
             tells[a, b] = tells[b, a] = bool(strict and not ties.any())
     found = []
-    for a, b in np.argwhere(tells):
+    for a, b in np.argwhere(tells).tolist():
         if not tells[b, a]:
             found.append(f"{names[b]} of {names[a]}")
         elif a < b:

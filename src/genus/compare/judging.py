@@ -116,7 +116,6 @@ class Task:
         row.n_sampled = self.samples
         row.quality = self.judge(row.samples) if self.judge else None
 
-
     def use(self, model: Model, row: Row, uses: UseTest, given: Any) -> None:
         """What it is worth for filling in cells and for finding strange rows."""
         if hasattr(model, "complete"):

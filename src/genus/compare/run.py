@@ -122,9 +122,9 @@ def compare(
         test = space.decode(parts.encode(test)) if has_parts(test) else test
     x, held, y_x, y_held, space_ = take(X, test, y, space, random_state)
     g_x, g_held = conditions_of(given, (x, y_x), (held, y_held), test, random_state)
-    about = describe(_whole(X, x), space_)
+    described = describe(_whole(X, x), space_)
+    about = [f"{name}: {note.rstrip('.')}.", *described] if note else described
     held, y_held, g_held, notes = cap(held, y_held, g_held, max_test, random_state)
-    notes += [f"{name}: {note}"] if note else []
     # what the models see of grey rows that are drawn afresh for every batch
     seen = bits(x, space_, random_state)
     missing = any(bool(space_.encode(part).isnan().any()) for part in (seen, held))

@@ -1,4 +1,4 @@
-"""What people use the model of a table for: to fill in cells, and to find rows that do not belong."""
+"""What people use the model of a table for: filling in cells, finding rows that do not belong."""
 
 from __future__ import annotations
 

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-
 PER_DRAW = 4  # particles, at least, for each of several that are kept
 
 

@@ -363,7 +363,7 @@ class MADE(Model):
     ) -> Tensor:
         """As in ``_complete``, but n of the draws are picked."""
         if self._gaps_are_last(x):  # the draws are independent
-            return super()._complete_many(x, n, rng, *(() if given is None else (given,)))
+            return super()._complete_many(x, n, rng, given)
         return self._kept(x, enough(self.particles, n), n, rng, given)
 
     def _gaps_are_last(self, x: Tensor) -> bool:

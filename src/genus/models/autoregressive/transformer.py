@@ -647,7 +647,7 @@ class AutoregressiveTransformer(Model):
     def _kept(
         self, x: Tensor, n: int, k: int, rng: torch.Generator, given: Tensor | None
     ) -> Tensor:
-        """n completions of rows x, (n, rows, d): of k particles each, or drawn apart where k = 1."""
+        """n completions of rows, (n, rows, d): of k particles each, or drawn apart where k is 1."""
         rows, keep = len(x), n
         if k == 1:
             x, given = x.repeat(n, 1), _repeated(given, n)

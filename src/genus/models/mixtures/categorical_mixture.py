@@ -462,8 +462,8 @@ class CategoricalMixture(Model):
         k = choose(torch.softmax(self._joint(x), 0).T, rng)
         return torch.where(torch.isnan(x), self._draw(k, rng).to(x.dtype), x)
 
-    def _complete_mean(self, x: Tensor, *given: Tensor) -> Tensor:
-        """Numbers at Σ_k p(k | observed) E[x | k]; labels where Σ_k p(k | observed) θ_k is largest."""
+    def _complete_mean(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        """Numbers at Σ_k p(k | observed) E[x | k], labels at the largest Σ_k p(k | observed) θ_k."""
         r = torch.softmax(self._joint(x), 0).T
         out = x.flatten(1).double()
         discrete = [j for j, levels in enumerate(self.space_.cardinality) if levels]
