@@ -34,8 +34,8 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     Attributes
     ----------
-    model_ : Model
-        Fitted.
+    model_
+        The fitted model.
 
     Examples
     --------

@@ -42,12 +42,12 @@ SYMBOLS = {
     "≈": "≈ is a Monte Carlo estimate",
 }
 USES = (
-    f"Hidden cells: {100 * HIDDEN:.0f} % of the cells of at most {ROWS} test rows were hidden "
-    f"and drawn {DRAWS} times by each model. Numbers: error of the mean, in standard deviations of the "
-    "column, 1 for a model that knows nothing of the row. Words: share of the most frequent draws "
-    "that are right. Interval: share of numbers within the central 90 % of their draws. Swapped "
-    f"rows: {100 * SWAPPED:.0f} % of the test rows got cells of others; AUROC of −log p, 0.5 for "
-    "chance."
+    f"Hidden cells: {100 * HIDDEN:.0f} % of the cells of at most {ROWS} test rows were hidden and "
+    f"drawn {DRAWS} times by each model. Numbers: error of the mean, in standard deviations of "
+    "the column, 1 for a model that knows nothing of the row. Words: share of the most frequent "
+    "draws that are right. Interval: share of numbers within the central 90 % of their draws. "
+    f"Swapped rows: {100 * SWAPPED:.0f} % of the test rows got cells of others; AUROC of −log p, "
+    "0.5 for chance."
 )
 
 

@@ -81,23 +81,23 @@ MEANINGS = [
 USES_MEAN = [
     (
         "numbers and words filled in",
-        f"{100 * HIDDEN:.0f} % of the cells of at most {ROWS} held-out rows were hidden, the same "
-        f"for all models, and each model drew them {DRAWS} times. The error is that of the mean of the "
-        "draws, in standard deviations of the column: 1 is as good as knowing nothing of the row. "
-        "Of words and bits the most frequent draw counts. The marginals are the training rows' "
-        "means and most frequent values.",
+        f"Of the cells of at most {ROWS} held-out rows {100 * HIDDEN:.0f} % were hidden, the same "
+        f"for all models, and each model drew them {DRAWS} times. The error is that of the mean "
+        "of the draws, in standard deviations of the column: 1 is as good as knowing nothing of "
+        "the row. Of words and bits the most frequent draw counts. The marginals are the means "
+        "and the most frequent values of the training rows.",
     ),
     (
         "90 % interval",
-        "The share of hidden numbers that lie in the central 90 % of their draws. Less than .9: "
+        "The share of hidden numbers that lie in the central 90 % of their draws. Less than 0.9: "
         "the model is too sure of itself; more: it could say more than it does.",
     ),
     (
         "swapped rows found",
-        f"{100 * SWAPPED:.0f} % of the held-out rows got a fifth of their cells, at least two, from "
-        "other rows: every value is an ordinary one, but they do not go together. The number is the "
-        "chance that such a row has a lower log-probability than one that was left alone: "
-        "1 is always, 0.5 is guessing.",
+        f"Of the held-out rows {100 * SWAPPED:.0f} % got a fifth of their cells, at least two, "
+        "from other rows: every value is an ordinary one, but they do not go together. The "
+        "number is the chance that such a row has a lower log-probability than one that was left "
+        "alone: 1 is always, 0.5 is guessing.",
     ),
 ]
 

@@ -463,7 +463,7 @@ class CategoricalMixture(Model):
         return torch.where(torch.isnan(x), self._draw(k, rng).to(x.dtype), x)
 
     def _complete_mean(self, x: Tensor, given: Tensor | None = None) -> Tensor:
-        """Numbers at Σ_k p(k | observed) E[x | k], labels at the largest Σ_k p(k | observed) θ_k."""
+        """Numbers at Σ_k r_k E[x | k], labels at the largest Σ_k r_k θ_k; r_k = p(k | observed)."""
         r = torch.softmax(self._joint(x), 0).T
         out = x.flatten(1).double()
         discrete = [j for j, levels in enumerate(self.space_.cardinality) if levels]
