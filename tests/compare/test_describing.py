@@ -55,6 +55,8 @@ def test_an_atom_is_named_with_its_share() -> None:
     rain = np.where(np.arange(N) % 10 < 3, 0.0, np.exp(A))
     (line,) = said(rain=rain)
     assert line == "One number holds much of a continuous column: rain (0 in 30 % of the rows)."
+    (line,) = said(rain=np.where(np.arange(N) % 10 < 3, -0.0, A))
+    assert "rain (0 in 30 %" in line
     assert said(rain=np.where(np.arange(N) < 10, 0.0, np.exp(A))) == []  # not more than 5 %
     assert said(whole=np.where(np.arange(N) % 10 < 3, 0, np.arange(N) * 7)) == []
 
@@ -95,10 +97,11 @@ def test_copies_of_rows_are_counted() -> None:
 
 
 def test_identifiers_of_any_name_are_found() -> None:
-    start = "Names or numbers of the rows, from which nothing is learned: "
+    start = "Likely mere names or numbers of the rows, better left out: "
     assert said(patient=np.arange(N) + 1000) == [start + "patient."]
     assert said(order=np.arange(N) + 0.0) == [start + "order."]
     assert said(name=[f"n{i}" for i in range(N)]) == [start + "name."]
+    assert said(day=pd.date_range("2020-01-01", periods=N)) == []
     assert said(shuffled=RNG.permutation(N)) == []
     assert said(name=[f"n{i // 2}" for i in range(N)]) == []
 
@@ -117,7 +120,7 @@ def test_families_left_out_are_grouped_by_why() -> None:
         "Not compared: B (too large).",
     ]
     reasons = not_compared(Space((3,)), missing=True)
-    assert "MADE" in reasons and "does not take" in reasons["MADE"]
+    assert "MADE" in reasons and "not taken" in reasons["MADE"]
     assert "image" in reasons["PixelCNN"] and "GaussianMixture" not in reasons
     assert "MADE" not in not_compared(Space((3,)))
 
@@ -126,7 +129,7 @@ def test_it_is_said_before_the_ranking_and_about_all_rows() -> None:
     frame = pd.DataFrame({"key": np.arange(N), "a": A, "b": B})
     table = compare(Toy(), frame, **none)
     text = str(table)
-    assert "which nothing is learned: key." in table.about[-1]
+    assert "better left out: key." in table.about[-1]
     assert text.index("Columns: ") < text.index("rank") and "key." in text
     assert table.to_json()["about"] == table.about
     assert "Columns: " in table._repr_html_()

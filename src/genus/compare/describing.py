@@ -33,9 +33,7 @@ def describe(X: Any, space: Space) -> list[str]:
         _said("Constant", [names[j] for j in np.flatnonzero(constant)]),
         _said("One number holds much of a continuous column", _atoms(codes, space, names)),
         _said("Functions of another column", _functions(codes, names, known)),
-        _said(
-            "Names or numbers of the rows, from which nothing is learned", _named(numbered, names)
-        ),
+        _said("Likely mere names or numbers of the rows, better left out", _named(numbered, names)),
         _duplicates(codes, space),
         _few_rows(codes),
     ]
@@ -95,7 +93,7 @@ def _atoms(codes: np.ndarray, space: Space, names: list[str]) -> list[str]:
         most = counts.argmax()
         share = counts[most] / len(seen)
         if share > ATOM and counts[most] > 1:
-            found.append(f"{names[j]} ({values[most]:g} in {100 * share:.0f} % of the rows)")
+            found.append(f"{names[j]} ({values[most] + 0.0:g} in {100 * share:.0f} % of the rows)")
     return found
 
 
@@ -142,8 +140,10 @@ def _determined(values: np.ndarray, a: int) -> np.ndarray:
 
 
 def _is_identifier(column: np.ndarray, space: Space, j: int) -> bool:
-    """All words different, or whole numbers each greater by one than the one before."""
+    """All words different, or whole numbers each greater by one than the one before; no dates."""
     if len(column) < 3 or np.isnan(column).any():
+        return False
+    if space.columns and space.columns[j].dtype.startswith("datetime"):
         return False
     if space.kinds[j] == "categorical" and isinstance(_first_value(space, j), str):
         return len(np.unique(column)) == len(column)

@@ -66,7 +66,7 @@ def not_compared(space: Space, *, missing: bool = False) -> dict[str, str]:
             continue
         why = refusal(cls, space)
         if not why and missing and not cls.allow_nan:
-            why = "there are missing cells, which it does not take"
+            why = "missing cells are not taken: fill them in by genus.Imputer, or drop their rows"
         if why:
             reasons[name] = why
     return reasons
