@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from typing import Any
 
@@ -98,7 +99,7 @@ def test_processes_judge_alike(table: Any) -> None:
 
 
 class Slow(IndependentHistogram):
-    """It takes a tenth of a second for each row that it fills in."""
+    """It takes a fiftieth of a second for each row that it fills in."""
 
     def _complete_many(self, x: torch.Tensor, n: int, rng: Any, given: Any = None) -> torch.Tensor:
         time.sleep(0.02 * len(x))
@@ -112,7 +113,7 @@ def test_a_model_that_takes_too_long_says_so(monkeypatch: pytest.MonkeyPatch) ->
     assert time.perf_counter() - begun < 20
     assert out["Slow"].completion is None and out["Slow"].outliers is not None
     (note,) = out["Slow"].notes
-    assert "the cells that it fills in: 10 rows took 0 s, and 120 would take about" in note
+    assert re.search(r"it fills in: 10 rows took \d s, and 120 would take about \d+$", note)
 
 
 class Broken(IndependentHistogram):
