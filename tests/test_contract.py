@@ -273,10 +273,16 @@ def test_5_samples_follow_the_likelihood(row: Row, kind: str) -> None:
 COMPLETE = [(r, k) for r, k in PAIRS if hasattr(r.make(), "complete")]
 
 
-@pytest.mark.parametrize("cells", ["telling", pytest.param("other", marks=pytest.mark.full)])
+CELLS = [("telling", 1), ("telling", 10), pytest.param("other", 1, marks=pytest.mark.full)]
+
+
+@pytest.mark.parametrize(("cells", "draws"), CELLS)
 @pytest.mark.parametrize(("row", "kind"), matrix(COMPLETE))
-def test_5_completions_follow_the_conditional(row: Row, kind: str, cells: str) -> None:
-    """The first cell is known, at a low value; or the last (and the first), at a high one."""
+def test_5_completions_follow_the_conditional(row: Row, kind: str, cells: str, draws: int) -> None:
+    """The first cell is known, at a low value; or the last (and the first), at a high one.
+
+    They are drawn once for many rows, or many times for each of a few.
+    """
     model, t, n = fitted(row, kind), toy(kind), 2000
     joint = np.exp(truth(row, model, t))
     d = len(t.axes)
@@ -295,7 +301,12 @@ def test_5_completions_follow_the_conditional(row: Row, kind: str, cells: str) -
         else np.repeat(row_of, n, 0)
     )
     mask = np.broadcast_to(~fixed, (n, d)).reshape(n, *model.space_.shape)
-    filled = model.complete(X, mask=mask, random_state=2)
+    if draws == 1:
+        filled = model.complete(X, mask=mask, random_state=2)
+    else:
+        few = n // draws
+        some = model.complete(X[:few], draws, mask=mask[:few], random_state=2)
+        filled = pd.concat(some) if isinstance(some, list) else some.reshape(n, *some.shape[2:])
     assert (t.places(filled)[:, fixed] == t.places(X)[:, fixed]).all()
     only = np.zeros(t.shape)  # p(missing | observed): the observed cells at their exact value
     only[tuple(i if f else slice(None) for i, f in zip(index, fixed, strict=True))] = 1

@@ -33,6 +33,7 @@ def blocks(page):
         "docs/flows.md",
         "docs/autoregressive.md",
         "docs/rows-and-conditions.md",
+        "docs/missing.md",
     ],
 )
 def test_code_runs(page, tmp_path, monkeypatch, capsys):

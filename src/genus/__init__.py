@@ -3,6 +3,7 @@
 from genus import data
 from genus.compare.run import compare
 from genus.density import DensityModel
+from genus.imputer import Imputer
 from genus.learn import Trainer
 from genus.likelihood import Estimate, Exact, LogProb, LowerBound
 from genus.model import CapabilityError, Model
@@ -58,6 +59,7 @@ __all__ = [
     "GaussianMixture",
     "Glow",
     "Identity",
+    "Imputer",
     "Independent",
     "LogProb",
     "LowerBound",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,12 +13,13 @@ from genus.distributions.points import log_mean_exp, row_uniforms
 from genus.learn.rows import Rows
 from genus.likelihood import Exact, LogProb, LowerBound
 from genus.model import Model
-from genus.samplers.particles import pick
+from genus.samplers.particles import pick_several
 from genus.settings import OneOf, Rule
 from genus.space import Space
 from genus.typing import ArrayLike, GivenLike, RandomState, RowsLike, available_if
 
 FIRST = 1 << 18  # rows from which columns are learned, at most
+AT_ONCE = 1 << 16  # rows that are settled at once, all their points together
 TRIES = 50  # times a draw outside the box of the codes is repeated
 
 
@@ -36,8 +38,9 @@ class DensityModel(Model):
 
     A family writes ``log_density(y)``, ``draw(n, rng)`` and, to complete,
     ``log_density_observed(y)`` and ``draw_given(y, rng)`` with NaN where y is missing, all on
-    float64 (n, d). The argument ``marginals``, where it has one, says how cells become coordinates;
-    None: as ``usual_marginals`` says.
+    float64 (n, d). One that knows E[missing | observed] writes ``mean_given(y)``. The argument
+    ``marginals``, where it has one, says how cells become coordinates; None: as ``usual_marginals``
+    says.
 
     Examples
     --------
@@ -84,6 +87,9 @@ class DensityModel(Model):
             self.coordinates_.fit(rows.take(slice(0, FIRST), self.rng)[0])
 
     points = 16  # dequantisation points a row
+
+    if TYPE_CHECKING:  # the hook that a family has or has not
+        mean_given: Callable[[Tensor], Tensor]
 
     def log_density(self, y: Tensor) -> Tensor:
         """log p(y), (n, d) → (n,); missing entries are integrated out where the family can."""
@@ -186,12 +192,27 @@ class DensityModel(Model):
         X: RowsLike,
         n: int | None = None,
         *,
+        how: str = "draw",
+        q: float | Sequence[float] | None = None,
         mask: ArrayLike | None = None,
         given: GivenLike = None,
         random_state: RandomState = None,
     ) -> Any:
         """``Model.complete``, for families that write ``draw_given``."""
-        return super().complete(X, n, mask=mask, given=given, random_state=random_state)
+        return super().complete(
+            X, n, how=how, q=q, mask=mask, given=given, random_state=random_state
+        )
+
+    def _complete_many(
+        self, x: Tensor, n: int, rng: torch.Generator, given: Tensor | None = None
+    ) -> Tensor:
+        """What rows hide is settled once, n times over, and their gaps are drawn given that."""
+        own = type(self)._complete is DensityModel._complete
+        if not own or self.coordinates_.how == "logit" or not bool(self.hides(x).any()):
+            return super()._complete_many(x, n, rng, given)
+        y = self._settled(x, rng, n)
+        filled = self.unreal(self.draw_given(y, rng)).reshape(n, *x.shape)
+        return torch.where(torch.isnan(x), filled.to(x.dtype), x)
 
     def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:
         filled = self.draw_given(self._settled(x, rng), rng)
@@ -202,14 +223,25 @@ class DensityModel(Model):
             filled[out] = self.draw_given(self._settled(x[out], rng), rng)
         return torch.where(torch.isnan(x), self.unreal(filled).to(x.dtype), x)
 
-    def _settled(self, x: Tensor, rng: torch.Generator) -> Tensor:
-        """y(x + u) with u drawn from p(u | observed x) by importance resampling."""
+    def _complete_mean(self, x: Tensor, given: Tensor | None = None) -> Tensor | None:
+        """E[y | observed], where y are the cells themselves: where all are continuous."""
+        plain = self.space_.measure == "density" and self.coordinates_.how != "learned"
+        if not plain or not hasattr(self, "mean_given"):
+            return None
+        return self.mean_given(x.flatten(1).double()).reshape(x.shape)
+
+    def _settled(self, x: Tensor, rng: torch.Generator, n: int = 1) -> Tensor:
+        """y(x, u), (n rows, d), with u drawn from p(u | observed x) by importance resampling."""
         observed = ~torch.isnan(x.flatten(1))
         if not (observed & self.hides(x)).any():
-            return self.real(x, rng)[0]
-        y, log_det = self.real(x.repeat_interleave(self.points, 0), rng)
-        log_w = self.log_density_observed(y) + log_det
-        return y[pick(log_w.reshape(len(x), self.points), rng)]
+            return self.real(x, rng)[0].repeat(n, 1)
+        k = max(self.points, 2 * n)
+        pieces = []
+        for some in x.split(max(1, AT_ONCE // k)):
+            y, log_det = self.real(some.repeat_interleave(k, 0), rng)
+            log_w = self.log_density_observed(y) + log_det
+            pieces.append(y[pick_several(log_w.reshape(len(some), k), n, rng)])
+        return torch.cat(pieces, 1).flatten(0, 1)
 
 
 def _some(given: Tensor | None) -> tuple[Tensor, ...]:

@@ -8,6 +8,7 @@ do is the methods it has:
     _log_prob(x) -> LogProb      gives  log_prob, score_samples, score
     _sample(n, rng) -> x         gives  sample
     _complete(x, rng) -> x       gives  complete; NaN marks what is missing
+    _complete_many(x, n, rng), _complete_mean(x)   where n draws or their mean come cheaper
     _encode(x) -> z, _decode(z) -> x   give  encode, decode, reconstruct, interpolate
 
 Models of p(x | given) say so by ``conditions``, and each hook takes one more argument, ``given``:
@@ -22,7 +23,7 @@ import inspect
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,7 +37,8 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import validate_data
 from torch import Tensor, nn
 
-from genus import files
+from genus import files, filling
+from genus.coding import as_frame
 from genus.learn import checkpoint, rows
 from genus.learn.descent import descend
 from genus.learn.fit import Fit
@@ -606,33 +608,94 @@ class Model(nn.Module, BaseEstimator):
         X: RowsLike,
         n: int | None = None,
         *,
+        how: str = "draw",
+        q: float | Sequence[float] | None = None,
         mask: ArrayLike | None = None,
         given: GivenLike = None,
         random_state: RandomState = None,
     ) -> Any:
-        """X with its missing cells drawn from p(missing | observed, given).
+        """X with its missing cells filled in from p(missing | observed, given).
 
-        With n, a leading axis of n completions. Missing are the NaN cells, or those where ``mask``
-        (boolean, the shape of X) is True. ``given``: one condition, or one a row.
+        Missing are the NaN cells, or those where ``mask`` (boolean, the shape of X) is True.
+        ``given``: one condition, or one a row.
+
+        how: ``"draw"``, a draw of the missing cells together; with n, a leading axis of n draws.
+        ``"mean"``, the expected value of numbers and the most frequent value of words and bits;
+        whole numbers are rounded and keep their type, but means of grey images lie between levels.
+        ``"mode"``, the most frequent value of words, bits and numbers of at most 20 levels, and the
+        median of other numbers. ``"quantile"``, the quantile ``q`` of numbers, with several q on a
+        leading axis, and the most frequent value of words and bits. Where the family has no closed
+        form, these sum up n draws (32, for quantiles 100), each cell alone.
         """
         self._check_fitted()
+        filling.check(how, q)
+        (Whole(1) | None).check("n", n)
         x = self._encode_rows(X, missing=True)
         x = x.to(torch.get_default_dtype()) if not x.is_floating_point() else x.clone()
         if mask is not None:
             x[self._mask(mask, x)] = math.nan
-        (Whole(1) | None).check("n", n)
-        parts = [c.split(self.chunk) for c in (x, *self._conditions(given, len(x)))]
+        codes, x = x, self._without_new_words(x)[0]
+        draws = n or filling.DRAWS[how]
+        size = max(1, self.chunk // draws)
+        parts = [c.split(size) for c in (x, *self._conditions(given, len(x)))]
         rng = self._stream(random_state)
-        draws = []
         with torch.no_grad():
-            for _ in range(n or 1):
-                filled = [
-                    self._complete(c.to(self._device()), rng, *g)
-                    for c, *g in zip(*parts, strict=True)
-                ]
-                out = torch.cat(filled).cpu().reshape(x.shape)
-                draws.append(torch.where(torch.isnan(x), out.to(x.dtype), x))
-        return self.space_.decode(draws[0] if n is None else torch.stack(draws))
+            filled = [self._filled(c, draws, how, q, rng, *g) for c, *g in zip(*parts, strict=True)]
+        out = torch.cat(filled, -x.dim())
+        one = how == "draw" and n is None
+        answer = _with_index(filling.decoded(out[0] if one else out, how, self.space_), X)
+        return self._with_new_words(answer, X, torch.isnan(x) & ~torch.isnan(codes))
+
+    def _with_new_words(self, answer: Any, X: Any, new: Tensor) -> Any:
+        """An answer of ``complete`` with the words that fit never saw as they stand in X."""
+        if not new.any():
+            return answer
+        if isinstance(answer, list):
+            return [self._with_new_words(frame, X, new) for frame in answer]
+        row, j = new.nonzero()[0].tolist()
+        if not isinstance(answer, pd.DataFrame):
+            raise ValueError(
+                f"X has a new word in {self.space_.names()[j]} (row {row}): pass a DataFrame, in "
+                "which it can stay"
+            )
+        rows = as_frame(X)
+        for j in new.any(0).nonzero().flatten().tolist():
+            at = new[:, j].cpu().numpy()
+            name = self.space_.columns[j].name
+            own = rows[name] if name in rows else rows.iloc[:, j]
+            answer[name] = answer[name].where(~at, own.to_numpy(dtype=object))
+        return answer
+
+    def _filled(
+        self, x: Tensor, n: int, how: str, q: Any, rng: torch.Generator, *given: Tensor
+    ) -> Tensor:
+        """Answers to x, (…, rows, *cell_shape), from n draws where there is no closed form."""
+        there = x.to(self._device())
+        answer = self._complete_mean(there, *given) if how == "mean" else None
+        if answer is None:
+            draws = self._complete_many(there, n, rng, *given)
+            answer = draws.reshape(n, *x.shape).to(x.dtype)
+            if how != "draw":
+                answer = filling.summary(answer, how, q, self.space_)
+        return torch.where(torch.isnan(x), answer.cpu().to(x.dtype), x)
+
+    def _complete_many(
+        self, x: Tensor, n: int, rng: torch.Generator, given: Tensor | None = None
+    ) -> Tensor:
+        """n completions of every row, (n, rows, …), in one pass: here of each row n times.
+
+        A family that draws many particles a row keeps n of them.
+        """
+        some = (x,) if given is None else (x, given)
+        many, *conditions = (c.repeat(n, *[1] * (c.dim() - 1)) for c in some)
+        return self._complete(many, rng, *conditions).reshape(n, *x.shape)
+
+    def _complete_mean(self, x: Tensor, given: Tensor | None = None) -> Tensor | None:
+        """NaN at the conditional mean of numbers and at the likeliest label.
+
+        None, as here: there is no closed form.
+        """
+        return None
 
     @available_if(_has("_encode"))
     def encode(self, X: RowsLike, *, given: GivenLike = None) -> np.ndarray:
@@ -903,6 +966,15 @@ def _note_features(model: Model, X: Any) -> None:
     if len(model.space_.shape) == 1 and countable:
         validate_data(model, inner, skip_check_array=True, reset=True)
     model.n_features_in_ = model.space_.dim
+
+
+def _with_index(out: Any, X: Any) -> Any:
+    """Frames with the index of the caller's; anything else as it is."""
+    if not isinstance(X, pd.DataFrame):
+        return out
+    if isinstance(out, list):
+        return [_with_index(frame, X) for frame in out]
+    return out.set_axis(X.index) if isinstance(out, pd.DataFrame) else out
 
 
 def _stack(a: Any, b: Any, space: Space) -> Any:

@@ -210,6 +210,12 @@ def test_complete_fills_what_is_missing_and_nothing_else(here: Path, run):
     assert not filled.isna().any().any() and filled["b"][0] == 0.5
     assert np.allclose(filled["a"], frame["a"]) and (filled["colour"] == frame["colour"]).all()
     assert np.abs(filled["b"] - filled["a"])[1:].max() < 1  # b is a, nearly
+    frame.to_csv(here / "some.csv", index=False)
+    out, _ = run("complete", "wine", "some.csv", "--how", "mean")
+    again, _ = run("complete", "wine", "some.csv", "--how", "mean", "--random_state", 5)
+    error = (pd.read_csv(io.StringIO(out))["b"] - frame["a"])[1:]
+    assert error.std() < (filled["b"] - filled["a"])[1:].std()
+    assert len(out.splitlines()) == len(again.splitlines())
 
 
 def test_evaluate(here: Path, run):

@@ -34,7 +34,7 @@ def test_a_data_set_brings_its_own_parts_and_labels():
         test=part[1],
     )
     t = compare([Toy()], data, **few)
-    assert "two bells: They ring." in t.notes
+    assert "two bells: They ring." in t.about
     assert t.name == "two bells" and len(t.train) == 100 and len(t.test) == 50
     np.testing.assert_array_equal(t.y_test, y[100:])
     assert t["Toy"].quality.frechet.embedding == "classifier-16"

@@ -1,6 +1,7 @@
 """Completion scores: perfect, marginal and in between."""
 
 import math
+import time
 
 import numpy as np
 import pandas as pd
@@ -78,3 +79,45 @@ def test_cells_missing_already_are_not_scored():
         completion_score(Oracle(x), x, hidden=np.zeros((20, 2), bool))
     with pytest.raises(ValueError, match="shape"):
         completion_score(Oracle(x), x, hidden=np.zeros((3, 2), bool))
+
+
+def test_intervals_of_enough_draws_cover_nine_tenths():
+    x = np.random.RandomState(0).randn(400, 3)
+    model = Independent(random_state=0).fit(x)
+    found = completion_score(model, x, draws=39)
+    assert found.coverage == pytest.approx(0.9, abs=0.05) and "90 % intervals cover" in str(found)
+    assert math.isnan(completion_score(model, x, draws=18).coverage)
+    bits = (x > 0).astype(int)
+    few = Independent(random_state=0).fit(bits)
+    assert math.isnan(completion_score(few, bits, draws=39).coverage)
+
+
+def test_what_would_take_too_long_is_refused_after_a_few_rows():
+    x = np.random.RandomState(0).randn(400, 3)
+    seen = []
+
+    class Slow(Oracle):
+        def complete(self, X, n, *, mask, random_state):
+            seen.append(len(X))
+            time.sleep(0.01 * len(X))
+            return np.stack([X] * n)
+
+    with pytest.raises(TimeoutError, match=r"10 rows took \d s, and 400 would take about \d"):
+        completion_score(Slow(x), x, seconds=1.0)
+    assert seen == [10]
+    seen.clear()
+    completion_score(Slow(x[:60]), x[:60], seconds=30.0)
+    assert seen == [10, 40, 10]
+
+
+def test_conditions_are_handed_on():
+    x, given = np.random.RandomState(0).randn(60, 2), np.arange(60)
+    seen = []
+
+    class Told(Oracle):
+        def complete(self, X, n, *, mask, random_state, given):
+            seen.extend(given)
+            return np.stack([X] * n)
+
+    completion_score(Told(x), x, given=given, seconds=30.0)
+    assert seen == list(range(60))

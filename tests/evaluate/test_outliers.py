@@ -5,6 +5,7 @@ import pytest
 
 from genus import Exact, Gaussian
 from genus.evaluate import outlier_auroc
+from genus.evaluate.outliers import auroc
 
 
 class Told:
@@ -41,3 +42,8 @@ def test_a_fitted_model_tells_far_rows_and_not_its_own():
 def test_nan_is_refused():
     with pytest.raises(ValueError, match="NaN"):
         outlier_auroc(Told(), [[np.nan]], [[1.0]])
+
+
+def test_impossible_rows_are_outside():
+    found = auroc(np.zeros(20), np.array([-np.inf, -1.0, 0.0]))
+    assert found.auroc == pytest.approx(2.5 / 3)

@@ -14,7 +14,8 @@ import pytest
 
 from genus.compare.table import Comparison, Row
 from genus.report import write
-from genus.report.words import plus_minus
+from genus.report.page import page as page_of
+from genus.report.words import number, plus_minus
 
 CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -117,6 +118,30 @@ def test_page_of_a_table(wine: Comparison, tmp_path: Path):
     assert "sweet &amp; &lt;dry&gt;" in text and "<dry>" not in text
     assert "Column by column" in text and "principal plane" in text and "red" in text
     assert len(re.findall("<mark>", text)) > 0
+
+
+def test_page_of_a_table_says_what_it_holds_and_what_models_are_good_for(
+    wine: Comparison, digits: Comparison
+) -> None:
+    text = page_of(wine)
+    words = " ".join(Outline(text).words.split())
+    for part in (
+        "Columns: continuous: sweet & <dry>, acid; categorical: colour.",
+        "numbers filled in",
+        "swapped rows found",
+        "AUROC",
+        "Hidden numbers are filled in best by",
+        "hidden words by",
+        "Rows with swapped cells are found best by",
+        "Of the cells of at most 300 held-out rows 20 % were hidden",
+    ):
+        assert part in words
+    row = min(wine.of_use, key=lambda r: r.completion.rmse)
+    assert f"Hidden numbers are filled in best by {row.name}" in words
+    assert number(row.completion.rmse) in words
+    assert plus_minus(row.outliers.auroc, row.outliers.stderr) in words
+    assert words.index("Columns: continuous") < words.index("The numbers")
+    assert "filled in best" not in page_of(digits) and "swapped rows" not in page_of(digits)
 
 
 def test_failed_models_keep_their_reason(digits: Comparison, tmp_path: Path):

@@ -9,7 +9,14 @@ import torch
 from scipy.stats import chisquare
 
 from genus.learn.rows import generator
-from genus.samplers.particles import effective_number, pick, resample, weights
+from genus.samplers.particles import (
+    effective_number,
+    enough,
+    pick,
+    pick_several,
+    resample,
+    weights,
+)
 
 P = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=torch.float64)
 
@@ -102,3 +109,25 @@ def test_the_mean_weight_is_unbiased() -> None:
     _, log_p = filtered(2000, 16, steps, resampled=True)
     ratio = torch.exp(log_p + steps * math.log(2))
     assert abs(float(ratio.mean()) - 1) < 4 * float(ratio.std()) / math.sqrt(2000)
+
+
+def test_several_are_picked_as_often_as_they_weigh() -> None:
+    p = torch.tensor([[0.5, 0.3, 0.2, 0.0], [0.1, 0.1, 0.1, 0.7]], dtype=torch.float64)
+    places = pick_several(torch.log(p), 10, generator(0))
+    assert places.shape == (10, 2)
+    counts = torch.stack([(places[:, i, None] == 4 * i + torch.arange(4)).sum(0) for i in (0, 1)])
+    assert torch.equal(counts, torch.tensor([[5, 3, 2, 0], [1, 1, 1, 7]]))
+
+
+def test_each_of_several_is_a_draw_by_weight() -> None:
+    p = torch.tensor([0.45, 0.25, 0.3], dtype=torch.float64)
+    places = pick_several(torch.log(p).expand(20_000, 3), 4, generator(0)) % 3
+    for one in places:
+        shares = torch.bincount(one, minlength=3) / len(one)
+        assert (shares - p).abs().max() < 0.015
+
+
+def test_one_of_several_is_the_one_that_is_picked() -> None:
+    log_w = torch.randn(50, 6, dtype=torch.float64, generator=generator(0))
+    assert torch.equal(pick_several(log_w, 1, generator(3))[0], pick(log_w, generator(3)))
+    assert enough(8, 1) == 8 and enough(8, 10) == 40 and enough(128, 10) == 128

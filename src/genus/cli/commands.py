@@ -304,10 +304,12 @@ def complete(args: list[str]) -> int:
     """fill in the missing cells of a file"""
     examples = """\
 genus complete run holes.csv --out filled.csv
+genus complete run holes.csv --how mean --out filled.csv
 genus complete run holes.npy --out filled.png --random_state 3"""
     parser = parser_of(
         "complete",
-        "Fill in missing cells (empty or NaN) with draws from p(missing | observed).",
+        "Fill in missing cells (empty or NaN) with draws from p(missing | observed), "
+        "or with its mean or mode.",
         examples,
     )
     parser.add_argument("run", help="a saved model")
@@ -315,6 +317,12 @@ genus complete run holes.npy --out filled.png --random_state 3"""
     parser.add_argument(
         "--out",
         help="x.png (images), .csv, .json, .npy, .npz or .parquet; without it CSV on stdout",
+    )
+    parser.add_argument(
+        "--how",
+        choices=("draw", "mean", "mode"),
+        default="draw",
+        help="a draw, or expected numbers and likeliest words, or likeliest values",
     )
     parser.add_argument(
         "--random_state", type=int, default=0, help="seed: another gives other completions"
@@ -328,7 +336,7 @@ genus complete run holes.npy --out filled.png --random_state 3"""
         check_ending(said.out, model.space_)
     needs(model, "complete")
     rows, whole = rows_for(model, said)
-    filled = model.complete(rows, random_state=said.random_state)
+    filled = model.complete(rows, how=said.how, random_state=said.random_state)
     if whole is not None:  # columns that the model was not fitted on go through as they are
         for name in filled.columns:
             whole[name] = filled[name].to_numpy()

@@ -42,13 +42,34 @@ def baselines(space: Space) -> tuple[str, ...]:
 
 def suits(family: type[Model], space: Space) -> bool:
     """Whether the family, with no arguments, models rows of this space at all."""
+    return not refusal(family, space)
+
+
+def refusal(family: type[Model], space: Space) -> str:
+    """Why the family, with no arguments, does not model rows of this space; empty where it does."""
     model: Any = family()
     model.space_, model.rng = space, generator(0)
     try:
         model.build(space)
-    except ValueError:
-        return False
-    return True
+    except ValueError as e:
+        return str(e).split("\n")[0]
+    except (RuntimeError, MemoryError):  # torch's word for memory that is not there
+        return "it needs more memory for them than there is"
+    return ""
+
+
+def not_compared(space: Space, *, missing: bool = False) -> dict[str, str]:
+    """The families that :func:`resolve` leaves out when nobody names any, and why."""
+    reasons = {}
+    for name, cls in families().items():
+        if not cls.by_default or not hasattr(cls, "_sample") or name in baselines(space):
+            continue
+        why = refusal(cls, space)
+        if not why and missing and not cls.allow_nan:
+            why = "missing cells are not taken: fill them in by genus.Imputer, or drop their rows"
+        if why:
+            reasons[name] = why
+    return reasons
 
 
 def resolve(

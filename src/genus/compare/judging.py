@@ -15,6 +15,7 @@ from sklearn.base import clone
 from genus.compare.entries import baselines
 from genus.compare.rows import pick
 from genus.compare.table import Row, in_words
+from genus.compare.uses import UseTest
 from genus.evaluate.likelihood import likelihood_summary
 from genus.evaluate.samples import SampleTest
 from genus.learn.fit import time_limit
@@ -35,6 +36,7 @@ class Task:
     seed: int
     judge: SampleTest | None
     samples: int
+    uses: UseTest | None = None
 
     def __call__(self, name: str, model: Model) -> Row:
         """Fit and judge. Errors become text in the row; only KeyboardInterrupt leaves."""
@@ -95,6 +97,8 @@ class Task:
                 self.draw(model, row, more)
             except Exception as e:
                 row.notes.append(f"no sample quality: {_say(e)}")
+        if self.uses is not None:
+            self.use(model, row, self.uses, seen.get("given"))
 
     def score(self, model: Model, row: Row, seen: dict[str, Any]) -> None:
         """The likelihood of the test rows."""
@@ -111,6 +115,21 @@ class Task:
         row.sample_seconds = time.perf_counter() - begun
         row.n_sampled = self.samples
         row.quality = self.judge(row.samples) if self.judge else None
+
+    def use(self, model: Model, row: Row, uses: UseTest, given: Any) -> None:
+        """What it is worth for filling in cells and for finding strange rows."""
+        if hasattr(model, "complete"):
+            try:
+                row.completion = uses.completion(model, given)
+            except TimeoutError as e:
+                row.notes.append(f"not judged by the cells that it fills in: {e}")
+            except Exception as e:
+                row.notes.append(f"no cells filled in: {_say(e)}")
+        if row.log_prob is not None:
+            try:
+                row.outliers = uses.outliers(model, row.log_prob, given)
+            except Exception as e:
+                row.notes.append(f"no strange rows found: {_say(e)}")
 
 
 def _cycled(given: Any, n: int) -> Any:

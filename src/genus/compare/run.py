@@ -18,11 +18,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
-from genus.compare.entries import resolve
+from genus.compare.describing import describe, left_out
+from genus.compare.entries import not_compared, resolve
 from genus.compare.judging import Task, run_all
 from genus.compare.rows import bits, cap, conditions_of, take
 from genus.compare.table import Comparison
+from genus.compare.uses import UseTest
 from genus.evaluate.samples import SampleTest
 from genus.space import Space, has_parts
 
@@ -68,7 +71,8 @@ def compare(
     budget : float, str or None, default=None
         Time for each fit, in seconds or as ``"60s"``, ``"2m"``; None: as long as each model wants.
     samples : int, default=1000
-        Samples and held-out rows in the two-sample measures, at most; 0: draw none.
+        Samples and held-out rows in the two-sample measures, at most; 0: draw none, and leave
+        hidden and swapped cells of tables out as well.
     max_test : int, default=2000
         Test rows used, at most; a fixed random part where there are more.
     random_state : int, default=0
@@ -118,23 +122,32 @@ def compare(
         test = space.decode(parts.encode(test)) if has_parts(test) else test
     x, held, y_x, y_held, space_ = take(X, test, y, space, random_state)
     g_x, g_held = conditions_of(given, (x, y_x), (held, y_held), test, random_state)
+    described = describe(_whole(X, x), space_)
+    about = [f"{name}: {note.rstrip('.')}.", *described] if note else described
     held, y_held, g_held, notes = cap(held, y_held, g_held, max_test, random_state)
-    notes += [f"{name}: {note}"] if note else []
     # what the models see of grey rows that are drawn afresh for every batch
     seen = bits(x, space_, random_state)
     missing = any(bool(space_.encode(part).isnan().any()) for part in (seen, held))
     entries = resolve(models, space_, missing=missing)
+    if models is None:
+        about += left_out(not_compared(space_, missing=missing))
     judge: SampleTest | None = None
     if samples:
         try:
             judge = SampleTest(space_, seen, held, y_x, rows=samples, random_state=random_state)
         except ValueError as e:
             notes.append(f"Sample quality was not measured: {e}.")
+    uses: UseTest | None = None
+    if samples and space_.image_shape is None and len(space_.shape) == 1:
+        try:
+            uses = UseTest(space_, seen, held, random_state)
+        except ValueError as e:
+            notes.append(f"Hidden and swapped cells were not judged: {e}.")
     count = judge.n if judge else min(samples, len(held))
 
-    task = Task(space_, x, held, g_x, g_held, seconds, random_state, judge, count)
+    task = Task(space_, x, held, g_x, g_held, seconds, random_state, judge, count, uses)
     rows = run_all(task, entries, jobs, _announcer(progress))
-    comparison = Comparison(rows, seen, held, space_, name, y_x, y_held, notes=notes)
+    comparison = Comparison(rows, seen, held, space_, name, y_x, y_held, notes=notes, about=about)
     comparison.put_in_order()
     comparison.settings = {
         "random_state": random_state,
@@ -149,6 +162,12 @@ def compare(
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
     return comparison
+
+
+def _whole(X: Any, train: Any) -> Any:
+    """All rows in the order in which they came; the training rows where X is no array or frame."""
+    rows = getattr(X, "X", X)
+    return rows if isinstance(rows, np.ndarray | pd.DataFrame | Tensor) else train
 
 
 def parse_seconds(budget: float | str | None) -> float | None:

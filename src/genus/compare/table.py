@@ -22,7 +22,10 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from genus.compare.uses import DRAWS, HIDDEN, ROWS, SWAPPED
+from genus.evaluate.completion import Completion
 from genus.evaluate.likelihood import COMPARABLE, Likelihood, paired_difference
+from genus.evaluate.outliers import Outliers
 from genus.evaluate.samples import SampleQuality
 from genus.likelihood import LogProb
 from genus.model import Model
@@ -38,6 +41,14 @@ SYMBOLS = {
     "≥": "≥ is a lower bound on it",
     "≈": "≈ is a Monte Carlo estimate",
 }
+USES = (
+    f"Hidden cells: {100 * HIDDEN:.0f} % of the cells of at most {ROWS} test rows were hidden and "
+    f"drawn {DRAWS} times by each model. Numbers: error of the mean, in standard deviations of "
+    "the column, 1 for a model that knows nothing of the row. Words: share of the most frequent "
+    "draws that are right. Interval: share of numbers within the central 90 % of their draws. "
+    f"Swapped rows: {100 * SWAPPED:.0f} % of the test rows got cells of others; AUROC of −log p, "
+    "0.5 for chance."
+)
 
 
 @dataclass
@@ -61,6 +72,8 @@ class Row:
         standard errors; see :meth:`Comparison.rank`.
     samples, quality
         Drawn rows, in the caller's type, and what they are like.
+    completion, outliers
+        Of a table: hidden cells filled in, and rows with swapped cells found.
     fit_seconds, sample_seconds, n_sampled
         Wall clock (nan: fitted before), and how many rows the latter drew.
     n_parameters
@@ -82,6 +95,8 @@ class Row:
     rank: int | None = None
     samples: Any = None
     quality: SampleQuality | None = None
+    completion: Completion | None = None
+    outliers: Outliers | None = None
     fit_seconds: float = math.nan
     sample_seconds: float = math.nan
     n_sampled: int = 0
@@ -97,7 +112,7 @@ class Row:
 
     def numbers(self) -> dict[str, Any]:
         """Every number of the row under the names of :meth:`Comparison.to_frame`."""
-        l, q = self.likelihood, self.quality
+        l, q, c, o = self.likelihood, self.quality, self.completion, self.outliers
         return {
             "model": self.name,
             "learned_by": self.learned_by,
@@ -122,6 +137,11 @@ class Row:
             "memorisation": q.memorisation.word if q else None,
             "memorisation_excess": q.memorisation.excess if q else math.nan,
             "memorisation_p": q.memorisation.p_value if q else math.nan,
+            "filled_rmse": c.rmse if c else math.nan,
+            "filled_accuracy": c.accuracy if c else math.nan,
+            "filled_coverage": c.coverage if c else math.nan,
+            "swapped_auroc": o.auroc if o else math.nan,
+            "swapped_auroc_stderr": o.stderr if o else math.nan,
             "fit_seconds": self.fit_seconds,
             "sample_seconds": self.sample_seconds,
             "n_sampled": self.n_sampled,
@@ -149,6 +169,8 @@ class Comparison:
         Seed, budget, counts, versions, command.
     notes
         For the reader.
+    about
+        What the table holds, for the reader to know before the ranking.
     """
 
     rows: list[Row]
@@ -160,6 +182,7 @@ class Comparison:
     y_test: Any = None
     settings: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    about: list[str] = field(default_factory=list)
 
     def __getitem__(self, name: str) -> Row:
         """The row of a model's name. Raises KeyError."""
@@ -234,6 +257,7 @@ class Comparison:
             "train_rows": len(self.train),
             "test_rows": len(self.test),
             "settings": self.settings,
+            "about": self.about,
             "notes": self.footnotes(),
             "rows": [{**r.numbers(), "notes": r.notes, "history": r.history} for r in self.rows],
         }
@@ -257,7 +281,7 @@ class Comparison:
         l, q = r.likelihood, r.quality
         frechet = next((s.quality.frechet for s in self.rows if s.quality), None)
         heading = f"{frechet.name}, floor {frechet.floor:.3f}" if frechet else "Fréchet"
-        return {
+        cells = {
             "rank": "" if r.rank is None else str(r.rank),
             "model": r.name,
             "learned by": r.learned_by,
@@ -271,6 +295,12 @@ class Comparison:
             "memorisation": q.memorisation.word if q else "—",
             f"sample s (n={self.settings.get('samples', 0)})": in_words(r.sample_seconds),
         }
+        return {**cells, **_uses(r)} if self.of_use else cells
+
+    @property
+    def of_use(self) -> list[Row]:
+        """The rows that were judged by what people use the model of a table for."""
+        return [r for r in self.rows if r.completion or r.outliers]
 
     def footnotes(self) -> list[str]:
         """What a reader of the table must know, one sentence or two each."""
@@ -300,6 +330,8 @@ class Comparison:
                 "Fréchet: lower is better; its floor is training against test rows in the same "
                 "counts. Compare none of them with a table of other counts."
             )
+        if self.of_use:
+            lines.append(USES)
         baselines = [r.name for r in self.rows if r.baseline]
         if baselines:
             lines.append(
@@ -314,6 +346,7 @@ class Comparison:
 
         counts = f"{len(self.train)} training rows, {len(self.test)} test rows"
         parts: list[Any] = [Text(f"{self.name}: {self.space}; {counts}", style="bold")]
+        parts += [Text(line) for line in self.about]
         fitted = {g: [r for r in rows if not r.error] for g, rows in self.groups.items()}
         for measure, rows in fitted.items():
             if rows:
@@ -321,7 +354,11 @@ class Comparison:
                 parts.append(_rich_table(title, self.table(rows), slice(0, 7)))
         drawn = [r for rows in fitted.values() for r in rows if r.n_sampled]
         if drawn:
-            parts.append(_rich_table("Samples", self.table(drawn), slice(7, None), first=["model"]))
+            parts.append(_rich_table("Samples", self.table(drawn), slice(7, 12), first=["model"]))
+        if self.of_use:
+            title = "Hidden cells filled in, and rows with swapped cells found"
+            cells = self.table(self.of_use)
+            parts.append(_rich_table(title, cells, slice(12, None), first=["model"]))
         parts += [Text(f"{r.name} failed: {r.error}", style="red") for r in self.rows if r.error]
         parts += [Text(f"{r.name}: {note}", style="dim") for r in self.rows for note in r.notes]
         parts += [Text(line, style="dim") for line in self.footnotes()]
@@ -338,6 +375,7 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         parts = [Markup("<p><b>{}</b>: {}</p>").format(self.name, self.space)]
+        parts += [Markup("<p>{}</p>").format(line) for line in self.about]
         for measure, rows in self.groups.items():
             cells = self.table([r for r in rows if not r.error])
             if cells:
@@ -368,6 +406,21 @@ def _tied(a: Row, b: Row) -> bool:
     assert a.log_prob is not None and b.log_prob is not None
     d = paired_difference(a.log_prob, b.log_prob)
     return bool(abs(d.nats) <= 2 * d.stderr)
+
+
+def _uses(r: Row) -> dict[str, str]:
+    """The printed cells of what a model of a table is used for."""
+    c, o = r.completion, r.outliers
+    return {
+        "numbers (error in sd)": _figure(c.rmse if c else math.nan),
+        "words (right)": _figure(c.accuracy if c else math.nan),
+        "90 % interval (covers)": _figure(c.coverage if c else math.nan),
+        "swapped rows (AUROC)": f"{o.auroc:.3f} ± {o.stderr:.3f}" if o else "—",
+    }
+
+
+def _figure(value: float) -> str:
+    return "—" if math.isnan(value) else f"{value:.3f}"
 
 
 def in_words(s: float) -> str:

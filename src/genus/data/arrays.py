@@ -68,10 +68,10 @@ def read_parquet(path: Path) -> Data:
     return named(path, frame)
 
 
-def named(path: Path, X: Any, y: Any = None) -> Data:
+def named(path: Path, X: Any, y: Any = None, note: str = "") -> Data:
     """Data named after their file, which errors name too."""
     try:
-        return Data(X, y, name=path.stem)
+        return Data(X, y, name=path.stem, note=note)
     except (ValueError, TypeError) as e:
         raise type(e)(f"{path}: {e}") from None
 

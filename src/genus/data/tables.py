@@ -28,14 +28,16 @@ def table_file(path: Path) -> Data:
     if df.columns.is_unique:
         useless = {name: _useless(df[name], name) for name in df}
     dropped = {name: why for name, why in useless.items() if why}
+    note = ""
     if dropped:
         said = ", ".join(f"{name!r} ({why})" for name, why in dropped.items())
-        warnings.warn(f"{path}: left out {said}", stacklevel=2)
+        note = f"left out {said}"
+        warnings.warn(f"{path}: {note}", stacklevel=2)
         df = df.drop(columns=list(dropped))
     if not len(df.columns):
         said = ", ".join(f"{name!r} is {why}" for name, why in dropped.items())
         raise ValueError(f"{path} has no column to learn from: {said}")
-    return named(path, df)
+    return named(path, df, note=note)
 
 
 def _useless(s: pd.Series, name: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genus.filling import FEW, quantiles
 from genus.learn import generator
 from genus.space import Space
+
+LEAST = 19  # draws whose 0.05- and 0.95-quantiles lie within their range
+FIRST = 10  # rows that show how long all will take
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,9 @@ class Completion:
         The same of each coordinate's mean and most frequent value.
     cells
         How many were hidden.
+    coverage
+        The share of continuous cells, and of ordinal ones of more than 20 levels, that lie in the
+        central 90 % interval of their draws; nan of fewer than 19 draws, which cannot tell.
     """
 
     rmse: float
@@ -36,6 +44,7 @@ class Completion:
     accuracy: float
     baseline_accuracy: float
     cells: int
+    coverage: float = math.nan
 
     def __str__(self) -> str:
         parts = []
@@ -43,6 +52,8 @@ class Completion:
             parts.append(f"RMSE {self.rmse:.3f} (marginals {self.baseline_rmse:.3f})")
         if not math.isnan(self.accuracy):
             parts.append(f"accuracy {self.accuracy:.3f} (marginals {self.baseline_accuracy:.3f})")
+        if not math.isnan(self.coverage):
+            parts.append(f"90 % intervals cover {self.coverage:.3f}")
         return ", ".join(parts) + f" over {self.cells} cells"
 
 
@@ -87,6 +98,8 @@ def completion_score(
     hidden: Any = 0.3,
     train: Any = None,
     draws: int = 8,
+    given: Any = None,
+    seconds: float | None = None,
     random_state: int = 0,
 ) -> Completion:
     """Hide cells of X, let the model draw them, and compare with the truth and with the marginals.
@@ -105,7 +118,11 @@ def completion_score(
         Rows whose marginals are the baseline; None: the cells of X that stay visible, or where a
         coordinate is never visible, the middle of its range.
     draws : int, default=8
-        Completions a row, averaged or put to the vote.
+        Completions a row, averaged or put to the vote; 39 and more tell the coverage well.
+    given : conditions or None, default=None
+        Of the rows, for models of p(x | given).
+    seconds : float or None, default=None
+        How long the draws may take.
     random_state : int, default=0
         Seed of the mask and of the draws.
 
@@ -113,6 +130,8 @@ def completion_score(
     ------
     ValueError
         When nothing is left to score.
+    TimeoutError
+        When the draws of the first rows show that those of all would take longer than ``seconds``.
     """
     space: Space = model.space_
     truth = space.encode(X).double()
@@ -122,8 +141,7 @@ def completion_score(
         mask = np.asarray(hidden, dtype=bool)
     if mask.shape != (len(truth), *space.shape):
         raise ValueError(f"the mask has shape {mask.shape}, X has {(len(truth), *space.shape)}")
-    completed = model.complete(X, n=draws, mask=mask, random_state=random_state)
-    codes = torch.stack([space.encode(c).double().flatten(1) for c in completed])  # (draws, n, d)
+    codes = _drawn(model, X, mask, draws, given, seconds, random_state)
     truth = truth.flatten(1)
     scored = space.cells(torch.from_numpy(mask)).flatten(1) & ~torch.isnan(truth)
     if not scored.any():
@@ -132,7 +150,7 @@ def completion_score(
         seen = torch.where(scored, math.nan, truth)
     else:
         seen = space.encode(train).double().flatten(1)
-    numeric = torch.tensor([k in ("ordinal", "integer", "continuous") for k in space.kinds])
+    numeric = torch.tensor([k not in ("binary", "categorical") for k in space.kinds])
     numbers, labels = scored & numeric, scored & ~numeric
 
     unit = _units(truth) if space.kind == "table" else torch.ones(space.dim, dtype=torch.float64)
@@ -145,13 +163,44 @@ def completion_score(
         drawn, usual = _mode(codes.transpose(0, 1), space), _mode(seen[None], space)[0]
         accuracy = _share((drawn == truth)[labels])
         baseline_accuracy = _share((usual == truth)[labels])
+    wide = torch.tensor([not 0 < levels <= FEW for levels in space.cardinality])
+    coverage = math.nan
+    if draws >= LEAST and (numbers & wide).any():
+        low, high = quantiles(codes, (0.05, 0.95))
+        coverage = _share(((low <= truth) & (truth <= high))[numbers & wide])
     return Completion(
         rmse=_rms(((codes.mean(0) - truth) / unit)[numbers]),
         baseline_rmse=_rms(((mean - truth) / unit)[numbers]),
         accuracy=accuracy,
         baseline_accuracy=baseline_accuracy,
         cells=int(scored.sum()),
+        coverage=coverage,
     )
+
+
+def _drawn(
+    model: Any, X: Any, mask: Any, draws: int, given: Any, seconds: float | None, seed: int
+) -> Tensor:
+    """Codes of the completions, (draws, n, d): of a few rows first where time is short."""
+    n, begun = len(mask), time.perf_counter()
+    ends = [n] if seconds is None else sorted({min(n, FIRST), min(n, 5 * FIRST), n})
+    parts, begin, each = [], 0, 0.0
+    for end in ends:
+        spent = time.perf_counter() - begun
+        if seconds is not None and spent + each * (n - begin) > seconds:
+            raise TimeoutError(
+                f"{begin} rows took {spent:.0f} s, "
+                f"and {n} would take about {spent + each * (n - begin):.0f}"
+            )
+        some = slice(begin, end)
+        more = {} if given is None else {"given": given[some] if len(given) == n else given}
+        rows = X.iloc[some] if hasattr(X, "iloc") else X[some]
+        completed = model.complete(rows, n=draws, mask=mask[some], random_state=seed, **more)
+        space = model.space_
+        parts.append(torch.stack([space.encode(c).double().flatten(1) for c in completed]))
+        each = (time.perf_counter() - begun - spent) / (end - begin)
+        begin = end
+    return torch.cat(parts, 1)
 
 
 def _units(truth: Tensor) -> Tensor:

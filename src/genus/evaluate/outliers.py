@@ -51,10 +51,16 @@ def outlier_auroc(model: Any, inside: Any, outside: Any) -> Outliers:
     ValueError
         When a log-probability is NaN, and whatever ``log_prob`` raises.
     """
-    a = np.asarray(model.log_prob(inside).nats, dtype=np.float64)
-    b = np.asarray(model.log_prob(outside).nats, dtype=np.float64)
+    a = np.asarray(model.log_prob(inside).nats)
+    b = np.asarray(model.log_prob(outside).nats)
     if np.isnan(a).any() or np.isnan(b).any():
         raise ValueError(f"{type(model).__name__}.log_prob gave NaN: the model did not fit")
+    return auroc(a, b)
+
+
+def auroc(a: np.ndarray, b: np.ndarray) -> Outliers:
+    """The area for log-probabilities a of rows inside and b of rows outside."""
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     n, m = len(a), len(b)
     ranks = rankdata(np.concatenate([a, b]))[:n]
     A = float(ranks.sum() - n * (n + 1) / 2) / (n * m)

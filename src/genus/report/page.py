@@ -17,13 +17,19 @@ from markupsafe import Markup
 from genus.files import replacing
 from genus.report import plots
 from genus.report.sections import Sections
-from genus.report.words import MEANINGS, answer, number, plus_minus, seconds
+from genus.report.words import MEANINGS, USES_MEAN, answer, number, plus_minus, seconds
 
 TITLES = {
     "probability": "Probabilities",
     "density": "Densities",
     "": "Not ranked: no likelihood",
 }
+USES = (
+    ("numbers filled in", "error in sd"),
+    ("words filled in", "share right"),
+    ("90 % interval", "covers"),
+    ("swapped rows found", "AUROC"),
+)
 Cell = tuple[str, str]  # a value, and what stands in small print below it
 NONE: Cell = ("—", "")
 
@@ -51,11 +57,12 @@ def page(comparison: Any) -> str:
         style=Markup(style),
         answer=answer(c),
         facts=about,
+        about=c.about,
         columns=columns(c),
         groups=[group(sections, measure, rows) for measure, rows in c.groups.items()],
         notes=[*c.notes, *(f"{r.name}: {note}" for r in c.rows for note in r.notes)],
         sections=sections.all(),
-        meanings=MEANINGS,
+        meanings=[*MEANINGS, *(USES_MEAN if c.of_use else ())],
         command=c.settings.get("command"),
         settings=settings(c),
         models="\n".join(made),
@@ -96,6 +103,7 @@ def columns(comparison: Any) -> list[tuple[str, str]]:
         ("copies", ""),
         ("time to fit", f"to sample {comparison.settings.get('samples', 0):,}"),
         ("parameters", ""),
+        *(USES if comparison.of_use else ()),
     ]
 
 
@@ -107,7 +115,7 @@ def group(sections: Sections, measure: str, rows: list[Any]) -> dict[str, Any]:
         "title": TITLES.get(measure, "Mixed measure"),
         "chart": _chart(sections, good) if len(good) > 1 else None,
         "arrows": any(r.likelihood.symbol == "≥" for r in good),
-        "rows": [row(r) for r in rows],
+        "rows": [row(r, bool(sections.of_use)) for r in rows],
     }
 
 
@@ -125,8 +133,8 @@ def _chart(sections: Sections, rows: list[Any]) -> Markup:
     return sections.svg(figure, f"Bits per dimension with errors: {listing}")
 
 
-def row(r: Any) -> dict[str, Any]:
-    """One model's line of the table."""
+def row(r: Any, uses: bool = False) -> dict[str, Any]:
+    """One model's line of the table; ``uses``: with what people use it for."""
     parameters = f"{r.n_parameters:,}" if r.n_parameters is not None else "—"
     return {
         "name": r.name,
@@ -139,6 +147,7 @@ def row(r: Any) -> dict[str, Any]:
             *_quality(r.quality),
             (seconds(r.fit_seconds), seconds(r.sample_seconds)),
             (parameters, ""),
+            *(_uses(r.completion, r.outliers) if uses else ()),
         ],
     }
 
@@ -167,6 +176,24 @@ def _quality(q: Any) -> list[Cell]:
         (number(q.frechet.distance), ""),
         (copies.word, p_value),
     ]
+
+
+def _uses(filled: Any, strange: Any) -> list[Cell]:
+    """Hidden cells filled in, and rows with swapped cells found."""
+    cells = [NONE] * 3
+    if filled is not None:
+        found = (
+            (filled.rmse, filled.baseline_rmse),
+            (filled.accuracy, filled.baseline_accuracy),
+            (filled.coverage, math.nan),
+        )
+        cells = [(_figure(v), f"marginals {number(b)}" if b == b else "") for v, b in found]
+    auroc = NONE if strange is None else (plus_minus(strange.auroc, strange.stderr), "")
+    return [*cells, auroc]
+
+
+def _figure(value: float) -> str:
+    return "—" if math.isnan(value) else number(value)
 
 
 # ---------------------------------------------------------------------- how to do it again

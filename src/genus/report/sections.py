@@ -28,6 +28,7 @@ class Sections:
         self.space, self.test = comparison.space, comparison.test
         self.labels = comparison.y_test
         self.models = [r for r in comparison.rows if r.model is not None]
+        self.of_use = comparison.of_use
         self.images = self.space.image_shape is not None
         self.scale = plots.limits(self.space, comparison.train) if self.images else None
         self.figures = 0

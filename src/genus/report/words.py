@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from genus.compare.uses import DRAWS, HIDDEN, ROWS, SWAPPED
 from genus.evaluate import paired_difference
 from genus.evaluate.likelihood import COMPARABLE
 
@@ -77,6 +78,29 @@ MEANINGS = [
     ),
 ]
 
+USES_MEAN = [
+    (
+        "numbers and words filled in",
+        f"Of the cells of at most {ROWS} held-out rows {100 * HIDDEN:.0f} % were hidden, the same "
+        f"for all models, and each model drew them {DRAWS} times. The error is that of the mean "
+        "of the draws, in standard deviations of the column: 1 is as good as knowing nothing of "
+        "the row. Of words and bits the most frequent draw counts. The marginals are the means "
+        "and the most frequent values of the training rows.",
+    ),
+    (
+        "90 % interval",
+        "The share of hidden numbers that lie in the central 90 % of their draws. Less than 0.9: "
+        "the model is too sure of itself; more: it could say more than it does.",
+    ),
+    (
+        "swapped rows found",
+        f"Of the held-out rows {100 * SWAPPED:.0f} % got a fifth of their cells, at least two, "
+        "from other rows: every value is an ordinary one, but they do not go together. The "
+        "number is the chance that such a row has a lower log-probability than one that was left "
+        "alone: 1 is always, 0.5 is guessing.",
+    ),
+]
+
 
 def answer(comparison: Any) -> list[Markup]:
     """The question answered: what describes the data best, by how much, and what was refused."""
@@ -90,6 +114,7 @@ def answer(comparison: Any) -> list[Markup]:
         said.append(Markup(escape(among)) + _best(rows) + _caution(rows))
         said += _baselines(rows)
     said += _samples(comparison.rows)
+    said += _uses(comparison.of_use)
     if len(ranked) > 1:
         said.append(_apart(ranked))
     said += [_unranked(r) for r in good.get("", [])]
@@ -195,6 +220,33 @@ def _samples(rows: Sequence[Any]) -> list[Markup]:
         copies = Markup(" The samples of {} look like copies of training rows.")
         text += copies.format(listed(copying))
     return [text]
+
+
+def _uses(rows: Sequence[Any]) -> list[Markup]:
+    """Which model fills in hidden cells best, and which finds rows with swapped cells best."""
+    parts = []
+    filled = [r for r in rows if r.completion is not None]
+    numbers = [r for r in filled if not math.isnan(r.completion.rmse)]
+    words = [r for r in filled if not math.isnan(r.completion.accuracy)]
+    if numbers:
+        best = min(numbers, key=lambda r: r.completion.rmse)
+        text = Markup(
+            "Hidden numbers are filled in best by <b>{}</b> (error {} standard deviations)"
+        )
+        parts.append(text.format(best.name, number(best.completion.rmse)))
+    if words:
+        best = max(words, key=lambda r: r.completion.accuracy)
+        text = Markup("hidden words by <b>{}</b> ({} % right)")
+        if not numbers:
+            text = Markup("Hidden words are filled in best by <b>{}</b> ({} % right)")
+        parts.append(text.format(best.name, round(100 * best.completion.accuracy)))
+    said = [Markup(", ").join(parts) + "."] if parts else []
+    found = [r for r in rows if r.outliers is not None]
+    if found:
+        best = max(found, key=lambda r: r.outliers.auroc)
+        text = Markup("Rows with swapped cells are found best by <b>{}</b> (AUROC {}).")
+        said.append(text.format(best.name, plus_minus(best.outliers.auroc, best.outliers.stderr)))
+    return said
 
 
 # ---------------------------------------------------------------------- numbers and lists

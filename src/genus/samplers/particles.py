@@ -9,9 +9,17 @@ among these. Sources: Gordon, Salmond & Smith (1993); Kong, Liu & Wong (1994).
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
+
+PER_DRAW = 4  # particles, at least, for each of several that are kept
+
+
+def enough(k: int, n: int) -> int:
+    """How many particles a row needs where n of them are kept; k where one is."""
+    return k if n == 1 else max(k, PER_DRAW * n)
 
 
 def weights(log_w: Tensor) -> Tensor:
@@ -29,6 +37,24 @@ def pick(log_w: Tensor, rng: torch.Generator) -> Tensor:
     n, k = log_w.shape
     chosen = torch.multinomial(weights(log_w), 1, generator=rng)[:, 0]
     return chosen + k * torch.arange(n, device=log_w.device)
+
+
+def pick_several(log_w: Tensor, n: int, rng: torch.Generator) -> Tensor:
+    """The places of n particles a row, (n, rows), each drawn by weight.
+
+    One uniform number a row, and n − 1 more at equal steps, are looked up in the cumulated weights:
+    a particle comes n w_i times but for rounding (systematic resampling; Kitagawa, 1996). They are
+    shuffled, so that each of the n alone is a draw.
+    """
+    if n == 1:
+        return pick(log_w, rng)[None]
+    rows, k = log_w.shape
+    kw: dict[str, Any] = {"generator": rng, "dtype": torch.float64, "device": log_w.device}
+    steps = torch.arange(n, device=log_w.device)
+    u = (torch.rand(rows, 1, **kw) + steps) / n
+    chosen = torch.searchsorted(weights(log_w).double().cumsum(1), u).clamp_max(k - 1)
+    chosen = chosen.gather(1, torch.rand(rows, n, **kw).argsort(1))
+    return (chosen + k * torch.arange(rows, device=log_w.device)[:, None]).T
 
 
 def resample(log_w: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor] | None:

@@ -46,7 +46,7 @@ from genus.networks.activations import activation_of
 from genus.networks.blueprints import MLP
 from genus.networks.conditions import Conditions
 from genus.networks.layers import Linear, initialise
-from genus.samplers.particles import pick, resample
+from genus.samplers.particles import enough, pick_several, resample
 from genus.settings import Each, Instance, Number, OneOf, Rule, Whole
 from genus.space import Space
 
@@ -282,12 +282,15 @@ class MADE(Model):
 
     # ------------------------------------------------------------------ draws
 
-    def _picked(self, x: Tensor, k: int, rng: torch.Generator, given: Tensor | None) -> Tensor:
+    def _picked(
+        self, x: Tensor, k: int, n: int, rng: torch.Generator, given: Tensor | None
+    ) -> Tensor:
+        """n of the k copies of every row in each order, by weight, (n, rows, d)."""
         drawn, log_w = zip(
             *(self._walk(x, o, k, rng, given) for o in range(self.n_orders)), strict=True
         )
         copies = torch.cat([y.unflatten(0, (len(x), k)) for y in drawn], 1)
-        return copies.flatten(0, 1)[pick(torch.cat(log_w, 1), rng)]
+        return copies.flatten(0, 1)[pick_several(torch.cat(log_w, 1), n, rng)]
 
     def _walk(
         self, x: Tensor, o: int, k: int, rng: torch.Generator, given: Tensor | None = None
@@ -352,15 +355,31 @@ class MADE(Model):
 
     def _complete(self, x: Tensor, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
         """Each row's NaN drawn in each order; one draw is picked by the weight of the rest."""
+        k = 1 if self._gaps_are_last(x) else self.particles
+        return self._kept(x, k, 1, rng, given)[0]
+
+    def _complete_many(
+        self, x: Tensor, n: int, rng: torch.Generator, given: Tensor | None = None
+    ) -> Tensor:
+        """As in ``_complete``, but n of the draws are picked."""
+        if self._gaps_are_last(x):  # the draws are independent
+            return super()._complete_many(x, n, rng, given)
+        return self._kept(x, enough(self.particles, n), n, rng, given)
+
+    def _gaps_are_last(self, x: Tensor) -> bool:
+        """Does nothing that is observed come after a gap, in any order?"""
+        gap = torch.isnan(x.flatten(1))
+        return all(bool((gap[:, o].int().diff(dim=1) >= 0).all()) for o in self.made_.orders_)
+
+    def _kept(
+        self, x: Tensor, k: int, n: int, rng: torch.Generator, given: Tensor | None
+    ) -> Tensor:
+        """n completions, (n, rows, …), of k copies of every row in each order."""
         flat = x.flatten(1)
-        gap = torch.isnan(flat)
-        last = all(bool((gap[:, o].int().diff(dim=1) >= 0).all()) for o in self.made_.orders_)
-        k = 1 if last else self.particles
         size = max(1, 2**24 // (k * (self.made_.n_in + self.made_.depth * self.made_.width)))
         some = [slice(i, i + size) for i in range(0, len(x), size)]
-        return torch.cat([self._picked(flat[at], k, rng, _at(given, at)) for at in some]).reshape(
-            x.shape
-        )
+        kept = [self._picked(flat[at], k, n, rng, _at(given, at)) for at in some]
+        return torch.cat(kept, 1).reshape(n, *x.shape)
 
 
 class Masked(nn.Module):

@@ -29,7 +29,7 @@ from genus.likelihood import Exact, LogProb
 from genus.model import Model, on_rows
 from genus.networks.conditions import Conditions
 from genus.networks.layers import Conv2d, initialise
-from genus.samplers.particles import pick, resample
+from genus.samplers.particles import enough, pick_several, resample
 from genus.settings import Number, Odd, OneOf, Rule, Whole
 from genus.space import Space
 
@@ -206,10 +206,13 @@ class PixelModel(Model):
 
     # ------------------------------------------------------------------ draws
 
-    def _filled(
-        self, image: Tensor, k: int, rng: torch.Generator, given: Tensor | None = None
+    def _drawn(
+        self, image: Tensor, k: int, keep: int, rng: torch.Generator, given: Tensor | None = None
     ) -> Tensor:
-        """Images (n, C, H, W) with their NaN drawn in raster order by k weighted particles."""
+        """Images (n, C, H, W) with their NaN drawn in raster order by k weighted particles.
+
+        ``keep`` of them are returned, (keep, n, C, H, W).
+        """
         n, cell = len(image), self._observe(self.space_, 1)
         known = image.repeat_interleave(k, 0)
         log_w = torch.zeros(n, k, dtype=torch.float64, device=image.device)
@@ -233,7 +236,7 @@ class PixelModel(Model):
 
         context = self._context(None if given is None else given.repeat_interleave(k, 0))
         drawn = self.network_.in_order(n * k, self._features, value, context, reorder)
-        return drawn[pick(log_w, rng)]
+        return drawn[pick_several(log_w, keep, rng)]
 
     # ------------------------------------------------------------------ hooks
 
@@ -267,17 +270,22 @@ class PixelModel(Model):
         return torch.cat(parts).reshape(-1, *self.space_.cell_shape)
 
     def _complete(self, x: Tensor, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+        return self._complete_many(x, 1, rng, given)[0]
+
+    def _complete_many(
+        self, x: Tensor, n: int, rng: torch.Generator, given: Tensor | None = None
+    ) -> Tensor:
+        """n of the particles of every image; where its gaps come last, n draws apart."""
         image = self._image(x)
         gap = torch.isnan(image).permute(0, 2, 3, 1).flatten(1)
         exact = (gap.cummax(1).values == gap).all(1) if gap.numel() else gap.new_ones(len(gap))
-        out = image.clone()
-        for rows, k in ((exact, 1), (~exact, self.particles)):
+        out = image[None].repeat(n, 1, 1, 1, 1)
+        for rows, k in ((exact, n), (~exact, enough(self.particles, n))):
             index = rows.nonzero()[:, 0]
             for some in index.split(max(1, 4096 // k)):
-                out[some] = self._filled(
-                    image[some], k, rng, None if given is None else given[some]
-                ).to(out.dtype)
-        return out.reshape(-1, *self.space_.cell_shape)
+                g = None if given is None else given[some]
+                out[:, some] = self._drawn(image[some], k, n, rng, g).to(out.dtype)
+        return out.reshape(n, -1, *self.space_.cell_shape)
 
 
 # ----------------------------------------------------------------- networks that see what is before

@@ -46,7 +46,7 @@ from genus.networks.attention import Block
 from genus.networks.conditions import Conditions
 from genus.networks.layers import Linear, initialise
 from genus.networks.positions import NEAR, angles_of, at, places
-from genus.samplers.particles import pick, resample
+from genus.samplers.particles import enough, pick_several, resample
 from genus.settings import Each, Flag, Label, Number, OneOf, Rule, Whole
 from genus.space import Space
 
@@ -506,10 +506,12 @@ class AutoregressiveTransformer(Model):
             )
         return torch.cat(parts)
 
-    def _weighed(self, x: Tensor, rng: torch.Generator, given: Tensor | None, k: int) -> Tensor:
-        """Rows drawn k times in orders o of their own, one picked by p(x) / p_o(x).
+    def _weighed(
+        self, x: Tensor, rng: torch.Generator, given: Tensor | None, k: int, keep: int = 1
+    ) -> Tensor:
+        """Rows drawn k times in orders o of their own, of which p(x) / p_o(x) picks ``keep``.
 
-        Their NaN come after all that is observed.
+        Their NaN come after all that is observed. The result is (keep rows, d).
         """
         order = self.order_[torch.isnan(x)[:, self.order_].long().argsort(dim=1, stable=True)]
         x, order = x.repeat_interleave(k, 0), order.repeat_interleave(k, 0)
@@ -518,7 +520,7 @@ class AutoregressiveTransformer(Model):
         if k == 1:
             return x
         log_w = self._scored(x, given) - self._scored(x, given, order)
-        return x[pick(log_w.reshape(-1, k), rng)]
+        return x[pick_several(log_w.reshape(-1, k), keep, rng).flatten()]
 
     def _at_a_time(self) -> int:
         return max(1, CACHE // (8 * self.depth * self.width * self.space_.dim))
@@ -531,11 +533,12 @@ class AutoregressiveTransformer(Model):
         given: Tensor | None = None,
         k: int = 1,
         cached: bool = True,
+        keep: int = 1,
     ) -> Tensor:
         """Rows of cells (n, d) with their NaN drawn in order.
 
-        k: particles a row, resampled by what is observed after a draw. ``cached=False`` computes
-        every step anew.
+        k: particles a row, resampled by what is observed after a draw; ``keep`` of them are
+        returned, (keep rows, d). ``cached=False`` computes every step anew.
         """
         rows, d = x.shape
         x = x.clone().repeat_interleave(k, 0)
@@ -544,7 +547,7 @@ class AutoregressiveTransformer(Model):
         known = ~torch.isnan(at(x, order))
         begin = int(known.all(0).long().cumprod(0).sum())  # steps that all rows have behind them
         if begin == d:
-            return x[::k]
+            return x[::k].repeat(keep, 1)
         shape = (2, n, self.heads, d, self.width // self.heads)
         cache = [self.value_.new_zeros(shape) for _ in self.blocks_] if cached else None
         head = torch.arange(d, device=x.device) * len(self.head_) // d
@@ -576,7 +579,7 @@ class AutoregressiveTransformer(Model):
                     x = x[places]
                     for c in cache or ():
                         c[..., : t + 1, :] = c[:, places, :, : t + 1]
-        return x if k == 1 else x[pick(log_w, rng)]
+        return x if k == 1 else x[pick_several(log_w, keep, rng).flatten()]
 
     def _shown(self, steps: range) -> Iterator[int]:
         """The steps, counted by a bar on stderr where there are many."""
@@ -617,27 +620,50 @@ class AutoregressiveTransformer(Model):
         return torch.cat(out).reshape(-1, *self.space_.cell_shape)
 
     def _complete(self, x: Tensor, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
-        out = x.flatten(1).double().clone()  # x is the caller's own
-        gap = torch.isnan(out)
+        return self._complete_many(x, 1, rng, given)[0]
+
+    def _complete_many(
+        self, x: Tensor, n: int, rng: torch.Generator, given: Tensor | None = None
+    ) -> Tensor:
+        out = x.flatten(1).double()[None].repeat(n, 1, 1)  # x is the caller's own
+        gap = torch.isnan(out[0])
         late = (  # observed after missing
             gap.any(1)
             if len(self.orders_) > 1
             else (gap[:, self.order_].long().diff(dim=1) < 0).any(1)
         )
-        many = self.particles or min(256, max(64, 2**14 // out.shape[1])) // (
+        many = self.particles or min(256, max(64, 2**14 // gap.shape[1])) // (
             4 if self.any_order else 1
         )
         for rows, k in ((~late & gap.any(1), 1), (late, many)):
-            for i in (
-                rows.nonzero()[:, 0].split(max(1, self._at_a_time() // k)) if rows.any() else ()
-            ):
+            if not rows.any():
+                continue
+            size = max(1, self._at_a_time() // (n if k == 1 else enough(k, n)))
+            for i in rows.nonzero()[:, 0].split(size):
                 g = None if given is None else given[i]
-                out[i] = (
-                    self._weighed(out[i], rng, g, k)
-                    if self.any_order
-                    else self._fill(out[i], self.order_[None], rng, g, k)
-                )
-        return out.reshape(-1, *self.space_.cell_shape)
+                out[:, i] = self._kept(out[0, i], n, k, rng, g)
+        return out.reshape(n, -1, *self.space_.cell_shape)
+
+    def _kept(
+        self, x: Tensor, n: int, k: int, rng: torch.Generator, given: Tensor | None
+    ) -> Tensor:
+        """n completions of rows, (n, rows, d): of k particles each, or drawn apart where k is 1."""
+        rows, keep = len(x), n
+        if k == 1:
+            x, given = x.repeat(n, 1), _repeated(given, n)
+            keep = 1
+        else:
+            k = enough(k, n)
+        if self.any_order:
+            drawn = self._weighed(x, rng, given, k, keep)
+        else:
+            drawn = self._fill(x, self.order_[None], rng, given, k, keep=keep)
+        return drawn.reshape(n, rows, -1)
+
+
+def _repeated(given: Tensor | None, n: int) -> Tensor | None:
+    """Conditions n times over."""
+    return None if given is None else given.repeat(n, *[1] * (given.dim() - 1))
 
 
 def _inverse(p: Tensor, u: Tensor) -> Tensor:

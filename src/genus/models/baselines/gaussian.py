@@ -179,3 +179,11 @@ class Gaussian(DensityModel):
         self._check_fitted()
         d = len(self.mean_)
         return d + d * (d + 1) // 2
+
+    def mean_given(self, y: Tensor) -> Tensor:
+        """y with its NaN entries at μ_m + Σ_mo Σ_oo⁻¹ (y_o − μ_o)."""
+        out = y.clone()
+        for index, real, o in by_pattern(y, self._at_once):
+            _, filled, _ = conditional(y[index], o, self.mean_[None], self.covariance_[None])
+            out[index[real]] = filled[:, 0][real]
+        return out

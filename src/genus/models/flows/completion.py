@@ -24,12 +24,13 @@ from torch import Tensor
 from genus.distributions.gaps import Conditionals
 from genus.samplers.annealing import anneal
 from genus.samplers.chains import mala
-from genus.samplers.particles import pick
+from genus.samplers.particles import pick_several
 
 if TYPE_CHECKING:
     from genus.density import DensityModel
 
 PARTICLES = 8  # a row; of many coordinates fewer, for their weights say little there
+PER_DRAW = 2  # particles, at least, for each of several draws of a row
 TEMPERATURES = 4  # times the root of the number of coordinates
 STEPS = 4  # of Langevin a temperature
 ACCEPTED = 0.57  # the share of proposals that the step size aims at (Roberts & Rosenthal, 1998)
@@ -49,21 +50,34 @@ def complete(
 
     start: the Gaussian from which the draws set out.
     """
+    return complete_many(model, x, 1, start, rng, given)[0]
+
+
+def complete_many(
+    model: DensityModel,
+    x: Tensor,
+    n: int,
+    start: Start,
+    rng: torch.Generator,
+    given: Tensor | None = None,
+) -> Tensor:
+    """n draws as of :func:`complete`, (n, rows, d), of one set of particles a row."""
     d = x[0].numel()
     alike = len(torch.isnan(x).flatten(1).unique(dim=0)) == 1
     K = min(PARTICLES, max(2, 4 * PARTICLES // math.isqrt(d)))
+    K = K if n == 1 else max(K, PER_DRAW * n)
     # else each row brings matrices of its own
     size = max(1, AT_ONCE // (K * d if alike else max(K, d) * d))
     parts = [x.split(size)] if given is None else [x.split(size), given.split(size)]
-    return torch.cat(
-        [_complete(model, rows, K, start, rng, *g) for rows, *g in zip(*parts, strict=True)]
-    )
+    drawn = [_complete(model, rows, K, n, start, rng, *g) for rows, *g in zip(*parts, strict=True)]
+    return torch.cat(drawn, 1)
 
 
 def _complete(
     model: DensityModel,
     x: Tensor,
     K: int,
+    keep: int,
     start: Start,
     rng: torch.Generator,
     given: Tensor | None = None,
@@ -108,4 +122,4 @@ def _complete(
     (e, _), log_w = anneal(step, (e, 0.3), grid)
     y = place(e)[0]
     log_w = torch.where(model.coordinates_.inside(y), log_w, -1e30)
-    return y[pick(log_w.reshape(n, K), rng)]
+    return y[pick_several(log_w.reshape(n, K), keep, rng)]

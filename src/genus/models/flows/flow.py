@@ -453,13 +453,20 @@ class Flow(DensityModel):
         return self._drawn(n, rng, given)
 
     def _complete(self, x: Tensor, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+        return self._complete_many(x, 1, rng, given)[0]
+
+    def _complete_many(
+        self, x: Tensor, n: int, rng: torch.Generator, given: Tensor | None = None
+    ) -> Tensor:
+        filled = x[None].repeat(n, *[1] * x.dim())
         rows = torch.isnan(x).flatten(1).any(1)
         if not rows.any():
-            return x
+            return filled
         start = (self.scale_.mean_, self.scale_.std_, self.correlation_)
-        y = conditional.complete(self, x[rows], start, rng, None if given is None else given[rows])
-        filled = x.clone()
-        filled[rows] = self.unreal(y).to(x.dtype)
+        g = None if given is None else given[rows]
+        y = conditional.complete_many(self, x[rows], n, start, rng, g)
+        drawn = self.unreal(y.flatten(0, 1)).to(x.dtype)
+        filled[:, rows] = drawn.reshape(n, -1, *x.shape[1:])
         return torch.where(torch.isnan(x), filled, x)
 
     def _encode(self, x: Tensor, given: Tensor | None = None) -> Tensor:

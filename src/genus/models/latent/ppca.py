@@ -166,6 +166,14 @@ class LinearGaussian(DensityModel):
             out[index[real]] = drawn[real]
         return out
 
+    def mean_given(self, y: Tensor) -> Tensor:
+        """y with its NaN entries at μ + W E[z | observed]."""
+        out = y.clone()
+        for index, real, o, _, m, _ in self._groups(y):
+            expected = self.mean_ + m @ self.loadings_.T
+            out[index[real]] = torch.where(o[:, None], y[index], expected)[real]
+        return out
+
     # ------------------------------------------------------------------ the latent space
 
     def posterior(self, X: Any) -> tuple[np.ndarray, np.ndarray]:

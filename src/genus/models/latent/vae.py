@@ -30,7 +30,7 @@ from genus.model import Model, on_rows
 from genus.networks.blueprints import BLUEPRINT, MLP, Blueprint
 from genus.networks.conditions import Conditions
 from genus.networks.layers import Linear, initialise, output_layer
-from genus.samplers.particles import pick
+from genus.samplers.particles import enough, pick_several
 from genus.settings import Number, OneOf, Rule, Whole
 from genus.space import Space
 
@@ -352,9 +352,12 @@ class VAE(Model):
         return -self.elbo(x, given).mean()
 
     def _resampled(
-        self, x: Tensor, given: Tensor | None, rng: torch.Generator, proposals: int
+        self, x: Tensor, given: Tensor | None, rng: torch.Generator, proposals: int, n: int
     ) -> Tensor:
-        """One z a row, drawn from ``proposals`` by their weights p(observed, z)/(½ q + ½ prior)."""
+        """n times z of every row, (n, rows, latent_dim).
+
+        They are drawn from ``proposals`` by their weights p(observed, z)/(½ q + ½ prior).
+        """
         m, s = self.posterior(x, given)
         half = proposals // 2
         e = torch.randn(proposals, *m.shape, generator=rng, device=m.device)
@@ -363,7 +366,7 @@ class VAE(Model):
         log_p = -0.5 * z.square().sum(-1)
         log_x = self._log_likelihood(z, x.flatten(1), given)
         log_w = log_x + log_p - torch.logaddexp(log_q, log_p)
-        return z.transpose(0, 1).flatten(0, 1)[pick(log_w.T, rng)]
+        return z.transpose(0, 1).flatten(0, 1)[pick_several(log_w.T, n, rng)]
 
     def _log_weights_at(
         self, z: Tensor, cells: Tensor, m: Tensor, s: Tensor, given: Tensor | None
@@ -408,28 +411,34 @@ class VAE(Model):
         ]
         return self._shaped(torch.cat(drawn))
 
-    def _complete(
+    def _complete(self, x: Tensor, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+        return self._complete_many(x, 1, rng, given)[0]
+
+    def _complete_many(
         self,
         x: Tensor,
+        n: int,
         rng: torch.Generator,
         given: Tensor | None = None,
         proposals: int = 256,
         steps: int = 20,
     ) -> Tensor:
-        """z ~ p(z | observed) by importance resampling and Metropolis, then x_missing ~ p(x | z).
+        """n times z ~ p(z | observed) by importance resampling and Metropolis, then x ~ p(x | z).
 
         Proposals come from ½ q + ½ prior, refined by Metropolis within Gibbs
         (Mattei & Frellsen, 2018).
         """
-        cells = x.flatten(1)
+        pieces = _split(32, x, given)
+        k = enough(proposals, n)
+        z = torch.cat([self._resampled(c, g, rng, k, n) for c, g in pieces], 1).flatten(0, 1)
+        cells = x.flatten(1).repeat(n, 1)
+        given = None if given is None else given.repeat(n, *[1] * (given.dim() - 1))
         gap = torch.isnan(cells)
 
         def filled_at(z: Tensor) -> Tensor:
             drawn = self.observation_.sample(self.parameters_of(z, given), rng)
             return torch.where(gap, drawn.to(cells.dtype), cells)
 
-        pieces = _split(32, x, given)
-        z = torch.cat([self._resampled(c, g, rng, proposals) for c, g in pieces])
         filled = filled_at(z)
         # z' ~ q(z | x filled), accepted with the ratio of p(filled, z)/q(z | filled)
         for _ in range(steps):
@@ -439,7 +448,7 @@ class VAE(Model):
             accept = torch.log(torch.rand(len(z), generator=rng, device=z.device)) < after - before
             z = torch.where(accept[:, None], new, z)
             filled = filled_at(z)
-        return self._shaped(filled)
+        return self._shaped(filled).reshape(n, *x.shape)
 
     def _encode(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         return self.posterior(x, given)[0]

@@ -461,3 +461,21 @@ class CategoricalMixture(Model):
         """k ~ p(k | observed), then the missing cells from class k."""
         k = choose(torch.softmax(self._joint(x), 0).T, rng)
         return torch.where(torch.isnan(x), self._draw(k, rng).to(x.dtype), x)
+
+    def _complete_mean(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        """Numbers at Σ_k r_k E[x | k], labels at the largest Σ_k r_k θ_k; r_k = p(k | observed)."""
+        r = torch.softmax(self._joint(x), 0).T
+        out = x.flatten(1).double()
+        discrete = [j for j, levels in enumerate(self.space_.cardinality) if levels]
+        sizes = [self.space_.cardinality[j] for j in discrete]
+        for j, log_theta in zip(discrete, self.log_p_.split(sizes, 1), strict=True):
+            p = r @ log_theta.exp()
+            if self.space_.kinds[j] in ("binary", "categorical"):
+                filled = p.argmax(1).double()
+            else:
+                filled = p @ torch.arange(p.shape[1], dtype=p.dtype, device=p.device)
+            out[:, j] = torch.where(torch.isnan(out[:, j]), filled, out[:, j])
+        numbers = ~self.discrete_cells(x.device)
+        here = out[:, numbers]
+        out[:, numbers] = torch.where(torch.isnan(here), r @ self.means_, here)
+        return out.reshape(x.shape)

@@ -490,3 +490,12 @@ class GaussianMixture(DensityModel):
     def aic(self, X: Any) -> float:
         """Akaike information criterion, −2 log L + 2p (Akaike, 1974); lower is better."""
         return -2 * float(np.sum(self.log_prob(X).nats)) + 2 * self.n_parameters()
+
+    def mean_given(self, y: Tensor) -> Tensor:
+        """y with its NaN entries at Σ_k p(k | y_o) E[y_m | y_o, k]."""
+        out = y.clone()
+        for index, real, o in by_pattern(y, patterns_at_once(*self.means_.shape)):
+            log_p, filled, _ = conditional(y[index], o, self.means_, self._full_covariances())
+            p = torch.softmax(log_p + torch.log(self.weights_)[:, None], 1)
+            out[index[real]] = (p[..., None] * filled).sum(1)[real]
+        return out
