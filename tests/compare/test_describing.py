@@ -29,7 +29,7 @@ def said(**columns: object) -> list[str]:
 def test_columns_are_grouped_by_kind() -> None:
     frame = pd.DataFrame({"a": A, "word": LETTERS, "b": B, "many": RNG.integers(500, size=N)})
     first, *rest = describe(frame, Space.of(frame))
-    assert first == "Columns: continuous: a, b; categorical: word; ordinal: many." and not rest
+    assert first == "Columns: continuous: a, b; categorical: word; integer: many." and not rest
 
 
 def test_long_lists_are_cut() -> None:
