@@ -295,6 +295,7 @@ def _of_numbers(s: pd.Series, seen: pd.Series, name: Any, kind: str | None) -> C
 
 
 SPIKE = 0.02  # share of the rows from which one value may have mass of its own
+NEW = "(new)"  # how a word that fit never saw is written, where only its code is known
 ENOUGH = 10  # rows that tell where values end
 MOST = 30  # values of a column with mass of their own, at most
 
@@ -529,7 +530,8 @@ def series_of(codes: np.ndarray, c: Column) -> pd.Series:
     if c.values is None:
         out = (whole + c.low).astype(object)
     else:
-        out = np.asarray(c.values, dtype=object)[whole]
+        values = (*c.values, NEW) if c.open else c.values
+        out = np.asarray(values, dtype=object)[whole]
     out[nan] = None
     found = pd.api.types.pandas_dtype(dtype)
     if nan.any() and isinstance(found, np.dtype) and found.kind in "iub":
