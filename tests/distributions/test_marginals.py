@@ -166,3 +166,13 @@ def test_any_column_is_finite_where_it_was_seen_and_comes_back(values: list[floa
     scale = codes.abs().clamp_min(1e-3)
     assert ((back - codes).abs() <= 1e-6 * scale).all()
     assert torch.isnan(m.invert(torch.full_like(low, torch.nan))).all()
+
+
+def test_a_value_at_its_bound_is_no_further_out_than_its_density_says() -> None:
+    """Else two such cells of correlated columns would be taken for a wonder."""
+    r = np.random.default_rng(0)
+    x = pd.DataFrame({"share": r.beta(3, 3, 500), "price": r.gamma(3, size=500)})
+    space, m = learned(x)
+    ends = space.encode(pd.DataFrame({"share": [0.0, 1.0], "price": [0.0, 0.0]})).double()
+    low, _, log_p = m.look(ends)
+    assert torch.isfinite(log_p).all() and (low.abs() < 7).all()

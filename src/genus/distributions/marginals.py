@@ -34,7 +34,7 @@ from genus.space import Space
 
 KNOTS = 48  # of the smooth part, at most
 FAR = 37.0  # scores go no further from 0: float64 ends there
-NEAR = 1e-3  # share of the room before a bound that is taken as one
+NEAR = 0.02  # share of the room before a bound that is taken as one
 CUT_OFF = 1e-9  # relative differences of F below this are taken from the density
 
 
@@ -256,15 +256,15 @@ class Numbers(nn.Module):
     def _tail(self, side: int, e: Tensor) -> tuple[Tensor, Tensor]:
         """Log of the mass beyond a distance e (m, n) from the outer knot, and of the density."""
         scale, shape = self.tails_[:, side, :1], self.tails_[:, side, 1:]
-        bend = (shape * e / scale).clamp_min(-1)
+        # a real number at its bound is one a little before: there the density may go to 0
+        least = torch.where(self.whole, -1.0, NEAR - 1)[:, None]
+        bend = torch.maximum(shape * e / scale, least)
         curved = shape.abs() > 1e-9
         safe = torch.where(curved, shape, torch.ones_like(shape))
         start = self._at_end(side)
         log_mass = start - torch.where(curved, torch.log1p(bend) / safe, e / scale)
-        # just inside a bound, where the density may go to 0, it is that of a little before
-        bend = bend.clamp_min(-1 + NEAR)
-        decay = torch.where(curved, torch.log1p(bend) / safe, e / scale)
-        return log_mass, start - decay - scale.log() - torch.log1p(bend)
+        slope = scale.log() + torch.log1p(bend.clamp_min(NEAR - 1))
+        return log_mass, log_mass - slope
 
     def _at_end(self, side: int) -> Tensor:
         """Log of the mass beyond the outer knot, (m, 1)."""
