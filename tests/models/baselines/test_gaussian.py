@@ -12,7 +12,7 @@ from scipy import stats
 from sklearn.exceptions import ConvergenceWarning
 
 from genus import Gaussian, GaussianMixture, Space
-from genus.distributions.normals import by_pattern, conditional, factor, variance_floor
+from genus.distributions.normals import variance_floor
 from oracles import brute
 
 RNG = np.random.default_rng(0)
@@ -25,40 +25,6 @@ def with_holes(n: int, seed: int) -> np.ndarray:
     X = rng.multivariate_normal(MEAN, COV, size=n)
     X[rng.random(X.shape) < 0.4] = np.nan
     return X
-
-
-def test_conditionals_row_by_row() -> None:
-    X = with_holes(100, 1)
-    y, mean, cov = torch.tensor(X), torch.tensor(MEAN)[None], torch.tensor(COV)[None]
-    met = np.zeros(len(X), dtype=int)
-    for index, real, o in by_pattern(y, 64):
-        log_p, filled, C = conditional(y[index], o, mean, cov)
-        for p, r in itertools.product(*map(range, index.shape)):
-            if not real[p, r]:
-                continue
-            i = int(index[p, r])
-            met[i] += 1
-            expected = brute(X[i], MEAN, COV)
-            assert float(log_p[p, 0, r]) == pytest.approx(expected[0], abs=1e-9)
-            np.testing.assert_allclose(filled[p, 0, r], expected[1], atol=1e-9)
-            np.testing.assert_allclose(C[p, 0], expected[2], atol=1e-9)
-    assert (met == 1).all()  # every row once
-
-
-@pytest.mark.parametrize("cells", [1, 7, 10_000])
-def test_patterns_cover_every_row_once(cells: int) -> None:
-    y = torch.tensor(with_holes(57, 2))
-    seen = torch.cat([index[real] for index, real, _ in by_pattern(y, cells)])
-    assert sorted(seen.tolist()) == list(range(57))
-    for index, real, o in by_pattern(y, cells):
-        assert bool(((~torch.isnan(y[index])) == o[:, None])[real].all())
-
-
-def test_factor_of_a_singular_covariance() -> None:
-    C = torch.tensor(COV)
-    C[1], C[:, 1] = 0, 0
-    F = factor(C[None])[0]
-    torch.testing.assert_close(F @ F.T, C)
 
 
 def test_closed_form_is_numpys() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from genus.density import DensityModel
 from genus.distributions.columns import check_observed
-from genus.distributions.normals import by_pattern, conditional, factor, variance_floor
+from genus.distributions.normals import Conditionals, by_pattern, variance_floor
 from genus.distributions.points import LOG_2PI
 from genus.learn.fit import Fit
 from genus.learn.rows import Rows
@@ -92,12 +92,13 @@ class Gaussian(DensityModel):
             "y": torch.zeros_like(self.mean_),
             "yy": torch.zeros_like(self.covariance_),
         }
+        normal = self._conditionals()
         for index, real, o in by_pattern(y, self._at_once):
-            log_p, filled, C = conditional(y[index], o, self.mean_[None], self.covariance_[None])
-            e = (filled[:, 0] - self._origin)[real]
-            sums["log_likelihood"] += log_p[:, 0][real].sum()
+            given = normal.given(y[index], o)
+            e = (given.filled[:, 0] - self._origin)[real]
+            sums["log_likelihood"] += given.log_p[:, 0][real].sum()
             sums["y"] += e.sum(0)
-            sums["yy"] += e.T @ e + (real.sum(1)[:, None, None] * C[:, 0]).sum(0)
+            sums["yy"] += e.T @ e + given.covariance(real.sum(1, keepdim=True))[0]
         return sums
 
     def maximise(self, sums: dict[str, Tensor]) -> None:
@@ -139,9 +140,9 @@ class Gaussian(DensityModel):
         """log N(y | μ, Σ) of the entries that are not NaN."""
         if torch.isnan(y).any():
             out = y.new_empty(len(y))
+            normal = self._conditionals()
             for index, real, o in by_pattern(y, self._at_once):
-                log_p, _, _ = conditional(y[index], o, self.mean_[None], self.covariance_[None])
-                out[index[real]] = log_p[:, 0][real]
+                out[index[real]] = normal.given(y[index], o).log_p[:, 0][real]
             return out
         L = torch.linalg.cholesky(self.covariance_)
         z = torch.linalg.solve_triangular(L, (y - self.mean_).T, upper=False)
@@ -158,11 +159,15 @@ class Gaussian(DensityModel):
     def draw_given(self, y: Tensor, rng: torch.Generator) -> Tensor:
         """y with its NaN entries drawn from the conditional Gaussian."""
         out = y.clone()
+        normal = self._conditionals()
         for index, real, o in by_pattern(y, self._at_once):
-            _, filled, C = conditional(y[index], o, self.mean_[None], self.covariance_[None])
-            e = torch.randn(filled[:, 0].shape, generator=rng, dtype=y.dtype, device=y.device)
-            out[index[real]] = (filled[:, 0] + e @ factor(C[:, 0]).mT)[real]
+            given = normal.given(y[index], o)
+            e = torch.randn(y[index].shape, generator=rng, dtype=y.dtype, device=y.device)
+            out[index[real]] = (given.filled + given.noise(e))[:, 0][real]
         return out
+
+    def _conditionals(self) -> Conditionals:
+        return Conditionals(self.mean_[None], self.covariance_[None])
 
     @property
     def _at_once(self) -> int:

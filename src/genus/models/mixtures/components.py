@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genus.distributions.normals import by_pattern, conditional
+from genus.distributions.normals import Conditionals, by_pattern, precision_factor
 from genus.distributions.points import LOG_2PI
 
 HELD = 1 << 20  # responsibilities kept at a time: about 4 MB
@@ -150,8 +150,9 @@ def log_joint(plan: LogJoint, x1: Tensor) -> Tensor:
     K, d = plan.means.shape
     part, cov = x1[missing][:, 1:].double(), full_covariances(plan.cov, plan.kind, K, d)
     values = part.new_empty(K, len(part))
+    normals = Conditionals(plan.means, cov)
     for index, real, o in by_pattern(part, patterns_at_once(K, d)):
-        log_p, _, _ = conditional(part[index], o, plan.means, cov)
+        log_p = normals.given(part[index], o).log_p
         values[:, index[real]] = (log_p + plan.log_weights[:, None]).permute(1, 0, 2)[:, real]
     out = part.new_empty(K, len(x1))
     out[:, missing] = values
@@ -252,20 +253,20 @@ def _with_gaps(plan: LogJoint, y: Tensor, weight: Tensor | None) -> dict[str, Te
         torch.zeros(K, **kw),
     )
     first, second = torch.zeros(K, d, **kw), torch.zeros(K, d, d, **kw)
+    normals = Conditionals(means, cov)
     for index, real, o in by_pattern(y, patterns_at_once(K, d)):
-        log_p, filled, C = conditional(y[index], o, means, cov)
-        log_joint = log_p + plan.log_weights[:, None]
+        given = normals.given(y[index], o)
+        log_joint = given.log_p + plan.log_weights[:, None]
         log_x = torch.logsumexp(log_joint, 1)
         w = real.double() if weight is None else real * weight[index].double()
         r = torch.exp(log_joint - log_x[:, None]) * w[:, None]
         log_likelihood += (log_x * w).sum()
         total += w.sum()
         count += r.sum((0, 2))
-        z = filled - about[:, None]
+        z = given.filled - about[:, None]
         first += torch.einsum("pkr,pkrd->kd", r, z)
-        second += torch.einsum("pkrd,pkre->kde", r[..., None] * z, z) + torch.einsum(
-            "pkr,pkde->kde", r, C
-        )
+        second += torch.einsum("pkrd,pkre->kde", r[..., None] * z, z)
+        second += given.covariance(r.sum(2))
     if kind == "tied":
         second = second.sum(0)
     elif kind != "full":
@@ -282,24 +283,6 @@ def _with_gaps(plan: LogJoint, y: Tensor, weight: Tensor | None) -> dict[str, Te
 def patterns_at_once(K: int, d: int) -> int:
     """How many rows of (K, d, d) matrices fit in a moderate amount of memory."""
     return 1 + 4_000_000 // (K * d * d)
-
-
-def precision_factor(cov: Tensor) -> Tensor:
-    """Upper triangular U with Σ⁻¹ = U Uᵀ."""
-    L, failed = torch.linalg.cholesky_ex(cov)
-    jitter = 1e-10
-    # rounding took it below zero: raise its own diagonal until it stands
-    while bool(failed.any()) and jitter < 1:
-        cov = (
-            cov
-            + jitter
-            * torch.diag_embed(cov.diagonal(dim1=-2, dim2=-1))
-            * (failed > 0)[..., None, None]
-        )
-        L, failed = torch.linalg.cholesky_ex(cov)
-        jitter *= 10
-    eye = torch.eye(cov.shape[-1], dtype=cov.dtype, device=cov.device).expand_as(cov)
-    return torch.linalg.solve_triangular(L, eye, upper=False).mT
 
 
 def k_means(

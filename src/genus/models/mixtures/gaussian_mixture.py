@@ -25,7 +25,7 @@ from torch import Tensor
 from genus.density import DensityModel
 from genus.distributions.columns import check_observed
 from genus.distributions.draws import choose
-from genus.distributions.normals import by_pattern, conditional, factor, variance_floor
+from genus.distributions.normals import Conditionals, by_pattern, variance_floor
 from genus.distributions.points import row_hash
 from genus.learn.fit import Fit
 from genus.learn.rows import Rows, generator
@@ -443,17 +443,15 @@ class GaussianMixture(DensityModel):
     def draw_given(self, y: Tensor, rng: torch.Generator) -> Tensor:
         """k ~ p(k | observed), then the missing entries from N(· | observed, k)."""
         out = y.clone()
+        normals = Conditionals(self.means_, self._full_covariances())
         for index, real, o in by_pattern(y, patterns_at_once(*self.means_.shape)):
-            log_p, filled, C = conditional(y[index], o, self.means_, self._full_covariances())
-            p = torch.softmax(log_p + torch.log(self.weights_)[:, None], 1).transpose(1, 2)
-            k = choose(p, rng)
-            mean = filled.gather(1, k[:, None, :, None].expand(-1, 1, -1, filled.shape[-1]))[:, 0]
-            A = factor(C)
-            e = torch.randn(mean.shape, generator=rng, dtype=y.dtype, device=y.device)
-            noise = torch.einsum("pkde,pre->pkrd", A, e).gather(
-                1, k[:, None, :, None].expand(-1, 1, -1, e.shape[-1])
-            )[:, 0]
-            out[index[real]] = (mean + noise)[real]
+            given = normals.given(y[index], o)
+            log_joint = given.log_p + torch.log(self.weights_)[:, None]
+            k = choose(torch.softmax(log_joint, 1).transpose(1, 2), rng)
+            e = torch.randn(y[index].shape, generator=rng, dtype=y.dtype, device=y.device)
+            drawn = given.filled + given.noise(e)
+            pick = k[:, None, :, None].expand(-1, 1, -1, y.shape[1])
+            out[index[real]] = drawn.gather(1, pick)[:, 0][real]
         return out
 
     # ------------------------------------------------------------------ clusters
