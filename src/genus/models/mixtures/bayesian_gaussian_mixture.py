@@ -56,7 +56,7 @@ from genus.distributions.points import LOG_2PI
 from genus.learn.fit import DivergenceError, Fit
 from genus.learn.progress import Bar, CtrlC
 from genus.learn.rows import Rows, generator
-from genus.learn.starts import best_start, warn_unless_converged
+from genus.learn.starts import best_start, sample_rows, warn_unless_converged
 from genus.learn.sums import solve
 from genus.model import seed_of
 from genus.models.mixtures.components import LogJoint, k_means, log_joint, statistics
@@ -67,6 +67,7 @@ from genus.typing import RowsLike
 
 LOG_2 = math.log(2)
 FAR = 1e8  # standard deviations that a prior mean may lie off, and X still has digits beside it
+SAMPLE = 500  # distinct rows a component from which a start is drawn
 FIRST_LOOK = 10_000  # rows from which stochastic inference takes its priors and its start
 
 
@@ -557,9 +558,22 @@ class BayesianGaussianMixture(DensityModel):
             work = Rows(self._with_ones(y).to(torch.float32 if single else torch.float64))
             inner = dataclasses.replace(fit, rows=work)
 
+        every = torch.ones(len(y), dtype=y.dtype, device=y.device)
+        if drawn := isinstance(self.init, str):
+            some, weight, _ = sample_rows(y, every, SAMPLE * self.n_components)
+        else:
+            some, weight = torch.arange(len(y)), every
+        z, x1 = centred[some], self._with_ones(y[some])
+        scale = len(rows) / float(weight.sum())
+
         def begin() -> None:
             self.elbo_history_, self.n_batches_ = [], 0
-            self._start(centred, len(rows) / len(y))
+            self._start(z, scale)
+
+        def step() -> float:
+            sums = self.statistics(x1, scale)
+            self._update(sums)
+            return float(sums["log_likelihood"])
 
         def run() -> float:
             if not cavi:
@@ -575,7 +589,8 @@ class BayesianGaussianMixture(DensityModel):
             )
             return self.elbo_
 
-        best_start(self, fit, self.n_init, begin, run)
+        several = drawn and self.init != "random" and len(self.means_) > 1
+        best_start(self, fit, self.n_init, begin, run, step if several else None)
         self.n_seen_ = float(len(rows))
         warn_unless_converged(self, "inference", unit="sweeps")
 

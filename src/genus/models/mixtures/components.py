@@ -290,30 +290,45 @@ def k_means(
 ) -> tuple[Tensor, Tensor]:
     """(label of each row, centres) of rows z with weights w: k-means++ seeds and Lloyd steps.
 
-    Arthur & Vassilvitskii (2007).
+    Arthur & Vassilvitskii (2007), seeds by the greedy variant of the same.
     """
-    centres = _seeds(z, w, K, rng, spread)
-    label = torch.cdist(z, centres, compute_mode="use_mm_for_euclid_dist").argmin(1)
+    centres = _seeds(z, w, K, rng) if spread else z[_by_mass(w, K, rng)]
+    label = _nearest(z, centres)
     for _ in range(steps):
         mass = torch.zeros(K, dtype=z.dtype).index_add_(0, label, w)
         total = torch.zeros_like(centres).index_add_(0, label, z * w[:, None])
         centres = torch.where(mass[:, None] > 0, total / mass.clamp_min(1e-200)[:, None], centres)
-        label = torch.cdist(z, centres, compute_mode="use_mm_for_euclid_dist").argmin(1)
+        label = _nearest(z, centres)
     return label, centres
 
 
-def _seeds(z: Tensor, w: Tensor, K: int, rng: torch.Generator, spread: bool) -> Tensor:
-    """K rows drawn by weight, and (spread) by squared distance to the nearest row already drawn."""
-    u = torch.rand(K, generator=rng, dtype=z.dtype)
-    chosen = []
-    distance = torch.ones(len(z), dtype=z.dtype)
-    for k in range(K):
-        mass = (w * distance).cumsum(0)
-        if not mass[-1] > 0:  # fewer distinct rows than components
-            mass = w.cumsum(0)
-        i = int(torch.searchsorted(mass, u[k] * mass[-1]).clamp_max(len(z) - 1))
-        chosen.append(z[i])
-        if spread:
-            d = (z - z[i]).square().sum(1)
-            distance = d if k == 0 else torch.minimum(distance, d)
-    return torch.stack(chosen)
+def _nearest(z: Tensor, centres: Tensor) -> Tensor:
+    return (0.5 * centres.square().sum(1) - z @ centres.T).argmin(1)
+
+
+def _by_mass(mass: Tensor, n: int, rng: torch.Generator) -> Tensor:
+    """n rows drawn in proportion to their mass, with replacement."""
+    total = mass.cumsum(0)
+    u = torch.rand(n, generator=rng, dtype=mass.dtype) * total[-1]
+    return torch.searchsorted(total, u).clamp_max(len(mass) - 1)
+
+
+def _seeds(z: Tensor, w: Tensor, K: int, rng: torch.Generator) -> Tensor:
+    """K rows, each the best of 2 + ⌊log K⌋ drawn by squared distance to the nearest already taken.
+
+    The best is the one that leaves the least sum of squared distances.
+    """
+    chosen = [_by_mass(w, 1, rng)[0]]
+    distance = (z - z[chosen[0]]).square().sum(1)
+    square = z.square().sum(1)
+    for _ in range(K - 1):
+        mass = w * distance
+        if not mass.sum() > 0:  # fewer distinct rows than components
+            mass = w
+        some = _by_mass(mass, 2 + int(math.log(K)), rng)
+        left = square[:, None] - 2 * z @ z[some].T + square[some]
+        left = torch.minimum(distance[:, None], left.clamp_min(0))
+        best = (w @ left).argmin()
+        chosen.append(some[best])
+        distance = left[:, best]
+    return z[torch.stack(chosen)]

@@ -26,10 +26,9 @@ from genus.density import DensityModel
 from genus.distributions.columns import check_observed
 from genus.distributions.draws import choose
 from genus.distributions.normals import Conditionals, by_pattern, variance_floor
-from genus.distributions.points import row_hash
 from genus.learn.fit import Fit
 from genus.learn.rows import Rows, generator
-from genus.learn.starts import best_start, warn_unless_converged
+from genus.learn.starts import best_start, sample_rows, warn_unless_converged
 from genus.learn.sums import solve
 from genus.model import seed_of
 from genus.models.mixtures.components import (
@@ -46,6 +45,7 @@ from genus.space import Space
 from genus.typing import ArrayLike, GivenLike, RowsLike
 
 COVARIANCES = ("full", "tied", "diag", "spherical")
+SAMPLE = 500  # distinct rows a component from which a start is drawn
 PARAMETERS = Several(Array(), Array(), Array(), says="a tuple (weights, means, covariances)")
 
 
@@ -124,7 +124,6 @@ class GaussianMixture(DensityModel):
     _floor: Tensor
     _S0: Tensor
     _nu: Tensor
-    _plan: LogJoint | None
 
     def __init__(
         self,
@@ -156,7 +155,7 @@ class GaussianMixture(DensityModel):
         ``second`` is (K, d, d) about the current means for full, (d, d) of all rows
         for tied, (K, d) otherwise.
         """
-        return statistics(self._log_joint_of(x1.dtype), x1, weight)
+        return statistics(self._plan(x1.dtype), x1, weight)
 
     def maximise(self, sums: dict[str, Tensor]) -> None:
         """The M step from those sums."""
@@ -184,7 +183,6 @@ class GaussianMixture(DensityModel):
         means = torch.where(empty[:, None], old, means)
         self.means_ = means + self._shift
         self.covariances_ = cov
-        self._plan = None
 
     # ------------------------------------------------------------------ fit
 
@@ -281,7 +279,6 @@ class GaussianMixture(DensityModel):
         self.register_buffer("weights_", torch.full((K,), 1 / K, **kw))
         self.register_buffer("means_", torch.zeros(K, d, **kw))
         self.register_buffer("covariances_", torch.ones(shape, **kw))
-        self._plan = None
 
     @torch.no_grad()
     def learn(self, fit: Fit) -> None:
@@ -291,16 +288,15 @@ class GaussianMixture(DensityModel):
             raise ValueError(f"sample_weight.shape == {tuple(weight.shape)}, expected {(len(y),)}!")
         if weight is not None and bool((weight == 0).any()):
             y, weight = y[weight > 0], weight[weight > 0]
-        # orders rows by their values, so that draws do not depend on order or repetition
-        key = row_hash(y)
-        if (distinct := len(key.unique())) < self.n_components:
+        w = torch.ones(len(y), dtype=y.dtype) if weight is None else weight.double()
+        some, some_weight, distinct = sample_rows(y, w, SAMPLE * self.n_components)
+        if distinct < self.n_components:
             warnings.warn(
                 f"n_components={self.n_components}, "
                 f"but X has only {distinct} distinct rows: that many are fitted",
                 stacklevel=4,
             )
             self._allocate(distinct, y.shape[1])
-        w = torch.ones(len(y), dtype=y.dtype) if weight is None else weight.double()
         seen = ~torch.isnan(y)
         check_observed(self.space_, seen.any(0))
         mass = (seen * w[:, None]).sum(0)
@@ -334,8 +330,22 @@ class GaussianMixture(DensityModel):
             )
             return -self.history_[-1]["objective"] if self.history_ else -math.inf
 
-        best_start(self, fit, self.n_init, lambda: self._first_guess(key, centred, w), run)
-        self._plan = None
+        z, x1 = centred[some], x1[some]
+
+        def step() -> float:
+            sums = self.statistics(x1, some_weight)
+            self.maximise(sums)
+            return float(sums["log_likelihood"])
+
+        drawn = self.init == "k-means++" and len(self.means_) > 1
+        best_start(
+            self,
+            fit,
+            self.n_init,
+            lambda: self._first_guess(z, some_weight),
+            run,
+            step if drawn else None,
+        )
         warn_unless_converged(self)
 
     def _needs_double(self, variance: Tensor) -> bool:
@@ -346,19 +356,14 @@ class GaussianMixture(DensityModel):
     def _with_ones(self, y: Tensor) -> Tensor:
         return torch.cat([y.new_ones(len(y), 1), y - self._shift], 1)
 
-    def _first_guess(self, key: Tensor, centred: Tensor, w: Tensor) -> None:
-        """Parameters to start EM from.
-
-        Draws depend on the rows' values, not on their order or repetition.
-        """
+    def _first_guess(self, y: Tensor, w: Tensor) -> None:
+        """Parameters to start EM from, by rows y about the shift with weights w."""
         K = len(self.means_)
         if isinstance(self.init, tuple | list):
             self._take_guess(*self.init)
             return
-        scale = (centred.square() * w[:, None]).sum(0) / w.sum()
-        z = centred / scale.sqrt().clamp_min(1e-150)
-        order = torch.argsort(key, stable=True)  # equal rows stand together
-        z, w = z[order], w[order]
+        scale = (y.square() * w[:, None]).sum(0) / w.sum()
+        z = y / scale.sqrt().clamp_min(1e-150)
         clever = self.init == "k-means++"
         label, centres = k_means(z, w, K, self.rng, steps=10 if clever else 0, spread=clever)
         if self.init == "random":
@@ -373,9 +378,7 @@ class GaussianMixture(DensityModel):
                 "spherical": v.mean().repeat(K),
             }
             self.covariances_ = start[self.covariance]
-            self._plan = None
             return
-        y = centred[order]
         r = torch.zeros(K, len(y), dtype=y.dtype).scatter_(0, label[None], w[None])
         N = r.sum(1)
         self.means_ = (r @ y) / N.clamp_min(1e-200)[:, None] + self._shift
@@ -402,25 +405,19 @@ class GaussianMixture(DensityModel):
                     f"expected {tuple(expected)}"
                 )
             setattr(self, name, t.clone())
-        self._plan = None
 
     # ------------------------------------------------------------------ densities
 
     def _full_covariances(self) -> Tensor:
         return full_covariances(self.covariances_, self.covariance, *self.means_.shape)
 
-    def _log_joint_of(self, dtype: torch.dtype) -> LogJoint:
-        if self._plan is None or self._plan.dtype != dtype:
-            self._plan = self._new_plan(dtype)
-        return self._plan
-
-    def _new_plan(self, dtype: torch.dtype) -> LogJoint:
+    def _plan(self, dtype: torch.dtype) -> LogJoint:
         log_w = torch.log(self.weights_.clamp_min(1e-300))
         return LogJoint(log_w, self.means_ - self._shift, self.covariances_, self.covariance, dtype)
 
     def _joint(self, y: Tensor) -> Tensor:
         """log π_k + log N(y | k), (K, n); NaN entries integrated out."""
-        return log_joint(self._new_plan(torch.float64), self._with_ones(y))
+        return log_joint(self._plan(torch.float64), self._with_ones(y))
 
     def log_density(self, y: Tensor) -> Tensor:
         """log Σ_k π_k N(y | μ_k, Σ_k)."""
