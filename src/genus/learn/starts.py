@@ -71,7 +71,8 @@ def _begin(
         begin()
         for _ in range(STEPS):
             value = step()
-        if not tensors or value > best:
+        # as good but for rounding is no better: else units of the columns would tell
+        if not tensors or value > best + 1e-9 * abs(best):
             best = value
             tensors = {k: v.clone() for k, v in model.state_dict().items()}
         if fit.time_left() <= 0:
@@ -79,8 +80,8 @@ def _begin(
     model.load_state_dict(tensors)
 
 
-def sample_rows(y: Tensor, weight: Tensor, most: int) -> tuple[Tensor, Tensor, int]:
-    """Rows to draw starts from: index and weight of each, and how many rows are distinct.
+def sample_rows(y: Tensor, weight: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows to draw starts from: index, weight and rank of each; equal rows have one rank.
 
     They depend on the values of the rows, not on their order, repetition or units. All rows in
     lexicographic order; where more than ``most`` are distinct, that many at equal steps of weight.
@@ -93,7 +94,7 @@ def sample_rows(y: Tensor, weight: Tensor, most: int) -> tuple[Tensor, Tensor, i
         at = (torch.arange(most, dtype=total.dtype, device=y.device) + 0.5) / most * total[-1]
         index = index[torch.searchsorted(total, at).clamp_max(len(index) - 1)]
         weight = torch.ones_like(at)
-    return index, weight, len(values)
+    return index, weight, place[index]
 
 
 def warn_unless_converged(

@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -25,10 +26,16 @@ from torch import Tensor
 from genus.density import DensityModel
 from genus.distributions.columns import check_observed
 from genus.distributions.draws import choose
-from genus.distributions.normals import Conditionals, by_pattern, variance_floor
+from genus.distributions.normals import (
+    Conditionals,
+    LeaveOneOut,
+    by_pattern,
+    towards_diagonal,
+    variance_floor,
+)
 from genus.learn.fit import Fit
 from genus.learn.rows import Rows, generator
-from genus.learn.starts import best_start, sample_rows, warn_unless_converged
+from genus.learn.starts import STEPS, best_start, sample_rows, warn_unless_converged
 from genus.learn.sums import solve
 from genus.model import seed_of
 from genus.models.mixtures.components import (
@@ -46,6 +53,8 @@ from genus.typing import ArrayLike, GivenLike, RowsLike
 
 COVARIANCES = ("full", "tied", "diag", "spherical")
 SAMPLE = 500  # distinct rows a component from which a start is drawn
+FOLDS = 5  # of the rows, by which shrinkage is chosen
+LEAST, MOST = 4.0**-4, 4.0**6  # shrinkage that is tried, as a share of (d + 2)/4
 PARAMETERS = Several(Array(), Array(), Array(), says="a tuple (weights, means, covariances)")
 
 
@@ -74,7 +83,8 @@ class GaussianMixture(DensityModel):
         Added to each variance, as a share of the column's own.
     shrinkage : float or None, default=None
         ν ≥ 0, rows' worth of prior towards S_0 = the data's covariance / K^(2/d). 0: plain maximum
-        likelihood; None: (d + 2)/4.
+        likelihood; None: what makes held-out fifths of the rows likeliest, after a few steps of EM,
+        and S_0 has its correlations shrunk as in :class:`genus.Gaussian`.
     random_state : int, generator or None, default=None
         An int, or a numpy generator; None: fresh at every fit.
 
@@ -124,6 +134,7 @@ class GaussianMixture(DensityModel):
     _floor: Tensor
     _S0: Tensor
     _nu: Tensor
+    _share = 0.0  # ρ of the prior, (1 − ρ) S + ρ diag S
 
     def __init__(
         self,
@@ -289,8 +300,8 @@ class GaussianMixture(DensityModel):
         if weight is not None and bool((weight == 0).any()):
             y, weight = y[weight > 0], weight[weight > 0]
         w = torch.ones(len(y), dtype=y.dtype) if weight is None else weight.double()
-        some, some_weight, distinct = sample_rows(y, w, SAMPLE * self.n_components)
-        if distinct < self.n_components:
+        some, some_weight, rank = sample_rows(y, w, SAMPLE * self.n_components)
+        if (distinct := len(rank.unique())) < self.n_components:
             warnings.warn(
                 f"n_components={self.n_components}, "
                 f"but X has only {distinct} distinct rows: that many are fitted",
@@ -305,10 +316,12 @@ class GaussianMixture(DensityModel):
         centred = torch.where(seen, y - self._shift, 0.0)
         variance = (centred.square() * w[:, None]).sum(0) / mass
         self._floor = variance_floor(variance, self._shift, self.reg_covar)
-        cov = (centred * w[:, None]).T @ centred / w.sum()
-        cov.diagonal().copy_(variance)
-        self._S0 = (cov + torch.diag(self._floor)) / len(self.means_) ** (2 / y.shape[1])
-        self._nu.fill_((y.shape[1] + 2) / 4 if self.shrinkage is None else self.shrinkage)
+        cov = self._covariance(centred, seen, w)
+        if self.shrinkage is None:
+            left_out = LeaveOneOut(cov, self.n_seen_)
+            left_out.add(centred[some], some_weight)
+            self._share = left_out.best()
+        self._S0 = self._prior(cov)
         # single precision is faster, and enough where every component has rows to spare
         single = (
             fit.rows.take(slice(0, 1))[0].dtype == torch.float32
@@ -330,23 +343,108 @@ class GaussianMixture(DensityModel):
             )
             return -self.history_[-1]["objective"] if self.history_ else -math.inf
 
-        z, x1 = centred[some], x1[some]
+        z, x1, seen = centred[some], x1[some], seen[some]
+
+        def begin() -> None:
+            self._first_guess(z, some_weight)
 
         def step() -> float:
             sums = self.statistics(x1, some_weight)
             self.maximise(sums)
             return float(sums["log_likelihood"])
 
-        drawn = self.init == "k-means++" and len(self.means_) > 1
-        best_start(
-            self,
-            fit,
-            self.n_init,
-            lambda: self._first_guess(z, some_weight),
-            run,
-            step if drawn else None,
-        )
+        def held_out() -> float:
+            """Choose ν after a few steps from one start; how likely it makes rows held out."""
+            self._S0 = self._prior(cov)
+            self._nu.fill_((y.shape[1] + 2) / 4)
+            begin()
+            for _ in range(STEPS):
+                step()
+            return self._choose_shrinkage(z, seen, x1, some_weight, rank % FOLDS)
+
+        K, d = self.means_.shape
+        if self.shrinkage is not None:
+            self._nu.fill_(self.shrinkage)
+        elif not hasattr(self, "n_iter_"):  # of a fit that goes on
+            many = self.covariance == "full" and self.n_seen_ < K * d
+            if many and isinstance(self.init, str):
+                self._fewer_components(held_out)
+            else:
+                held_out()
+        several = self.init == "k-means++" and len(self.means_) > 1
+        best_start(self, fit, self.n_init, begin, run, step if several else None)
         warn_unless_converged(self)
+
+    def _covariance(self, z: Tensor, seen: Tensor, w: Tensor) -> Tensor:
+        """Of rows z about the shift, 0 where missing; the floor is added."""
+        mass = (seen * w[:, None]).sum(0).clamp_min(1e-200)
+        cov = (z * w[:, None]).T @ z / w.sum()
+        cov.diagonal().copy_((z.square() * w[:, None]).sum(0) / mass)
+        return cov + torch.diag(self._floor)
+
+    def _prior(self, cov: Tensor) -> Tensor:
+        """S_0 of rows with that covariance."""
+        return towards_diagonal(cov, self._share) / len(self.means_) ** (2 / len(cov))
+
+    def _choose_shrinkage(
+        self, z: Tensor, seen: Tensor, x1: Tensor, weight: Tensor, fold: Tensor
+    ) -> float:
+        """Set ν to what makes held-out folds likeliest, and say how likely, in nats a row.
+
+        Each fold is scored by the M step from the sums of the others; ν is found by factors of 4.
+        """
+        folds = [fold == f for f in fold.unique()]
+        if len(folds) < FOLDS:
+            return -math.inf
+        sums = [self.statistics(x1[f], weight[f]) for f in folds]
+        priors = [self._prior(self._covariance(z[~f], seen[~f], weight[~f])) for f in folds]
+        total = {name: sum(s[name] for s in sums) for name in sums[0]}
+        here = self.weights_, self.means_, self.covariances_, self._S0
+        usual = float(self._nu)
+
+        def value(nu: float) -> float:
+            self._nu.fill_(nu)
+            log_p = 0.0
+            for f, own, prior in zip(folds, sums, priors, strict=True):
+                self._S0 = prior
+                self.maximise({name: total[name] - own[name] for name in own})
+                joint = log_joint(self._plan(x1.dtype), x1[f])
+                log_p += float(torch.logsumexp(joint.double(), 0) @ weight[f])
+                self.weights_, self.means_, self.covariances_, self._S0 = here
+            return log_p / float(weight.sum())
+
+        best, nats = usual, value(usual)
+        for factor in (0.25, 4.0):
+            nu = usual * factor
+            while LEAST <= nu / usual <= MOST and (now := value(nu)) > nats:
+                best, nats = nu, now
+                nu = nu * factor
+            if best != usual:
+                break
+        self._nu.fill_(best)
+        return nats
+
+    def _fewer_components(self, held_out: Callable[[], float]) -> None:
+        """Where rows are fewer than K d: 1, 2, 4, … components as long as held-out rows gain."""
+        K, d = self.means_.shape
+        self._allocate(1, d)
+        nats = held_out()
+        while (k := len(self.means_)) < K:
+            S0, nu = self._S0, float(self._nu)
+            self._allocate(min(2 * k, K), d)
+            now = held_out()
+            if now <= nats:
+                self._allocate(k, d)
+                self._S0 = S0
+                self._nu.fill_(nu)
+                break
+            nats = now
+        if k < K:
+            warnings.warn(
+                f"n_components={K}, but {self.n_seen_:.0f} rows of {d} columns carry no more "
+                f"than {k}: that many are fitted; covariance='diag' asks for less",
+                stacklevel=5,
+            )
 
     def _needs_double(self, variance: Tensor) -> bool:
         """float32 holds about 7 digits: too few where scales differ that much between columns."""
