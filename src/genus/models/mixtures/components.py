@@ -12,6 +12,7 @@ matrix product. Missing entries enter by their conditional moments (Ghahramani &
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from torch import Tensor
 from genus.distributions.normals import Conditionals, by_pattern, precision_factor
 from genus.distributions.points import LOG_2PI
 
+LEAST, MOST = 4.0**-4, 4.0**6  # what is tried of a prior, as a share of the usual
 HELD = 1 << 20  # responsibilities kept at a time: about 4 MB
 
 
@@ -283,6 +285,22 @@ def _with_gaps(plan: LogJoint, y: Tensor, weight: Tensor | None) -> dict[str, Te
 def patterns_at_once(K: int, d: int) -> int:
     """How many rows of (K, d, d) matrices fit in a moderate amount of memory."""
     return 1 + 4_000_000 // (K * d * d)
+
+
+def by_factors(value: Callable[[float], float], usual: float) -> tuple[float, float]:
+    """The argument of the highest value, found from the usual one by factors of 4, and the value.
+
+    First down, and if that gains nothing, up.
+    """
+    best, highest = usual, value(usual)
+    for factor in (0.25, 4.0):
+        x = usual * factor
+        while LEAST <= x / usual <= MOST and (now := value(x)) > highest:
+            best, highest = x, now
+            x = x * factor
+        if best != usual:
+            break
+    return best, highest
 
 
 def k_means(

@@ -40,6 +40,7 @@ from genus.learn.sums import solve
 from genus.model import seed_of
 from genus.models.mixtures.components import (
     LogJoint,
+    by_factors,
     full_covariances,
     k_means,
     log_joint,
@@ -54,7 +55,6 @@ from genus.typing import ArrayLike, GivenLike, RowsLike
 COVARIANCES = ("full", "tied", "diag", "spherical")
 SAMPLE = 500  # distinct rows a component from which a start is drawn
 FOLDS = 5  # of the rows, by which shrinkage is chosen
-LEAST, MOST = 4.0**-4, 4.0**6  # shrinkage that is tried, as a share of (d + 2)/4
 PARAMETERS = Several(Array(), Array(), Array(), says="a tuple (weights, means, covariances)")
 
 
@@ -391,7 +391,7 @@ class GaussianMixture(DensityModel):
     ) -> float:
         """Set ν to what makes held-out folds likeliest, and say how likely, in nats a row.
 
-        Each fold is scored by the M step from the sums of the others; ν is found by factors of 4.
+        Each fold is scored by the M step from the sums of the others.
         """
         folds = [fold == f for f in fold.unique()]
         if len(folds) < FOLDS:
@@ -400,7 +400,6 @@ class GaussianMixture(DensityModel):
         priors = [self._prior(self._covariance(z[~f], seen[~f], weight[~f])) for f in folds]
         total = {name: sum(s[name] for s in sums) for name in sums[0]}
         here = self.weights_, self.means_, self.covariances_, self._S0
-        usual = float(self._nu)
 
         def value(nu: float) -> float:
             self._nu.fill_(nu)
@@ -413,14 +412,7 @@ class GaussianMixture(DensityModel):
                 self.weights_, self.means_, self.covariances_, self._S0 = here
             return log_p / float(weight.sum())
 
-        best, nats = usual, value(usual)
-        for factor in (0.25, 4.0):
-            nu = usual * factor
-            while LEAST <= nu / usual <= MOST and (now := value(nu)) > nats:
-                best, nats = nu, now
-                nu = nu * factor
-            if best != usual:
-                break
+        best, nats = by_factors(value, float(self._nu))
         self._nu.fill_(best)
         return nats
 
