@@ -7,10 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor
 
 from genus.distributions.normals import (
     Conditionals,
+    LeaveOneOut,
     by_pattern,
     factor,
     precision_factor,
@@ -19,6 +21,7 @@ from genus.distributions.normals import (
 from oracles import brute
 
 K, D = 2, 3
+D_LOG = 5 * np.log(2 * np.pi)
 RNG = np.random.default_rng(0)
 MEAN = RNG.normal(size=(K, D))
 ROOT = RNG.normal(size=(K, D, D))
@@ -108,3 +111,26 @@ def test_the_floor_of_a_variance_is_a_share_of_it_or_what_rounding_can_tell() ->
     mean = torch.tensor([0.0, 0.0, 1e9], dtype=torch.float64)
     floor = variance_floor(variance, mean, 0.01)
     np.testing.assert_allclose(floor, [0.04, 1e-6, 1e6])
+
+
+def test_the_share_is_that_of_rows_left_out_one_by_one() -> None:
+    z = RNG.normal(size=(12, 5)) @ RNG.normal(size=(5, 5)) + 3
+    n, mean = len(z), z.mean(0)
+    S = np.cov(z.T, bias=True)
+    left_out = LeaveOneOut(torch.from_numpy(S), n)
+    for part in np.array_split(z - mean, 3):
+        left_out.add(torch.from_numpy(part))
+    want = []
+    for rho in left_out.rho[:, 0].tolist():
+        total = 0.0
+        for i in range(n):
+            rest = np.delete(z, i, 0)
+            cov = (1 - rho) * np.cov(rest.T, bias=True) + rho * np.diag(np.diag(S))
+            total += stats.multivariate_normal(rest.mean(0), cov).logpdf(z[i])
+        want.append(total)
+    constant = n * (0.5 * D_LOG + np.log(np.diag(S)).sum() / 2)
+    np.testing.assert_allclose(left_out.total - constant, want, rtol=1e-8)
+    assert left_out.best() == left_out.rho[int(np.argmax(want)), 0] > 0
+    twice = LeaveOneOut(torch.from_numpy(S), n)
+    twice.add(torch.from_numpy(z - mean), torch.full((n,), 2.0, dtype=torch.float64))
+    np.testing.assert_allclose(twice.total, 2 * left_out.total)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from sklearn.covariance import LedoitWolf
 from sklearn.exceptions import ConvergenceWarning
 
 from genus import Gaussian, GaussianMixture, Space
@@ -72,6 +73,32 @@ def test_shrinkage_raises_each_variance_by_a_share() -> None:
     np.testing.assert_allclose(shrunk - plain, 0.1 * np.diag(X.var(0)), rtol=1e-9, atol=1e-12)
     with pytest.raises(ValueError, match="shrinkage"):
         Gaussian(shrinkage=-1).fit(X)
+
+
+def test_it_shrinks_by_itself_where_rows_are_few_and_hardly_where_they_are_many() -> None:
+    rng = np.random.default_rng(6)
+    loadings = rng.normal(size=(4, 120))
+    X = rng.normal(size=(300, 4)) @ loadings + 0.5 * rng.normal(size=(300, 120))
+    m, peer = Gaussian().fit(X[:40]), LedoitWolf().fit(X[:40])
+    expected = stats.multivariate_normal(peer.location_, peer.covariance_).logpdf(X[40:])
+    assert m.score(X[40:]) > expected.mean()
+    S = np.cov(X[:40].T, bias=True)
+    off = ~np.eye(120, dtype=bool)
+    np.testing.assert_allclose(m.covariance_.numpy()[off], (1 - m.shrinkage_) * S[off])
+    many = RNG.multivariate_normal(MEAN, COV, size=20_000)
+    m = Gaussian().fit(many)
+    assert m.shrinkage_ < 1e-3
+    np.testing.assert_allclose(m.covariance_, np.cov(many.T, bias=True), rtol=1e-3, atol=1e-3)
+
+
+def test_it_shrinks_where_entries_are_missing_too() -> None:
+    rng = np.random.default_rng(7)
+    X = rng.normal(size=(200, 3)) @ rng.normal(size=(3, 60)) + 0.5 * rng.normal(size=(200, 60))
+    few = X[:30].copy()
+    few[rng.random(few.shape) < 0.1] = np.nan
+    plain, chosen = (Gaussian(shrinkage=s, random_state=0).fit(few) for s in (1e-3, None))
+    assert 0 < chosen.shrinkage_ < 1
+    assert chosen.score(X[30:]) > plain.score(X[30:]) + 20
 
 
 def test_variance_floor_of_a_constant_column() -> None:

@@ -40,6 +40,7 @@ and a natural-gradient step on a batch B is
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import time
 import warnings
@@ -585,9 +586,12 @@ class BayesianGaussianMixture(DensityModel):
         z, x1 = centred[some], self._with_ones(y[some])
         scale = len(rows) / float(weight.sum())
 
+        shares = itertools.cycle((4, 4, 3, 4, 2, 4, 1, 4))  # quarters of K that begin with rows
+
         def begin() -> None:
             self.elbo_history_, self.n_batches_ = [], 0
-            self._start(z, scale)
+            clusters = -(-len(self.means_) * next(shares) // 4) if several else len(self.means_)
+            self._start(z, scale, clusters)
 
         def step() -> float:
             sums = self.statistics(x1, scale)
@@ -608,6 +612,8 @@ class BayesianGaussianMixture(DensityModel):
             )
             return self.elbo_
 
+        several = drawn and self.init != "random" and len(self.means_) > 1
+
         def elbo(rows: float) -> float:
             """With a prior worth that many rows, the same q(z) before, the best one after."""
             self.load_state_dict(state)
@@ -626,7 +632,6 @@ class BayesianGaussianMixture(DensityModel):
                 state = {name: value.clone() for name, value in self.state_dict().items()}
                 worth, _ = by_factors(elbo, worth)
                 elbo(worth)
-        several = drawn and self.init != "random" and len(self.means_) > 1
         best_start(self, fit, self.n_init, begin, run, step if several else None)
         self.n_seen_ = float(len(rows))
         warn_unless_converged(self, "inference", unit="sweeps")
@@ -711,8 +716,8 @@ class BayesianGaussianMixture(DensityModel):
     def _with_ones(self, y: Tensor) -> Tensor:
         return torch.cat([y.new_ones(len(y), 1), y - self._shift], 1)
 
-    def _start(self, centred: Tensor, scale: float) -> None:
-        """q(μ, Λ) and q(π) from a first q(z)."""
+    def _start(self, centred: Tensor, scale: float, clusters: int) -> None:
+        """q(μ, Λ) and q(π) from a first q(z), in which so many components have rows."""
         K = len(self.means_)
         if isinstance(self.init, str):
             z = centred / centred.square().mean(0).sqrt().clamp_min(1e-150)
@@ -720,7 +725,7 @@ class BayesianGaussianMixture(DensityModel):
             label, _ = k_means(
                 z,
                 torch.ones(len(z), dtype=z.dtype),
-                K,
+                clusters,
                 self.rng,
                 steps=10 if clever else 0,
                 spread=clever,
