@@ -133,7 +133,7 @@ def precision_factor(cov: Tensor) -> Tensor:
     return torch.linalg.solve_triangular(L, eye, upper=False).mT
 
 
-SHARES = [0.0, *np.geomspace(1e-6, 0.999, 40).tolist()]  # ρ that are tried
+SHARES = np.geomspace(1e-6, 0.999, 40).tolist()  # ρ that are tried; at 0 S may be singular
 
 
 class LeaveOneOut:

@@ -22,7 +22,7 @@ from torch import Tensor
 from genus.distributions.normals import Conditionals, by_pattern, precision_factor
 from genus.distributions.points import LOG_2PI
 
-LEAST, MOST = 4.0**-4, 4.0**6  # what is tried of a prior, as a share of the usual
+LEAST, MOST = 4.0**-10, 4.0**6  # what is tried of a prior, as a share of the usual
 HELD = 1 << 20  # responsibilities kept at a time: about 4 MB
 
 
