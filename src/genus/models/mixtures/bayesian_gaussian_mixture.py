@@ -69,6 +69,7 @@ from genus.typing import RowsLike
 LOG_2 = math.log(2)
 FAR = 1e8  # standard deviations that a prior mean may lie off, and X still has digits beside it
 SAMPLE = 500  # distinct rows a component from which a start is drawn
+LEAST = 4.0**-4  # worth of the prior that is tried, as a share of (d + 2)/4
 FIRST_LOOK = 10_000  # rows from which stochastic inference takes its priors and its start
 
 
@@ -624,13 +625,13 @@ class BayesianGaussianMixture(DensityModel):
         free = self.scale_prior is None and self.degrees is None and self.known_variance is None
         if free and not resumed:
             begin()
-            worth = (self._p + 2) / 4
+            worth = usual = (self._p + 2) / 4
             for _ in range(2):  # another prior, other clusters
                 for _ in range(STEPS):
                     step()
                 sums = self.statistics(x1, scale)
                 state = {name: value.clone() for name, value in self.state_dict().items()}
-                worth, _ = by_factors(elbo, worth)
+                worth, _ = by_factors(elbo, worth, usual * LEAST / worth)
                 elbo(worth)
         best_start(self, fit, self.n_init, begin, run, step if several else None)
         self.n_seen_ = float(len(rows))

@@ -22,7 +22,7 @@ from torch import Tensor
 from genus.distributions.normals import Conditionals, by_pattern, precision_factor
 from genus.distributions.points import LOG_2PI
 
-LEAST, MOST = 4.0**-10, 4.0**6  # what is tried of a prior, as a share of the usual
+MOST = 4.0**6  # of a prior that is tried, as a share of the usual
 HELD = 1 << 20  # responsibilities kept at a time: about 4 MB
 
 
@@ -287,15 +287,15 @@ def patterns_at_once(K: int, d: int) -> int:
     return 1 + 4_000_000 // (K * d * d)
 
 
-def by_factors(value: Callable[[float], float], usual: float) -> tuple[float, float]:
+def by_factors(value: Callable[[float], float], usual: float, least: float) -> tuple[float, float]:
     """The argument of the highest value, found from the usual one by factors of 4, and the value.
 
-    First down, and if that gains nothing, up.
+    First down to the share ``least`` of the usual, and if that gains nothing, up.
     """
     best, highest = usual, value(usual)
     for factor in (0.25, 4.0):
         x = usual * factor
-        while LEAST <= x / usual <= MOST and (now := value(x)) > highest:
+        while least <= x / usual <= MOST and (now := value(x)) > highest:
             best, highest = x, now
             x = x * factor
         if best != usual:

@@ -54,6 +54,7 @@ from genus.typing import ArrayLike, GivenLike, RowsLike
 
 COVARIANCES = ("full", "tied", "diag", "spherical")
 SAMPLE = 500  # distinct rows a component from which a start is drawn
+LEAST = 4.0**-10  # shrinkage that is tried, as a share of (d + 2)/4
 FOLDS = 5  # of the rows, by which shrinkage is chosen
 PARAMETERS = Several(Array(), Array(), Array(), says="a tuple (weights, means, covariances)")
 
@@ -412,7 +413,7 @@ class GaussianMixture(DensityModel):
                 self.weights_, self.means_, self.covariances_, self._S0 = here
             return log_p / float(weight.sum())
 
-        best, nats = by_factors(value, float(self._nu))
+        best, nats = by_factors(value, float(self._nu), LEAST)
         self._nu.fill_(best)
         return nats
 
