@@ -13,7 +13,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from genus.learn.fit import Fit, time_limit
-from genus.learn.starts import best_start, warn_unless_converged
+from genus.learn.starts import STEPS, TRIALS, best_start, sample_rows, warn_unless_converged
 from genus.learn.sums import solve
 from toys import EM
 
@@ -52,6 +52,50 @@ def test_what_the_best_start_learned_is_kept_whole() -> None:
     assert model.begun == [0, 1, 2]
     assert model.n_iter_ == 2 and bool((model.means_ == 1).all())
     assert [line["objective"] for line in model.history_] == [-0.9]  # of that start alone
+
+
+def test_the_likeliest_of_several_trials_goes_on() -> None:
+    worth = np.random.default_rng(1).random(TRIALS)
+
+    class Tried(Starts):
+        def learn(self, fit: Fit) -> None:
+            self.begun, self.steps = [], 0
+
+            def begin() -> None:
+                self.begun.append(len(self.begun))
+                self.means_ = torch.full_like(self.means_, float(self.begun[-1]))
+
+            def step() -> float:
+                self.steps += 1
+                return float(worth[self.begun[-1]])
+
+            def run() -> float:
+                self.n_iter_, self.converged_ = 1, True
+                return 0.0
+
+            best_start(self, fit, 1, begin, run, step)
+
+    model = Tried().fit(X)
+    assert len(model.begun) == TRIALS and model.steps == TRIALS * STEPS
+    assert bool((model.means_ == float(worth.argmax())).all())
+
+
+def test_the_rows_of_a_start_are_the_same_in_any_order_repeated_or_weighted() -> None:
+    rng = np.random.default_rng(2)
+    y = torch.from_numpy(rng.normal(size=(500, 3)))
+    w = torch.from_numpy(rng.integers(1, 4, 500).astype(float))
+    index, weight, rank = sample_rows(y, w, 50)
+    assert len(index) == 50 and bool((weight == 1).all()) and bool((rank.diff() >= 0).all())
+    order = torch.from_numpy(rng.permutation(500))
+    moved, _, _ = sample_rows(1000 * y[order], w[order], 50)
+    assert torch.equal(y[order][moved], y[index])
+    again = y.repeat_interleave(w.long(), 0)
+    repeated, _, _ = sample_rows(again, torch.ones(len(again), dtype=torch.float64), 50)
+    assert torch.equal(again[repeated], y[index])
+    index, weight, rank = sample_rows(y, w, 500)
+    assert sorted(index.tolist()) == list(range(500)) and torch.equal(weight, w[index])
+    y[3] = y[4] = np.nan
+    assert len(sample_rows(y, w, 500)[2].unique()) == 499
 
 
 def test_a_fit_that_goes_on_has_one_start_where_it_is() -> None:

@@ -56,8 +56,9 @@ class Coordinates(nn.Module):
         if self.how == "affine":
             kinds = self.space.kinds
             ordered = [kind in ("integer", "ordinal") for kind in kinds]
-            middle = x.nanmedian(0).values
-            scaled = (x - middle).abs().nanmedian(0).values > 0
+            seen = ~torch.isnan(x)
+            most = torch.stack([c[s].mode().values for c, s in zip(x.T, seen.T, strict=True)])
+            scaled = (x == most).sum(0) <= 0.5 * seen.sum(0)
             whole = torch.tensor(ordered, device=x.device) & scaled
             self.plain_.copy_((self.real | whole).long())
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from genus.distributions.normals import by_pattern, conditional
+from genus.distributions.normals import Conditionals as Normals
+from genus.distributions.normals import by_pattern
 from genus.distributions.points import LOG_2PI
 
 ROWS = 4096  # from which the correlations of gappy rows are learned, at most
@@ -31,11 +32,12 @@ def correlations(v: Tensor) -> Tensor:
     cells = 1 + 2_000_000 // d**2
     for _ in range(SWEEPS):
         total, square = torch.zeros_like(mean), torch.zeros_like(C)
+        normal = Normals(mean[None], C[None])
         for index, real, o in by_pattern(some, cells):
-            _, filled, left = conditional(some[index], o, mean[None], C[None])
-            e = filled[:, 0][real]
+            given = normal.given(some[index], o)
+            e = given.filled[:, 0][real]
             total += e.sum(0)
-            square += e.T @ e + (real.sum(1)[:, None, None] * left[:, 0]).sum(0)
+            square += e.T @ e + given.covariance(real.sum(1, keepdim=True).to(e.dtype))[0]
         mean = total / len(some)
         C = square / len(some) - torch.outer(mean, mean)
         C = torch.lerp((C + C.T) / 2, eye, TOWARDS_ONE)

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from sklearn.covariance import LedoitWolf
 from sklearn.exceptions import ConvergenceWarning
 
 from genus import Gaussian, GaussianMixture, Space
-from genus.distributions.normals import by_pattern, conditional, factor, variance_floor
+from genus.distributions.normals import variance_floor
 from oracles import brute
 
 RNG = np.random.default_rng(0)
@@ -25,40 +26,6 @@ def with_holes(n: int, seed: int) -> np.ndarray:
     X = rng.multivariate_normal(MEAN, COV, size=n)
     X[rng.random(X.shape) < 0.4] = np.nan
     return X
-
-
-def test_conditionals_row_by_row() -> None:
-    X = with_holes(100, 1)
-    y, mean, cov = torch.tensor(X), torch.tensor(MEAN)[None], torch.tensor(COV)[None]
-    met = np.zeros(len(X), dtype=int)
-    for index, real, o in by_pattern(y, 64):
-        log_p, filled, C = conditional(y[index], o, mean, cov)
-        for p, r in itertools.product(*map(range, index.shape)):
-            if not real[p, r]:
-                continue
-            i = int(index[p, r])
-            met[i] += 1
-            expected = brute(X[i], MEAN, COV)
-            assert float(log_p[p, 0, r]) == pytest.approx(expected[0], abs=1e-9)
-            np.testing.assert_allclose(filled[p, 0, r], expected[1], atol=1e-9)
-            np.testing.assert_allclose(C[p, 0], expected[2], atol=1e-9)
-    assert (met == 1).all()  # every row once
-
-
-@pytest.mark.parametrize("cells", [1, 7, 10_000])
-def test_patterns_cover_every_row_once(cells: int) -> None:
-    y = torch.tensor(with_holes(57, 2))
-    seen = torch.cat([index[real] for index, real, _ in by_pattern(y, cells)])
-    assert sorted(seen.tolist()) == list(range(57))
-    for index, real, o in by_pattern(y, cells):
-        assert bool(((~torch.isnan(y[index])) == o[:, None])[real].all())
-
-
-def test_factor_of_a_singular_covariance() -> None:
-    C = torch.tensor(COV)
-    C[1], C[:, 1] = 0, 0
-    F = factor(C[None])[0]
-    torch.testing.assert_close(F @ F.T, C)
 
 
 def test_closed_form_is_numpys() -> None:
@@ -106,6 +73,32 @@ def test_shrinkage_raises_each_variance_by_a_share() -> None:
     np.testing.assert_allclose(shrunk - plain, 0.1 * np.diag(X.var(0)), rtol=1e-9, atol=1e-12)
     with pytest.raises(ValueError, match="shrinkage"):
         Gaussian(shrinkage=-1).fit(X)
+
+
+def test_it_shrinks_by_itself_where_rows_are_few_and_hardly_where_they_are_many() -> None:
+    rng = np.random.default_rng(6)
+    loadings = rng.normal(size=(4, 120))
+    X = rng.normal(size=(300, 4)) @ loadings + 0.5 * rng.normal(size=(300, 120))
+    m, peer = Gaussian().fit(X[:40]), LedoitWolf().fit(X[:40])
+    expected = stats.multivariate_normal(peer.location_, peer.covariance_).logpdf(X[40:])
+    assert m.score(X[40:]) > expected.mean()
+    S = np.cov(X[:40].T, bias=True)
+    off = ~np.eye(120, dtype=bool)
+    np.testing.assert_allclose(m.covariance_.numpy()[off], (1 - m.shrinkage_) * S[off])
+    many = RNG.multivariate_normal(MEAN, COV, size=20_000)
+    m = Gaussian().fit(many)
+    assert m.shrinkage_ < 1e-3
+    np.testing.assert_allclose(m.covariance_, np.cov(many.T, bias=True), rtol=1e-3, atol=1e-3)
+
+
+def test_it_shrinks_where_entries_are_missing_too() -> None:
+    rng = np.random.default_rng(7)
+    X = rng.normal(size=(200, 3)) @ rng.normal(size=(3, 60)) + 0.5 * rng.normal(size=(200, 60))
+    few = X[:30].copy()
+    few[rng.random(few.shape) < 0.1] = np.nan
+    plain, chosen = (Gaussian(shrinkage=s, random_state=0).fit(few) for s in (1e-3, None))
+    assert 0 < chosen.shrinkage_ < 1
+    assert chosen.score(X[30:]) > plain.score(X[30:]) + 20
 
 
 def test_variance_floor_of_a_constant_column() -> None:

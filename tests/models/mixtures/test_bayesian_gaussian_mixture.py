@@ -418,7 +418,7 @@ def test_scikit_learns_diagonal_model_and_its_sticks() -> None:
     m.rng = torch.Generator()
     m.fit(X[:1].repeat(len(X), 0))  # builds; the M step alone follows
     m._m0 = torch.full((d,), 0.5, dtype=torch.float64) - m._shift
-    m._start(torch.tensor(X) - m._shift, 1.0)
+    m._start(torch.tensor(X) - m._shift, 1.0, len(m.means_))
     np.testing.assert_allclose(m.means_, s.means_, rtol=1e-9)
     np.testing.assert_allclose(m.covariances_, s.covariances_, rtol=1e-9)
     a, b = s.weight_concentration_
@@ -454,7 +454,7 @@ def test_components_that_nobody_needs_stay_empty() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_step_of_rate_one_on_all_rows_is_a_sweep(kind: str) -> None:
     X = draws(60, seed=12)
-    kw: dict[str, Any] = {"max_iter": 1, "tol": 0.0}
+    kw: dict[str, Any] = {"max_iter": 1, "tol": 0.0, "init": "random"}
     sweep = mixture(kind, K=3, **kw).fit(X)
     step = mixture(kind, K=3, inference="svi", batch_size=60, delay=0.0, **kw).fit(X)
     for name in ("means_", "scales_", "sticks_", "counts_"):

@@ -16,7 +16,6 @@ from genus.models.mixtures.components import (
     full_covariances,
     k_means,
     log_joint,
-    precision_factor,
     responsibilities_,
     row_weights,
     statistics,
@@ -111,15 +110,6 @@ def test_responsibilities_of_far_rows_sum_to_one() -> None:
     np.testing.assert_allclose(r.sum(0), 1, rtol=1e-12)
     np.testing.assert_allclose(log_x, torch.logsumexp(log_p, 0), rtol=1e-12)
     assert r[0, 0] / r[1, 0] == pytest.approx(np.e)
-
-
-def test_a_factor_of_the_precision_stands_where_rounding_took_the_covariance_below_zero() -> None:
-    U = precision_factor(FULL)
-    np.testing.assert_allclose(U @ U.mT, torch.linalg.inv(FULL), rtol=1e-9, atol=1e-12)
-    assert not U.tril(-1).any()
-    flat = torch.ones(2, 2, dtype=torch.float64)
-    flat[1, 0] = flat[0, 1] = 1 + 1e-12
-    assert torch.isfinite(precision_factor(flat[None])).all()
 
 
 def test_k_means_finds_clear_groups_and_leaves_rows_of_no_weight_out() -> None:

@@ -13,9 +13,10 @@ import torch
 from scipy import stats
 from scipy.special import logsumexp
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture as SklearnMixture
 
-from genus import GaussianMixture, Space
+from genus import BayesianGaussianMixture, CategoricalMixture, Gaussian, GaussianMixture, Space
 from genus.models.mixtures.gaussian_mixture import COVARIANCES
 from oracles import brute
 
@@ -318,7 +319,50 @@ def test_shrinkage_by_hand(kind: str) -> None:
         rtol=1e-4,
         atol=1,
     )
-    assert float(GaussianMixture(2, kind).fit(X)._nu) == (D + 2) / 4
+
+
+def test_shrinkage_left_to_the_rows_is_a_lot_where_they_are_few_and_fades() -> None:
+    rng = np.random.default_rng(3)
+    root = rng.normal(size=(2, 6, 6))
+    rows = [rng.normal(size=(2000, 6)) @ A + 9 * i for i, A in enumerate(root)]
+    few = np.concatenate([x[:10] for x in rows])
+    held = np.concatenate([x[1000:] for x in rows])
+    plain, chosen = (GaussianMixture(2, shrinkage=s, random_state=0).fit(few) for s in (0, None))
+    assert chosen.score(held) > plain.score(held) + 1
+    many = np.concatenate([x[:1000] for x in rows])
+    plain, chosen = (GaussianMixture(2, shrinkage=s, random_state=0).fit(many) for s in (0, None))
+    assert chosen.score(held) == pytest.approx(plain.score(held), abs=0.01)
+    assert float(chosen._nu) < 2
+
+
+def test_fewer_rows_than_columns_are_as_likely_as_under_the_shrunk_gaussian() -> None:
+    rng = np.random.default_rng(4)
+    loadings = rng.normal(size=(4, 100))
+    X = rng.normal(size=(60, 4)) @ loadings + 0.5 * rng.standard_t(3, size=(60, 100))
+    with pytest.warns(UserWarning, match="columns carry no more than 1"):
+        mixture = GaussianMixture(random_state=0).fit(X[:30])
+    assert mixture.score(X[30:]) > Gaussian().fit(X[:30]).score(X[30:]) - 1
+
+
+@pytest.mark.parametrize("model", [GaussianMixture, BayesianGaussianMixture, CategoricalMixture])
+def test_starts_find_clear_blobs_in_any_units_beside_a_column_of_noise(model: Any) -> None:
+    centres = np.array([[0, 0], [10, 0], [0, 10], [10, 10]])
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        label = rng.integers(0, 4, 200)
+        X = np.c_[centres[label] + rng.normal(size=(200, 2)), rng.normal(size=200)]
+        m = model(4, random_state=seed).fit(X)
+        assert adjusted_rand_score(label, m.predict(X)) > 0.95
+        other = X * [1000, 1, 0.01]
+        nats = model(4, random_state=seed).fit(other).log_prob(other).nats + np.log(10)
+        np.testing.assert_allclose(nats, m.log_prob(X).nats, atol=1e-6)
+
+
+def test_starts_do_not_depend_on_the_order_of_rows() -> None:
+    X = draws(200, seed=21)
+    order = np.random.default_rng(0).permutation(200)
+    a, b = (GaussianMixture(3, random_state=0).fit(x) for x in (X, X[order]))
+    np.testing.assert_allclose(a.means_, b.means_, atol=1e-8)
 
 
 def plain(S: np.ndarray, kind: str) -> np.ndarray:

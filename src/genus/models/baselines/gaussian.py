@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import torch
@@ -10,7 +11,13 @@ from torch import Tensor
 
 from genus.density import DensityModel
 from genus.distributions.columns import check_observed
-from genus.distributions.normals import by_pattern, conditional, factor, variance_floor
+from genus.distributions.normals import (
+    Conditionals,
+    LeaveOneOut,
+    by_pattern,
+    towards_diagonal,
+    variance_floor,
+)
 from genus.distributions.points import LOG_2PI
 from genus.learn.fit import Fit
 from genus.learn.rows import Rows
@@ -19,20 +26,25 @@ from genus.learn.sums import accumulate, solve
 from genus.settings import Number, Rule, Whole
 from genus.space import Space
 
+GUESS = 0.1  # ρ before it is chosen
+
 
 class Gaussian(DensityModel):
     r"""One full Gaussian by its closed form: the baseline every density must beat.
 
-        y ~ N(μ, Σ + ε diag Σ),    μ = (1/n) Σ y,    Σ = (1/n) Σ (y − μ)(y − μ)ᵀ
+        y ~ N(μ, Σ),    μ = (1/n) Σ y,    S = (1/n) Σ (y − μ)(y − μ)ᵀ
+        Σ = (1 − ρ) S + ρ diag S
 
-    Where entries are missing, EM takes them and their products at their conditional expectations
-    (Dempster et al., 1977). Discrete coordinates are dequantised (see :class:`genus.DensityModel`),
-    which makes the log-likelihood a lower bound on a probability.
+    ρ is the share under which rows that are left out one by one are likeliest (Hoffbeck &
+    Landgrebe, 1996): next to nothing where rows are many, and what the rows can carry where they
+    are fewer than the columns. Where entries are missing, EM takes them and their products at their
+    conditional expectations (Dempster et al., 1977). Discrete coordinates are dequantised (see
+    :class:`genus.DensityModel`), which makes the log-likelihood a lower bound on a probability.
 
     Parameters
     ----------
-    shrinkage : float, default=0.001
-        ε ≥ 0, added to each variance in proportion to it, so that Σ stays invertible.
+    shrinkage : float or None, default=None
+        None: ρ is chosen as said. ε ≥ 0: Σ = S + ε diag S instead.
     max_iter : int, default=100
         Iterations of EM, at most.
     tol : float, default=0.001
@@ -43,6 +55,15 @@ class Gaussian(DensityModel):
         without atoms, logit of grey images, and learned elsewhere.
     random_state : int, generator or None, default=None
         An int, or a numpy generator; None: fresh at every fit.
+
+    Attributes
+    ----------
+    mean_
+        μ, (d,).
+    covariance_
+        Σ, (d, d).
+    shrinkage_
+        ρ, or the ε that was given.
 
     Examples
     --------
@@ -55,7 +76,7 @@ class Gaussian(DensityModel):
     """
 
     arguments: ClassVar[dict[str, Rule]] = {
-        "shrinkage": Number(0),
+        "shrinkage": Number(0) | None,
         "max_iter": Whole(1),
         "tol": Number(0),
     }
@@ -64,10 +85,11 @@ class Gaussian(DensityModel):
 
     mean_: Tensor
     covariance_: Tensor
+    shrinkage_: float
 
     def __init__(
         self,
-        shrinkage: float = 1e-3,
+        shrinkage: float | None = None,
         max_iter: int = 100,
         tol: float = 1e-3,
         marginals: str | None = None,
@@ -98,12 +120,13 @@ class Gaussian(DensityModel):
             "y": torch.zeros_like(self.mean_),
             "yy": torch.zeros_like(self.covariance_),
         }
+        normal = self._conditionals()
         for index, real, o in by_pattern(y, self._at_once):
-            log_p, filled, C = conditional(y[index], o, self.mean_[None], self.covariance_[None])
-            e = (filled[:, 0] - self._origin)[real]
-            sums["log_likelihood"] += log_p[:, 0][real].sum()
+            given = normal.given(y[index], o)
+            e = (given.filled[:, 0] - self._origin)[real]
+            sums["log_likelihood"] += given.log_p[:, 0][real].sum()
             sums["y"] += e.sum(0)
-            sums["yy"] += e.T @ e + (real.sum(1)[:, None, None] * C[:, 0]).sum(0)
+            sums["yy"] += e.T @ e + given.covariance(real.sum(1, keepdim=True))[0]
         return sums
 
     def maximise(self, sums: dict[str, Tensor]) -> None:
@@ -111,16 +134,25 @@ class Gaussian(DensityModel):
         mean = sums["y"] / sums["weight"]
         cov = sums["yy"] / sums["weight"] - torch.outer(mean, mean)
         self.mean_ = mean + self._origin
-        self.covariance_ = (cov + cov.T) / 2 + torch.diag(
-            variance_floor(cov.diagonal(), self.mean_, self.shrinkage)
-        )
+        cov = (cov + cov.T) / 2
+        if self.shrinkage is not None:
+            floor = variance_floor(cov.diagonal(), self.mean_, self.shrinkage)
+            self.covariance_ = cov + torch.diag(floor)
+            return
+        cov = cov + torch.diag(variance_floor(cov.diagonal(), self.mean_, 0.0))
+        self.covariance_ = towards_diagonal(cov, self.shrinkage_)
 
     def learn(self, fit: Fit) -> None:
         self._origin = (
             self.real(fit.rows.take(slice(0, 1024))[0], self.rng)[0].nanmean(0).nan_to_num()
         )
         if not any(bool(torch.isnan(x).any()) for (x,) in fit.rows.chunks(8192)):
+            self.shrinkage_ = 0.0 if self.shrinkage is None else self.shrinkage
             self.maximise(accumulate(self, fit.rows))
+            if self.shrinkage is None:
+                chunks = (self.real(x, self.rng)[0] for (x,) in fit.rows.chunks(8192))
+                self._choose(chunks, len(fit.rows))
+                self.covariance_ = towards_diagonal(self.covariance_, self.shrinkage_)
             self.n_iter_, self.converged_ = 1, True
             return
         x = fit.rows.take(slice(None), self.rng)[0]
@@ -134,20 +166,42 @@ class Gaussian(DensityModel):
             check_observed(self.space_, seen)
             mean = y.nansum(0) / seen
             cov = torch.diag((y - mean).square().nansum(0) / seen)
+            self.shrinkage_ = GUESS if self.shrinkage is None else self.shrinkage
             self.maximise(
                 {"weight": torch.ones_like(mean[0]), "y": mean, "yy": cov + torch.outer(mean, mean)}
             )
         inner = dataclasses.replace(fit, rows=Rows(x, u))
+        if not start and self.shrinkage is None:
+            self._choose_with_gaps(inner.rows)
         self.converged_ = solve(self, inner, max_iter=self.max_iter, tol=self.tol, start=start)
         warn_unless_converged(self)
+
+    def _choose(self, chunks: Iterable[Tensor], n: int) -> None:
+        """ρ from n complete rows, a chunk after the other, about the mean and covariance there."""
+        left_out = LeaveOneOut(self.covariance_, n)
+        for y in chunks:
+            left_out.add(y - self.mean_)
+        self.shrinkage_ = left_out.best()
+
+    def _choose_with_gaps(self, rows: Rows) -> None:
+        """ρ from rows whose missing entries are drawn, after a few iterations of EM."""
+        for _ in range(3):
+            self.maximise(accumulate(self, rows))
+        y = self.draw_given(self.real(*rows.take(slice(None)))[0], self.rng)
+        keep = self.covariance_
+        z = y - y.mean(0)
+        cov = z.T @ z / len(z)
+        self.covariance_ = cov + torch.diag(variance_floor(cov.diagonal(), self.mean_, 0.0))
+        self._choose([y], len(y))
+        self.covariance_ = keep
 
     def log_density(self, y: Tensor) -> Tensor:
         """log N(y | μ, Σ) of the entries that are not NaN."""
         if torch.isnan(y).any():
             out = y.new_empty(len(y))
+            normal = self._conditionals()
             for index, real, o in by_pattern(y, self._at_once):
-                log_p, _, _ = conditional(y[index], o, self.mean_[None], self.covariance_[None])
-                out[index[real]] = log_p[:, 0][real]
+                out[index[real]] = normal.given(y[index], o).log_p[:, 0][real]
             return out
         L = torch.linalg.cholesky(self.covariance_)
         z = torch.linalg.solve_triangular(L, (y - self.mean_).T, upper=False)
@@ -164,11 +218,15 @@ class Gaussian(DensityModel):
     def draw_given(self, y: Tensor, rng: torch.Generator) -> Tensor:
         """y with its NaN entries drawn from the conditional Gaussian."""
         out = y.clone()
+        normal = self._conditionals()
         for index, real, o in by_pattern(y, self._at_once):
-            _, filled, C = conditional(y[index], o, self.mean_[None], self.covariance_[None])
-            e = torch.randn(filled[:, 0].shape, generator=rng, dtype=y.dtype, device=y.device)
-            out[index[real]] = (filled[:, 0] + e @ factor(C[:, 0]).mT)[real]
+            given = normal.given(y[index], o)
+            e = torch.randn(y[index].shape, generator=rng, dtype=y.dtype, device=y.device)
+            out[index[real]] = (given.filled + given.noise(e))[:, 0][real]
         return out
+
+    def _conditionals(self) -> Conditionals:
+        return Conditionals(self.mean_[None], self.covariance_[None])
 
     @property
     def _at_once(self) -> int:
@@ -183,7 +241,7 @@ class Gaussian(DensityModel):
     def mean_given(self, y: Tensor) -> Tensor:
         """y with its NaN entries at μ_m + Σ_mo Σ_oo⁻¹ (y_o − μ_o)."""
         out = y.clone()
+        normal = self._conditionals()
         for index, real, o in by_pattern(y, self._at_once):
-            _, filled, _ = conditional(y[index], o, self.mean_[None], self.covariance_[None])
-            out[index[real]] = filled[:, 0][real]
+            out[index[real]] = normal.given(y[index], o).filled[:, 0][real]
         return out

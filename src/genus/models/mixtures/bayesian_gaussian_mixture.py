@@ -40,6 +40,7 @@ and a natural-gradient step on a batch B is
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import time
 import warnings
@@ -51,15 +52,15 @@ from torch import Tensor
 
 from genus.density import DensityModel
 from genus.distributions.columns import check_observed
-from genus.distributions.normals import variance_floor
+from genus.distributions.normals import LeaveOneOut, towards_diagonal, variance_floor
 from genus.distributions.points import LOG_2PI
 from genus.learn.fit import DivergenceError, Fit
 from genus.learn.progress import Bar, CtrlC
 from genus.learn.rows import Rows, generator
-from genus.learn.starts import best_start, warn_unless_converged
+from genus.learn.starts import STEPS, best_start, sample_rows, warn_unless_converged
 from genus.learn.sums import solve
 from genus.model import seed_of
-from genus.models.mixtures.components import LogJoint, k_means, log_joint, statistics
+from genus.models.mixtures.components import LogJoint, by_factors, k_means, log_joint, statistics
 from genus.models.mixtures.student import draw_students, log_students
 from genus.settings import Array, Number, OneOf, Rule, Whole
 from genus.space import Space
@@ -67,6 +68,8 @@ from genus.typing import RowsLike
 
 LOG_2 = math.log(2)
 FAR = 1e8  # standard deviations that a prior mean may lie off, and X still has digits beside it
+SAMPLE = 500  # distinct rows a component from which a start is drawn
+LEAST = 4.0**-4  # worth of the prior that is tried, as a share of (d + 2)/4
 FIRST_LOOK = 10_000  # rows from which stochastic inference takes its priors and its start
 
 
@@ -95,9 +98,11 @@ class BayesianGaussianMixture(DensityModel):
     mean_precision : float, default=0.1
         β_0 > 0, how many rows m_0 is worth.
     degrees : float or None, default=None
-        ν_0 > d − 1 (full) or > 0 (diag); None: d − 1 + (d + 2)/4, with d = 1 for diag.
+        ν_0 > d − 1 (full) or > 0 (diag); None: d − 1 + c (d + 2)/4, with d = 1 for diag.
     scale_prior : array or None, default=None
-        S_0, (d, d) for full, (d,) for diag; None: (d + 2)/4 · (the data's covariance) / K^(2/d).
+        S_0, (d, d) for full, (d,) for diag; None: c (d + 2)/4 · (the data's covariance) / K^(2/d),
+        correlations shrunk as in :class:`genus.Gaussian`. c is a power of 4: of highest ELBO after
+        a few sweeps where both are None, else 1.
     known_variance : float or None, default=None
         σ² > 0; then only means are learned, and ``covariance``, ``degrees`` and
         ``scale_prior`` say nothing.
@@ -118,6 +123,9 @@ class BayesianGaussianMixture(DensityModel):
         τ ≥ 0 of ``svi``.
     forgetting : float, default=0.7
         κ in (0.5, 1] of ``svi``.
+    marginals : {"learned", "affine", "logit"} or None, default=None
+        How cells become real coordinates: by each column's own distribution, in the units of the
+        data, or, of levels, by a logit. None: affine, and logit of grey images.
     random_state : int, generator or None, default=None
         An int, or a numpy generator; None: fresh at every fit.
 
@@ -174,6 +182,7 @@ class BayesianGaussianMixture(DensityModel):
         "forgetting": Number(above=0.5, most=1, why=", so that the steps converge"),
     }
     allow_nan = True
+    usual_marginals = "affine"
     learned_by = "variational inference"
 
     counts_: Tensor
@@ -191,6 +200,7 @@ class BayesianGaussianMixture(DensityModel):
     _beta0: Tensor
     _nu0: Tensor
     _S0: Tensor
+    _spread: Tensor  # the data's covariance, from which S_0 comes
 
     def __init__(
         self,
@@ -212,6 +222,7 @@ class BayesianGaussianMixture(DensityModel):
         batch_size: int = 512,
         delay: float = 10.0,
         forgetting: float = 0.7,
+        marginals: str | None = None,
         random_state: Any = None,
     ) -> None:
         self.n_components = n_components
@@ -232,6 +243,7 @@ class BayesianGaussianMixture(DensityModel):
         self.batch_size = batch_size
         self.delay = delay
         self.forgetting = forgetting
+        self.marginals = marginals
         self.random_state = random_state
 
     # ------------------------------------------------------------------ the factors of q
@@ -484,15 +496,13 @@ class BayesianGaussianMixture(DensityModel):
 
         Missing entries are put there at the mean.
         """
-        K, d = self.means_.shape
+        d = self.means_.shape[1]
         seen = ~torch.isnan(y)
         check_observed(self.space_, seen.any(0))
         self._shift = torch.nanmean(y, 0)
         centred = torch.where(seen, y - self._shift, 0.0)
         variance = centred.square().sum(0) / seen.sum(0)
         floor = variance_floor(variance, self._shift, 1e-6)
-        p = self._p
-        worth = (p + 2) / 4  # rows
         self._m0 = (
             torch.zeros_like(self._shift)
             if self.mean_prior is None
@@ -505,7 +515,7 @@ class BayesianGaussianMixture(DensityModel):
                 f"{self.space_.names()[int(off.argmax())]}: at most {FAR:.0g} leave digits to X"
             )
         self._beta0.fill_(self.mean_precision)
-        self._nu0.fill_(p - 1 + worth if self.degrees is None else self.degrees)
+        self._nu0.fill_(1.0 if self.degrees is None else self.degrees)
         if self.known_variance is not None:
             if self.mean_scale is not None:
                 self._beta0.fill_(self.known_variance / self.mean_scale**2)
@@ -520,11 +530,25 @@ class BayesianGaussianMixture(DensityModel):
                     else "scale_prior: positive numbers"
                 )
         else:
-            cov = centred.T @ centred / len(y) if self._full else variance
             if self._full:
+                cov = centred.T @ centred / len(y)
                 cov.diagonal().copy_(variance)
-            self._S0 = worth * (cov + (torch.diag(floor) if self._full else floor)) / K ** (2 / d)
+                cov = cov + torch.diag(floor)
+                left_out = LeaveOneOut(cov, len(y))
+                left_out.add(centred)
+                self._spread = towards_diagonal(cov, left_out.best())
+            else:
+                self._spread = variance + floor
+        self._worth((self._p + 2) / 4)
         return centred
+
+    def _worth(self, rows: float) -> None:
+        """Set ν_0 and S_0 where they are left to the data, worth that many rows."""
+        K, d = self.means_.shape
+        if self.degrees is None:
+            self._nu0.fill_(self._p - 1 + rows)
+        if self.scale_prior is None:
+            self._S0 = rows * self._spread / K ** (2 / d)
 
     def _taken(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """An argument in the units of the data as a tensor of that shape."""
@@ -544,7 +568,11 @@ class BayesianGaussianMixture(DensityModel):
                 rows.take(torch.randperm(len(rows), generator=self.rng)[:FIRST_LOOK], self.rng)[0],
                 self.rng,
             )[0]
+        resumed = hasattr(self, "n_iter_")
+        earlier = self._nu0.clone(), self._S0.clone()
         centred = self._priors(y)
+        if resumed:
+            self._nu0, self._S0 = earlier
         if cavi:
             single = (
                 rows.take(slice(0, 1))[0].dtype == torch.float32
@@ -557,9 +585,25 @@ class BayesianGaussianMixture(DensityModel):
             work = Rows(self._with_ones(y).to(torch.float32 if single else torch.float64))
             inner = dataclasses.replace(fit, rows=work)
 
+        every = torch.ones(len(y), dtype=y.dtype, device=y.device)
+        if drawn := isinstance(self.init, str):
+            some, weight, _ = sample_rows(y, every, SAMPLE * self.n_components)
+        else:
+            some, weight = torch.arange(len(y)), every
+        z, x1 = centred[some], self._with_ones(y[some])
+        scale = len(rows) / float(weight.sum())
+
+        shares = itertools.cycle((4, 4, 3, 4, 2, 4, 1, 4))  # quarters of K that begin with rows
+
         def begin() -> None:
             self.elbo_history_, self.n_batches_ = [], 0
-            self._start(centred, len(rows) / len(y))
+            clusters = -(-len(self.means_) * next(shares) // 4) if several else len(self.means_)
+            self._start(z, scale, clusters)
+
+        def step() -> float:
+            sums = self.statistics(x1, scale)
+            self._update(sums)
+            return float(sums["log_likelihood"])
 
         def run() -> float:
             if not cavi:
@@ -575,7 +619,27 @@ class BayesianGaussianMixture(DensityModel):
             )
             return self.elbo_
 
-        best_start(self, fit, self.n_init, begin, run)
+        several = drawn and self.init != "random" and len(self.means_) > 1
+
+        def elbo(rows: float) -> float:
+            """With a prior worth that many rows, the same q(z) before, the best one after."""
+            self.load_state_dict(state)
+            self._worth(rows)
+            self._update(sums)
+            return float(self.statistics(x1, scale)["log_likelihood"])
+
+        free = self.scale_prior is None and self.degrees is None and self.known_variance is None
+        if free and not resumed:
+            begin()
+            worth = usual = (self._p + 2) / 4
+            for _ in range(2):  # another prior, other clusters
+                for _ in range(STEPS):
+                    step()
+                sums = self.statistics(x1, scale)
+                state = {name: value.clone() for name, value in self.state_dict().items()}
+                worth, _ = by_factors(elbo, worth, usual * LEAST / worth)
+                elbo(worth)
+        best_start(self, fit, self.n_init, begin, run, step if several else None)
         self.n_seen_ = float(len(rows))
         warn_unless_converged(self, "inference", unit="sweeps")
 
@@ -659,8 +723,8 @@ class BayesianGaussianMixture(DensityModel):
     def _with_ones(self, y: Tensor) -> Tensor:
         return torch.cat([y.new_ones(len(y), 1), y - self._shift], 1)
 
-    def _start(self, centred: Tensor, scale: float) -> None:
-        """q(μ, Λ) and q(π) from a first q(z)."""
+    def _start(self, centred: Tensor, scale: float, clusters: int) -> None:
+        """q(μ, Λ) and q(π) from a first q(z), in which so many components have rows."""
         K = len(self.means_)
         if isinstance(self.init, str):
             z = centred / centred.square().mean(0).sqrt().clamp_min(1e-150)
@@ -668,7 +732,7 @@ class BayesianGaussianMixture(DensityModel):
             label, _ = k_means(
                 z,
                 torch.ones(len(z), dtype=z.dtype),
-                K,
+                clusters,
                 self.rng,
                 steps=10 if clever else 0,
                 spread=clever,

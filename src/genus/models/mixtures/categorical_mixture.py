@@ -30,10 +30,10 @@ from torch import Tensor
 from genus.distributions.columns import check_observed
 from genus.distributions.draws import choose
 from genus.distributions.normals import variance_floor
-from genus.distributions.points import LOG_2PI, row_hash
+from genus.distributions.points import LOG_2PI
 from genus.learn.fit import Fit
 from genus.learn.rows import Rows
-from genus.learn.starts import best_start, warn_unless_converged
+from genus.learn.starts import best_start, sample_rows, warn_unless_converged
 from genus.learn.sums import solve
 from genus.likelihood import Exact, LogProb
 from genus.model import Model
@@ -43,6 +43,7 @@ from genus.space import Space
 from genus.typing import ArrayLike, GivenLike, RowsLike
 
 HELD = 1 << 22  # numbers held at a time
+SAMPLE = 500  # distinct rows a class from which a start is drawn
 NARROW = 16  # mean number of levels up to which one-hot products beat look-ups
 FLOOR = 1e-4  # least variance in a class, as a share of the column's
 
@@ -352,8 +353,14 @@ class CategoricalMixture(Model):
         self._centre = (y.nan_to_num() * w[:, None]).sum(0) / mass
         variance = ((y - self._centre).nan_to_num().square() * w[:, None]).sum(0) / mass
         self._spread = torch.maximum(variance, variance_floor(variance, self._centre, 1.0)).sqrt()
-        # by values, so that draws do not depend on order or repetition
-        order = torch.argsort(row_hash(x), stable=True)
+        some, some_weight, _ = sample_rows(x.flatten(1), w, SAMPLE * self.n_components)
+        z = x[some]
+
+        def step() -> float:
+            sums = self.statistics(z, some_weight)
+            self.maximise(sums)
+            return float(sums["log_likelihood"])
+
         inner = dataclasses.replace(fit, rows=Rows(x, weight=None if weight is None else w))
 
         def run() -> float:
@@ -367,15 +374,20 @@ class CategoricalMixture(Model):
             )
             return -self.history_[-1]["objective"] if self.history_ else -math.inf
 
-        best_start(self, fit, self.n_init, lambda: self._first_guess(x[order], w[order]), run)
+        best_start(
+            self,
+            fit,
+            self.n_init,
+            lambda: self._first_guess(z, some_weight),
+            run,
+            step if len(self.weights_) > 1 else None,
+        )
         warn_unless_converged(self)
 
     def _first_guess(self, x: Tensor, w: Tensor) -> None:
         """The M step from the clusters of k-means on one-hot rows, missing cells at their mean."""
         K = len(self.weights_)
-        some = max(10 * K, 4 * HELD // (self.log_p_.shape[1] + self.means_.shape[1]))
-        v, y = self._cells(x[:some])
-        w = w[:some]
+        v, y = self._cells(x)
         hot = self._one_hot(v)
         known = (~torch.isnan(v)).double().repeat_interleave(self._cards(v), 1)
         mean = (hot * w[:, None]).sum(0) / (known * w[:, None]).sum(0).clamp_min(1e-200)

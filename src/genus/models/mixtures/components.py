@@ -7,20 +7,26 @@
 Expectation–maximisation takes w_k = π_k; variational inference takes expected parameters and
 another w_k. Rows come as x1 = (1, y − shift), so that counts, sums and scatter come out of one
 matrix product. Missing entries enter by their conditional moments (Ghahramani & Jordan, 1994).
+
+Words and bits have a table a component (the location model, Olkin & Tate, 1961): a row then goes on
+with h, a 1 at each of its words, and log ρ_nk gains h_n · log p_k.
 """
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from genus.distributions.normals import by_pattern, conditional
+from genus.distributions.normals import Conditionals, by_pattern, precision_factor
 from genus.distributions.points import LOG_2PI
 
+MOST = 4.0**6  # of a prior that is tried, as a share of the usual
 HELD = 1 << 20  # responsibilities kept at a time: about 4 MB
 
 
@@ -54,9 +60,16 @@ class LogJoint:
     """
 
     def __init__(
-        self, log_weights: Tensor, means: Tensor, cov: Tensor, kind: str, dtype: torch.dtype
+        self,
+        log_weights: Tensor,
+        means: Tensor,
+        cov: Tensor,
+        kind: str,
+        dtype: torch.dtype,
+        log_words: Tensor | None = None,
     ) -> None:
         K, d = means.shape
+        self.log_words = log_words  # (K, L): log p_k of every word of every column
         self.log_weights, self.means, self.cov = log_weights, means, cov
         self.dtype, self.kind = dtype, kind
         log_w = log_weights - 0.5 * d * LOG_2PI
@@ -88,6 +101,12 @@ class LogJoint:
         P = 1 / (cov[:, None].expand(K, d) if kind == "spherical" else cov)
         constant = log_w - 0.5 * (means.square() * P).sum(1) + 0.5 * P.log().sum(1)
         self.A = torch.cat([constant[:, None], means * P, -0.5 * P], 1)
+
+    def of_numbers(self) -> LogJoint:
+        """The same without tables of words."""
+        out = copy.copy(self)
+        out.log_words = None
+        return out
 
     def log_joint(self, x1: Tensor) -> Tensor:
         """(n, 1 + d) rows → (K, n)."""
@@ -143,15 +162,20 @@ def full_covariances(cov: Tensor, kind: str, K: int, d: int) -> Tensor:
 
 
 def log_joint(plan: LogJoint, x1: Tensor) -> Tensor:
-    """log ρ of every row x1 = (1, y − shift) and component, (K, n); NaN entries integrated out."""
+    """log ρ of every row x1 = (1, y − shift, h) and component, (K, n); NaN integrated out."""
+    K, d = plan.means.shape
+    if plan.log_words is not None:
+        x1, h = x1[:, : 1 + d], x1[:, 1 + d :]
+        of_numbers = log_joint(plan.of_numbers(), x1)
+        return of_numbers + plan.log_words.to(of_numbers.dtype) @ h.T.to(of_numbers.dtype)
     missing = torch.isnan(x1).any(1)
     if not missing.any():
         return plan.log_joint(x1)
-    K, d = plan.means.shape
     part, cov = x1[missing][:, 1:].double(), full_covariances(plan.cov, plan.kind, K, d)
     values = part.new_empty(K, len(part))
+    normals = Conditionals(plan.means, cov)
     for index, real, o in by_pattern(part, patterns_at_once(K, d)):
-        log_p, _, _ = conditional(part[index], o, plan.means, cov)
+        log_p = normals.given(part[index], o).log_p
         values[:, index[real]] = (log_p + plan.log_weights[:, None]).permute(1, 0, 2)[:, real]
     out = part.new_empty(K, len(x1))
     out[:, missing] = values
@@ -181,9 +205,10 @@ def statistics(plan: LogJoint, x1: Tensor, weight: Tensor | None = None) -> dict
     missing = torch.isnan(x1).any(1)
     if not missing.any():
         return _complete(plan, x1, weight)
-    parts = [
-        _with_gaps(plan, x1[missing][:, 1:].double(), None if weight is None else weight[missing])
-    ]
+    some = x1[missing]
+    h = some[:, 1 + plan.means.shape[1] :].double()
+    y = some[:, 1 : 1 + plan.means.shape[1]].double()
+    parts = [_with_gaps(plan, y, h, None if weight is None else weight[missing])]
     if not missing.all():
         parts.append(_complete(plan, x1[~missing], None if weight is None else weight[~missing]))
     return {k: sum(p[k] for p in parts) for k in parts[0]}  # type: ignore[misc]
@@ -201,6 +226,10 @@ def _complete(plan: LogJoint, x1: Tensor, weight: Tensor | None) -> dict[str, Te
     sums["first"] = torch.zeros(K, d, **kw)
     sums["second"] = torch.zeros({"full": (K, d, d), "tied": (d, d)}.get(kind, (K, d)), **kw)
     centre = torch.cat([means.new_zeros(K, 1), means], 1).to(x1.dtype)
+    words = plan.log_words
+    if words is not None:
+        sums["words"] = torch.zeros(words.shape, **kw)
+    x1, hot = x1[:, : 1 + d], x1[:, 1 + d :]
     # rows whose share of a component is below the rounding of its sums are left out: most of them
     least = (torch.finfo(x1.dtype).eps * plan.log_weights.exp()).clamp_min(1e-30).tolist()
     full = kind == "full"
@@ -209,7 +238,11 @@ def _complete(plan: LogJoint, x1: Tensor, weight: Tensor | None) -> dict[str, Te
     for i in range(0, len(x1), size):
         x = x1[i : i + size]
         f = x if full else plan.features(x, held[: len(x)])
-        r, log_p = responsibilities_(plan.log_joint(x) if full else plan.of_features(f))
+        joint = plan.log_joint(x) if full else plan.of_features(f)
+        h = hot[i : i + size]
+        if words is not None:
+            joint += words.to(joint.dtype) @ h.T.to(joint.dtype)
+        r, log_p = responsibilities_(joint)
         r = r.to(f.dtype)
         w = None if weight is None else weight[i : i + size].to(f.dtype)
         if w is not None:
@@ -217,6 +250,8 @@ def _complete(plan: LogJoint, x1: Tensor, weight: Tensor | None) -> dict[str, Te
             log_p = log_p * w
         sums["log_likelihood"] += log_p.sum(dtype=torch.float64)
         sums["weight"] += len(x) if w is None else w.sum(dtype=torch.float64)
+        if words is not None:
+            sums["words"] += (r @ h.to(r.dtype)).double()
         if full:
             for k in range(K):
                 rows = (r[k] > least[k]).nonzero().squeeze(1)
@@ -240,7 +275,7 @@ def _complete(plan: LogJoint, x1: Tensor, weight: Tensor | None) -> dict[str, Te
     return sums
 
 
-def _with_gaps(plan: LogJoint, y: Tensor, weight: Tensor | None) -> dict[str, Tensor]:
+def _with_gaps(plan: LogJoint, y: Tensor, h: Tensor, weight: Tensor | None) -> dict[str, Tensor]:
     """The same sums where entries are missing: E[y] and E[y yᵀ] given what is observed."""
     K, d = plan.means.shape
     means, cov, kind = plan.means, full_covariances(plan.cov, plan.kind, K, d), plan.kind
@@ -252,30 +287,36 @@ def _with_gaps(plan: LogJoint, y: Tensor, weight: Tensor | None) -> dict[str, Te
         torch.zeros(K, **kw),
     )
     first, second = torch.zeros(K, d, **kw), torch.zeros(K, d, d, **kw)
+    words = torch.zeros(K, h.shape[1], **kw)
+    normals = Conditionals(means, cov)
     for index, real, o in by_pattern(y, patterns_at_once(K, d)):
-        log_p, filled, C = conditional(y[index], o, means, cov)
-        log_joint = log_p + plan.log_weights[:, None]
+        given = normals.given(y[index], o)
+        log_joint = given.log_p + plan.log_weights[:, None]
+        if plan.log_words is not None:
+            log_joint = log_joint + (h[index] @ plan.log_words.T).transpose(1, 2)
         log_x = torch.logsumexp(log_joint, 1)
         w = real.double() if weight is None else real * weight[index].double()
         r = torch.exp(log_joint - log_x[:, None]) * w[:, None]
         log_likelihood += (log_x * w).sum()
         total += w.sum()
         count += r.sum((0, 2))
-        z = filled - about[:, None]
+        words += torch.einsum("pkr,prl->kl", r, h[index])
+        z = given.filled - about[:, None]
         first += torch.einsum("pkr,pkrd->kd", r, z)
-        second += torch.einsum("pkrd,pkre->kde", r[..., None] * z, z) + torch.einsum(
-            "pkr,pkde->kde", r, C
-        )
+        second += torch.einsum("pkrd,pkre->kde", r[..., None] * z, z)
+        second += given.covariance(r.sum(2))
     if kind == "tied":
         second = second.sum(0)
     elif kind != "full":
         second = second.diagonal(dim1=1, dim2=2).clone()
+    tables = {} if plan.log_words is None else {"words": words}
     return {
         "log_likelihood": log_likelihood,
         "weight": total,
         "count": count,
         "first": first,
         "second": second,
+        **tables,
     }
 
 
@@ -284,22 +325,20 @@ def patterns_at_once(K: int, d: int) -> int:
     return 1 + 4_000_000 // (K * d * d)
 
 
-def precision_factor(cov: Tensor) -> Tensor:
-    """Upper triangular U with Σ⁻¹ = U Uᵀ."""
-    L, failed = torch.linalg.cholesky_ex(cov)
-    jitter = 1e-10
-    # rounding took it below zero: raise its own diagonal until it stands
-    while bool(failed.any()) and jitter < 1:
-        cov = (
-            cov
-            + jitter
-            * torch.diag_embed(cov.diagonal(dim1=-2, dim2=-1))
-            * (failed > 0)[..., None, None]
-        )
-        L, failed = torch.linalg.cholesky_ex(cov)
-        jitter *= 10
-    eye = torch.eye(cov.shape[-1], dtype=cov.dtype, device=cov.device).expand_as(cov)
-    return torch.linalg.solve_triangular(L, eye, upper=False).mT
+def by_factors(value: Callable[[float], float], usual: float, least: float) -> tuple[float, float]:
+    """The argument of the highest value, found from the usual one by factors of 4, and the value.
+
+    First down to the share ``least`` of the usual, and if that gains nothing, up.
+    """
+    best, highest = usual, value(usual)
+    for factor in (0.25, 4.0):
+        x = usual * factor
+        while least <= x / usual <= MOST and (now := value(x)) > highest:
+            best, highest = x, now
+            x = x * factor
+        if best != usual:
+            break
+    return best, highest
 
 
 def k_means(
@@ -307,30 +346,45 @@ def k_means(
 ) -> tuple[Tensor, Tensor]:
     """(label of each row, centres) of rows z with weights w: k-means++ seeds and Lloyd steps.
 
-    Arthur & Vassilvitskii (2007).
+    Arthur & Vassilvitskii (2007), seeds by the greedy variant of the same.
     """
-    centres = _seeds(z, w, K, rng, spread)
-    label = torch.cdist(z, centres, compute_mode="use_mm_for_euclid_dist").argmin(1)
+    centres = _seeds(z, w, K, rng) if spread else z[_by_mass(w, K, rng)]
+    label = _nearest(z, centres)
     for _ in range(steps):
         mass = torch.zeros(K, dtype=z.dtype).index_add_(0, label, w)
         total = torch.zeros_like(centres).index_add_(0, label, z * w[:, None])
         centres = torch.where(mass[:, None] > 0, total / mass.clamp_min(1e-200)[:, None], centres)
-        label = torch.cdist(z, centres, compute_mode="use_mm_for_euclid_dist").argmin(1)
+        label = _nearest(z, centres)
     return label, centres
 
 
-def _seeds(z: Tensor, w: Tensor, K: int, rng: torch.Generator, spread: bool) -> Tensor:
-    """K rows drawn by weight, and (spread) by squared distance to the nearest row already drawn."""
-    u = torch.rand(K, generator=rng, dtype=z.dtype)
-    chosen = []
-    distance = torch.ones(len(z), dtype=z.dtype)
-    for k in range(K):
-        mass = (w * distance).cumsum(0)
-        if not mass[-1] > 0:  # fewer distinct rows than components
-            mass = w.cumsum(0)
-        i = int(torch.searchsorted(mass, u[k] * mass[-1]).clamp_max(len(z) - 1))
-        chosen.append(z[i])
-        if spread:
-            d = (z - z[i]).square().sum(1)
-            distance = d if k == 0 else torch.minimum(distance, d)
-    return torch.stack(chosen)
+def _nearest(z: Tensor, centres: Tensor) -> Tensor:
+    return (0.5 * centres.square().sum(1) - z @ centres.T).argmin(1)
+
+
+def _by_mass(mass: Tensor, n: int, rng: torch.Generator) -> Tensor:
+    """n rows drawn in proportion to their mass, with replacement."""
+    total = mass.cumsum(0)
+    u = torch.rand(n, generator=rng, dtype=mass.dtype) * total[-1]
+    return torch.searchsorted(total, u).clamp_max(len(mass) - 1)
+
+
+def _seeds(z: Tensor, w: Tensor, K: int, rng: torch.Generator) -> Tensor:
+    """K rows, each the best of 2 + ⌊log K⌋ drawn by squared distance to the nearest already taken.
+
+    The best is the one that leaves the least sum of squared distances.
+    """
+    chosen = [_by_mass(w, 1, rng)[0]]
+    distance = (z - z[chosen[0]]).square().sum(1)
+    square = z.square().sum(1)
+    for _ in range(K - 1):
+        mass = w * distance
+        if not mass.sum() > 0:  # fewer distinct rows than components
+            mass = w
+        some = _by_mass(mass, 2 + int(math.log(K)), rng)
+        left = square[:, None] - 2 * z @ z[some].T + square[some]
+        left = torch.minimum(distance[:, None], left.clamp_min(0))
+        best = (w @ left).argmin()
+        chosen.append(some[best])
+        distance = left[:, best]
+    return z[torch.stack(chosen)]

@@ -15,25 +15,36 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from genus.density import DensityModel
 from genus.distributions.columns import check_observed
 from genus.distributions.draws import choose
-from genus.distributions.normals import by_pattern, conditional, factor, variance_floor
-from genus.distributions.points import row_hash
+from genus.distributions.marginals import Words, between
+from genus.distributions.normals import (
+    Conditionals,
+    Given,
+    LeaveOneOut,
+    by_pattern,
+    towards_diagonal,
+    variance_floor,
+)
+from genus.distributions.points import LOG_2PI
 from genus.learn.fit import Fit
 from genus.learn.rows import Rows, generator
-from genus.learn.starts import best_start, warn_unless_converged
+from genus.learn.starts import STEPS, best_start, sample_rows, warn_unless_converged
 from genus.learn.sums import solve
 from genus.model import seed_of
 from genus.models.mixtures.components import (
     LogJoint,
+    by_factors,
     full_covariances,
     k_means,
     log_joint,
@@ -46,6 +57,9 @@ from genus.space import Space
 from genus.typing import ArrayLike, GivenLike, RowsLike
 
 COVARIANCES = ("full", "tied", "diag", "spherical")
+SAMPLE = 500  # distinct rows a component from which a start is drawn
+LEAST = 4.0**-10  # shrinkage that is tried, as a share of (d + 2)/4
+FOLDS = 5  # of the rows, by which shrinkage is chosen
 PARAMETERS = Several(Array(), Array(), Array(), says="a tuple (weights, means, covariances)")
 
 
@@ -74,7 +88,12 @@ class GaussianMixture(DensityModel):
         Added to each variance, as a share of the column's own.
     shrinkage : float or None, default=None
         ν ≥ 0, rows' worth of prior towards S_0 = the data's covariance / K^(2/d). 0: plain maximum
-        likelihood; None: (d + 2)/4.
+        likelihood; None: what makes held-out fifths of the rows likeliest, after a few steps of EM,
+        and S_0 has its correlations shrunk as in :class:`genus.Gaussian`.
+    marginals : {"learned", "affine", "logit"} or None, default=None
+        How cells become real coordinates: by each column's own distribution, in the units of the
+        data, or, of levels, by a logit. None: affine, and logit of grey images. With affine
+        coordinates, words and bits have a table a component.
     random_state : int, generator or None, default=None
         An int, or a numpy generator; None: fresh at every fit.
 
@@ -83,7 +102,7 @@ class GaussianMixture(DensityModel):
     weights_
         (K,).
     means_
-        (K, d), in the units of the data.
+        (K, d), in the units of the data, of the columns of numbers.
     covariances_
         In the shape that ``covariance`` says.
     converged_
@@ -114,17 +133,19 @@ class GaussianMixture(DensityModel):
     }
     allow_nan = True
     learned_by = "EM"
+    usual_marginals = "affine"
     # fewer components where there are fewer distinct rows
-    learned_shapes = ("weights_", "means_", "covariances_")
+    learned_shapes = ("weights_", "means_", "covariances_", "log_words_")
 
     weights_: Tensor
     means_: Tensor
     covariances_: Tensor
+    log_words_: Tensor  # (K, L): log p_k of every word of every column of words and bits
     _shift: Tensor  # the data's mean: everything is computed about it
     _floor: Tensor
     _S0: Tensor
     _nu: Tensor
-    _plan: LogJoint | None
+    _share = 0.0  # ρ of the prior, (1 − ρ) S + ρ diag S
 
     def __init__(
         self,
@@ -136,6 +157,7 @@ class GaussianMixture(DensityModel):
         tol: float = 1e-3,
         reg_covar: float = 1e-6,
         shrinkage: float | None = None,
+        marginals: str | None = None,
         random_state: Any = None,
     ) -> None:
         self.n_components = n_components
@@ -146,6 +168,7 @@ class GaussianMixture(DensityModel):
         self.tol = tol
         self.reg_covar = reg_covar
         self.shrinkage = shrinkage
+        self.marginals = marginals
         self.random_state = random_state
 
     # ------------------------------------------------------------------ EM
@@ -156,7 +179,7 @@ class GaussianMixture(DensityModel):
         ``second`` is (K, d, d) about the current means for full, (d, d) of all rows
         for tied, (K, d) otherwise.
         """
-        return statistics(self._log_joint_of(x1.dtype), x1, weight)
+        return statistics(self._plan(x1.dtype), x1, weight)
 
     def maximise(self, sums: dict[str, Tensor]) -> None:
         """The M step from those sums."""
@@ -184,7 +207,26 @@ class GaussianMixture(DensityModel):
         means = torch.where(empty[:, None], old, means)
         self.means_ = means + self._shift
         self.covariances_ = cov
-        self._plan = None
+        if self._levels:
+            self.log_words_ = self._tables(sums["words"])
+
+    def _tables(self, counts: Tensor) -> Tensor:
+        """log p_k of every word, from counts (K, L) and one row of the column's own shares."""
+        shares = self._shares()
+        own = counts.split(self._levels, 1)
+        prior = shares.split(self._levels)
+        each = [(n + p) / (n.sum(1, keepdim=True) + 1) for n, p in zip(own, prior, strict=True)]
+        return torch.cat(each, 1).log()
+
+    def _shares(self) -> Tensor:
+        """The shares of all words, column after column, (L,)."""
+        words = self._words()
+        rows = zip(words.log_shares_, self._levels, strict=True)
+        return torch.cat([row[:levels] for row, levels in rows]).exp()
+
+    def _words(self) -> Words:
+        """What columns of words do on their own."""
+        return self.coordinates_.marginals_.words_  # type: ignore[union-attr,return-value]
 
     # ------------------------------------------------------------------ fit
 
@@ -256,16 +298,25 @@ class GaussianMixture(DensityModel):
             )
             first = N[:, None] * m
         total = N.sum()
+        tables = {}
+        if self._levels:
+            tables["words"] = (N + 1)[:, None] * self.log_words_.exp() - self._shares()
         return {
             "weight": total,
             "log_likelihood": torch.zeros_like(total),
             "count": N,
             "first": first,
             "second": second,
+            **tables,
         }
 
     def build(self, space: Space) -> None:
-        K, d = self.n_components, space.dim
+        words = [j for j, kind in enumerate(space.kinds) if kind in ("binary", "categorical")]
+        tables = self.coordinates_.how == "affine" and 0 < len(words) < space.dim
+        self._levels = [space.cardinality[j] for j in words] if tables else []
+        self._at_words = words if tables else []
+        self._at_numbers = [j for j in range(space.dim) if j not in self._at_words]
+        K, d = self.n_components, len(self._at_numbers)
         self._allocate(int(K), d)
         kw: dict[str, Any] = {"dtype": torch.float64}
         self.register_buffer("_shift", torch.zeros(d, **kw))
@@ -281,44 +332,47 @@ class GaussianMixture(DensityModel):
         self.register_buffer("weights_", torch.full((K,), 1 / K, **kw))
         self.register_buffer("means_", torch.zeros(K, d, **kw))
         self.register_buffer("covariances_", torch.ones(shape, **kw))
-        self._plan = None
+        if self._levels:
+            self.register_buffer("log_words_", torch.zeros(K, sum(self._levels), **kw))
 
     @torch.no_grad()
     def learn(self, fit: Fit) -> None:
         y = torch.cat([self.real(x, self.rng)[0] for (x,) in fit.rows.chunks(8192)])
+        check_observed(self.space_, (~torch.isnan(y)).any(0))
+        y, hot = self._split(y)
         weight = fit.rows.weight
         if weight is not None and len(weight) != len(y):
             raise ValueError(f"sample_weight.shape == {tuple(weight.shape)}, expected {(len(y),)}!")
         if weight is not None and bool((weight == 0).any()):
-            y, weight = y[weight > 0], weight[weight > 0]
-        # orders rows by their values, so that draws do not depend on order or repetition
-        key = row_hash(y)
-        if (distinct := len(key.unique())) < self.n_components:
+            y, hot, weight = y[weight > 0], hot[weight > 0], weight[weight > 0]
+        w = torch.ones(len(y), dtype=y.dtype) if weight is None else weight.double()
+        some, some_weight, rank = sample_rows(y, w, SAMPLE * self.n_components)
+        if (distinct := len(rank.unique())) < self.n_components:
             warnings.warn(
                 f"n_components={self.n_components}, "
                 f"but X has only {distinct} distinct rows: that many are fitted",
                 stacklevel=4,
             )
             self._allocate(distinct, y.shape[1])
-        w = torch.ones(len(y), dtype=y.dtype) if weight is None else weight.double()
         seen = ~torch.isnan(y)
-        check_observed(self.space_, seen.any(0))
         mass = (seen * w[:, None]).sum(0)
         self.n_seen_ = float(w.sum())
         self._shift = (y.nan_to_num() * w[:, None]).sum(0) / mass
         centred = torch.where(seen, y - self._shift, 0.0)
         variance = (centred.square() * w[:, None]).sum(0) / mass
         self._floor = variance_floor(variance, self._shift, self.reg_covar)
-        cov = (centred * w[:, None]).T @ centred / w.sum()
-        cov.diagonal().copy_(variance)
-        self._S0 = (cov + torch.diag(self._floor)) / len(self.means_) ** (2 / y.shape[1])
-        self._nu.fill_((y.shape[1] + 2) / 4 if self.shrinkage is None else self.shrinkage)
+        cov = self._covariance(centred, seen, w)
+        if self.shrinkage is None:
+            left_out = LeaveOneOut(cov, self.n_seen_)
+            left_out.add(centred[some], some_weight)
+            self._share = left_out.best()
+        self._S0 = self._prior(cov)
         # single precision is faster, and enough where every component has rows to spare
         single = (
             fit.rows.take(slice(0, 1))[0].dtype == torch.float32
             and len(y) > 10 * self.n_components * y.shape[1]
         )
-        x1 = self._with_ones(y).to(
+        x1 = torch.cat([y.new_ones(len(y), 1), y - self._shift, hot], 1).to(
             torch.float32 if single and not self._needs_double(variance) else torch.float64
         )
         inner = dataclasses.replace(fit, rows=Rows(x1, weight=weight))
@@ -334,31 +388,136 @@ class GaussianMixture(DensityModel):
             )
             return -self.history_[-1]["objective"] if self.history_ else -math.inf
 
-        best_start(self, fit, self.n_init, lambda: self._first_guess(key, centred, w), run)
-        self._plan = None
+        z, x1, seen, hot = centred[some], x1[some], seen[some], hot[some]
+
+        def begin() -> None:
+            self._first_guess(z, hot, some_weight)
+
+        def step() -> float:
+            sums = self.statistics(x1, some_weight)
+            self.maximise(sums)
+            return float(sums["log_likelihood"])
+
+        def held_out() -> float:
+            """Choose ν after a few steps from one start; how likely it makes rows held out."""
+            self._S0 = self._prior(cov)
+            self._nu.fill_((y.shape[1] + 2) / 4)
+            begin()
+            for _ in range(STEPS):
+                step()
+            return self._choose_shrinkage(z, seen, x1, some_weight, rank % FOLDS)
+
+        K, d = self.means_.shape
+        if self.shrinkage is not None:
+            self._nu.fill_(self.shrinkage)
+        elif not hasattr(self, "n_iter_"):  # of a fit that goes on
+            many = self.covariance == "full" and self.n_seen_ < K * d
+            if many and isinstance(self.init, str):
+                self._fewer_components(held_out)
+            else:
+                held_out()
+        several = self.init == "k-means++" and len(self.means_) > 1
+        best_start(self, fit, self.n_init, begin, run, step if several else None)
         warn_unless_converged(self)
+
+    def _covariance(self, z: Tensor, seen: Tensor, w: Tensor) -> Tensor:
+        """Of rows z about the shift, 0 where missing; the floor is added."""
+        mass = (seen * w[:, None]).sum(0).clamp_min(1e-200)
+        cov = (z * w[:, None]).T @ z / w.sum()
+        cov.diagonal().copy_((z.square() * w[:, None]).sum(0) / mass)
+        return cov + torch.diag(self._floor)
+
+    def _prior(self, cov: Tensor) -> Tensor:
+        """S_0 of rows with that covariance."""
+        return towards_diagonal(cov, self._share) / len(self.means_) ** (2 / len(cov))
+
+    def _choose_shrinkage(
+        self, z: Tensor, seen: Tensor, x1: Tensor, weight: Tensor, fold: Tensor
+    ) -> float:
+        """Set ν to what makes held-out folds likeliest, and say how likely, in nats a row.
+
+        Each fold is scored by the M step from the sums of the others.
+        """
+        folds = [fold == f for f in fold.unique()]
+        if len(folds) < FOLDS:
+            return -math.inf
+        sums = [self.statistics(x1[f], weight[f]) for f in folds]
+        priors = [self._prior(self._covariance(z[~f], seen[~f], weight[~f])) for f in folds]
+        total = {name: sum(s[name] for s in sums) for name in sums[0]}
+        names = ["weights_", "means_", "covariances_", "_S0"]
+        names += ["log_words_"] if self._levels else []
+        here = {name: getattr(self, name) for name in names}
+
+        def value(nu: float) -> float:
+            self._nu.fill_(nu)
+            log_p = 0.0
+            for f, own, prior in zip(folds, sums, priors, strict=True):
+                self._S0 = prior
+                self.maximise({name: total[name] - own[name] for name in own})
+                joint = log_joint(self._plan(x1.dtype), x1[f])
+                log_p += float(torch.logsumexp(joint.double(), 0) @ weight[f])
+                for name, t in here.items():
+                    setattr(self, name, t)
+            return log_p / float(weight.sum())
+
+        best, nats = by_factors(value, float(self._nu), LEAST)
+        self._nu.fill_(best)
+        return nats
+
+    def _fewer_components(self, held_out: Callable[[], float]) -> None:
+        """Where rows are fewer than K d: 1, 2, 4, … components as long as held-out rows gain."""
+        K, d = self.means_.shape
+        self._allocate(1, d)
+        nats = held_out()
+        while (k := len(self.means_)) < K:
+            S0, nu = self._S0, float(self._nu)
+            self._allocate(min(2 * k, K), d)
+            now = held_out()
+            if now <= nats:
+                self._allocate(k, d)
+                self._S0 = S0
+                self._nu.fill_(nu)
+                break
+            nats = now
+        if k < K:
+            warnings.warn(
+                f"n_components={K}, but {self.n_seen_:.0f} rows of {d} columns carry no more "
+                f"than {k}: that many are fitted; covariance='diag' asks for less",
+                stacklevel=5,
+            )
 
     def _needs_double(self, variance: Tensor) -> bool:
         """float32 holds about 7 digits: too few where scales differ that much between columns."""
         v = variance[variance > 0]
         return len(v) > 0 and bool(v.max() > 1e30 or v.min() < 1e-30)
 
+    def _split(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Coordinates of numbers, and h, a 1 at each word that a row has (n, L)."""
+        if not self._levels:
+            return y, y.new_zeros(len(y), 0)
+        z = y[:, self._at_words]
+        codes = self._words().invert(z)
+        hot = [
+            F.one_hot(c.nan_to_num().long(), levels) * ~torch.isnan(c)[:, None]
+            for c, levels in zip(codes.T, self._levels, strict=True)
+        ]
+        return y[:, self._at_numbers], torch.cat(hot, 1).to(y.dtype)
+
     def _with_ones(self, y: Tensor) -> Tensor:
-        return torch.cat([y.new_ones(len(y), 1), y - self._shift], 1)
+        """Rows (1, y − shift, h) of coordinates (n, d)."""
+        numbers, hot = self._split(y)
+        return torch.cat([y.new_ones(len(y), 1), numbers - self._shift, hot], 1)
 
-    def _first_guess(self, key: Tensor, centred: Tensor, w: Tensor) -> None:
-        """Parameters to start EM from.
-
-        Draws depend on the rows' values, not on their order or repetition.
-        """
+    def _first_guess(self, y: Tensor, hot: Tensor, w: Tensor) -> None:
+        """Parameters to start EM from, by rows y about the shift, and h, with weights w."""
         K = len(self.means_)
         if isinstance(self.init, tuple | list):
             self._take_guess(*self.init)
+            if self._levels:
+                self.log_words_ = self._shares().log().repeat(K, 1)
             return
-        scale = (centred.square() * w[:, None]).sum(0) / w.sum()
-        z = centred / scale.sqrt().clamp_min(1e-150)
-        order = torch.argsort(key, stable=True)  # equal rows stand together
-        z, w = z[order], w[order]
+        scale = (y.square() * w[:, None]).sum(0) / w.sum()
+        z = y / scale.sqrt().clamp_min(1e-150)
         clever = self.init == "k-means++"
         label, centres = k_means(z, w, K, self.rng, steps=10 if clever else 0, spread=clever)
         if self.init == "random":
@@ -373,9 +532,9 @@ class GaussianMixture(DensityModel):
                 "spherical": v.mean().repeat(K),
             }
             self.covariances_ = start[self.covariance]
-            self._plan = None
+            if self._levels:
+                self.log_words_ = self._shares().log().repeat(K, 1)
             return
-        y = centred[order]
         r = torch.zeros(K, len(y), dtype=y.dtype).scatter_(0, label[None], w[None])
         N = r.sum(1)
         self.means_ = (r @ y) / N.clamp_min(1e-200)[:, None] + self._shift
@@ -386,7 +545,7 @@ class GaussianMixture(DensityModel):
         else:
             first = r @ y
             second = (y * w[:, None]).T @ y if self.covariance == "tied" else r @ y.square()
-        self.maximise({"count": N, "first": first, "second": second})
+        self.maximise({"count": N, "first": first, "second": second, "words": r @ hot})
 
     def _take_guess(self, weights: Any, means: Any, covariances: Any) -> None:
         for name, value in (
@@ -402,29 +561,34 @@ class GaussianMixture(DensityModel):
                     f"expected {tuple(expected)}"
                 )
             setattr(self, name, t.clone())
-        self._plan = None
 
     # ------------------------------------------------------------------ densities
 
     def _full_covariances(self) -> Tensor:
         return full_covariances(self.covariances_, self.covariance, *self.means_.shape)
 
-    def _log_joint_of(self, dtype: torch.dtype) -> LogJoint:
-        if self._plan is None or self._plan.dtype != dtype:
-            self._plan = self._new_plan(dtype)
-        return self._plan
-
-    def _new_plan(self, dtype: torch.dtype) -> LogJoint:
+    def _plan(self, dtype: torch.dtype) -> LogJoint:
         log_w = torch.log(self.weights_.clamp_min(1e-300))
-        return LogJoint(log_w, self.means_ - self._shift, self.covariances_, self.covariance, dtype)
+        words = self.log_words_ if self._levels else None
+        means = self.means_ - self._shift
+        return LogJoint(log_w, means, self.covariances_, self.covariance, dtype, words)
 
     def _joint(self, y: Tensor) -> Tensor:
         """log π_k + log N(y | k), (K, n); NaN entries integrated out."""
-        return log_joint(self._new_plan(torch.float64), self._with_ones(y))
+        return log_joint(self._plan(torch.float64), self._with_ones(y))
 
     def log_density(self, y: Tensor) -> Tensor:
-        """log Σ_k π_k N(y | μ_k, Σ_k)."""
-        return torch.logsumexp(self._joint(y), 0)
+        """log Σ_k π_k N(y | μ_k, Σ_k), times p_k(v) for words v.
+
+        A word is p_k(v) φ(z)/P(v) on its coordinate z, whatever its place in the cell of the word.
+        """
+        log_p = torch.logsumexp(self._joint(y), 0)
+        if not self._levels:
+            return log_p
+        z = y[:, self._at_words]
+        words = self._words()
+        base = words.look(words.invert(z))[2] + 0.5 * (z.square() + LOG_2PI)
+        return log_p - base.nan_to_num().sum(1)
 
     log_density_observed = log_density
 
@@ -435,26 +599,53 @@ class GaussianMixture(DensityModel):
         e = torch.randn(
             n, self.means_.shape[1], generator=rng, dtype=torch.float64, device=k.device
         )
-        out = torch.empty_like(e)
+        out = e.new_empty(n, len(self._at_numbers) + len(self._at_words))
         for j in range(len(self.means_)):
-            out[k == j] = self.means_[j] + e[k == j] @ L[j].T
+            some = (k == j).nonzero().squeeze(1)
+            out[some[:, None], self._numbers_at(out)] = self.means_[j] + e[k == j] @ L[j].T
+        if self._levels:
+            self._draw_words(out, k, rng)
         return out
 
+    def _numbers_at(self, y: Tensor) -> Tensor:
+        return torch.tensor(self._at_numbers, device=y.device)
+
+    def _draw_words(self, y: Tensor, k: Tensor, rng: torch.Generator) -> None:
+        """Coordinates of missing words of rows y, of components k, drawn from their tables."""
+        tables = self.log_words_.exp().split(self._levels, 1)
+        codes = torch.stack([choose(t[k], rng) for t in tables], 1).to(y.dtype)
+        low, high, _ = self._words().look(codes)
+        y[:, self._at_words] = between(low, high, torch.full_like(low, 0.5))
+
     def draw_given(self, y: Tensor, rng: torch.Generator) -> Tensor:
-        """k ~ p(k | observed), then the missing entries from N(· | observed, k)."""
-        out = y.clone()
+        """k ~ p(k | observed), then the missing entries from N(· | observed, k) and tables."""
+        numbers, hot = self._split(y)
+        filled, which = numbers.clone(), torch.zeros(len(y), dtype=torch.long, device=y.device)
+        for index, real, given, log_p in self._given(numbers, hot):
+            k = choose(torch.softmax(log_p, 1).transpose(1, 2), rng)
+            rows = numbers[index]
+            e = torch.randn(rows.shape, generator=rng, dtype=y.dtype, device=y.device)
+            drawn = given.filled + given.noise(e)
+            pick = k[:, None, :, None].expand(-1, 1, -1, rows.shape[2])
+            filled[index[real]] = drawn.gather(1, pick)[:, 0][real]
+            which[index[real]] = k[real]
+        if not self._levels:
+            return filled
+        out = torch.empty_like(y)
+        self._draw_words(out, which, rng)
+        out[:, self._at_numbers] = filled
+        return torch.where(torch.isnan(y), out, y)
+
+    def _given(self, y: Tensor, hot: Tensor) -> Iterator[tuple[Tensor, Tensor, Given, Tensor]]:
+        """Rows by pattern: (index, real, what each component is told, log π_k p_k(observed))."""
+        normals = Conditionals(self.means_, self._full_covariances())
+        log_w = torch.log(self.weights_.clamp_min(1e-300))[:, None]
         for index, real, o in by_pattern(y, patterns_at_once(*self.means_.shape)):
-            log_p, filled, C = conditional(y[index], o, self.means_, self._full_covariances())
-            p = torch.softmax(log_p + torch.log(self.weights_)[:, None], 1).transpose(1, 2)
-            k = choose(p, rng)
-            mean = filled.gather(1, k[:, None, :, None].expand(-1, 1, -1, filled.shape[-1]))[:, 0]
-            A = factor(C)
-            e = torch.randn(mean.shape, generator=rng, dtype=y.dtype, device=y.device)
-            noise = torch.einsum("pkde,pre->pkrd", A, e).gather(
-                1, k[:, None, :, None].expand(-1, 1, -1, e.shape[-1])
-            )[:, 0]
-            out[index[real]] = (mean + noise)[real]
-        return out
+            given = normals.given(y[index], o)
+            log_p = given.log_p + log_w
+            if self._levels:
+                log_p = log_p + (hot[index] @ self.log_words_.T).transpose(1, 2)
+            yield index, real, given, log_p
 
     # ------------------------------------------------------------------ clusters
 
@@ -480,7 +671,7 @@ class GaussianMixture(DensityModel):
             "diag": K * d,
             "spherical": K,
         }[self.covariance]
-        return K - 1 + K * d + cov
+        return K - 1 + K * d + cov + K * sum(levels - 1 for levels in self._levels)
 
     def bic(self, X: Any) -> float:
         """Bayesian information criterion, −2 log L + p log n (Schwarz, 1978); lower is better."""
@@ -494,8 +685,7 @@ class GaussianMixture(DensityModel):
     def mean_given(self, y: Tensor) -> Tensor:
         """y with its NaN entries at Σ_k p(k | y_o) E[y_m | y_o, k]."""
         out = y.clone()
-        for index, real, o in by_pattern(y, patterns_at_once(*self.means_.shape)):
-            log_p, filled, _ = conditional(y[index], o, self.means_, self._full_covariances())
-            p = torch.softmax(log_p + torch.log(self.weights_)[:, None], 1)
-            out[index[real]] = (p[..., None] * filled).sum(1)[real]
+        for index, real, given, log_p in self._given(*self._split(y)):
+            p = torch.softmax(log_p, 1)
+            out[index[real]] = (p[..., None] * given.filled).sum(1)[real]
         return out

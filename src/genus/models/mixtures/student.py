@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from genus.distributions.draws import choose
-from genus.distributions.normals import by_pattern, factor, observed_part
+from genus.distributions.normals import Conditionals, by_pattern
 from genus.distributions.points import LOG_2PI
 from genus.models.mixtures.components import LogJoint, patterns_at_once
 
@@ -55,9 +55,11 @@ def log_students(y: Tensor, means: Tensor, shapes: Tensor, f: Tensor | None) -> 
     if missing.any():
         part = y[missing]
         some = part.new_empty(K, len(part))
+        normals = Conditionals(means, shapes)
         for index, real, o in by_pattern(part, patterns_at_once(K, d)):
-            q, half_log_det, _, _ = observed_part(part[index], o, means, shapes)
-            log_p = log_student(q, half_log_det[..., None], f[:, None], o.sum(1)[:, None, None])
+            given = normals.given(part[index], o)
+            d_o = o.sum(1)[:, None, None]
+            log_p = log_student(given.q, given.half_log_det[..., None], f[:, None], d_o)
             some[:, index[real]] = log_p.permute(1, 0, 2)[:, real]
         values[:, missing] = some
     return values
@@ -77,17 +79,17 @@ def draw_students(
         return torch.where(torch.isnan(y), means[k] + shapes[k].sqrt() * e, y)
     assert f is not None
     out = y.clone()
+    normals = Conditionals(means, shapes)
     for index, real, o in by_pattern(y, patterns_at_once(*means.shape)):
-        q, half_log_det, filled, C = observed_part(y[index], o, means, shapes)
+        given = normals.given(y[index], o)
         d_o = o.sum(1)[:, None, None]
-        log_joint = log_w[:, None] + log_student(q, half_log_det[..., None], f[:, None], d_o)
-        p = torch.softmax(log_joint, 1).transpose(1, 2)
-        k = choose(p, rng)
-        pick = k[:, None, :, None].expand(-1, 1, -1, filled.shape[-1])
-        e = torch.randn(*k.shape, filled.shape[-1], generator=rng, dtype=y.dtype, device=y.device)
-        noise = torch.einsum("pkde,pre->pkrd", factor(C), e).gather(1, pick)[:, 0]
+        log_p = log_student(given.q, given.half_log_det[..., None], f[:, None], d_o)
+        k = choose(torch.softmax(log_w[:, None] + log_p, 1).transpose(1, 2), rng)
+        e = torch.randn(y[index].shape, generator=rng, dtype=y.dtype, device=y.device)
+        pick = k[:, None, :, None].expand(-1, 1, -1, y.shape[1])
         u = torch._standard_gamma((f[k] + d_o[:, 0]) / 2, generator=rng) / (
-            (f[k] + q.gather(1, k[:, None])[:, 0]) / 2
+            (f[k] + given.q.gather(1, k[:, None])[:, 0]) / 2
         )
-        out[index[real]] = (filled.gather(1, pick)[:, 0] + noise / u.sqrt()[..., None])[real]
+        noise = given.noise(e).gather(1, pick)[:, 0] / u.sqrt()[..., None]
+        out[index[real]] = (given.filled.gather(1, pick)[:, 0] + noise)[real]
     return out
