@@ -113,6 +113,8 @@ class DensityModel(Model):
         u: noise (n, d) in [0, 1), or where to draw it.
         """
         x = x.flatten(1)
+        if isinstance(u, torch.Generator) and self.space_.measure == "density":
+            u = torch.zeros(x.shape, dtype=torch.float64, device=x.device)  # nothing is hidden
         if isinstance(u, torch.Generator):
             u = torch.rand(x.shape, generator=u, dtype=torch.float64, device=x.device)
         y, log_det = self.coordinates_(x, u)

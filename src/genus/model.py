@@ -409,7 +409,9 @@ class Model(nn.Module, BaseEstimator):
             learned = source.state_dict()
             for where, module in self.named_modules():
                 for name in getattr(module, "learned_shapes", ()):
-                    module._buffers[name] = learned[f"{where}.{name}" if where else name].clone()
+                    if name in module._buffers:
+                        full = f"{where}.{name}" if where else name
+                        module._buffers[name] = learned[full].clone()
             if source.space_.shape != self.space_.shape:
                 raise ValueError(
                     f"resume: the earlier model has rows of shape {source.space_.shape}, X of "

@@ -77,9 +77,9 @@ def revive(
         name = type(own).__name__ if isinstance(own, nn.Module) else own.__name__
         known[name] = own
     try:
-        if said["class"] == "Independent":
+        if said["class"] == "IndependentHistogram":
             raise StoreError(
-                f"{path} holds an Independent, a baseline of earlier versions: "
+                f"{path} holds an IndependentHistogram, a baseline of earlier versions: "
                 "fit genus.Independent() in its place"
             )
         cls: Any = known.get(said["class"])
