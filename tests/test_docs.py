@@ -34,6 +34,7 @@ def blocks(page):
         "docs/autoregressive.md",
         "docs/rows-and-conditions.md",
         "docs/missing.md",
+        "docs/columns.md",
     ],
 )
 def test_code_runs(page, tmp_path, monkeypatch, capsys):
