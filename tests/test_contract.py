@@ -223,7 +223,7 @@ def test_4_probabilities_are_what_they_are_called(row: Row, kind: str) -> None:
     nats = np.asarray(p.nats, dtype=np.float64)
     assert p.measure == {"continuous": "density", "mixed": "mixed"}.get(kind, "probability")
     total = math.exp(np.logaddexp.reduce(nats + t.cell))
-    slack = 1e-4 if t.cell == 0 else 0.015  # a grid has an end, and midpoints
+    slack = 1e-4 if t.cell == 0 else 0.02  # a grid has an end, and midpoints
     if isinstance(p, Exact):
         assert total == pytest.approx(1, abs=slack) and not np.any(p.stderr)
     elif isinstance(p, Estimate):

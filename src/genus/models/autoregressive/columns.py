@@ -22,7 +22,8 @@ Cells = tuple[Tensor, Tensor, Tensor]  # scores of both ends, log of the margina
 ALL = slice(None)
 SHARE = 0.01  # of every conditional that is the column's marginal
 THIN = 1e-3  # a cell as narrow as this on the scale of scores has the mass of its middle
-NARROWEST, WIDEST = 0.01, 2.0  # least σ of scores, and largest log σ
+NARROWEST, WIDEST = 0.01, 1.0  # least σ of scores, and largest log σ
+EDGE = 7.0  # scores from which on densities are as thick as the marginal's
 FAR = 5.0  # scores further from 0 are seen as this
 LOSE = 1 / 8  # rows that lose some of their cells while a model trains
 
@@ -324,7 +325,8 @@ def log_mass(mixture: Mixture, cells: Cells) -> Tensor:
     low, high, log_m = cells
     low, high = low.nan_to_num(-1.0), high.nan_to_num(1.0)
     thin = high - low < THIN
-    z = (low + high) / 2
+    # beyond, and at bounds, a marginal's density and scores need not agree to the last digit
+    z = ((low + high) / 2).clamp(-EDGE, EDGE)
     log_n = -0.5 * ((z[..., None] - mu) / sigma).square() - sigma.log()
     density = log_n + (log_m + 0.5 * z.square())[..., None]
     # a cell of some width where it is not looked at, so that gradients are finite

@@ -124,7 +124,7 @@ class MADE(Model):
     allow_nan = True
     conditions = "optional"
     learned_by = "gradient of the likelihood"
-    particles = 128
+    particles = 256
 
     made_: Masked
     parts_: Any
