@@ -500,7 +500,9 @@ def test_rare_ones_of_very_many_words_share_a_logit(tmp_path: Path) -> None:
     assert int(m.levels[0]) == 1024 == m.bias_.shape[1]
     one = X.iloc[[0] * 5000].assign(word=X["word"].cat.categories)
     one["word"] = one["word"].astype(X["word"].dtype)
-    assert np.exp(m.log_prob(one[["word", "x"]].assign(x=np.nan)).nats).sum() == pytest.approx(1)
+    assert np.exp(m.log_prob(one[["word", "x"]].assign(x=np.nan)).nats).sum() == pytest.approx(
+        1, abs=1e-5
+    )
     S = m.sample(500, random_state=0)
     assert S["word"].isin(["w0", "w1", "w2"]).mean() == pytest.approx(0.8, abs=0.08)
     assert S["word"].nunique() > 30
