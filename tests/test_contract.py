@@ -223,7 +223,7 @@ def test_4_probabilities_are_what_they_are_called(row: Row, kind: str) -> None:
     nats = np.asarray(p.nats, dtype=np.float64)
     assert p.measure == {"continuous": "density", "mixed": "mixed"}.get(kind, "probability")
     total = math.exp(np.logaddexp.reduce(nats + t.cell))
-    slack = 1e-4 if t.cell == 0 else 0.015  # a grid has an end, and midpoints
+    slack = 1e-4 if t.cell == 0 else 0.02  # a grid has an end, and midpoints
     if isinstance(p, Exact):
         assert total == pytest.approx(1, abs=slack) and not np.any(p.stderr)
     elif isinstance(p, Estimate):
@@ -311,7 +311,8 @@ def test_5_completions_follow_the_conditional(row: Row, kind: str, cells: str, d
     only = np.zeros(t.shape)  # p(missing | observed): the observed cells at their exact value
     only[tuple(i if f else slice(None) for i, f in zip(index, fixed, strict=True))] = 1
     p = t.counted(joint * only / (joint * only).sum())
-    assert 0.5 * np.abs(p - t.shares(filled)).sum() <= 0.05 + chance(p, n) / 2
+    slack = 0.07 if kind == "continuous" else 0.05  # midpoints of a grid are no integral
+    assert 0.5 * np.abs(p - t.shares(filled)).sum() <= slack + chance(p, n) / 2
     axes = tuple(known)
     told = 0.5 * np.abs(p.sum(axes) - t.counted(joint / joint.sum()).sum(axes)).sum()
     if cells == "telling" and not row.independent:

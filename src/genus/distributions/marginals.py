@@ -197,6 +197,17 @@ class Numbers(nn.Module):
         self.register_buffer("log_smooth_", torch.zeros(m, **kw))
         self.register_buffer("ends_", torch.zeros(m, 2, **kw))
 
+    def some(self, at: slice | Tensor) -> Numbers:
+        """Some of the columns, with the numbers that were learned."""
+        if isinstance(at, slice) and at == slice(None):
+            return self
+        view = object.__new__(type(self))
+        nn.Module.__init__(view)
+        for name, values in self.named_buffers():
+            view.register_buffer(name, values[at])
+        view.some_whole = bool(view.whole.any())
+        return view
+
     # ------------------------------------------------------------------ learning
 
     def fit(self, x: Tensor) -> None:

@@ -5,13 +5,26 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
 from torch import Tensor
 
+from genus import Space
 from genus.learn.rows import generator
-from genus.models.autoregressive.columns import Bits, Levels, Numbers, Part
+from genus.models.autoregressive.columns import (
+    SHARE,
+    Bits,
+    Levels,
+    Merged,
+    Numbers,
+    Part,
+    Scored,
+    Wide,
+    loses,
+    lost,
+)
 
 M = 2  # columns
 ALL = slice(None)
@@ -117,3 +130,150 @@ def test_columns_are_picked_by_their_place() -> None:
     x = torch.arange(12.0).reshape(3, 4)
     assert torch.equal(Levels([3, 1], 2).of(x), x[:, [3, 1]])
     assert Levels([0, 1, 2, 3], 2).of(x) is x
+
+
+# ---------------------------------------------------------------------- on the marginal's scale
+
+
+def scored(K: int = 3) -> tuple[Scored, Space, Tensor]:
+    """A whole number, a real number, and one that is 0 in two rows of five; fitted."""
+    r = np.random.default_rng(1)
+    n = 500
+    x = pd.DataFrame(
+        {
+            "count": r.poisson(40.0, n) + 3,
+            "real": 50 + 4 * r.standard_t(3, n),
+            "rain": np.where(r.random(n) < 0.4, 0.0, r.exponential(2.0, n)),
+        }
+    )
+    space = Space.of(x)
+    p = Scored(space, [0, 1, 2], K)
+    codes = space.encode(x).double()
+    p.prepare(codes)
+    return p, space, codes
+
+
+def loud(p: Scored, n: int = 1) -> Tensor:
+    """Parameters far from the start."""
+    noise = torch.randn(1, 3, p.n_out, generator=generator(3), dtype=torch.float64)
+    return noise.expand(n, -1, -1)
+
+
+def test_scored_numbers_start_near_their_marginals_and_keep_a_share_of_them() -> None:
+    p, _, x = scored()
+    own = p.marginal_.look(x)[2]
+    theta = p.fit(x).double()
+    start = p.log_prob(theta.expand(len(x), -1, -1), p.cells(x))
+    assert ((start - own).mean(0).abs() < 0.05).all()
+    wrong = theta.clone()
+    wrong[:, 3:6], wrong[:, 6:] = 30.0, -10.0  # all but the share lies where nothing is
+    floor = p.log_prob(wrong.expand(len(x), -1, -1), p.cells(x))
+    torch.testing.assert_close(floor, own + math.log(SHARE), rtol=1e-4, atol=1e-4)
+
+
+def test_masses_and_densities_of_scored_numbers_sum_to_one() -> None:
+    p, space, _ = scored()
+    low, high = -space.columns[0].low, 400  # codes below and above all that were seen
+    whole = torch.arange(low, high).double()
+    step = 0.01
+    real = torch.arange(-2000, 2000, step).double()
+    rain = torch.cat([torch.zeros(1).double(), torch.arange(step / 2, 400, step).double()])
+    for j, grid in enumerate((whole, real, rain)):
+        x = torch.full((len(grid), 3), 1.0, dtype=torch.float64)
+        x[:, j] = grid
+        p_x = p.log_prob(loud(p, len(x)), p.cells(x))[:, j].exp()
+        if j == 1:
+            p_x = p_x * step
+        if j == 2:
+            assert p_x[0] > 0.01  # an atom
+            p_x[1:] *= step
+        assert float(p_x.sum()) == pytest.approx(1, abs=5e-3)
+    assert p_below(p) > 0
+
+
+def p_below(p: Scored) -> float:
+    """The mass of whole numbers less than the least that was seen."""
+    x = torch.tensor([[-1.0, 1.0, 1.0]]).double()
+    return float(p.log_prob(loud(p), p.cells(x))[0, 0].exp())
+
+
+def test_draws_of_scored_numbers_have_their_masses() -> None:
+    p, _, _ = scored()
+    n = 20_000
+    drawn = p.draw(loud(p, n), ALL, generator(0))
+    assert (drawn[:, 0] == drawn[:, 0].round()).all() and (drawn[:, 2] >= 0).all()
+    values, counts = drawn[:, 0].unique(return_counts=True)
+    x = torch.ones(len(values), 3).double()
+    x[:, 0] = values
+    mass = p.log_prob(loud(p, len(x)), p.cells(x))[:, 0].exp()
+    assert (counts / n - mass).abs().max() < 0.015
+    zero = p.log_prob(loud(p), p.cells(torch.zeros(1, 3).double()))[0, 2].exp()
+    assert float((drawn[:, 2] == 0).double().mean()) == pytest.approx(float(zero), abs=0.015)
+
+
+def test_features_of_scored_numbers_are_the_middles_of_their_cells() -> None:
+    p, _, x = scored()
+    f = p.features(p.cells(x))
+    assert (f[..., 1] == 1).all() and f[..., 0].abs().max() <= 5
+    assert f[..., 0].mean(0).abs().max() < 0.1  # standard normal, but for the middles
+    zero = f[x[:, 2] == 0, 2, 0]
+    share = float((x[:, 2] == 0).double().mean())
+    assert float(zero[0]) == pytest.approx(stats.norm.ppf(share / 2), abs=0.02)
+    one = slice(1, 2)
+    assert torch.equal(p.features(p.cells(x[:, one], one), one), f[:, one])
+    theta = loud(p, len(x))
+    some = p.log_prob(theta[:, one], p.cells(x[:, one], one), one)
+    torch.testing.assert_close(some, p.log_prob(theta, p.cells(x))[:, one])
+
+
+def test_a_gap_leaves_every_gradient_finite() -> None:
+    p, _, x = scored()
+    x = x[:8].clone()
+    x[::2] = math.nan
+    theta = loud(p, 8).clone().requires_grad_()
+    log_p = p.log_prob(theta, p.cells(x)).masked_fill(torch.isnan(x), 0.0)
+    log_p.sum().backward()
+    assert torch.isfinite(theta.grad).all() and (theta.grad[::2] == 0).all()
+
+
+def test_whole_numbers_without_ends_have_tails_on_both_sides() -> None:
+    p = Numbers([0], [5], K=2, several=False, ends=False)
+    x = torch.from_numpy(RNG.binomial(4, 0.5, (200, 1))).double()
+    theta = p.fit(x)
+    every = torch.arange(-60.0, 60.0).double()[:, None]
+    mass = p.log_prob(theta.expand(len(every), -1, -1), every).exp()
+    assert float(mass.sum()) == pytest.approx(1, abs=1e-6)
+    assert mass[(every < 0) | (every > 4)].sum() > 1e-4
+    drawn = p.draw(theta.expand(20_000, -1, -1), ALL, generator(0))
+    assert (drawn == drawn.round()).all() and drawn.min() < 0
+
+
+def test_rows_lose_cells_where_there_may_be_gaps() -> None:
+    bits, gap = torch.zeros(3, 2), torch.full((3, 2), math.nan)
+    assert not loses(Space((2,), "binary"), bits) and loses(Space((2,), "binary"), gap)
+    assert loses(Space((2,)), bits) and not loses(Space((2,), "ordinal", 3), bits)
+    cells = lost(8000, 10, generator(0))
+    rows = cells.any(1).double().mean()
+    assert 0.08 < float(rows) < 0.125  # of one in eight, a share that is drawn
+    assert float(cells.double().mean()) == pytest.approx(1 / 16, abs=0.01)
+
+
+# ---------------------------------------------------------------------- very many words
+
+
+def test_rare_words_share_a_class_and_every_word_its_mass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Merged, "kept", 3)
+    p = Wide([0], 10)
+    x = torch.tensor([5.0] * 40 + [2.0] * 30 + [7.0] * 20 + [0.0] * 6 + [9.0] * 4)[:, None].double()
+    p.prepare(x)
+    theta = p.fit(x).double()
+    assert p.n_in == p.n_out == 4
+    every = torch.arange(10.0)[:, None].double()
+    mass = p.log_prob(theta.expand(10, -1, -1), p.cells(every)).exp()[:, 0]
+    assert float(mass.sum()) == pytest.approx(1, abs=1e-9)
+    assert mass[5] > mass[2] > mass[7] > mass[0] > mass[9] > mass[1] > 0
+    f = p.features(p.cells(every))
+    assert torch.equal(f[0], f[9]) and not torch.equal(f[5], f[2])
+    drawn = p.draw(theta.expand(20_000, -1, -1), ALL, generator(0))[:, 0]
+    shares = torch.bincount(drawn.long(), minlength=10) / 20_000
+    assert (shares - mass).abs().max() < 0.015

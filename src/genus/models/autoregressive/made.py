@@ -12,10 +12,19 @@ those after them; S is a skip connection. A column enters as numbers f and leave
 of its conditional:
 
     binary                x ∈ {0, 1}                log-odds
-    categories, levels    a 1 at the value          a logit each
-    real                  y = (x − m)/s             Σ_k π_k N(y | μ_k, σ_k²) / s
-    many ordered levels   y = (x − m)/s             Σ_k π_k [Φ(z_k⁺) − Φ(z_k⁻)],
-                                                    z_k^± = (y ± 1/2s − μ_k) / σ_k
+    categories, levels    a 1 at the value          a logit each; thousands of words: one
+                                                    for all that are rare
+    numbers with mass     z in the middle of x      Σ_k π_k [Φ((z⁺ − μ_k)/σ_k) − Φ((z⁻ − μ_k)/σ_k)]
+    numbers with density  z                         Σ_k π_k N(z | μ_k, σ_k²) f(x) / φ(z)
+
+z is the normal score of a number by its own marginal, whose density is f; what has mass, as whole
+numbers and atoms have, spans the scores from z⁻ to z⁺. One of the normals is the standard one, the
+marginal itself, with a weight of a hundredth: no row is bottomless. ``marginals="affine"`` makes
+z = (x − m)/s, without it.
+
+A missing cell is seen as one, and is not scored: the other factors are a probability of what is
+observed, whatever the gaps. So that it is learned what a gap means, one row in eight loses some of
+its cells while training, where there are numbers, words that may be new, or gaps.
 
 Conditions, p(x | g), are a context that stands beside f and comes before all columns: it is masked
 nowhere. Several orders share the weights, one drawn for every step; log p(x) = log (1/O) Σ_o
@@ -35,13 +44,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genus.distributions.columns import groups
+from genus.distributions.columns import check_observed, groups
 from genus.distributions.dependence import spanning_order
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer, batch_of
 from genus.likelihood import Exact, LogProb
 from genus.model import Model
-from genus.models.autoregressive.columns import Bits, Levels, Numbers, Part
+from genus.models.autoregressive.columns import (
+    Bits,
+    Levels,
+    Numbers,
+    Part,
+    Scored,
+    Wide,
+    loses,
+    lost,
+)
 from genus.networks.activations import activation_of
 from genus.networks.blueprints import MLP
 from genus.networks.conditions import Conditions
@@ -50,7 +68,7 @@ from genus.samplers.particles import enough, pick_several, resample
 from genus.settings import Each, Instance, Number, OneOf, Rule, Whole
 from genus.space import Space
 
-FEW = 10_000  # rows below which columns are dropped while training, where nothing is said
+WORDS = 4096  # categories up to which each has a logit
 
 
 class MADE(Model):
@@ -63,19 +81,23 @@ class MADE(Model):
     Parameters
     ----------
     hidden : MLP or None, default=None
-        The hidden layers, which are masked; its dropout drops whole columns. None: 512 units, and
-        dropout 0.2 where there are fewer than 10,000 rows, not of bits alone.
+        The hidden layers, which are masked; its dropout drops whole columns. None: 512 units,
+        without dropout, which costs up to ten nats on tables of numbers.
     n_orders : int, default=1
         Orders whose probabilities are averaged; the first is ``order``, the others are random.
     order : permutation, "learned" or None, default=None
         Of the columns. ``learned``: from the most dependent column along the strongest
         correlations; None: as they stand.
     n_components : int, default=5
-        K, normals of a real column's conditional.
+        K, normals of the conditional of a column of numbers.
     max_logits : int, default=8
-        Ordered levels up to which each has a logit; a column of more has the masses of K normals.
+        Ordered levels between known ends up to which each has a logit; a column of more has the
+        masses of K normals, as whole numbers without ends always have.
     prior : float, default=1.0
         a ≥ 0 of the density (a/2) e^{−a|w|} of every weight, in nats a unit; 0: none.
+    marginals : {"learned", "affine", "logit"} or None, default=None
+        The scale of numbers: normal scores by the marginal of each column, or standard units.
+        None: learned. ``logit`` is that of files of earlier versions, and is affine here.
     trainer : Trainer or None, default=None
         How the gradient is descended; None: this model's own settings.
     random_state : int, generator or None, default=None
@@ -97,10 +119,12 @@ class MADE(Model):
         "n_components": Whole(1),
         "max_logits": Whole(1),
         "prior": Number(0),
+        "marginals": OneOf("learned", "affine", "logit") | None,
     }
+    allow_nan = True
     conditions = "optional"
     learned_by = "gradient of the likelihood"
-    particles = 128
+    particles = 256
 
     made_: Masked
     parts_: Any
@@ -115,6 +139,7 @@ class MADE(Model):
         n_components: int = 5,
         max_logits: int = 8,
         prior: float = 1.0,
+        marginals: str | None = None,
         trainer: Trainer | None = None,
         random_state: Any = None,
     ) -> None:
@@ -124,6 +149,7 @@ class MADE(Model):
         self.n_components = n_components
         self.max_logits = max_logits
         self.prior = prior
+        self.marginals = marginals
         self.trainer = trainer
         self.random_state = random_state
 
@@ -132,34 +158,51 @@ class MADE(Model):
     def log_p(
         self, x: Tensor, o: int = 0, dtype: torch.dtype = torch.float64, given: Tensor | None = None
     ) -> Tensor:
-        """log p(x_j | those before it in order o) of rows x (n, d), in nats; (n, d)."""
-        theta = self.made_(self.features(x).to(dtype), o, *self._context(given, dtype))
-        return self._terms(x, theta)[:, self.back_]
+        """log p(x_j | those before it in order o) of rows x (n, d), in nats; (n, d).
+
+        0 where a cell is missing, which the others see as missing.
+        """
+        cells = self._cells(x)
+        theta = self.made_(self._features(x, cells).to(dtype), o, *self._context(given, dtype))
+        return self._terms(x, cells, theta)[:, self.back_]
 
     def log_p_orders(
         self, x: Tensor, dtype: torch.dtype = torch.float64, given: Tensor | None = None
     ) -> Tensor:
         """log p_o(x) of rows x (n, d) by every order, (n, O)."""
-        f, context = self.features(x).to(dtype), self._context(given, dtype)
-        each = [self._terms(x, self.made_(f, o, *context)).sum(1) for o in range(self.n_orders)]
+        cells = self._cells(x)
+        f, context = self._features(x, cells).to(dtype), self._context(given, dtype)
+        each = [
+            self._terms(x, cells, self.made_(f, o, *context)).sum(1) for o in range(self.n_orders)
+        ]
         return torch.stack(each, 1)
 
     def features(self, x: Tensor) -> Tensor:
-        """f(x), part after part, (n, d) → (n, F)."""
-        return torch.cat([part.features(part.of(x)).flatten(1) for part in self.parts_], 1)
+        """f(x), part after part, 0 where a cell is missing, (n, d) → (n, F)."""
+        return self._features(x, self._cells(x))
+
+    def _cells(self, x: Tensor) -> list[Any]:
+        """The columns of every part."""
+        return [part.cells(part.of(x)) for part in self.parts_]
+
+    def _features(self, x: Tensor, cells: list[Any]) -> Tensor:
+        each = [part.features(c).flatten(1) for part, c in zip(self.parts_, cells, strict=True)]
+        f, gap = torch.cat(each, 1), torch.isnan(x)
+        return f.masked_fill(gap[:, self.made_.column_in[: f.shape[1]]], 0.0) if gap.any() else f
 
     def _context(self, given: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, ...]:
         """What the network sees of conditions, (n, g); () without."""
         return () if given is None else self.context_.seen(given, dtype)
 
-    def _terms(self, x: Tensor, theta: Tensor) -> Tensor:
+    def _terms(self, x: Tensor, cells: list[Any], theta: Tensor) -> Tensor:
         """log p of each column, part after part."""
         pieces = theta.split([len(part.columns) * part.n_out for part in self.parts_], 1)
-        cells = [
-            part.log_prob(t.unflatten(1, (-1, part.n_out)), part.of(x))
-            for part, t in zip(self.parts_, pieces, strict=True)
+        each = [
+            part.log_prob(t.unflatten(1, (-1, part.n_out)), c)
+            for part, t, c in zip(self.parts_, pieces, cells, strict=True)
         ]
-        return torch.cat(cells, 1)
+        gap = torch.isnan(torch.cat([part.of(x) for part in self.parts_], 1))
+        return torch.cat(each, 1).masked_fill(gap, 0.0)
 
     def losses(self, x: Tensor, given: Tensor | None = None) -> Iterator[tuple[nn.Module, Tensor]]:
         """−log p_o(x) by an order drawn for the batch, and a row's share of the prior.
@@ -172,12 +215,16 @@ class MADE(Model):
             if self.n_orders > 1
             else 0
         )
-        f = self.features(x).float()
+        cells = self._cells(x)
+        f = self._features(x, cells).float()
+        column = self.made_.column_in[: f.shape[1]]
         if p := self.made_.dropout:
             keep = (torch.rand(x.shape, generator=self.rng, device=x.device) >= p) / (1 - p)
-            f = f * keep[:, self.made_.column_in[: f.shape[1]]]
+            f = f * keep[:, column]
+        elif self.loses_:
+            f = f.masked_fill(lost(len(x), x.shape[1], self.rng)[:, column], 0.0)
         theta = self.made_(f, o, *self._context(given, f.dtype))
-        loss = -self._terms(x, theta).sum(1).mean()
+        loss = -self._terms(x, cells, theta).sum(1).mean()
         yield self, loss + self.share_ * self.made_.size() if self.share_ else loss
 
     def validate(self, x: Tensor, given: Tensor | None = None) -> Tensor:
@@ -196,13 +243,12 @@ class MADE(Model):
         def sort(j: int, kind: str, levels: int) -> tuple[str, int]:
             if kind == "binary":
                 return "bits", 1
-            if kind != "categorical" and not 0 < levels <= self.max_logits:
-                return "numbers", min(levels, 1)  # 0: real numbers
-            if levels > 4096:
-                raise ValueError(
-                    f"{space.names()[j]} has {levels} categories, too many for a logit each: drop "
-                    "it, or merge the rare ones"
-                )
+            if kind != "categorical" and (kind == "integer" or not 0 < levels <= self.max_logits):
+                if self.marginals in (None, "learned"):
+                    return "scores", 0
+                return ("integers" if kind == "integer" else "numbers"), min(levels, 1)
+            if levels > WORDS:
+                return "wide", levels
             return "levels", levels
 
         self.parts_ = nn.ModuleList(self._part(*group) for group in groups(space, sort))
@@ -227,14 +273,15 @@ class MADE(Model):
     def _part(self, what: str, levels: int, columns: list[int]) -> Part:
         if what == "levels":
             return Levels(columns, levels)
+        if what == "wide":
+            return Wide(columns, levels)
         if what == "bits":
             return Bits(columns, self.n_orders > 1)
-        return Numbers(
-            columns,
-            [self.space_.cardinality[j] for j in columns],
-            self.n_components,
-            self.n_orders > 1,
-        )
+        K, several = self.n_components, self.n_orders > 1
+        if what == "scores":
+            return Scored(self.space_, columns, K)
+        levels_of = [self.space_.cardinality[j] for j in columns]
+        return Numbers(columns, levels_of, K, several, ends=what == "numbers")
 
     def _first(self, d: int) -> Tensor:
         """The order given; a learned one is filled in by ``start``."""
@@ -263,18 +310,21 @@ class MADE(Model):
         )
 
     @torch.no_grad()
+    def prepare(self, rows: Rows) -> None:
+        """The columns' marginals, from the first rows."""
+        x = rows.take(slice(0, 65536), self.rng)[0].flatten(1)
+        check_observed(self.space_, (~torch.isnan(x)).any(0))
+        self.loses_ = loses(self.space_, x)
+        for part in self.parts_:
+            part.prepare(part.of(x))
+
+    @torch.no_grad()
     def start(self, rows: Rows) -> None:
         """Scales, marginals and, where it is learned, the order, from the first rows."""
         x, *given = (a.flatten(1) for a in rows.take(slice(0, 16384), self.rng))
         if given:
             self.context_.fit(given[0])
         self.share_ = float(self.prior) / len(rows)
-        if (
-            self.hidden is None
-            and len(rows) < FEW
-            and not all(isinstance(part, Bits) for part in self.parts_)
-        ):
-            self.made_.dropout = 0.2
         self.made_.c.copy_(torch.cat([part.fit(part.of(x)).flatten() for part in self.parts_]))
         if isinstance(self.order, str):
             f = self.features(x)
@@ -327,7 +377,7 @@ class MADE(Model):
             gap = torch.isnan(y[:, j])
             if gap.any():
                 y[:, j] = torch.where(gap, part.draw(theta, at, rng)[:, 0], y[:, j])
-            cell = y[:, j : j + 1]
+            cell = part.cells(y[:, j : j + 1], at)
             f[:, made.column_in == j] = part.features(cell, at)[:, 0].double()
             if gap.all():
                 continue

@@ -11,14 +11,21 @@ Step t sees the value of the cell before it and, by its position, the cell that 
     h   ← h + W₂ gelu(W₁ norm(h)),               ``depth`` times both
     p(x_{o(t)} | …) = head_{o(t)}(norm(h_t))
 
-A discrete cell has a logit for each level; a real one a mixture of K normals, Σ_k π_k N(z | m_k,
-s_k²), in standard units z, and so has a whole number of many levels, which gets the mixture's mass
-within ½ of it. Rotary positions (Su et al., 2021) turn pairs of coordinates of q by the place of
-the cell to come and of k by that of the cell seen, so that q kᵀ knows how far apart they are. With
-``any_order`` the orders are random in training, and each value comes with its own position as well
-(Uria et al., 2014; Yang et al., 2019). The orders then agree about p(x) only as far as they are
-learned, so that the model is the average of a few of them, log p(x) = log (1/O) Σ_o p_o(x), which
-is a probability again.
+A discrete cell has a logit for each level; of thousands of words the rare ones share one. A number
+has a mixture of K normals of its normal score z by the cell's own marginal, as in MADE: a density,
+or the mass between the scores of the ends of a whole number or of an atom; one more normal is the
+marginal itself, with a weight of a hundredth.
+
+A missing cell is a step without a value, and is not scored: what is left is a probability of what
+is observed. One row in eight loses some of its cells while training, where there are numbers, words
+that may be new, or gaps. With ``any_order`` missing cells come last instead.
+
+Rotary positions (Su et al., 2021) turn pairs of coordinates of q by the place of the cell to come
+and of k by that of the cell seen, so that q kᵀ knows how far apart they are. With ``any_order`` the
+orders are random in training, and each value comes with its own position as well (Uria et al.,
+2014; Yang et al., 2019). The orders then agree about p(x) only as far as they are learned, so that
+the model is the average of a few of them, log p(x) = log (1/O) Σ_o p_o(x), which is a probability
+again.
 """
 
 from __future__ import annotations
@@ -34,14 +41,24 @@ from torch import Tensor, nn
 
 from genus.distributions.bijections import Standardise
 from genus.distributions.bins import Bins, cut
-from genus.distributions.columns import log_shares
+from genus.distributions.columns import check_observed, log_shares
 from genus.distributions.dependence import Indicators, spanning_order
 from genus.distributions.levels import log_normal_mass
+from genus.distributions.marginals import Numbers as Marginal
 from genus.learn.progress import drawing
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer, batch_of
 from genus.likelihood import Exact, LogProb
 from genus.model import Model
+from genus.models.autoregressive.columns import (
+    Merged,
+    log_mass,
+    loses,
+    lost,
+    middle,
+    mixture_of_scores,
+    start_of_scores,
+)
 from genus.networks.attention import Block
 from genus.networks.conditions import Conditions
 from genus.networks.layers import Linear, initialise
@@ -52,7 +69,6 @@ from genus.space import Space
 
 LEVELS = 256  # of an ordered pixel or token, above which it is read as a number
 
-
 # the same of a column of a table or a short row, which has fewer values to
 # learn a logit for each level from
 COLUMN = 32
@@ -61,7 +77,7 @@ COLUMN = 32
 SHORT = 64  # cells of a row up to which they are columns
 
 
-WORDS = 4096  # levels of a categorical cell that may have logits
+WORDS = 4096  # categories up to which each has a logit; of more, the rare ones share one
 
 
 FLOOR = 0.01  # of s_k, in standard units
@@ -109,13 +125,16 @@ class AutoregressiveTransformer(Model):
         O, of ``any_order``: orders whose probabilities are averaged, ``order``
         first, the others random.
     n_components : int, default=8
-        K, normals of a real cell, and of whole numbers of more than 32 levels (in
+        K, normals of a number, and of levels between known ends that are more than 32 (in
         images and long rows 256).
     dropout : float, default=0.2
         Share of each residual that is dropped in training.
     particles : int or None, default=None
         Of ``complete``, where one draw would not be exact. None: 64 to 256, more where rows are
         short, a fourth with ``any_order``.
+    marginals : {"learned", "affine", "logit"} or None, default=None
+        The scale of numbers: normal scores by the marginal of each cell, or standard units. None:
+        learned. ``logit`` is that of files of earlier versions, and is affine here.
     trainer : Trainer or None, default=None
         How the gradient is descended; None: this model's own settings.
     random_state : int, generator or None, default=None
@@ -144,14 +163,22 @@ class AutoregressiveTransformer(Model):
         "n_components": Whole(1),
         "dropout": Number(0, below=1),
         "particles": Whole(1) | None,
+        "marginals": OneOf("learned", "affine", "logit") | None,
     }
+    allow_nan = True
     learned_by = "maximum likelihood"
     conditions = "optional"
     may_use_bfloat16 = True
 
     levels: Tensor  # of each cell, 0 where continuous
+    loses_: bool  # do rows lose cells while it trains?
     real: Tensor  # cells read as numbers: continuous ones, and
     many: Tensor  # ordered ones of many levels
+    numbers: Tensor  # the same by number, and
+    place: Tensor  # the place of each cell among them
+    ends: Tensor  # cells whose outermost levels have the tails
+    marginal_: Marginal
+    merged_: Any  # columns of very many words, by number
     first: Tensor  # row of ``value_`` of each cell's first level
     angles: Tensor
     orders_: Tensor
@@ -171,6 +198,7 @@ class AutoregressiveTransformer(Model):
         n_components: int = 8,
         dropout: float = 0.2,
         particles: int | None = None,
+        marginals: str | None = None,
         trainer: Trainer | None = None,
         random_state: Any = None,
     ) -> None:
@@ -184,6 +212,7 @@ class AutoregressiveTransformer(Model):
         self.n_components = n_components
         self.dropout = dropout
         self.particles = particles
+        self.marginals = marginals
         self.trainer = trainer
         self.random_state = random_state
 
@@ -197,7 +226,7 @@ class AutoregressiveTransformer(Model):
         (n, d), order (1 or n, d) → (n, d, most).
         """
         order = self.order_[None] if order is None else order
-        h = at(self._attend(x, order, self._context(given)), order.argsort(1))
+        h = at(self._attend(self._seen(x), order, self._context(given)), order.argsort(1))
         n, d, w = h.shape
         heads = len(self.head_)  # cells of one head stand together
         return (
@@ -214,7 +243,9 @@ class AutoregressiveTransformer(Model):
 
     def log_average(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """log (1/O) Σ_o p_o(x) of rows of cells (n, d), (n,) nats."""
-        each = torch.stack([self.log_likelihood(x, o[None], given) for o in self.orders_])
+        each = torch.stack(
+            [self.log_likelihood(x, self._gaps_last(x, o[None]), given) for o in self.orders_]
+        )
         return torch.logsumexp(each, 0) - math.log(len(each))
 
     def log_likelihood(
@@ -222,16 +253,26 @@ class AutoregressiveTransformer(Model):
     ) -> Tensor:
         """log p_o(x) of rows of cells (n, d) in an order, (n,) nats."""
         cells = torch.arange(x.shape[1], device=x.device)[None]
-        return self._log_cells(self.parameters_of(x, order, given), x, cells).double().sum(1)
+        each = self._log_cells(self.parameters_of(x, order, given), x, cells).double()
+        return each.masked_fill(torch.isnan(x), 0.0).sum(1)
+
+    def _gaps_last(self, x: Tensor, order: Tensor) -> Tensor:
+        """An order (1, d) where nothing is missing or orders are fixed, else each row's own."""
+        gap = torch.isnan(x)
+        if not self.any_order or not gap.any():
+            return order
+        order = order.expand(len(x), -1)
+        return order.gather(1, at(gap, order).long().argsort(dim=1, stable=True))
 
     def losses(self, x: Tensor, given: Tensor | None = None) -> Iterator[tuple[nn.Module, Tensor]]:
         """−log p, with ``any_order`` in a random order a row."""
-        order = None
+        order, x = None, x.flatten(1)
         if self.any_order:
-            order = torch.rand(
-                len(x), len(self.order_), generator=self.rng, device=x.device
-            ).argsort(1)
-        yield self, -self.log_likelihood(x.flatten(1), order, given).mean()
+            u = torch.rand(len(x), len(self.order_), generator=self.rng, device=x.device)
+            order = (u + torch.isnan(x)).argsort(1)
+        elif self.loses_:
+            x = x.masked_fill(lost(len(x), x.shape[1], self.rng), math.nan)
+        yield self, -self.log_likelihood(x, order, given).mean()
 
     def validate(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """Mean −log p of rows."""
@@ -253,17 +294,15 @@ class AutoregressiveTransformer(Model):
             np.array(space.cardinality),
             np.array([k == "ordinal" for k in space.kinds]),
         )
-        for name, kind, count in zip(space.names(), space.kinds, space.cardinality, strict=True):
-            if kind == "categorical" and count > WORDS:
-                raise ValueError(
-                    f"{name} has {count} levels, too many for logits (most: "
-                    f"{WORDS}): merge rare ones, or drop it"
-                )
-        many = (
-            levels > (COLUMN if space.columns or (image is None and d <= SHORT) else LEVELS)
-        ) & ordinal
+        short = bool(space.columns) or (image is None and d <= SHORT)
+        most_logits = COLUMN if short else LEVELS
+        integer = np.array([k == "integer" for k in space.kinds])
+        wide = (levels > WORDS) & np.array([k == "categorical" for k in space.kinds])
+        self.merged_ = nn.ModuleDict({str(j): Merged(int(levels[j])) for j in wide.nonzero()[0]})
+        levels = np.where(wide, Merged.kept + 1, levels)
+        many = integer | (ordinal & (levels > most_logits))
         real = many | (levels == 0)
-        codes = np.where(real, 1, levels)
+        codes = np.where(real, 1 + self._scored_by_marginals(), levels)
         most = int(np.where(real, 3 * self.n_components, levels).max())
         # images share values and heads by channel, long rows of one kind altogether; tables have
         # those of each column
@@ -276,7 +315,14 @@ class AutoregressiveTransformer(Model):
         )
         for name, buffer in (("levels", levels), ("real", real), ("many", many), ("first", first)):
             self.register_buffer(name, torch.tensor(buffer.tolist()), persistent=False)
-        self.scale_ = Standardise(d)
+        if not self._scored_by_marginals():
+            self.scale_ = Standardise(d)
+            self.register_buffer("ends", torch.tensor((~integer).tolist()), persistent=False)
+        elif real.any():
+            numbers, place = real.nonzero()[0], real.cumsum() - 1
+            self.marginal_ = Marginal(space, numbers.tolist())
+            self.register_buffer("numbers", torch.tensor(numbers.tolist()), persistent=False)
+            self.register_buffer("place", torch.tensor(place.tolist()), persistent=False)
         rng, others = self.rng, range(1, self.n_orders if self.any_order else 1)
         with torch.device("cpu"):  # also where a saved model is built on shapes alone
             declared = self._declared(space)
@@ -311,6 +357,10 @@ class AutoregressiveTransformer(Model):
             self.register_buffer(
                 "angles", angles_of(image, d, w // self.heads // 2), persistent=False
             )
+
+    def _scored_by_marginals(self) -> bool:
+        """Are numbers on the scale of their own marginals?"""
+        return self.marginals in (None, "learned")
 
     def _declared(self, space: Space) -> Tensor:
         """The order by numbers of cells, channel-first."""
@@ -353,26 +403,41 @@ class AutoregressiveTransformer(Model):
         )
 
     @torch.no_grad()
+    def prepare(self, rows: Rows) -> None:
+        """The marginals of numbers, from the first rows."""
+        x = rows.take(slice(0, 65536), self.rng)[0].flatten(1)
+        check_observed(self.space_, (~torch.isnan(x)).any(0))
+        self.loses_ = loses(self.space_, x)
+        for j, merged in self.merged_.items():
+            merged.fit(x[:, int(j)])
+        if hasattr(self, "marginal_"):
+            self.marginal_.fit(x[:, self.numbers].double())
+
+    @torch.no_grad()
     def start(self, rows: Rows) -> None:
         """Set standard units, a learned order, and heads at the best independent cells."""
         x, *given = rows.take(slice(0, 65536), self.rng)
         x = x.flatten(1)
-        self.scale_.fit(x)
+        if hasattr(self, "scale_"):
+            self.scale_.fit(x)
         if given:
             self.context_.fit(given[0].flatten(1))
         if isinstance(self.order, str):
             self.order_.copy_(self._told(x))
-        K = self.n_components
+        K, x = self.n_components, self._classes(x)
         for part in torch.arange(x.shape[1], device=x.device).split(64):
             shares = log_shares(x[:8192, part], self.bias_.shape[1])
             self.bias_[part] = shares.to(self.bias_.dtype)
         real = self.real.nonzero()[:, 0]
-        if len(real):
+        if len(real) and self._scored_by_marginals():
+            self.bias_[real] = 0.0
+            self.bias_[real, : 3 * K] = start_of_scores(K).to(self.bias_)
+        elif len(real):
             z = self.scale_(x[:4096])[0][:, real]
             at = (torch.arange(K, dtype=z.dtype, device=z.device) + 0.5) / K
             self.bias_[real] = 0.0
             self.bias_[real, K : 2 * K] = (
-                torch.quantile(z, at, 0).T.clamp(-FAR, FAR).to(self.bias_.dtype)
+                torch.nanquantile(z, at, 0).T.clamp(-FAR, FAR).to(self.bias_.dtype)
             )
             self.bias_[real, 2 * K : 3 * K] = math.log(0.5)
 
@@ -380,7 +445,8 @@ class AutoregressiveTransformer(Model):
         """An order: the column of most mutual information, then what those before tell most."""
         if self.space_.image_shape:
             return self.order_
-        x = x[:4096].cpu()
+        x = x[:4096].cpu().double()
+        x = torch.where(torch.isnan(x), x.nanmedian(0).values, x)
         edges, tails, shares = cut(x, self.space_, 8, 8, 1.0)
         bins = Bins(edges, tails, shares, self.space_.cardinality)
         told = Indicators(bins.encode(x), bins.cards).mutual_information()
@@ -395,21 +461,58 @@ class AutoregressiveTransformer(Model):
         out: Tensor = self.given_(self.context_.context(given, self.value_.dtype))
         return out
 
-    def _standard(self, x: Tensor, cells: Tensor) -> Tensor:
+    def _standard(self, x: Tensor, cells: Tensor | int) -> Tensor:
         return (x.double() - self.scale_.mean_[cells]) / self.scale_.std_[cells]
 
-    def _values(self, x: Tensor, cells: Tensor) -> Tensor:
-        """What a step sees of the values x (n, T) of cells (1 or n, T): (n, T, width)."""
-        real = self.real[cells]
-        v = F.embedding(self.first[cells] + torch.where(real, 0.0, x).long(), self.value_)
+    def _seen(self, x: Tensor) -> Tensor:
+        """What steps see of rows x (n, d): a level, or a number in standard units; NaN stays."""
+        x = self._classes(x)
+        if hasattr(self, "scale_"):
+            cells = torch.arange(x.shape[1], device=x.device)[None]
+            return torch.where(self.real, self._standard(x, cells).clamp(-FAR, FAR), x)
+        if not hasattr(self, "marginal_"):
+            return x
+        z = middle(self.marginal_.look(x[:, self.numbers].double()))
+        return x.double().index_copy(1, self.numbers, z)
+
+    def _classes(self, x: Tensor) -> Tensor:
+        """Rows (n, d) with rare words as one class, where there are very many."""
+        for j, merged in self.merged_.items():
+            x = x.index_copy(1, self._column(j), merged.classes(x[:, [int(j)]]))
+        return x
+
+    def _column(self, j: str) -> Tensor:
+        return torch.tensor([int(j)], device=self.levels.device)
+
+    def _seen_at(self, x: Tensor, cells: Tensor) -> Tensor:
+        """What steps see of the values x (n,) of one cell (1,), or of one a row (n,)."""
+        out = x.clone()
+        for j, rows in _cells_of(cells, len(x)):
+            if self.real[j] and hasattr(self, "scale_"):
+                out[rows] = self._standard(x[rows], j).clamp(-FAR, FAR)
+            elif self.real[j]:
+                out[rows] = middle(self._own(j).look(x[rows, None].double()))[:, 0]
+            elif str(j) in self.merged_:
+                out[rows] = self.merged_[str(j)].classes(x[rows])
+        return out
+
+    def _values(self, s: Tensor, cells: Tensor) -> Tensor:
+        """What is seen of cells (1 or n, T) as vectors, (n, T) → (n, T, width)."""
+        real, gap = self.real[cells], torch.isnan(s)
+        s = s.nan_to_num()
+        first = self.first[cells]
+        v = F.embedding(first + torch.where(real, 0.0, s).long(), self.value_)
         if bool(self.real.any()):
-            z = self._standard(x, cells).clamp(-FAR, FAR).to(v.dtype)
-            v = v * torch.where(real, z, 1.0)[..., None]
+            v = v * torch.where(real, s, 1.0).to(v.dtype)[..., None]
+            if self._scored_by_marginals():
+                v = v + F.embedding(first + 1, self.value_) * real[..., None]
+        if gap.any():
+            v = v.masked_fill(gap[..., None], 0.0)
         return v + self.source_[cells] if self.any_order else v
 
     def _attend(
         self,
-        x: Tensor,
+        s: Tensor,
         order: Tensor,
         context: Tensor | None,
         t: int = 0,
@@ -421,9 +524,9 @@ class AutoregressiveTransformer(Model):
         cache: keys and values of the steps before t, and then of these.
         """
         target, source = order[:, t:end], order[:, max(t - 1, 0) : (end or order.shape[1]) - 1]
-        h = self._values(at(x, source), source)
+        h = self._values(at(s, source), source)
         if t == 0:
-            h = torch.cat([self.start_.expand(len(x), 1, -1), h], 1)
+            h = torch.cat([self.start_.expand(len(s), 1, -1), h], 1)
         if hasattr(self, "target_"):
             h = h + self.target_[target]
         if context is not None:
@@ -448,27 +551,43 @@ class AutoregressiveTransformer(Model):
 
     def _mixture(self, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """log π, m, s of every component, (…, K), float64."""
-        a, m, r = p[..., : 3 * self.n_components].double().chunk(3, -1)
+        p = p[..., : 3 * self.n_components]
+        if self._scored_by_marginals():
+            return mixture_of_scores(p, self.n_components)
+        a, m, r = p.double().chunk(3, -1)
         return torch.log_softmax(a, -1), m, FLOOR + torch.exp(r.clamp(-20, 5))
 
     def _log_cells(self, p: Tensor, x: Tensor, cells: Tensor) -> Tensor:
-        """log p of values x (n, T) of cells (1 or n, T) given p (n, T, most), (n, T) nats."""
+        """log p of values x (n, T) of cells (1, T) given p (n, T, most), (n, T) nats."""
         real = self.real[cells]
         log_p = x.new_zeros(x.shape, dtype=torch.float64)
         if not bool(real.all()):
             log_levels = torch.log_softmax(
                 self._logits(p if p.dtype == torch.float64 else p.float(), cells), -1
             )
-            log_p = log_levels.gather(-1, torch.where(real, 0.0, x).long()[..., None])[..., 0]
-        if bool(real.any()):
+            code, within = torch.where(real, 0.0, x.nan_to_num()), torch.zeros_like(log_p)
+            for t, j in enumerate(cells[0].tolist()) if len(self.merged_) else ():
+                if str(j) in self.merged_:
+                    within[:, t] = self.merged_[str(j)].log_within(x[:, t])
+                    code[:, t] = self.merged_[str(j)].classes(code[:, t])
+            log_p = log_levels.gather(-1, code.long()[..., None])[..., 0].double() + within
+        if bool(real.any()) and self._scored_by_marginals():
+            some = real[0].nonzero()[:, 0]
+            own = self.marginal_.some(self.place[cells[0, some]])
+            mass = log_mass(self._mixture(p[:, some]), own.look(x[:, some].double()))
+            log_p = log_p.double().index_copy(1, some, mass)
+        elif bool(real.any()):
             log_pi, m, s = self._mixture(p)
+            x = x.nan_to_num()
             r, scale = self._standard(x, cells)[..., None] - m, self.scale_.std_[cells][..., None]
             each = (
                 -0.5 * ((r / s).square() + math.log(2 * math.pi)) - torch.log(s) - torch.log(scale)
             )
             if bool(self.many.any()):
                 levels, half = self.levels[cells][..., None], 0.5 / scale
-                mass = log_normal_mass(x[..., None], levels, r, half, s)
+                place = torch.where(self.ends[cells], x, 1.0)[..., None]
+                levels = torch.where(self.ends[cells][..., None], levels, 4)
+                mass = log_normal_mass(place, levels, r, half, s)
                 each = torch.where(self.many[cells][..., None], mass, each)
             log_p = torch.where(real, torch.logsumexp(log_pi + each, -1), log_p.double())
         return log_p
@@ -479,16 +598,36 @@ class AutoregressiveTransformer(Model):
         x = u.new_zeros(len(u))
         if not bool(real.all()):
             x = _inverse(torch.softmax(self._logits(p, cells).double(), -1), u[:, 0]).double()
+            for j, rows in _cells_of(cells, len(u)) if len(self.merged_) else ():
+                if str(j) in self.merged_:
+                    x[rows] = self.merged_[str(j)].words(x[rows], u[rows, 1])
         if bool(real.any()):
             log_pi, m, s = self._mixture(p)
             k = _inverse(log_pi.exp(), u[:, 0])[:, None]
             z = m.gather(1, k)[:, 0] + s.gather(1, k)[:, 0] * torch.special.ndtri(
                 u[:, 1].clamp(1e-12, 1 - 1e-12)
             )
-            y = z * self.scale_.std_[cells] + self.scale_.mean_[cells]
-            whole = torch.minimum(y.round().clamp_min(0), self.levels[cells] - 1.0)
-            x = torch.where(real, torch.where(self.many[cells], whole, y), x)
+            x = torch.where(real, self._inverted(z, cells), x)
         return x
+
+    def _inverted(self, z: Tensor, cells: Tensor) -> Tensor:
+        """Numbers of the cell (1 or n,) of each row from standard units z (n,)."""
+        if hasattr(self, "scale_"):
+            y = z * self.scale_.std_[cells] + self.scale_.mean_[cells]
+            low = torch.where(self.ends[cells], 0.0, -math.inf)
+            high = torch.where(self.ends[cells], self.levels[cells] - 1.0, math.inf)
+            whole = y.round().maximum(low).minimum(high)
+            return torch.where(self.many[cells], whole, y)
+        out = z.clone()
+        for j, rows in _cells_of(cells, len(z)):
+            if self.real[j]:
+                out[rows] = self._own(j).invert(z[rows, None])[:, 0]
+        return out
+
+    def _own(self, j: int) -> Marginal:
+        """The marginal of cell j."""
+        i = int(self.place[j])
+        return self.marginal_.some(slice(i, i + 1))
 
     # ------------------------------------------------------------------ verbs
 
@@ -541,6 +680,7 @@ class AutoregressiveTransformer(Model):
         returned, (keep rows, d). ``cached=False`` computes every step anew.
         """
         rows, d = x.shape
+        seen = self._seen(x).repeat_interleave(k, 0)
         x = x.clone().repeat_interleave(k, 0)
         order = order.repeat_interleave(k, 0) if len(order) > 1 else order
         n, context = len(x), self._context(None if given is None else given.repeat_interleave(k, 0))
@@ -553,7 +693,7 @@ class AutoregressiveTransformer(Model):
         head = torch.arange(d, device=x.device) * len(self.head_) // d
         log_w = x.new_zeros(rows, k)
         for t in self._shown(range(begin, d)):
-            h = self._attend(x, order, context, t if cached and t > begin else 0, t + 1, cache)[
+            h = self._attend(seen, order, context, t if cached and t > begin else 0, t + 1, cache)[
                 :, -1
             ]
             j = order[:, t]
@@ -567,16 +707,21 @@ class AutoregressiveTransformer(Model):
             new = self._draw(
                 p, j, torch.rand(n, 2, generator=rng, dtype=torch.float64, device=x.device)
             )[:, None]
-            x.scatter_(1, j[:, None].expand(n, 1), torch.where(torch.isnan(here), new, here))
+            here_seen = self._seen_at(new[:, 0], j)[:, None].to(seen.dtype)
+            place = j[:, None].expand(n, 1)
+            seen.scatter_(
+                1, place, torch.where(torch.isnan(here), here_seen, seen.gather(1, place))
+            )
+            x.scatter_(1, place, torch.where(torch.isnan(here), new, here))
             if k > 1:
-                seen = self._log_cells(p[:, None], here.nan_to_num(), j[:, None])[:, 0]
-                log_w = log_w + torch.where(torch.isnan(here[:, 0]), 0.0, seen.double()).reshape(
+                told = self._log_cells(p[:, None], here, j[:, None])[:, 0]
+                log_w = log_w + torch.where(torch.isnan(here[:, 0]), 0.0, told.double()).reshape(
                     rows, k
                 )
                 again = resample(log_w, rng) if t < d - 1 else None
                 if again is not None:
                     places, log_w = again
-                    x = x[places]
+                    x, seen = x[places], seen[places]
                     for c in cache or ():
                         c[..., : t + 1, :] = c[:, places, :, : t + 1]
         return x if k == 1 else x[pick_several(log_w, keep, rng).flatten()]
@@ -628,9 +773,7 @@ class AutoregressiveTransformer(Model):
         out = x.flatten(1).double()[None].repeat(n, 1, 1)  # x is the caller's own
         gap = torch.isnan(out[0])
         late = (  # observed after missing
-            gap.any(1)
-            if len(self.orders_) > 1
-            else (gap[:, self.order_].long().diff(dim=1) < 0).any(1)
+            gap.any(1) if self.any_order else (gap[:, self.order_].long().diff(dim=1) < 0).any(1)
         )
         many = self.particles or min(256, max(64, 2**14 // gap.shape[1])) // (
             4 if self.any_order else 1
@@ -670,3 +813,10 @@ def _inverse(p: Tensor, u: Tensor) -> Tensor:
     """The level v with P(< v) ≤ u < P(≤ v), (n, L), (n,) → (n,); never one of probability 0."""
     c = p.cumsum(1)
     return (c <= u[:, None] * c[:, -1:]).sum(1).clamp_max(p.shape[1] - 1)
+
+
+def _cells_of(cells: Tensor, n: int) -> list[tuple[int, Any]]:
+    """Each cell among cells (1 or n,), with its rows."""
+    if len(cells) == 1:
+        return [(int(cells), slice(None))]
+    return [(j, (cells == j).nonzero()[:, 0]) for j in cells.unique().tolist()]
