@@ -207,7 +207,7 @@ def _kind_of(a: np.ndarray, low: Any, high: Any) -> str:
 def as_labels(c: Column, a: np.ndarray) -> Column:
     """The column of whole numbers a as one of categories, where they are few, as labels are."""
     distinct = np.unique(a[~np.isnan(a)])
-    if c.kind != "integer" or len(distinct) > FEW:
+    if c.kind not in ("integer", "ordinal") or len(distinct) > FEW:
         return c
     return dataclasses.replace(
         c, kind="categorical", levels=len(distinct), low=0, values=tuple(distinct.tolist())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -282,7 +282,7 @@ class Space:
         """Infer the space of X; ``space`` overrides it, as a whole or in its kinds.
 
         Of arrays: values all in {0, 1} → binary; uint8 → ordinal with 256 levels; other integers →
-        integer; float → continuous. DataFrame → table, a kind per column by its values: words,
+        ordinal in images, integer elsewhere; float → continuous. DataFrame → table, a kind per column by its values: words,
         categories → categorical; {0, 1} and Booleans → binary; whole numbers, whatever dtype holds
         them, and days → integer; the rest → continuous. dict of arrays → a table of the cells of
         all parts. A kind's name goes to all columns of numbers, a dict {column: kind} to some.
@@ -319,6 +319,8 @@ class Space:
             return dataclasses.replace(space, container=container, dtype=str(a.dtype))
         check_shape(a.shape)
         c = infer(a, kind, "X")
+        if c.kind == "integer" and a.ndim > 2 and kind is None:  # grey levels
+            c = dataclasses.replace(c, kind="ordinal")
         layout = own.layout if own is not None else layout_of(a.shape, c.kind)
         return cls(
             a.shape[1:], c.kind, c.levels, c.low, c.values, layout, (), container, str(a.dtype)
@@ -330,6 +332,8 @@ class Space:
 
         No category may come that was not seen.
         """
+        if has_parts(values):
+            return cls._of_parts(values, None, cls.of_labels)
         rows = column_vector(unwrap(values))
         space = cls.of(rows)
         if isinstance(rows, pd.DataFrame):
@@ -339,14 +343,17 @@ class Space:
             )
             strict = tuple(dataclasses.replace(c, open=False) for c in columns)
             return dataclasses.replace(space, columns=strict)
-        if space.kind != "integer" or space.dim > 1:
+        whole = space.kind == "integer" or (space.kind == "ordinal" and space.dtype != "uint8")
+        if own_space(values) is not None or not whole:
             return space
-        c = as_labels(space._cell, as_array(rows))
+        c = as_labels(space._cell, as_array(head(rows)))
         return dataclasses.replace(space, kind=c.kind, levels=c.levels, low=c.low, values=c.values)
 
     @classmethod
-    def _of_parts(cls, X: dict[str, Any], kind: str | None) -> Space:
-        """The space of a dict of arrays: the cells of all parts side by side."""
+    def _of_parts(
+        cls, X: dict[str, Any], kind: str | None, of: Callable[..., Space] | None = None
+    ) -> Space:
+        """The space of a dict of arrays: the cells of all parts side by side; ``of`` infers one."""
         if not X:
             raise ValueError("X is an empty dict: at least one part is needed")
         parts: list[tuple[str, Space]] = []
@@ -355,7 +362,8 @@ class Space:
             if values is None:
                 raise ValueError(f"part {name!r} of X is None: fit needs to see every part")
             with _about_part(name):
-                part = cls.of(column_vector(values), kind)
+                rows = column_vector(values)
+                part = cls.of(rows, kind) if of is None else of(rows)
             if np.ndim(values) == 1:
                 part = dataclasses.replace(part, container="vector")
             parts.append((str(name), part))
