@@ -35,6 +35,7 @@ from genus.space import Space
 KNOTS = 48  # of the smooth part, at most
 FAR = 37.0  # scores go no further from 0: float64 ends there
 NEAR = 0.02  # share of the room before a bound that is taken as one
+STILL = 1e-3  # share of that before which a real number is not told from its bound
 CUT_OFF = 1e-9  # relative differences of F below this are taken from the density
 
 
@@ -267,15 +268,19 @@ class Numbers(nn.Module):
     def _tail(self, side: int, e: Tensor) -> tuple[Tensor, Tensor]:
         """Log of the mass beyond a distance e (m, n) from the outer knot, and of the density."""
         scale, shape = self.tails_[:, side, :1], self.tails_[:, side, 1:]
-        # a real number at its bound is one a little before: there the density may go to 0
-        least = torch.where(self.whole, -1.0, NEAR - 1)[:, None]
-        bend = torch.maximum(shape * e / scale, least)
+        start = self._at_end(side)
         curved = shape.abs() > 1e-9
         safe = torch.where(curved, shape, torch.ones_like(shape))
-        start = self._at_end(side)
-        log_mass = start - torch.where(curved, torch.log1p(bend) / safe, e / scale)
-        slope = scale.log() + torch.log1p(bend.clamp_min(NEAR - 1))
-        return log_mass, log_mass - slope
+        left = (1 + shape * e / scale).clamp_min(0)  # the share of the room, where a bound is
+        before = left.clamp_min(NEAR)
+        log_mass = start - torch.where(curved, before.log() / safe, e / scale)
+        log_density = log_mass - scale.log() - before.log()
+        # just before a bound the density may go to 0: there it is even instead
+        even = left < NEAR
+        least = torch.where(self.whole, 0.0, STILL)[:, None]
+        log_even = log_mass - scale.log() - math.log(NEAR) + (-safe).clamp_min(1e-300).log()
+        log_mass = torch.where(even, log_mass + (left / NEAR).maximum(least).log(), log_mass)
+        return log_mass, torch.where(even, log_even, log_density)
 
     def _at_end(self, side: int) -> Tensor:
         """Log of the mass beyond the outer knot, (m, 1)."""
@@ -311,6 +316,11 @@ class Numbers(nn.Module):
             e = scale * torch.where(
                 curved, torch.expm1((shape * decay).clamp_max(700)) / safe, decay
             )
+            e = torch.where(
+                (shape < 0) & (decay > math.log(NEAR) / safe),
+                -scale / safe * (1 - NEAR * torch.exp(math.log(NEAR) / safe - decay)),
+                e,
+            )
             x = torch.where(decay > 0, end - e if side == 0 else end + e, x)
         return x.T
 
@@ -343,7 +353,11 @@ class Numbers(nn.Module):
             torch.where(log_F < log_S, quantile_of(log_F), -quantile_of(log_S))
             for log_F, log_S in edges
         )
-        low = torch.where(self.whole | torch.isfinite(heavy), low, high)
+        mass = torch.isfinite(heavy)
+        low = torch.where(self.whole | mass, low, high)
+        # beyond an atom at a bound there is nothing
+        low = low.masked_fill(mass & (filled <= self.least), -FAR)
+        high = high.masked_fill(mass & (filled >= self.most), FAR)
         return (
             low.masked_fill(gap, math.nan),
             high.masked_fill(gap, math.nan),
