@@ -38,6 +38,7 @@ from genus.settings import Number, OneOf, Rule, Whole
 from genus.space import Space
 
 FIRST = 1 << 18  # rows from which columns are learned, at most
+LARGEST = 1e15  # feature: the square of what comes of it is still a number in float32
 MOST = 20_000_000  # cells that are read before learning starts, at most
 
 
@@ -412,7 +413,7 @@ class VAE(Model):
         h = self._seen(x.flatten(1))
         h = h if self._whole(x) else torch.where(torch.isnan(h), self.shift_, h)
         if self.space_.kind != "binary":
-            h = (h - self.shift_) / self.scale_
+            h = ((h - self.shift_) / self.scale_).clamp(-LARGEST, LARGEST)
         h = h.float()
         return h.reshape(len(h), *self._image) if self._image else h
 
@@ -483,7 +484,11 @@ class VAE(Model):
         self, z: Tensor, cells: Tensor, m: Tensor, s: Tensor, given: Tensor | None
     ) -> Tensor:
         log_q = -(0.5 * ((z - m) / s).square() + torch.log(s)).sum(-1)
-        return self._log_likelihood(z, cells, given) - 0.5 * z.square().sum(-1) - log_q
+        return self._log_joint(z, cells, given) - log_q
+
+    def _log_joint(self, z: Tensor, cells: Tensor, given: Tensor | None) -> Tensor:
+        """log p(observed cells, z) but for a constant, (n,)."""
+        return self._log_likelihood(z, cells, given) - 0.5 * z.square().sum(-1)
 
     # ------------------------------------------------------------------ what the latent space holds
 
@@ -537,8 +542,8 @@ class VAE(Model):
     ) -> Tensor:
         """n times z ~ p(z | observed) by importance resampling and Metropolis, then x ~ p(x | z).
 
-        Proposals come from q, wider than q and the prior, refined by Metropolis within Gibbs
-        (Mattei & Frellsen, 2018).
+        Proposals come from q, wider than q and the prior, refined by Metropolis within Gibbs,
+        from q and in small steps (Mattei & Frellsen, 2018).
         """
         pieces = _pieces(32, x, given)
         k = enough(proposals, n)
@@ -552,11 +557,18 @@ class VAE(Model):
             return torch.where(gap, drawn.to(cells.dtype), cells)
 
         filled = filled_at(z)
+        # Roberts, Gelman & Gilks (1997); it may not depend on what is filled in
+        walk = 2.4 / math.sqrt(self.latent_dim) * self.posterior(self._shaped(cells), given)[1]
         # z' ~ q(z | x filled), accepted with the ratio of p(filled, z)/q(z | filled)
         for _ in range(steps):
             m, s = self.posterior(self._shaped(filled), given)
             new = m + s * torch.randn(m.shape, generator=rng, device=m.device)
             after, before = (self._log_weights_at(v, filled, m, s, given) for v in (new, z))
+            accept = torch.log(torch.rand(len(z), generator=rng, device=z.device)) < after - before
+            z = torch.where(accept[:, None], new, z)
+            # and a small step from z, for where q lies beside p(z | observed)
+            new = z + walk * torch.randn(m.shape, generator=rng, device=m.device)
+            after, before = (self._log_joint(v, cells, given) for v in (new, z))
             accept = torch.log(torch.rand(len(z), generator=rng, device=z.device)) < after - before
             z = torch.where(accept[:, None], new, z)
             filled = filled_at(z)
