@@ -91,7 +91,7 @@ def revive(
         _check_spaces(said, most=max(1 << 20, sum(t.numel() for t in tensors.values())))
         params = {k: from_json(v, known) for k, v in said["params"].items()}
         if "marginals" in cls._get_param_names():  # files of before it had one way
-            params = {"marginals": "logit"} | params
+            params = {"marginals": getattr(cls, "earlier_marginals", "logit")} | params
         model: Model = cls(**params)
         _set_facts(model, said["facts"], known)
         parts: dict[str, Callable[[Any], None]] = {

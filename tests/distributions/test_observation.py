@@ -13,7 +13,16 @@ from scipy import stats
 from torch import Tensor
 
 from genus import Space
-from genus.distributions.observation import Bernoulli, Categorical, Logistic, Mixed, Normal, observe
+from genus.distributions.marginals import Marginals
+from genus.distributions.observation import (
+    Bernoulli,
+    Categorical,
+    Logistic,
+    Mixed,
+    Normal,
+    Scores,
+    observe,
+)
 from genus.learn.rows import generator
 
 LEVELS = 6
@@ -186,3 +195,171 @@ def test_auto_chooses_by_kind() -> None:
     }
     for kind, cls in names.items():
         assert type(observe(Space((2,), kind, levels=None if kind == "continuous" else 5))) is cls
+
+
+# ---------------------------------------------------------------------- numbers by their scores
+
+
+def numbers() -> pd.DataFrame:
+    """Few and many whole numbers, real numbers, and real numbers with an atom."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=800)
+    return pd.DataFrame(
+        {
+            "few": rng.poisson(2, 800),
+            "many": np.round(np.exp(6 + 0.5 * z)).astype(int),
+            "real": rng.standard_t(3, size=800),
+            "rain": np.where(z > 0, z**2, 0.0),
+        }
+    )
+
+
+def scores() -> tuple[Scores, Tensor, Space]:
+    frame = numbers()
+    space = Space.of(frame)
+    o = observe(space, learned=True)
+    assert isinstance(o, Scores)
+    x = space.encode(frame).double()
+    o.fit(x)
+    return o, x, space
+
+
+@torch.no_grad()
+def test_with_the_standard_normal_a_score_is_what_the_column_is() -> None:
+    o, x, space = scores()
+    o.log_v_.fill_(math.log(1 - o.floor**2))
+    own = Marginals(space).fit(x).log_prob(x)
+    got = o.log_prob(torch.zeros(len(x), o.n_out), x)
+    torch.testing.assert_close(got.double(), own, atol=2e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("log_v", [-5.0, -1.0, 0.5])
+def test_scores_sum_to_one_and_draws_have_their_frequencies(log_v: float) -> None:
+    o, x, space = scores()
+    o.log_v_.fill_(log_v)
+    p = 0.7 * torch.randn(1, o.n_out, generator=generator(1))
+    p[0, 6] = (
+        0.7  # away from the bound of rain, just beside which the marginal has scores without values
+    )
+    draws = o.sample(p.expand(20_000, -1), generator(2))
+    low = [space.columns[j].low for j in range(2)]
+    for j, grid in ((0, torch.arange(0, 60)), (1, torch.arange(0, 40_000))):
+        rows = x[:1].expand(len(grid), -1).clone()
+        rows[:, j] = grid.double() - low[j]
+        mass = o.log_prob(p.expand(len(grid), -1), rows)[:, j].double().exp()
+        assert float(mass.sum()) == pytest.approx(1, abs=3e-3)
+        below = mass.cumsum(0)
+        value = draws[:, j] + low[j]
+        for share in (0.2, 0.5, 0.9):
+            at = int((below < share).sum())
+            seen = float((value <= grid[at]).double().mean())
+            assert seen == pytest.approx(float(below[at]), abs=0.02)
+    t = torch.linspace(-25, 25, 200_001, dtype=torch.float64)
+    grid = torch.sinh(t)
+    rows = x[:1].expand(len(grid), -1).clone()
+    rows[:, 2] = grid
+    density = o.log_prob(p.expand(len(grid), -1), rows)[:, 2].double().exp()
+    assert float((density * torch.cosh(t)).sum()) * 2.5e-4 == pytest.approx(1, abs=0.01)
+    rows[:, 3] = torch.logspace(-8, 8, len(grid), dtype=torch.float64)
+    rain = o.log_prob(p.expand(len(grid), -1), rows)[:, 3].double().exp() * rows[:, 3]
+    rows[0, 3] = 0
+    dry = float(o.log_prob(p, rows[:1])[0, 3].exp())
+    step = 16 * math.log(10) / (len(grid) - 1)
+    assert dry + float(rain.sum()) * step == pytest.approx(1, abs=0.01)
+    assert float((draws[:, 3] == 0).double().mean()) == pytest.approx(dry, abs=0.02)
+
+
+def test_no_score_is_less_likely_than_a_share_of_the_column() -> None:
+    o, x, space = scores()
+    o.log_v_.data.fill_(-20.0)
+    far = x[:2].clone()
+    far[:, 0], far[:, 2] = 40, 1e4
+    p = torch.zeros(2, o.n_out, requires_grad=True)
+    each = o.log_prob(p, far)
+    own = Marginals(space).fit(x).log_prob(far)
+    least = own + torch.nn.functional.logsigmoid(o.share_.detach())
+    assert (each >= least - 1e-3).all() and (each[:, [0, 2]] < least[:, [0, 2]] + 1e-3).all()
+    each.sum().backward()
+    assert torch.isfinite(p.grad).all() and torch.isfinite(o.log_v_.grad).all()
+
+
+@torch.no_grad()
+def test_what_cannot_be_has_no_probability_and_what_was_read_is_used() -> None:
+    o, x, _ = scores()
+    p = torch.randn(len(x), o.n_out, generator=generator(1))
+    torch.testing.assert_close(o.log_prob(p, x, o.read(x)), o.log_prob(p, x))
+    torch.testing.assert_close(o.features(x, o.read(x)), o.features(x))
+    bad = x[:1].clone()
+    bad[0, 3] = -1
+    assert o.log_prob(p[:1], bad)[0, 3] == -math.inf
+    other = o.read(x).flip(0)
+    assert not torch.allclose(o.log_prob(p, x, other), o.log_prob(p, x))
+
+
+@torch.no_grad()
+def test_expected_values_and_draws_keep_to_the_column() -> None:
+    o, x, _ = scores()
+    p = torch.randn(1, o.n_out, generator=generator(3))
+    draws = o.sample(p.expand(40_000, -1), generator(4))
+    assert (draws[:, :2] == draws[:, :2].round()).all() and float(draws[:, 3].min()) == 0
+    for j in (0, 1, 3):
+        spread = float(draws[:, j].std())
+        assert float(o.mean(p)[0, j]) == pytest.approx(float(draws[:, j].mean()), abs=0.1 * spread)
+
+
+@torch.no_grad()
+def test_words_are_seen_one_by_one() -> None:
+    o = Categorical(2, 3)
+    x = torch.tensor([[2.0, math.nan]])
+    seen = o.features(x)[0]
+    assert seen[:3].tolist() == [0, 0, 1] and torch.isnan(seen[3:]).all()
+    assert o.places == [0, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["bernoulli", "categorical", "scores"])
+def test_a_decoder_starts_with_the_slope_of_the_loadings(name: str) -> None:
+    rng = generator(0)
+    if name == "scores":
+        frame = numbers()[["real"]]
+        o: Any = observe(Space.of(frame), learned=True)
+        x = Space.of(frame).encode(frame).double()
+        o.fit(x)
+    else:
+        o = Bernoulli(1) if name == "bernoulli" else Categorical(1, 3)
+        top = 1 if name == "bernoulli" else 2
+        x = torch.rand(500, 1, generator=rng).mul(4).floor().clamp_max(top).double()
+    seen = o.features(x)
+    mean, std = seen.mean(0), seen.std(0)
+    W = 0.3 * torch.ones(len(o.places), 1, dtype=torch.float64)
+    if name == "categorical":
+        W[-1] = -0.3 * (std[:2].sum() / std[2])
+    with torch.no_grad():
+        weights = o.start_at(W, 1 - W[:, 0].square(), mean, std)
+    p = o.offset(x)[:, None] + weights * torch.tensor([[-0.1, 0.1]], dtype=torch.float64)
+    if name == "scores":
+        slope = (p[::2, 1] - p[::2, 0]) / 0.2
+        v = float(o.log_v_.detach().exp()) + o.floor**2
+        assert v == pytest.approx(1 - 0.09, abs=0.03)
+    elif name == "bernoulli":
+        slope = (torch.sigmoid(p[:, 1]) - torch.sigmoid(p[:, 0])) / 0.2
+    else:
+        slope = (torch.softmax(p[:, 1], 0) - torch.softmax(p[:, 0], 0)) / 0.2
+    torch.testing.assert_close(slope.double(), std * W[:, 0], atol=0.02, rtol=0.1)
+
+
+@torch.no_grad()
+def test_whole_numbers_without_ends_by_scipy() -> None:
+    """Their Gaussian has tails on both sides, where known ends take them."""
+    o = Normal(1, variance=2.0, levels=[8], endless=[True])
+    o.offset(torch.arange(8.0)[:, None].double())
+    p = torch.tensor([[0.4]])
+    law = stats.norm(float(0.4 * o.scale[0] + o.shift[0]), math.sqrt(2.0))
+    values = np.arange(-3, 12)
+    got = [float(o.log_prob(p, torch.tensor([[float(v)]])).exp()) for v in values]
+    expected = [law.cdf(v + 0.5) - law.cdf(v - 0.5) for v in values]
+    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-7)
+    wide = Normal(1, variance=400.0, levels=[8], endless=[True])
+    wide.offset(torch.arange(8.0)[:, None].double())
+    draws = wide.sample(p.expand(1000, 1), generator(0))
+    assert float(draws.min()) < -5 and float(draws.max()) > 12 and (draws == draws.round()).all()

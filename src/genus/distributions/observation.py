@@ -15,9 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genus.distributions.bijections import Standardise
 from genus.distributions.columns import groups, log_shares, share_of_ones
 from genus.distributions.draws import choose, flip
-from genus.distributions.levels import log_logistic_mass, log_normal_mass
+from genus.distributions.levels import log_between, log_logistic_mass, log_normal_mass
+from genus.distributions.marginals import Numbers, between
+from genus.distributions.points import LOG_2PI
 from genus.space import Space
 
 
@@ -25,6 +28,10 @@ class Observation(nn.Module):
     """A distribution of d cells given per_cell parameters each."""
 
     per_cell = 1
+    reads_per_cell = 0  # numbers that ``read`` finds
+    # of a feature's variance, the share that no latent vector tells: of bits and words, whose
+    # odds are never so clear as a line would have them
+    least_noise = 0.3
 
     def __init__(self, d: int) -> None:
         super().__init__()
@@ -35,6 +42,34 @@ class Observation(nn.Module):
         """Parameters a row."""
         return self.d * self.per_cell
 
+    @property
+    def places(self) -> list[int]:
+        """The cell of each feature, from 0 to d − 1."""
+        return list(range(self.d))
+
+    @property
+    def least(self) -> list[float]:
+        """``least_noise`` of each feature."""
+        return [self.least_noise] * len(self.places)
+
+    def fit(self, x: Tensor) -> None:
+        """Learn from rows x (n, d) what the columns do on their own. Nothing by default."""
+
+    def read(self, x: Tensor) -> Tensor:
+        """What ``log_prob`` and ``features`` need of rows x (n, d) besides, worth finding once."""
+        return x[..., :0]
+
+    def features(self, x: Tensor, read: Tensor | None = None) -> Tensor:
+        """What a network sees of rows x (n, d), NaN where it is missing; (n, len(places))."""
+        return x
+
+    def start_at(self, W: Tensor, noise: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        """Weights (n_out, K) of a decoder with E[features | z] ≈ mean + std · W z.
+
+        W (F, K) and noise (F,) are loadings and variances of standardised features.
+        """
+        raise NotImplementedError
+
     def cells(self, p: Tensor) -> Tensor:
         """(..., n_out) → (..., d, per_cell)."""
         p = p if p.dtype == torch.float64 else p.float()
@@ -44,8 +79,8 @@ class Observation(nn.Module):
         """Parameters of the best independent cells for rows x (n, d), NaN left out; (n_out,)."""
         raise NotImplementedError
 
-    def log_prob(self, p: Tensor, x: Tensor) -> Tensor:
-        """log p(x_j | p_j) of every cell, in nats."""
+    def log_prob(self, p: Tensor, x: Tensor, read: Tensor | None = None) -> Tensor:
+        """log p(x_j | p_j) of every cell, in nats; ``read``: that of x, if it was found before."""
         raise NotImplementedError
 
     def mean(self, p: Tensor) -> Tensor:
@@ -63,7 +98,11 @@ class Bernoulli(Observation):
     def offset(self, x: Tensor) -> Tensor:
         return torch.logit(share_of_ones(x)).float()
 
-    def log_prob(self, p: Tensor, x: Tensor) -> Tensor:
+    def start_at(self, W: Tensor, noise: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        # ∂E[x]/∂ℓ is the variance of x
+        return W / std[:, None]
+
+    def log_prob(self, p: Tensor, x: Tensor, read: Tensor | None = None) -> Tensor:
         logit = self.cells(p)[..., 0]
         return F.logsigmoid((2 * x.to(logit.dtype) - 1) * logit)
 
@@ -84,7 +123,20 @@ class Categorical(Observation):
     def offset(self, x: Tensor) -> Tensor:
         return log_shares(x, self.per_cell).float().reshape(-1)
 
-    def log_prob(self, p: Tensor, x: Tensor) -> Tensor:
+    @property
+    def places(self) -> list[int]:
+        return [j for j in range(self.d) for _ in range(self.per_cell)]
+
+    def features(self, x: Tensor, read: Tensor | None = None) -> Tensor:
+        """A 1 at the level of each cell."""
+        hot = F.one_hot(x.nan_to_num().long(), self.per_cell).to(x.dtype)
+        return hot.masked_fill(torch.isnan(x)[..., None], math.nan).flatten(-2)
+
+    def start_at(self, W: Tensor, noise: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        # ∂E[x = v]/∂ℓ_v is the share of v, where the logits' mean stays where it is
+        return W * (std / mean.clamp_min(0.01))[:, None]
+
+    def log_prob(self, p: Tensor, x: Tensor, read: Tensor | None = None) -> Tensor:
         logits = self.cells(p)
         index = x.nan_to_num().long().expand(logits.shape[:-1])[..., None]
         return logits.gather(-1, index)[..., 0] - logits.logsumexp(-1)
@@ -117,7 +169,7 @@ class Logistic(Observation):
         # a logistic's std is 1.8 s
         return torch.stack([mean, torch.log(std / 1.8)], 1).float().reshape(-1)
 
-    def log_prob(self, p: Tensor, x: Tensor) -> Tensor:
+    def log_prob(self, p: Tensor, x: Tensor, read: Tensor | None = None) -> Tensor:
         mu, log_s = self.cells(p).unbind(-1)
         log_s = log_s.clamp_min(self.floor)
         c, half = x / (self.levels - 1) * 2 - 1, 1 / (self.levels - 1)
@@ -145,7 +197,8 @@ class Normal(Observation):
     v is fixed, or learned and floored at ``floor``². Works on standardised cells: y = (x − m)/s,
     with −log s added, so that nats are those of the data. ``variance``: v in the units of the data;
     None: learned, one a cell. ``levels``: (d,) of discrete cells, 0 elsewhere; a level's
-    probability is the mass on [x − ½, x + ½), the end levels taking the tails.
+    probability is the mass on [x − ½, x + ½), the end levels taking the tails, but not those of
+    whole numbers without ends (``endless``).
     """
 
     # of the standard deviation, as a share of the column's own: less, and a
@@ -154,13 +207,19 @@ class Normal(Observation):
     shift: Tensor
     scale: Tensor
     levels: Tensor
+    endless: Tensor
 
     def __init__(
-        self, d: int, variance: float | None = None, levels: list[int] | None = None
+        self,
+        d: int,
+        variance: float | None = None,
+        levels: list[int] | None = None,
+        endless: list[bool] | None = None,
     ) -> None:
         super().__init__(d)
         self.variance = variance
         self.register_buffer("levels", torch.tensor(levels or [0] * d), persistent=False)
+        self.register_buffer("endless", torch.tensor(endless or [False] * d), persistent=False)
         self.whole = any(levels or [])
         if variance is None:
             self.log_v_ = nn.Parameter(torch.zeros(d))
@@ -172,8 +231,6 @@ class Normal(Observation):
         return ((x.double() - self.shift) / self.scale).float()
 
     def offset(self, x: Tensor) -> Tensor:
-        from genus.distributions.bijections import Standardise
-
         f = Standardise(self.d).fit(x)
         self.shift.copy_(f.mean_)
         self.scale.copy_(f.std_)
@@ -190,17 +247,18 @@ class Normal(Observation):
                 )
         return x.new_zeros(self.n_out, dtype=torch.get_default_dtype())
 
-    def log_prob(self, p: Tensor, x: Tensor) -> Tensor:
+    def log_prob(self, p: Tensor, x: Tensor, read: Tensor | None = None) -> Tensor:
         cells = self.cells(p)
         v = self._variance()
         r = self.standardised(x) - cells[..., 0]
-        density = (
-            -0.5 * (r.square() / v + torch.log(2 * math.pi * v)) - torch.log(self.scale).float()
-        )
+        t = (r / v.sqrt()).clamp(-LARGE, LARGE)
+        density = -0.5 * (t.square() + torch.log(2 * math.pi * v)) - torch.log(self.scale).float()
         if not self.whole:
             return density
         half, s = (0.5 / self.scale).float(), v.sqrt()
-        mass = log_normal_mass(x, self.levels, r, half, s)
+        # a level between two others has no tail
+        x, levels = (torch.where(self.endless, v, t) for v, t in ((1, x), (3, self.levels)))
+        mass = log_normal_mass(x, levels, r, half, s)
         return torch.where(self.levels > 0, mass, density)
 
     def _variance(self) -> Tensor:
@@ -222,8 +280,96 @@ class Normal(Observation):
         """Discrete cells brought between their end levels, and to the nearest one."""
         if not self.whole:
             return x
-        inside = (x.round() if whole else x).clamp_min(0).minimum(self.levels - 1.0)
-        return torch.where(self.levels > 0, inside, x)
+        near = x.round() if whole else x
+        inside = near.clamp_min(0).minimum(self.levels - 1.0)
+        return torch.where(self.endless, near, torch.where(self.levels > 0, inside, x))
+
+
+class Scores(Observation):
+    r"""A number by its normal score z = Φ⁻¹(F(x)), F the column's own distribution function.
+
+        P(x) = ε P_F(x) + (1 − ε) [Φ((z⁺ − μ)/s) − Φ((z⁻ − μ)/s)]    where x has mass
+        p(x) = f(x) [ε + (1 − ε) N(z; μ, s²)/φ(z)]                    elsewhere
+
+    z⁻ and z⁺ are the scores of F(x−) and F(x). With μ = 0 and s = 1 this is F itself, whatever ε.
+    μ and s come from the decoder, ε is learned, one a cell: no value is less likely than ε times
+    what its column says. Draws have the column's atoms, bounds, decimals and tails.
+    """
+
+    reads_per_cell = 4
+    per_cell = 2  # μ, and what log s² departs from its cell's own by
+    floor = 0.02  # of s
+    least_noise = floor**2
+    narrow = 0.05  # width of a cell, in s, below which its mass is that of a density
+
+    def __init__(self, space: Space, columns: list[int]) -> None:
+        super().__init__(len(columns))
+        self.numbers_ = Numbers(space, columns)
+        self.log_v_ = nn.Parameter(torch.zeros(self.d))
+        self.share_ = nn.Parameter(torch.full((self.d,), -5.0))  # log-odds of ε
+
+    def fit(self, x: Tensor) -> None:
+        self.numbers_.fit(x.double())
+
+    def read(self, x: Tensor) -> Tensor:
+        """z⁻, the score of the middle of the mass between, z⁺, and log P_F or log f; (n, 4d)."""
+        low, high, own = self.numbers_.look(x.double())
+        middle = between(low, high, torch.full_like(low, 0.5))
+        return torch.cat([low, middle, high, own], -1).float()
+
+    def features(self, x: Tensor, read: Tensor | None = None) -> Tensor:
+        """The score of the middle of each cell's mass."""
+        middle = (self.read(x) if read is None else read).chunk(4, -1)[1]
+        return middle.clamp(-8, 8)
+
+    def start_at(self, W: Tensor, noise: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        # what the middle of a cell leaves out of the variance 1 of a score is noise as well
+        v = noise * std.square() + (1 - std.square()).clamp_min(0)
+        self.log_v_.copy_(torch.log((v - self.floor**2).clamp_min(self.floor**2)))
+        weights = W.new_zeros(self.d, self.per_cell, W.shape[1])
+        weights[:, 0] = W * std[:, None]
+        return weights.flatten(0, 1)
+
+    def offset(self, x: Tensor) -> Tensor:
+        return x.new_zeros(self.n_out, dtype=torch.get_default_dtype())
+
+    def log_prob(self, p: Tensor, x: Tensor, read: Tensor | None = None) -> Tensor:
+        mu, s = self._mean_and_scale(p)
+        low, z, high, own = (self.read(x) if read is None else read).chunk(4, -1)
+        log_phi = -0.5 * (z.square() + LOG_2PI)
+        density = -0.5 * (((z - mu) / s).square() + LOG_2PI) - torch.log(s) - log_phi
+        known = torch.where(torch.isfinite(own), own, 0.0)
+        wide = (high - low) > self.narrow * s
+        ratio = torch.where(wide, log_between((low - mu) / s, (high - mu) / s) - known, density)
+        share = F.logsigmoid(self.share_)
+        rest = F.logsigmoid(-self.share_)
+        return own + torch.logaddexp(share, rest + ratio)
+
+    def _mean_and_scale(self, p: Tensor) -> tuple[Tensor, Tensor]:
+        """μ and s, (..., d) each."""
+        mu, change = self.cells(p).unbind(-1)
+        v = self.floor**2 + (self.log_v_ + change).clamp(-20, 5).exp()
+        return mu, v.sqrt()
+
+    def mean(self, p: Tensor) -> Tensor:
+        mu, s = self._mean_and_scale(p)
+        q = (torch.arange(QUANTILES, dtype=torch.float64, device=mu.device) + 0.5) / QUANTILES
+        return torch.stack([self._values(mu + s * e) for e in torch.special.ndtri(q)]).mean(0)
+
+    def sample(self, p: Tensor, rng: torch.Generator) -> Tensor:
+        mu, s = self._mean_and_scale(p)
+        kw: dict[str, Any] = {"generator": rng, "device": mu.device, "dtype": mu.dtype}
+        e = torch.randn(mu.shape, **kw)
+        alone = torch.rand(mu.shape, **kw) < torch.sigmoid(self.share_)
+        return self._values(torch.where(alone, e, mu + s * e))
+
+    def _values(self, z: Tensor) -> Tensor:
+        """Codes (..., d) whose cells hold the scores z."""
+        return self.numbers_.invert(z.double().reshape(-1, self.d)).reshape(z.shape)
+
+
+LARGE = 1e18  # the square of what is larger is no number in float32
+QUANTILES = 32  # of a score, for its expected value
 
 
 class Mixed(Observation):
@@ -237,6 +383,8 @@ class Mixed(Observation):
         self.parts = nn.ModuleList(part for _, part in parts)
         self.widths = [part.d for _, part in parts]
         self.sizes = [part.n_out for _, part in parts]
+        self.reads = [part.d * part.reads_per_cell for _, part in parts]
+        self._places = [columns[j] for columns, part in parts for j in part.places]
         order = torch.tensor([j for columns, _ in parts for j in columns])
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("back", order.argsort(), persistent=False)
@@ -254,13 +402,41 @@ class Mixed(Observation):
         dtype = max((t.dtype for t in pieces), key=lambda t: torch.finfo(t).bits)
         return torch.cat([t.to(dtype) for t in pieces], -1)[..., self.back]
 
+    @property
+    def places(self) -> list[int]:
+        return self._places
+
+    @property
+    def least(self) -> list[float]:
+        return [v for part in self.parts for v in part.least]  # type: ignore[union-attr]
+
+    def fit(self, x: Tensor) -> None:
+        for part, columns in zip(self.parts, self._columns(x), strict=True):
+            part.fit(columns)  # type: ignore[operator]
+
+    def read(self, x: Tensor) -> Tensor:
+        each: Any = zip(self.parts, self._columns(x), strict=True)
+        return torch.cat([part.read(c) for part, c in each], -1)
+
+    def features(self, x: Tensor, read: Tensor | None = None) -> Tensor:
+        read = self.read(x) if read is None else read
+        each: Any = zip(self.parts, self._columns(x), read.split(self.reads, -1), strict=True)
+        return torch.cat([part.features(c, r).double() for part, c, r in each], -1)
+
+    def start_at(self, W: Tensor, noise: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        sizes = [len(part.places) for part in self.parts]  # type: ignore[arg-type]
+        pieces: Any = zip(self.parts, *(t.split(sizes) for t in (W, noise, mean, std)), strict=True)
+        return torch.cat([part.start_at(*piece) for part, *piece in pieces])
+
     def offset(self, x: Tensor) -> Tensor:
         each: Any = zip(self.parts, self._columns(x), strict=True)
         return torch.cat([part.offset(c) for part, c in each])
 
-    def log_prob(self, p: Tensor, x: Tensor) -> Tensor:
-        each: Any = zip(self.parts, p.split(self.sizes, -1), self._columns(x), strict=True)
-        return self._together([part.log_prob(q, c) for part, q, c in each])
+    def log_prob(self, p: Tensor, x: Tensor, read: Tensor | None = None) -> Tensor:
+        read = self.read(x) if read is None else read
+        pieces = p.split(self.sizes, -1), self._columns(x), read.split(self.reads, -1)
+        each: Any = zip(self.parts, *pieces, strict=True)
+        return self._together([part.log_prob(q, c, r) for part, q, c, r in each])
 
     def mean(self, p: Tensor) -> Tensor:
         each: Any = zip(self.parts, p.split(self.sizes, -1), strict=True)
@@ -271,31 +447,39 @@ class Mixed(Observation):
         return self._together([part.sample(q, rng) for part, q in each])
 
 
-def observe(space: Space, likelihood: str = "auto", variance: float | None = None) -> Observation:
+def observe(
+    space: Space, likelihood: str = "auto", variance: float | None = None, learned: bool = False
+) -> Observation:
     """The observation model of a space: cell by cell from the kinds (``auto``), or by name for all.
 
     bernoulli for binary cells, categorical for categories, logistic for ordered levels, gaussian
-    for real numbers. Raises ValueError where a name does not suit the data.
+    for other numbers. ``learned``: all numbers by their scores, where ``likelihood`` is ``auto``.
+    Raises ValueError where a name does not suit the data.
     """
     suits = {
         "bernoulli": ("binary",),
         "categorical": ("binary", "ordinal", "categorical"),
         "logistic": ("binary", "ordinal"),
-        "gaussian": ("binary", "ordinal", "continuous"),
+        "gaussian": ("binary", "ordinal", "integer", "continuous"),
+        "scores": ("ordinal", "integer", "continuous"),
     }
     auto = {
         "binary": "bernoulli",
         "categorical": "categorical",
         "ordinal": "logistic",
+        "integer": "gaussian",
         "continuous": "gaussian",
     }
+    if learned:
+        auto |= dict.fromkeys(suits["scores"], "scores")
 
     def sort(j: int, kind: str, levels: int) -> tuple[str, int]:
         name = auto[kind] if likelihood == "auto" else likelihood
         if kind not in suits[name]:
             what = f"likelihood={likelihood!r} does not suit {space.names()[j]}, which is {kind}"
-            raise ValueError(f"{what}: use likelihood='auto' or {auto[kind]!r}")
-        if name == "categorical" and levels > 4096:
+            other = "" if auto[kind] == "scores" else f" or {auto[kind]!r}"
+            raise ValueError(f"{what}: use likelihood='auto'{other}")
+        if name == "categorical" and kind != "categorical" and levels > 4096:
             what = f"{space.names()[j]} has {levels} levels, too many for a categorical likelihood"
             raise ValueError(f"{what}: use likelihood='gaussian' or 'logistic'")
         return name, levels if name in ("categorical", "logistic") else 0
@@ -306,11 +490,12 @@ def observe(space: Space, likelihood: str = "auto", variance: float | None = Non
             return Bernoulli(d)
         if name == "categorical":
             return Categorical(d, levels)
-        return (
-            Logistic(d, levels)
-            if name == "logistic"
-            else Normal(d, variance, [space.cardinality[j] for j in columns])
-        )
+        if name == "logistic":
+            return Logistic(d, levels)
+        if name == "scores":
+            return Scores(space, columns)
+        endless = [space.kinds[j] == "integer" for j in columns]
+        return Normal(d, variance, [space.cardinality[j] for j in columns], endless)
 
     parts = [
         (columns, part(name, levels, columns)) for name, levels, columns in groups(space, sort)
@@ -354,7 +539,7 @@ class LogisticMixture(Observation):
         pairs = torch.stack([mu + 2 * torch.exp(log_s) * spread, log_s], -1)
         return torch.cat([torch.zeros_like(mu), pairs.flatten(1)], 1).flatten()
 
-    def log_prob(self, p: Tensor, x: Tensor) -> Tensor:
+    def log_prob(self, p: Tensor, x: Tensor, read: Tensor | None = None) -> Tensor:
         log_pi, own = self._split(p)
         return torch.logsumexp(
             log_pi + self.each.log_prob(own, x[..., None, :]).transpose(-1, -2), -1

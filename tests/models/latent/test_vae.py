@@ -274,6 +274,20 @@ def corr(cells: np.ndarray, p: np.ndarray) -> float:
     return float(cov[0, 1] / math.sqrt(cov[0, 0] * cov[1, 1]))
 
 
+def test_completions_where_q_lies_beside_the_posterior() -> None:
+    m, _ = fitted("continuous", likelihood="auto")
+    row = torch.tensor([[-1.0, math.nan, math.nan, math.nan]])  # lower than any that was seen
+    z = torch.linspace(-8, 8, 2001)[:, None]
+    with torch.no_grad():
+        log_p = m._log_likelihood(z, row.expand(2001, -1)).double() - 0.5 * z.square().sum(1)
+        expected = float(torch.softmax(log_p, 0) @ z[:, 0].double())
+        posterior = m.posterior(row)
+        m.posterior = lambda x, given=None: tuple(0.6 * t.expand(len(x), -1) for t in posterior)
+        drawn = m._resampled(row.expand(300, -1), None, generator(0), 256, 1)[0]
+    assert abs(expected) > 2
+    assert float(drawn.mean()) == pytest.approx(expected, abs=0.2)
+
+
 def test_interpolation_has_its_ends() -> None:
     m, X = fitted("continuous")
     path = m.interpolate(X[0], X[1], 5)
@@ -383,6 +397,7 @@ def test_any_callable_makes_a_network() -> None:
         ("k_train", 0),
         ("variance", 0.0),
         ("likelihood", "poisson"),
+        ("marginals", "logit"),
     ],
 )
 def test_arguments_that_make_no_sense(name: str, value: Any) -> None:
@@ -411,6 +426,186 @@ print(json.dumps([model.score_samples(table).tolist(), draws]))
     scores, draws = json.loads(done.stdout)
     assert scores == model.score_samples(table).tolist()
     assert draws == model.sample(5, random_state=1).astype(str).to_numpy().tolist()
+
+
+# ---------------------------------------------------------------------- tables
+
+
+BRIEF = Trainer(epochs=3, batch_size=50, lr=1e-3, validation=0.0)
+STILL = Trainer(epochs=1, max_steps=1, lr=1e-12, validation=0.0)
+
+
+def shop(n: int = 600, seed: int = 0) -> pd.DataFrame:
+    """Counts, prices of two decimals, discounts that are mostly 0, and words, of one factor."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=n)
+    e = rng.normal(size=(n, 3))
+    return pd.DataFrame(
+        {
+            "count": rng.poisson(np.exp(1 + 0.6 * z)),
+            "price": np.round(np.exp(2 + z + 0.3 * e[:, 0]), 2),
+            "off": np.where(z + e[:, 1] > 0.7, np.abs(e[:, 2]), 0.0),
+            "size": np.where(z > 0.5, "l", np.where(z < -0.5, "s", "m")),
+        }
+    )
+
+
+@cache
+def shopkeeper() -> VAE:
+    return VAE(2, NET, NET, trainer=BRIEF, random_state=0).fit(shop())
+
+
+def test_a_table_is_drawn_as_its_columns_are() -> None:
+    frame, draws = shop(), shopkeeper().sample(4000, random_state=0)
+    assert (draws.dtypes == frame.dtypes).all()
+    assert (draws["count"] >= 0).all() and (draws["price"] >= 0).all()
+    assert np.allclose(draws["price"], draws["price"].round(2))
+    assert (draws["off"] == 0).mean() == pytest.approx((frame["off"] == 0).mean(), abs=0.05)
+    for name in ("count", "price"):
+        np.testing.assert_allclose(
+            draws[name].quantile([0.1, 0.5, 0.9]), frame[name].quantile([0.1, 0.5, 0.9]), rtol=0.2
+        )
+    assert draws["count"].max() > frame["count"].quantile(0.99)
+    means = draws.groupby("size")["price"].median()
+    assert means["l"] > 1.5 * means["m"] > 2.25 * means["s"]
+
+
+def test_values_that_fit_did_not_see_are_scored() -> None:
+    model, frame = shopkeeper(), shop()
+    rows = frame[:4].copy()
+    rows.loc[0, "count"] = 400
+    rows.loc[1, "size"] = "xl"
+    rows.loc[2, "price"] = -3.0
+    with pytest.warns(UserWarning):
+        got = model.log_prob(rows).nats
+    assert np.isfinite(got[[0, 1, 3]]).all() and got[2] == -np.inf
+    assert got[3] == pytest.approx(model.log_prob(frame[3:4]).nats[0], abs=1e-4)
+    rows.loc[1, "price"] = np.nan
+    with pytest.warns(UserWarning):
+        again = model.log_prob(rows).nats
+    assert again[2] == -np.inf and np.isfinite(again[1])
+
+
+def test_no_row_is_much_less_likely_than_by_its_columns() -> None:
+    frame = shop()
+    rows = frame[:1].copy()
+    rows["count"], rows["price"] = 60, 0.02  # each can be, and not together
+    share = torch.nn.functional.logsigmoid(shopkeeper().observation_.parts[0].share_.detach())
+    own = genus.Independent(random_state=0).fit(frame).log_prob(rows).nats[0]
+    assert shopkeeper().log_prob(rows).nats[0] > own + 1.5 * float(share.sum())
+
+
+def test_a_table_starts_at_factor_analysis() -> None:
+    rng = np.random.default_rng(0)
+    Z = rng.normal(size=(800, 2)) @ rng.normal(size=(2, 6)) + 0.3 * rng.normal(size=(800, 6))
+    frame = pd.DataFrame(np.sinh(Z), columns=list("abcdef"))
+    still = VAE(2, NET, NET, trainer=STILL, random_state=0).fit(frame[:600])
+    truth = genus.FactorAnalysis(2, marginals="learned", random_state=0).fit(frame[:600])
+    test = frame[600:]
+    assert still.score(test) == pytest.approx(truth.score(test), abs=0.15)
+    assert still.log_prob(test).detail["ess"] > 0.7 * still.k  # q is the posterior
+    word = frame.assign(word=np.where(rng.random(800) < 0.5, "u", "v"))
+    both = VAE(2, NET, NET, trainer=STILL, random_state=0).fit(word[:600])
+    assert both.score(word[600:]) == pytest.approx(still.score(test) - math.log(2), abs=0.15)
+
+
+def test_two_columns_of_one_are_drawn_together_beside_a_word() -> None:
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=1000)
+    other = z + 0.0447 * rng.normal(size=1000)  # a correlation of .999
+    words = np.where(rng.random(1000) < 0.5, "u", "v")
+    frame = pd.DataFrame({"a": 10 + 3 * z, "b": other, "w": words})
+    model = VAE(trainer=BRIEF, random_state=0).fit(frame)
+    draws = model.sample(2000, random_state=0)
+    assert draws["a"].corr(draws["b"]) > 0.98
+
+
+def test_words_that_go_together_are_found_at_the_start() -> None:
+    rng = np.random.default_rng(0)
+    k = rng.integers(0, 3, 600)
+    names = [np.array(list(s))[np.where(rng.random(600) < 0.9, k, 0)] for s in ("abc", "uvw")]
+    frame = pd.DataFrame({"first": names[0], "second": names[1]})
+    still = VAE(2, NET, NET, trainer=STILL, random_state=0).fit(frame)
+    alone = genus.Independent(random_state=0).fit(frame).score(frame)
+    assert still.score(frame) > alone + 0.05
+    # words of one column, which exclude each other, are no common factor
+    mixed = frame.assign(second=rng.permutation(frame["second"]))
+    apart = VAE(2, NET, NET, trainer=STILL, random_state=0).fit(mixed)
+    assert apart.score(mixed) == pytest.approx(alone, abs=0.03)
+
+
+def test_heavy_tails_cost_nothing() -> None:
+    X = np.random.default_rng(0).standard_t(2, size=(800, 3))
+    model = VAE(2, NET, NET, trainer=BRIEF, random_state=0).fit(X[:600])
+    alone = genus.Independent(random_state=0).fit(X[:600]).score(X[600:])
+    assert model.score(X[600:]) > alone - 0.1
+    plain = VAE(2, NET, NET, trainer=BRIEF, marginals="affine", random_state=0).fit(X[:600])
+    assert plain.score(X[600:]) < alone - 0.3
+
+
+def test_the_scale_of_a_number_follows_the_row() -> None:
+    rng = np.random.default_rng(0)
+    loud = rng.random(2000) < 0.5
+    frame = pd.DataFrame(
+        {
+            "x": rng.normal(size=2000) * np.where(loud, 3.0, 0.2),
+            "loud": np.where(loud, "yes", "no"),
+            "volume": np.where(loud, 5.0, 0.0) + rng.normal(size=2000),
+        }
+    )
+    model = VAE(2, trainer=FAST.replace(epochs=15, lr=3e-3), random_state=0).fit(frame)
+    spread = model.sample(4000, random_state=0).groupby("loud")["x"].std()
+    assert spread["yes"] > 4 * spread["no"]
+
+
+def test_cells_are_read_once_or_at_every_step_with_the_same_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    frame = shop(200)
+    frame.loc[::7, "price"] = np.nan
+    frame.loc[::5, "size"] = None
+
+    def learned() -> VAE:
+        return VAE(2, NET, NET, k=8, trainer=BRIEF, random_state=0).fit(frame, validation=0.2)
+
+    once = learned()
+    monkeypatch.setattr("genus.models.latent.vae.MOST", 0)
+    np.testing.assert_allclose(learned().score_samples(frame), once.score_samples(frame), atol=1e-4)
+
+
+def test_when_marginals_are_learned() -> None:
+    X = ones(60, "continuous")[0]
+    grey = Space((2, 2), "continuous", layout="HW")
+
+    def learns(X: np.ndarray, space: Any = None, **more: Any) -> bool:
+        few = BRIEF.replace(epochs=1)
+        return VAE(1, NET, NET, trainer=few, random_state=0, **more).fit(X, space=space)._learned
+
+    assert learns(X) and learns(X.astype(int)) and learns(X.astype(int).reshape(60, 2, 2))
+    assert not learns(X, likelihood="gaussian") and not learns(X, variance=4.0)
+    assert not learns(X, marginals="affine") and not learns(X.reshape(60, 2, 2), grey)
+    assert not learns(*ones(60, "ordinal")) and not learns(*ones(60, "binary"))
+    assert learns(*ones(60, "categorical"))
+    for units in ({"variance": 4.0}, {"likelihood": "gaussian"}):
+        with pytest.raises(ValueError, match=f"{next(iter(units))}=.*marginals='affine'"):
+            learns(X, marginals="learned", **units)
+
+
+def test_a_table_goes_on_from_a_checkpoint_and_from_disk(tmp_path: Path) -> None:
+    frame = shop(200)
+    trainer = BRIEF.replace(checkpoint=tmp_path / "run", epochs=4, schedule="constant")
+
+    def model(**more: Any) -> VAE:
+        return VAE(2, NET, NET, k=8, trainer=trainer.replace(**more), random_state=0)
+
+    whole = model(checkpoint=None).fit(frame)
+    model(epochs=2).fit(frame)
+    resumed = model().fit(frame, resume=True)
+    np.testing.assert_array_equal(resumed.score_samples(frame), whole.score_samples(frame))
+    whole.save(tmp_path / "vae")
+    again = genus.load(tmp_path / "vae")
+    np.testing.assert_array_equal(again.score_samples(frame), whole.score_samples(frame))
+    assert again.sample(5, random_state=0).equals(whole.sample(5, random_state=0))
 
 
 # ---------------------------------------------------------------------- conditions

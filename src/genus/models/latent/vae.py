@@ -12,6 +12,7 @@ mean (Mattei & Frellsen, 2019).
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -21,8 +22,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genus.distributions.columns import check_observed
 from genus.distributions.observation import Normal, Observation, observe
 from genus.distributions.points import log_mean_exp, row_normals
+from genus.learn.fit import Fit
 from genus.learn.rows import Rows, generator
 from genus.learn.trainer import Trainer, batch_of
 from genus.likelihood import LogProb, LowerBound
@@ -33,6 +36,10 @@ from genus.networks.layers import Linear, initialise, output_layer
 from genus.samplers.particles import enough, pick_several
 from genus.settings import Number, OneOf, Rule, Whole
 from genus.space import Space
+
+FIRST = 1 << 18  # rows from which columns are learned, at most
+LARGEST = 1e15  # feature: the square of what comes of it is still a number in float32
+MOST = 20_000_000  # cells that are read before learning starts, at most
 
 
 class VAE(Model):
@@ -63,6 +70,10 @@ class VAE(Model):
         Importance samples of ``iwae``.
     k : int, default=256
         Importance samples of ``log_prob``, a ``LowerBound`` in nats.
+    marginals : {"learned", "affine"} or None, default=None
+        How numbers are observed: on the scale of their column's own distribution, as
+        ``genus.distributions.marginals`` says, or in their own units. None: affine where
+        ``likelihood`` or ``variance`` is given, and of images of real numbers; learned elsewhere.
     trainer : Trainer or None, default=None
         How the gradient is descended; None: this model's own settings.
     random_state : int, generator or None, default=None
@@ -88,7 +99,9 @@ class VAE(Model):
         "bound": OneOf("elbo", "iwae"),
         "k_train": Whole(1),
         "k": Whole(1),
+        "marginals": OneOf("learned", "affine") | None,
     }
+    earlier_marginals = "affine"  # what files of before had
     allow_nan = True
     conditions = "optional"
     learned_by = "gradient of a bound"
@@ -113,6 +126,7 @@ class VAE(Model):
         bound: str = "elbo",
         k_train: int = 8,
         k: int = 256,
+        marginals: str | None = None,
         trainer: Trainer | None = None,
         random_state: Any = None,
     ) -> None:
@@ -125,6 +139,7 @@ class VAE(Model):
         self.bound = bound
         self.k_train = k_train
         self.k = k
+        self.marginals = marginals
         self.trainer = trainer
         self.random_state = random_state
 
@@ -193,9 +208,10 @@ class VAE(Model):
     # ------------------------------------------------------------------ construction
 
     def build(self, space: Space) -> None:
-        self.observation_ = observe(space, self.likelihood, self.variance)
+        self._learned = self._learns_marginals(space)
+        self.observation_ = observe(space, self.likelihood, self.variance, self._learned)
         self._image = space.image_shape
-        d = space.dim
+        d = len(self.observation_.places) if self._learned else space.dim
         shape_in = self._image or (d,)
         per_cell = self.observation_.per_cell
         shape_out = (
@@ -223,13 +239,39 @@ class VAE(Model):
             self.offset_ = nn.Parameter(torch.zeros(self.observation_.n_out))
         self.register_buffer("shift_", torch.zeros(d))
         self.register_buffer("scale_", torch.ones(d))
-        # real-valued cells get a linear path beside the networks, which starts at probabilistic PCA
-        self._linear = isinstance(self.observation_, Normal) and d <= 1024
+        # a linear path beside the networks, which starts at probabilistic PCA of real numbers, and
+        # at factor analysis where marginals are learned
+        self._linear = (self._learned or isinstance(self.observation_, Normal)) and d <= 1024
         if self._linear:
             self.project_ = Linear(d, self.latent_dim, bias=False, zero=True)
-            self.expand_ = Linear(self.latent_dim, d, bias=False, zero=True)
+            n_out = self.observation_.n_out
+            self.expand_ = Linear(self.latent_dim, n_out, bias=False, zero=True)
             for path in (self.project_, self.expand_):
                 initialise(path, self.rng)
+
+    def _learns_marginals(self, space: Space) -> bool:
+        """Are numbers observed by their scores, and words seen one by one?"""
+        stated = self.marginals == "learned"
+        if self.marginals is None:
+            plain = self.variance is None and self.likelihood == "auto"
+            image = space.layout is not None and space.kind != "integer"
+            stated = plain and space.kind not in ("binary", "ordinal") and not image
+        units = {"variance": self.variance, "likelihood": self.likelihood}
+        for name, value in units.items():
+            if stated and value not in (None, "auto", "bernoulli", "categorical"):
+                raise ValueError(
+                    f"{name}={value!r} is in the units of the data, which learned marginals "
+                    f"leave: use marginals='affine', or leave {name} out"
+                )
+        return stated
+
+    @torch.no_grad()
+    def prepare(self, rows: Rows) -> None:
+        """Learn the columns' own distributions."""
+        if self._learned:
+            x = rows.take(slice(0, FIRST), self.rng)[0].flatten(1)
+            check_observed(self.space_, (~torch.isnan(x)).any(0))
+            self.observation_.fit(x)
 
     def defaults(self, n: int) -> Trainer:
         batch = batch_of(n, 20, 16, 256)
@@ -244,27 +286,33 @@ class VAE(Model):
             validation=share,
         )
 
+    def learn(self, fit: Fit) -> None:
+        """Descend; where they are not too many, all cells are read once before."""
+        few = len(fit.rows) * self.space_.dim <= MOST
+        if self._learned and few and isinstance(fit.rows.x, Tensor):
+            fit.rows = self._all_read(fit.rows)
+            fit.held = self._all_read(fit.held) if fit.held is not None else None
+        super().learn(fit)
+
+    @torch.no_grad()
+    def _all_read(self, rows: Rows) -> Rows:
+        """Rows with what the observation reads of them beside."""
+        out = copy.copy(rows)
+        size = 1 + 500_000 // self.space_.dim
+        out.x = torch.cat([self._read(x.flatten(1)) for x, *_ in rows.chunks(size, self.rng)])
+        return out
+
     @torch.no_grad()
     def start(self, rows: Rows) -> None:
         self._no_gaps = not any(
             bool(torch.isnan(x).any()) for x, *_ in rows.chunks(65536, generator(0))
         )
         x, *given = rows.take(slice(0, 65536), self.rng)
-        x = x.flatten(1)
+        x = self._split(x.flatten(1))[0]
         if given:
             self.context_.fit(given[0])
-        mean = torch.nanmean(x.double(), 0).nan_to_num()
-        std = torch.nanmean((x.double() - mean).square(), 0).nan_to_num().sqrt()
         offset = self.observation_.offset(x)  # standardises real cells as well
-        if isinstance(self.observation_, Normal):
-            mean, std = self.observation_.shift, self.observation_.scale
-        self.shift_.copy_(mean)
-        overall = (
-            torch.sqrt(std.square().mean())
-            if self.space_.kind != "table"
-            else torch.zeros((), device=std.device)
-        )
-        self.scale_.copy_(torch.maximum(std, 0.1 * overall).where(std > 0, torch.ones_like(std)))
+        self._take_scales(x)
         # start near the model without a latent variable
         for network in (self.encoder_, self.decoder_):
             if (last := output_layer(network)) is not None:
@@ -279,8 +327,56 @@ class VAE(Model):
             output_layer(self.decoder_).bias.copy_(cells)  # type: ignore[union-attr]
         else:
             self.offset_.copy_(offset)
-        if self._linear:
+        if self._linear and self._learned:
+            self._start_at_factors(x)
+        elif self._linear:
             self._start_at_pca(self.observation_.standardised(x))  # type: ignore[operator]
+
+    def _take_scales(self, x: Tensor) -> None:
+        """Take mean and standard deviation of what the encoder sees from rows x."""
+        if isinstance(self.observation_, Normal):
+            self.shift_.copy_(self.observation_.shift)
+            std = self.observation_.scale
+        else:
+            h = self._seen(x).double()
+            mean = torch.nanmean(h, 0).nan_to_num()
+            std = torch.nanmean((h - mean).square(), 0).nan_to_num().sqrt()
+            self.shift_.copy_(mean)
+        if self._learned:  # a rare word counts no more than one of a hundred rows
+            self.scale_.copy_(std.clamp_min(0.1))
+            return
+        overall = std.square().mean().sqrt() if self.space_.kind != "table" else std.new_zeros(())
+        self.scale_.copy_(torch.maximum(std, 0.1 * overall).where(std > 0, torch.ones_like(std)))
+
+    def _start_at_factors(self, x: Tensor) -> None:
+        """Set the linear path to factor analysis of what the encoder sees of rows x."""
+        h = (self._seen(x).double() - self.shift_) / self.scale_
+        share = (~torch.isnan(h)).double().mean(0).clamp_min(1 / len(h)).sqrt()
+        h = h.nan_to_num() / share
+        S = h.T @ h / len(h)
+        # categories of one cell exclude each other: that is no common factor
+        places = torch.tensor(self.observation_.places, device=S.device)
+        same = places[:, None] == places
+        S = S * (~same | torch.eye(len(S), dtype=torch.bool, device=S.device))
+        least = torch.tensor(self.observation_.least, dtype=S.dtype, device=S.device)
+        W, noise = factors(S, min(self.latent_dim, len(S), len(h) - 1), least)
+        K = W.shape[1]
+        m, s = self.shift_.double(), self.scale_.double()
+        self.expand_.weight.zero_()
+        self.project_.weight.zero_()
+        self.expand_.weight[:, :K] = self.observation_.start_at(W, noise, m, s).float()
+        V = W / noise[:, None]
+        variance = 1 / (1 + (W * V).sum(0))
+        self.project_.weight[:K] = (V * variance).T.float()
+        self._start_spread(variance.sqrt())
+
+    def _start_spread(self, s: Tensor) -> None:
+        """Set s(x) of the first latent dimensions, 1 for the others."""
+        spread = s.new_ones(self.latent_dim)
+        spread[: len(s)] = s
+        last = output_layer(self.encoder_)
+        if last is not None and last.bias is not None and last.bias.shape == (2 * self.latent_dim,):
+            last.bias[self.latent_dim :] = torch.log(torch.expm1(spread - 1e-4)).float() - _ONE
 
     def _start_at_pca(self, y: Tensor) -> None:
         """Set the linear path to probabilistic PCA of standardised rows y."""
@@ -299,11 +395,7 @@ class VAE(Model):
         self.project_.weight[: len(kept)] = (
             (share / kept).sqrt() * vectors[:, : len(kept)]
         ).T.float()
-        spread = torch.ones(self.latent_dim, dtype=torch.float64)
-        spread[: len(kept)] = (1 - share).clamp_min(1e-4).sqrt()
-        last = output_layer(self.encoder_)
-        if last is not None and last.bias is not None and last.bias.shape == (2 * self.latent_dim,):
-            last.bias[self.latent_dim :] = torch.log(torch.expm1(spread - 1e-4)).float() - _ONE
+        self._start_spread((1 - share).clamp_min(1e-4).sqrt())
         if self.variance is None:
             self.observation_.log_v_.fill_(torch.log(noise - Normal.floor**2))  # type: ignore[operator]
 
@@ -314,20 +406,37 @@ class VAE(Model):
         return cells.reshape(*cells.shape[:-1], *self.space_.cell_shape)
 
     def features(self, x: Tensor) -> Tensor:
-        """What the encoder sees: bits, other cells standardised, missing ones at their mean."""
-        h = x.flatten(1)
+        """What the encoder sees: bits, other cells standardised, missing ones at their mean.
+
+        Where marginals are learned: scores of numbers, a 1 for each word, all standardised.
+        """
+        h = self._seen(x.flatten(1))
         h = h if self._whole(x) else torch.where(torch.isnan(h), self.shift_, h)
         if self.space_.kind != "binary":
-            h = (h - self.shift_) / self.scale_
+            h = ((h - self.shift_) / self.scale_).clamp(-LARGEST, LARGEST)
         h = h.float()
         return h.reshape(len(h), *self._image) if self._image else h
+
+    def _seen(self, x: Tensor) -> Tensor:
+        """Cells x as features, before they are standardised."""
+        return self.observation_.features(*self._split(x)) if self._learned else x
+
+    def _read(self, x: Tensor) -> Tensor:
+        """Cells (n, d) with what the observation reads of them beside, (n, d + …)."""
+        return torch.cat([x, self.observation_.read(x)], 1) if self._learned else x
+
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Cells, and what was read of them, where it stands beside."""
+        d = self.space_.dim
+        return (x, None) if x.shape[1] == d else (x[:, :d], x[:, d:])
 
     def _log_likelihood(self, z: Tensor, cells: Tensor, given: Tensor | None = None) -> Tensor:
         p = self.parameters_of(z, given)
         if self._whole(cells):
-            return self.observation_.log_prob(p, cells).sum(-1)
-        each = self.observation_.log_prob(p, cells.nan_to_num())
-        return torch.where(torch.isnan(cells), 0.0, each).sum(-1)
+            return self.observation_.log_prob(p, *self._split(cells)).sum(-1)
+        gap = torch.isnan(cells)
+        each = self.observation_.log_prob(p, *self._split(cells.masked_fill(gap, 0.0)))
+        return each.masked_fill(self._split(gap)[0], 0.0).sum(-1)
 
     def _whole(self, x: Tensor) -> bool:
         """Is nothing missing? In training it was seen once for all."""
@@ -356,23 +465,30 @@ class VAE(Model):
     ) -> Tensor:
         """n times z of every row, (n, rows, latent_dim).
 
-        They are drawn from ``proposals`` by their weights p(observed, z)/(½ q + ½ prior).
+        They are drawn from ``proposals`` by their weights p(observed, z)/r(z),
+        r = ½ q + ¼ N(m, 1) + ¼ prior: where q lies beside the posterior, the others may not.
         """
         m, s = self.posterior(x, given)
-        half = proposals // 2
+        half, rest = proposals // 2, proposals - proposals // 2
         e = torch.randn(proposals, *m.shape, generator=rng, device=m.device)
-        z = torch.cat([m + s * e[:half], e[half:]])
+        z = torch.cat([m + s * e[:half], m + e[half : half + rest // 2], e[half + rest // 2 :]])
         log_q = -0.5 * (((z - m) / s).square() + 2 * torch.log(s)).sum(-1)
+        log_wide = -0.5 * (z - m).square().sum(-1)
         log_p = -0.5 * z.square().sum(-1)
         log_x = self._log_likelihood(z, x.flatten(1), given)
-        log_w = log_x + log_p - torch.logaddexp(log_q, log_p)
+        others = torch.logaddexp(log_wide, log_p) - math.log(2)
+        log_w = log_x + log_p - torch.logaddexp(log_q, others)
         return z.transpose(0, 1).flatten(0, 1)[pick_several(log_w.T, n, rng)]
 
     def _log_weights_at(
         self, z: Tensor, cells: Tensor, m: Tensor, s: Tensor, given: Tensor | None
     ) -> Tensor:
         log_q = -(0.5 * ((z - m) / s).square() + torch.log(s)).sum(-1)
-        return self._log_likelihood(z, cells, given) - 0.5 * z.square().sum(-1) - log_q
+        return self._log_joint(z, cells, given) - log_q
+
+    def _log_joint(self, z: Tensor, cells: Tensor, given: Tensor | None) -> Tensor:
+        """log p(observed cells, z) but for a constant, (n,)."""
+        return self._log_likelihood(z, cells, given) - 0.5 * z.square().sum(-1)
 
     # ------------------------------------------------------------------ what the latent space holds
 
@@ -396,9 +512,10 @@ class VAE(Model):
 
     def _log_prob(self, x: Tensor, given: Tensor | None = None) -> LogProb:
         values = []
-        for c, g in _split(max(1, 8192 // self.k), x, given):
-            m, s = self.posterior(c, g)
+        for c, g in _pieces(max(1, 8192 // self.k), x, given):
             e = row_normals(c, self.k, self.latent_dim).transpose(0, 1)
+            c = self._read(c.flatten(1)) if self._learned else c
+            m, s = self.posterior(c, g)
             values.append(log_mean_exp(self._log_weights(c, m, s, e, g), 0))
         value, stderr, ess = (torch.cat(v) for v in zip(*values, strict=True))
         return LowerBound(value, stderr, detail={"k": self.k, "ess": float(ess.mean())})
@@ -407,7 +524,7 @@ class VAE(Model):
         z = torch.randn(n, self.latent_dim, generator=rng, device=self.shift_.device)
         drawn = [
             self.observation_.sample(self.parameters_of(c, g), rng)
-            for c, g in _split(1024, z, given)
+            for c, g in _pieces(1024, z, given)
         ]
         return self._shaped(torch.cat(drawn))
 
@@ -425,10 +542,10 @@ class VAE(Model):
     ) -> Tensor:
         """n times z ~ p(z | observed) by importance resampling and Metropolis, then x ~ p(x | z).
 
-        Proposals come from ½ q + ½ prior, refined by Metropolis within Gibbs
-        (Mattei & Frellsen, 2018).
+        Proposals come from q, wider than q and the prior, refined by Metropolis within Gibbs,
+        from q and in small steps (Mattei & Frellsen, 2018).
         """
-        pieces = _split(32, x, given)
+        pieces = _pieces(32, x, given)
         k = enough(proposals, n)
         z = torch.cat([self._resampled(c, g, rng, k, n) for c, g in pieces], 1).flatten(0, 1)
         cells = x.flatten(1).repeat(n, 1)
@@ -440,11 +557,18 @@ class VAE(Model):
             return torch.where(gap, drawn.to(cells.dtype), cells)
 
         filled = filled_at(z)
+        # Roberts, Gelman & Gilks (1997); it may not depend on what is filled in
+        walk = 2.4 / math.sqrt(self.latent_dim) * self.posterior(self._shaped(cells), given)[1]
         # z' ~ q(z | x filled), accepted with the ratio of p(filled, z)/q(z | filled)
         for _ in range(steps):
             m, s = self.posterior(self._shaped(filled), given)
             new = m + s * torch.randn(m.shape, generator=rng, device=m.device)
             after, before = (self._log_weights_at(v, filled, m, s, given) for v in (new, z))
+            accept = torch.log(torch.rand(len(z), generator=rng, device=z.device)) < after - before
+            z = torch.where(accept[:, None], new, z)
+            # and a small step from z, for where q lies beside p(z | observed)
+            new = z + walk * torch.randn(m.shape, generator=rng, device=m.device)
+            after, before = (self._log_joint(v, cells, given) for v in (new, z))
             accept = torch.log(torch.rand(len(z), generator=rng, device=z.device)) < after - before
             z = torch.where(accept[:, None], new, z)
             filled = filled_at(z)
@@ -457,7 +581,26 @@ class VAE(Model):
         return self._shaped(self.observation_.mean(self.parameters_of(z, given)))
 
 
-def _split(size: int, x: Tensor, given: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+def factors(S: Tensor, K: int, least: Tensor) -> tuple[Tensor, Tensor]:
+    """Loadings W (d, K), with Wᵀ Ψ⁻¹ W diagonal, and noise Ψ (d,) of factor analysis of S (d, d).
+
+    W = Ψ^½ U (Λ − I)_+^½, ψ_j = S_jj − Σ_k W_jk², but at least ``least``, in turns (Rubin & Thayer,
+    1982).
+    """
+    total = S.diagonal()
+    drawn = 0.98 * S + 0.02 * torch.diag(total) + torch.diag(1e-6 * torch.ones_like(total))
+    noise = torch.linalg.inv(drawn).diagonal().abs().reciprocal().minimum(total).maximum(least)
+    for _ in range(100 if len(S) <= 200 else 10):
+        root = noise.sqrt()
+        values, U = torch.linalg.eigh(S / root[:, None] / root)
+        values, U = values.flip(0)[:K], U.flip(1)[:, :K]
+        W = root[:, None] * U * (values - 1).clamp_min(0).sqrt()
+        noise = (total - W.square().sum(1)).maximum(least)
+    V = W / noise.sqrt()[:, None]
+    return W @ torch.linalg.eigh(V.T @ V)[1].flip(1), noise
+
+
+def _pieces(size: int, x: Tensor, given: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Rows and their conditions, ``size`` at a time."""
     for i in range(0, len(x), size):
         yield x[i : i + size], None if given is None else given[i : i + size]
