@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from genus.distributions.boxes import in_box
 from genus.distributions.coordinates import MARGINALS, Coordinates
-from genus.distributions.points import log_mean_exp, row_uniforms
+from genus.distributions.points import Averages, averaged, row_uniforms
 from genus.learn.rows import Rows
 from genus.likelihood import Exact, LogProb, LowerBound
 from genus.model import Model
@@ -19,6 +22,8 @@ from genus.space import Space
 from genus.typing import ArrayLike, GivenLike, RandomState, RowsLike, available_if
 
 FIRST = 1 << 18  # rows from which columns are learned, at most
+WIDE = 256  # cells of which the masses are those of boxes, at most
+SPENT = 1 << 15  # points times cells of a row, at most
 AT_ONCE = 1 << 16  # rows that are settled at once, all their points together
 TRIES = 50  # times a draw outside the box of the codes is repeated
 
@@ -38,7 +43,9 @@ class DensityModel(Model):
 
     A family writes ``log_density(y)``, ``draw(n, rng)`` and, to complete,
     ``log_density_observed(y)`` and ``draw_given(y, rng)`` with NaN where y is missing, all on
-    float64 (n, d). One that knows E[missing | observed] writes ``mean_given(y)``. The argument
+    float64 (n, d). One that knows E[missing | observed] writes ``mean_given(y)``. A mixture of
+    Gaussians writes ``gaussians(x)``: log-weights (n, K), means, covariances, and the cells they
+    are of; the mass of a row is then that of its Gaussians in the box of its cells. The argument
     ``marginals``, where it has one, says how cells become coordinates; None: as ``usual_marginals``
     says.
 
@@ -86,10 +93,11 @@ class DensityModel(Model):
         if self.coordinates_.marginals_ is not None:
             self.coordinates_.fit(rows.take(slice(0, FIRST), self.rng)[0])
 
-    points = 16  # dequantisation points a row
+    points = 16  # of the noise, a row; more where few of them count
 
     if TYPE_CHECKING:  # the hook that a family has or has not
         mean_given: Callable[[Tensor], Tensor]
+        gaussians: Callable[[Tensor], tuple[Tensor, Tensor, Tensor, list[int]]]
 
     def log_density(self, y: Tensor) -> Tensor:
         """log p(y), (n, d) → (n,); missing entries are integrated out where the family can."""
@@ -153,28 +161,69 @@ class DensityModel(Model):
             nothing = torch.zeros(x.flatten(1).shape, dtype=torch.float64, device=x.device)
             y, log_det = self.real(x, nothing)
             return Exact(self.log_density(y, *_some(given)) + log_det)
-        parts = []
-        for i in range(0, len(x), 256):  # few at a time: each has ``points`` copies
-            batch = x[i : i + 256]
-            many = batch.repeat_interleave(self.points, 0)
-            e = row_uniforms(batch, self.points, self.space_.dim).double().flatten(0, 1)
-            u, log_q = self.noise(many, e)
-            y, log_det = self.real(many, u)
-            y, log_gaps = self.fill(y, e, self.points)
-            g = None
-            if given is not None:
-                g = given[i : i + 256].repeat_interleave(self.points, 0)
-            log_w = self.log_density(y, *_some(g)) + log_det - log_q - log_gaps
-            parts.append(log_w.reshape(len(batch), self.points))
-        value, stderr, ess = log_mean_exp(torch.cat(parts), 1)
-        return LowerBound(value, stderr, detail={"k": self.points, "ess": float(ess.mean())})
+        if self._has_boxes():
+            return self._scored_by_boxes(x.flatten(1))
+        d = self.space_.dim
+        most = self.points * 4 ** min(2, int(math.log(max(1, SPENT // (self.points * d)), 4)))
+        pieces = []
+        for i in range(0, len(x), 256):  # few at a time: each has many copies
+            batch, g = x[i : i + 256], None if given is None else given[i : i + 256]
+
+            def log_w(rows: Tensor, begin: int, end: int, x: Tensor = batch, g: Any = g) -> Tensor:
+                some, k = x[rows], end - begin
+                many = some.repeat_interleave(k, 0)
+                e = row_uniforms(some, end, d)[:, begin:].double().flatten(0, 1)
+                u, log_q = self.noise(many, e)
+                y, log_det = self.real(many, u)
+                y, log_gaps = self.fill(y, e, k)
+                conditions = () if g is None else (g[rows].repeat_interleave(k, 0),)
+                log_p = self.log_density(y, *conditions)
+                return (log_p + log_det - log_q - log_gaps).reshape(len(rows), k)
+
+            pieces.append(averaged(log_w, len(batch), self.points, most, x.device))
+        return _bound(pieces)
+
+    def _has_boxes(self) -> bool:
+        """Are masses of cells those of Gaussians in boxes? Of very many cells that is too much."""
+        return hasattr(self, "gaussians") and self.space_.dim <= WIDE
+
+    def _scored_by_boxes(self, x: Tensor) -> LogProb:
+        """log Σ_k w_k P_k(the coordinates' box), by points that are drawn inside it."""
+        most = max(self.points, min(64, 4 * self.points))
+        pieces = []
+        for batch in x.split(256):
+
+            def log_w(rows: Tensor, begin: int, end: int, x: Tensor = batch) -> Tensor:
+                u = row_uniforms(x[rows], end, x.shape[1])[:, begin:].double()
+                return self._boxes(x[rows], u)[0].logsumexp(1)
+
+            pieces.append(averaged(log_w, len(batch), self.points, most, x.device))
+        return _bound(pieces)
+
+    def _boxes(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """log w_k P_k (n, K, m) of rows x (n, d) by uniforms u (n, m, d), and y (n, K, m, d).
+
+        Coordinates that are known come first, so that the others are drawn given them.
+        """
+        low, high, log_det = self.coordinates_.box(x)
+        log_w, mean, cov, at = self.gaussians(x)
+        real = self.coordinates_.real[at]
+        order = torch.argsort((~real).int(), stable=True)
+        there = torch.as_tensor(at, device=x.device)[order]
+        L = torch.linalg.cholesky(cov[:, order][:, :, order])
+        size = max(1, (1 << 22) // (len(mean) * u.shape[1] * max(len(at), 1)))
+        ends, pieces = (low[:, there], high[:, there], u[:, :, there]), []
+        for some in zip(*(t.split(size) for t in ends), strict=True):
+            pieces.append(in_box(mean[:, order], L, *some))
+        log_p, y = (torch.cat(piece) for piece in zip(*pieces, strict=True))
+        return log_p + log_w[:, :, None] + log_det[:, None, None], y[..., order.argsort()]
 
     def _sample(self, n: int, rng: torch.Generator) -> Tensor:
         return self._drawn(n, rng)
 
     def _drawn(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
         y = self.draw(n, rng, *_some(given))
-        for _ in range(TRIES):
+        for _ in range(0 if self._has_boxes() else TRIES):
             out = ~self.coordinates_.inside(y)
             if not out.any():
                 break
@@ -218,7 +267,7 @@ class DensityModel(Model):
 
     def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:
         filled = self.draw_given(self._settled(x, rng), rng)
-        for _ in range(TRIES):
+        for _ in range(0 if self._has_boxes() else TRIES):
             out = ~self.coordinates_.inside(filled)
             if not out.any():
                 break
@@ -239,11 +288,38 @@ class DensityModel(Model):
             return self.real(x, rng)[0].repeat(n, 1)
         k = max(self.points, 2 * n)
         pieces = []
+        if self._has_boxes():
+            return self._settled_in_boxes(x.flatten(1), rng, n, k)
         for some in x.split(max(1, AT_ONCE // k)):
             y, log_det = self.real(some.repeat_interleave(k, 0), rng)
             log_w = self.log_density_observed(y) + log_det
             pieces.append(y[pick_several(log_w.reshape(len(some), k), n, rng)])
         return torch.cat(pieces, 1).flatten(0, 1)
+
+    def _settled_in_boxes(self, x: Tensor, rng: torch.Generator, n: int, k: int) -> Tensor:
+        """The same, drawn by each Gaussian inside its box: weights are nearly even."""
+        y = self.real(x, rng)[0].repeat(n, 1).reshape(n, *x.shape)
+        at: list[int] = []
+        pieces = []
+        for some in x.split(max(1, AT_ONCE // k)):
+            u = torch.rand(
+                len(some), k, x.shape[1], generator=rng, dtype=torch.float64, device=x.device
+            )
+            log_w, inside = self._boxes(some, u)
+            places = pick_several(log_w.flatten(1), n, rng)
+            pieces.append(inside.flatten(0, 2)[places])
+            at = self.gaussians(some)[3]
+        settled = torch.cat(pieces, 1)
+        places = torch.as_tensor(at, device=x.device)
+        y[:, :, places] = torch.where(torch.isnan(y[:, :, places]), torch.nan, settled)
+        return y.flatten(0, 1)
+
+
+def _bound(pieces: list[Averages]) -> LogProb:
+    """Averages of some rows after others as one bound."""
+    names = [f.name for f in dataclasses.fields(Averages)]
+    whole = Averages(*(torch.cat([getattr(p, name) for p in pieces]) for name in names))
+    return LowerBound(whole.value, whole.stderr, detail=whole.detail)
 
 
 def _some(given: Tensor | None) -> tuple[Tensor, ...]:

@@ -11,11 +11,14 @@ too: words, bits, real numbers with atoms, and whole numbers of which more than 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from genus.distributions.bijections import Logit
 from genus.distributions.marginals import Marginals
+from genus.distributions.points import LOG_2PI
 from genus.space import Space
 
 MARGINALS = ("learned", "affine", "logit")
@@ -88,6 +91,45 @@ class Coordinates(nn.Module):
             y = torch.where(plain, y, z)
             return y, each.sum(1)
         return y, x.new_zeros(len(x))
+
+    def box(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The ends (n, d) of the coordinates of each cell of rows x (n, d), and log |∂y/∂x| (n,).
+
+        Both ends are one where x has a density, and infinite where it is missing. The last levels
+        before an end take what lies beyond. What cannot be has log −∞.
+        """
+        x = x.double()
+        missing = torch.isnan(x)
+        low, high, log_det = self._box(x)
+        return low.masked_fill(missing, -math.inf), high.masked_fill(missing, math.inf), log_det
+
+    def _box(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        discrete = self.levels > 0
+        if self.how == "logit":
+            low, high = x.clone(), x.clone()
+            if self.some_discrete:
+                unfold, codes = self._unfold(), x[:, discrete]
+                low[:, discrete] = unfold(codes)[0].masked_fill(codes < 0.5, -math.inf)
+                top = codes > self.levels[discrete] - 1.5
+                high[:, discrete] = unfold(codes + 1)[0].masked_fill(top, math.inf)
+            return low, high, x.new_zeros(len(x))
+        if self.marginals_ is None:
+            return x, x, x.new_zeros(len(x))
+        low, high, log_p = self.marginals_.look(x)
+        density = (low == high) & ~torch.isnan(x)
+        each = torch.where(density, log_p + 0.5 * (low.square() + LOG_2PI), 0.0)
+        each = torch.where(torch.isneginf(log_p), log_p, each)
+        if self.how == "affine":
+            plain = self.plain_.bool()
+            half = 0.5 * discrete
+            least, most = self.marginals_.ends()
+            here = torch.where(x - half < least, -math.inf, x - half)
+            there = torch.where(x + half > most, math.inf, x + half)
+            whole = plain & discrete
+            low = torch.where(whole, here, torch.where(plain, x, low))
+            high = torch.where(whole, there, torch.where(plain, x, high))
+            each = torch.where(plain & ~torch.isneginf(log_p), 0.0, each)
+        return low, high, each.sum(1)
 
     def inverse(self, y: Tensor) -> Tensor:
         """Codes (n, d) of real vectors, a whole number where discrete."""

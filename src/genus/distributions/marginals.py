@@ -113,6 +113,15 @@ class Marginals(nn.Module):
         z = torch.randn(n, d, generator=rng, dtype=torch.float64, device=self.at_words.device)
         return self.invert(z)
 
+    def ends(self) -> tuple[Tensor, Tensor]:
+        """The least and the largest code that is drawn, (d,) each; infinite where there is none."""
+        d = len(self.at_numbers) + len(self.at_words)
+        out = torch.full((2, d), math.inf, dtype=torch.float64, device=self.at_words.device)
+        out[0] = -math.inf
+        if self.numbers_ is not None:
+            out[:, self.at_numbers] = self.numbers_.ends_.T
+        return out[0], out[1]
+
     def n_parameters(self) -> int:
         """Free numbers: shares, knots with their scores, atoms and tails."""
         return sum(part.n_parameters() for part, _ in self._parts())

@@ -7,7 +7,10 @@ its own bits.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,6 +28,62 @@ def log_mean_exp(w: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     value = torch.logsumexp(w, dim) - math.log(k)
     spread = (torch.softmax(w, dim) - 1 / k).square().sum(dim)  # Σ w̃² − 1/k without cancellation
     return value, (spread * k / max(k - 1, 1)).sqrt(), 1 / (spread + 1 / k)
+
+
+def by_blocks(w: Tensor) -> Tensor:
+    """The standard error of log (1/k) Σ e^w of points (n, k), from blocks of them; NaN where k < 8.
+
+    Points of a net are not independent, and the formula for those that are does not hold; blocks of
+    a net nearly are. It is the spread of the blocks' own logarithms, which has no upper limit.
+    """
+    k = w.shape[1]
+    if k < 8:
+        return w.new_full((len(w),), math.nan)
+    blocks = 4 if k < 64 else 8
+    each = w[:, : k - k % blocks].unflatten(1, (blocks, -1)).logsumexp(2)
+    return each.std(1) / math.sqrt(blocks)
+
+
+@dataclass
+class Averages:
+    """log (1/k) Σ e^w of rows, with as many points as each needs."""
+
+    value: Tensor  # (n,)
+    stderr: Tensor  # (n,)
+    ess: Tensor  # (n,) effective points
+    k: Tensor  # (n,) points
+    moved: Tensor  # (n,) how far the last doubling moved the value, upwards
+
+    @property
+    def detail(self) -> dict[str, float]:
+        """What a reader needs to trust the mean over rows."""
+        means = {"k": self.k.double(), "ess": self.ess, "moved": self.moved}
+        return {name: float(t.mean()) for name, t in means.items()}
+
+
+def averaged(
+    log_w: Callable[[Tensor, int, int], Tensor], n: int, first: int, most: int, device: Any = None
+) -> Averages:
+    """Averages of n rows: ``first`` points each, four times as many, to ``most``, where few count.
+
+    log_w(rows, begin, end): (rows, points) for points begin … end of rows, by their places. A row
+    goes on while less than a quarter of its points count, which its own weights alone decide.
+    """
+    rows = torch.arange(n, device=device)
+    w, k = log_w(rows, 0, first), first
+    kw: dict[str, Any] = {"dtype": w.dtype, "device": w.device}
+    out = torch.zeros(5, n, **kw)
+    while True:
+        value, _, ess = log_mean_exp(w, 1)
+        half = torch.logsumexp(w[:, : max(1, k // 2)], 1) - math.log(max(1, k // 2))
+        count = torch.full_like(value, k)
+        out[:, rows] = torch.stack([value, by_blocks(w), ess, count, value - half])
+        more = ess < k / 4
+        if 4 * k > most or not more.any():
+            return Averages(*out)
+        rows, w = rows[more], w[more]
+        w = torch.cat([w, log_w(rows, k, 4 * k)], 1)
+        k = 4 * k
 
 
 # --------------------------------------------------------------- points of a Monte Carlo likelihood

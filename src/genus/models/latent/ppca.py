@@ -166,6 +166,12 @@ class LinearGaussian(DensityModel):
             out[index[real]] = drawn[real]
         return out
 
+    def gaussians(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, list[int]]:
+        """N(μ, W Wᵀ + Ψ), of all cells."""
+        cov = self.loadings_ @ self.loadings_.T + torch.diag(self.noise_)
+        one = self.mean_.new_zeros(len(x), 1)
+        return one, self.mean_[None], cov[None], list(range(len(self.mean_)))
+
     def mean_given(self, y: Tensor) -> Tensor:
         """y with its NaN entries at μ + W E[z | observed]."""
         out = y.clone()

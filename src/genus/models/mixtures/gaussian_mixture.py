@@ -682,6 +682,17 @@ class GaussianMixture(DensityModel):
         """Akaike information criterion, −2 log L + 2p (Akaike, 1974); lower is better."""
         return -2 * float(np.sum(self.log_prob(X).nats)) + 2 * self.n_parameters()
 
+    def gaussians(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, list[int]]:
+        """The components, of the cells of numbers; their weights take the row's words."""
+        log_w = torch.log(self.weights_.clamp_min(1e-300)).expand(len(x), -1)
+        if self._levels:
+            hot = [
+                F.one_hot(c.nan_to_num().long(), levels) * ~torch.isnan(c)[:, None]
+                for c, levels in zip(x[:, self._at_words].T, self._levels, strict=True)
+            ]
+            log_w = log_w + torch.cat(hot, 1).double() @ self.log_words_.T
+        return log_w, self.means_, self._full_covariances(), self._at_numbers
+
     def mean_given(self, y: Tensor) -> Tensor:
         """y with its NaN entries at Σ_k p(k | y_o) E[y_m | y_o, k]."""
         out = y.clone()
