@@ -247,12 +247,22 @@ def over_noise(model: DensityModel, t: Toy) -> np.ndarray:
     codes = model.space_.encode(t.states()).double().flatten(1)
     x = codes.numpy()
     levels = np.array(model.space_.cardinality)
-    m = {1: 32, 2: 24, 3: 20, 4: 12}[int((levels > 0).sum())]
-    axes = [(np.arange(m) + 0.5) / m if l else np.zeros(1) for l in levels]
-    u = np.stack([g.reshape(-1) for g in np.meshgrid(*axes, indexing="ij")], 1)
+    way = model.coordinates_
+    m = {1: 96, 2: 48, 3: 24, 4: 14}[int((levels > 0).sum())]
+    if way.how == "logit":
+        place = (np.arange(m) + 0.5) / m
+        nodes = (place, 1 - place, np.full(m, 1 / m))
+    else:  # u = Φ(s) on a grid of s, so that the ends of a cell are seen as well as its middle
+        s = np.linspace(-7, 7, m)
+        nodes = (stats.norm.cdf(s), stats.norm.sf(s), stats.norm.pdf(s) * (s[1] - s[0]))
+    one = (np.zeros(1), np.ones(1), np.ones(1))
+    grids = [nodes if l else one for l in levels]
+    u, rest, weight = (
+        np.stack([g.reshape(-1) for g in np.meshgrid(*(n[i] for n in grids), indexing="ij")], 1)
+        for i in range(3)
+    )
     v = x[:, None] + u
     log_det = np.zeros(v.shape[:2])
-    way = model.coordinates_
     plain = np.zeros(len(levels), bool)
     if way.how == "affine":
         plain = way.plain_.numpy().astype(bool) & (levels > 0)
@@ -265,9 +275,9 @@ def over_noise(model: DensityModel, t: Toy) -> np.ndarray:
             v[..., j] = np.log(s / (1 - s))
             log_det += np.log(0.98 / l) - np.log(s * (1 - s))
         elif way.how == "learned" or (way.how == "affine" and l and not plain[j]):
-            F = (1 - u[:, j]) * stats.norm.cdf(low[..., j]) + u[:, j] * stats.norm.cdf(high[..., j])
-            far = low[..., j] > 0  # by the tail in which nothing cancels
-            S = (1 - u[:, j]) * stats.norm.sf(low[..., j]) + u[:, j] * stats.norm.sf(high[..., j])
+            F = rest[:, j] * stats.norm.cdf(low[..., j]) + u[:, j] * stats.norm.cdf(high[..., j])
+            far = low[..., j] + high[..., j] > 0  # by the tail in which nothing cancels
+            S = rest[:, j] * stats.norm.sf(low[..., j]) + u[:, j] * stats.norm.sf(high[..., j])
             v[..., j] = np.where(far, -stats.norm.ppf(S), stats.norm.ppf(F)).clip(-37, 37)
             log_det += log_p[..., j] - stats.norm.logpdf(v[..., j])
     with torch.no_grad():
@@ -278,7 +288,7 @@ def over_noise(model: DensityModel, t: Toy) -> np.ndarray:
         )
     words = model._without_new_words(codes)[1]
     old = 0.0 if words is None else words.numpy()
-    return logsumexp(log_p + log_det, axis=1) - math.log(len(u)) + old
+    return logsumexp(log_p + log_det + np.log(weight).sum(1), axis=1) + old
 
 
 def truth(row: Row, model: Any, t: Toy) -> np.ndarray | None:
