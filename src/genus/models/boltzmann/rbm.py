@@ -57,9 +57,9 @@ POINTS = 16  # importance points a row; where cells are missing, four times as m
 class RBM(Model):
     r"""Binary hidden units between visible ones, p(v) = e^{−F(v)}/Z.
 
-    ``log_prob`` is ``Exact`` when one layer has at most 20 units, else an ``Estimate``; with missing
-    cells, and of numbers with mass, a ``LowerBound`` or an ``Estimate``. NaN marks missing cells in
-    fit and in every verb.
+    ``log_prob`` is ``Exact`` when one layer has at most 20 units, else an ``Estimate``; with
+    missing cells, and of numbers with mass, a ``LowerBound`` or an ``Estimate``. NaN marks missing
+    cells in fit and in every verb.
 
     Parameters
     ----------
@@ -266,7 +266,7 @@ class RBM(Model):
         self.register_buffer("_chain", torch.zeros(0, H), persistent=False)
 
     def _marginals_of(self, space: Space) -> str:
-        """How numbers become Gaussian units; those of another model's layer keep their own scale."""
+        """How numbers become Gaussian units; as the part of a model, on their own scale."""
         if self.marginals is not None:
             return self.marginals
         images = space.layout is not None and space.kind != "binary"
