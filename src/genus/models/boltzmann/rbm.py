@@ -470,19 +470,22 @@ class RBM(Model):
     def _log_prob(self, x: Tensor) -> LogProb:
         z = self._log_z()
         detail = {"ess": z.ess, "moved": z.moved}
-        gap = torch.isnan(x.flatten(1)).any(1)
-        if not self.units_.dequantises and not gap.any():
-            v, log_det = self.units_.enter(x, x.new_zeros(1, 1))  # nothing is hidden
-            value = -self._free_energy(v).double() + log_det - z.value
+        x = x.flatten(1)
+        gap = torch.isnan(x).any(1)
+        hides = gap | self.units_.dequantises
+        value, stderr = (x.new_zeros(len(x), dtype=torch.float64) for _ in range(2))
+        if not hides.all():
+            v, log_det = self.units_.enter(x[~hides], x.new_zeros(1, 1))
+            value[~hides] = -self._free_energy(v).double() + log_det
+        for rows, k in ((hides & ~gap, POINTS), (gap, 4 * POINTS)):
+            if rows.any():
+                for some in rows.nonzero().squeeze(1).split(512):
+                    value[some], stderr[some] = self._log_sum(x[some], k)
+        value = value - z.value
+        if not hides.any():
             if z.exact:
                 return Exact(value)
             return Estimate(value, shared_stderr=z.stderr, detail=detail)
-        value, stderr = (x.new_zeros(len(x), dtype=torch.float64) for _ in range(2))
-        for rows, k in ((~gap, POINTS), (gap, 4 * POINTS)):
-            if rows.any():
-                for some in rows.nonzero().squeeze(1).split(512):
-                    value[some], stderr[some] = self._log_sum(x[some].flatten(1), k)
-        value = value - z.value
         if z.exact:
             return LowerBound(value, stderr, detail={"k": POINTS})
         return Estimate(value, stderr, shared_stderr=z.stderr, detail={"k": POINTS} | detail)
