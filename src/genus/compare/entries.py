@@ -50,7 +50,7 @@ def refusal(family: type[Model], space: Space) -> str:
     model: Any = family()
     model.space_, model.rng = space, generator(0)
     try:
-        model.build(space)
+        model._make(space)
     except ValueError as e:
         return str(e).split("\n")[0]
     except (RuntimeError, MemoryError):  # torch's word for memory that is not there
