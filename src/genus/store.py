@@ -92,6 +92,8 @@ def revive(
         params = {k: from_json(v, known) for k, v in said["params"].items()}
         if "marginals" in cls._get_param_names():  # files of before it had one way
             params = {"marginals": getattr(cls, "earlier_marginals", "logit")} | params
+        if "inside" in cls._get_param_names():  # and bins another
+            params = {"inside": "even"} | params
         model: Model = cls(**params)
         _set_facts(model, said["facts"], known)
         parts: dict[str, Callable[[Any], None]] = {

@@ -1,175 +1,173 @@
-"""Columns cut at their quantiles, for models of discrete cells.
+"""Columns of numbers cut into bins, for models of discrete cells.
 
-x lies in bin k, and p(x) = P(k) p(x | k).
+x lies in bin k, and inside a bin a column does what it does on its own, by its marginal F:
 
-    continuous:  p(x | k) = 1 / w_k,  e_k ≤ x < e_{k+1},  w_k = e_{k+1} − e_k
-    ordinal:     p(x | k) = (n_x + α) / Σ_{levels v of bin k} (n_v + α)
+    p(x) = P(k) f(x) / F(bin k)
 
-The two outer bins of a continuous column keep a share t for what lies beyond all that was seen,
-p = t/w · exp(−distance/w), so that no value is impossible.
+A draw is the quantile of F at a place between the ends of the bin. Bins hold equal parts of the
+rows. A value that is heavier than half a bin has a bin of its own, and each value has one where
+they are few. The outer bins are open: what lies beyond all that was seen has the marginal's tail.
 """
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from genus.distributions.columns import check_observed
+from genus.distributions.marginals import Numbers, between, log_minus
 from genus.space import Space
 
 
-def cut(
-    x: Tensor, space: Space, bins: int | None, max_levels: int | None, alpha: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Edges (d, most bins + 1), the outer share t (d,), and p(level | bin) (d, most levels).
+class Bins(nn.Module):
+    """The codes of a space's cells: bins of numbers, and the levels of all other columns.
 
-    Edges are padded with inf; p(level | bin) is 0 where continuous.
-
-    x: (n, d), NaN where missing. Continuous columns are cut into at most ``bins``, and ordinal ones
-    of more levels into at most ``max_levels``, where the rows fall into equal parts. Raises
-    ValueError that names a continuous column when bins is None.
+    bins: how many a continuous column has at most, besides those of heavy values; most: how many
+    a column of whole numbers has, None: one for each value that was seen. Levels between known ends
+    are left as they are where they are no more than ``most``. Raises ValueError that names a
+    continuous column when bins is None.
     """
-    edges: list[np.ndarray] = [np.zeros(0)] * space.dim
-    shares: list[np.ndarray] = [np.zeros(0)] * space.dim
-    tails = np.zeros(space.dim)
-    for j, (levels, kind) in enumerate(zip(space.cardinality, space.kinds, strict=True)):
-        most = max_levels if levels else bins
-        if levels and (most is None or kind != "ordinal" or levels <= most):
-            continue
-        name = space.names()[j]
-        if most is None:
+
+    learned_shapes = ("cuts_", "seen_")
+
+    cuts_: Tensor  # (m, K) rising, inf where a column has fewer: x ≥ cut k lies beyond bin k
+    seen_: Tensor  # (m, K + 1, 2): the smallest and largest value in each bin, NaN where none is
+    at: Tensor
+    numbers_: Numbers | None
+
+    def __init__(self, space: Space, bins: int | None, most: int | None) -> None:
+        super().__init__()
+        self.space, self.most = space, most
+        columns = [j for j in range(space.dim) if _is_cut(space, j, most)]
+        real = [j for j in columns if space.kinds[j] == "continuous"]
+        if real and bins is None:
             raise ValueError(
-                f"X has real numbers in {name}, where a table of probabilities needs levels: pass "
-                "bins=8 to cut at quantiles"
+                f"X has real numbers in {space.names()[real[0]]}, where a table of probabilities "
+                "needs levels: pass bins=8 to cut at quantiles"
             )
-        s = np.sort(x[:, j][~torch.isnan(x[:, j])].double().numpy())
-        if not len(s):
-            raise ValueError(f"{name} has no observed value, only NaN: drop it")
-        place = np.arange(1, most) * len(s) // most
-        if levels:
-            edges[j] = np.unique([0.0, *s[place], levels])
-            n = np.bincount(s.astype(np.int64), minlength=levels) + max(alpha, 1e-9)
-            first = edges[j][:-1].astype(np.int64)
-            shares[j] = n / np.repeat(np.add.reduceat(n, first), np.diff(edges[j]).astype(np.int64))
-            continue
-        low, high = s[0], s[-1]
-        least = 1e-12 * max(abs(low), abs(high))
-        if high - low <= least:
-            half = 0.5e-6 * max(abs(high), 1.0)
-            low, high = low - half, high + half
-        e = [low]
-        # halfway between neighbours, so that no value lies on an edge
-        for v in s[np.maximum(place - 1, 0)] / 2 + s[place] / 2:
-            if v - e[-1] > least and high - v > least:
-                e.append(v)
-        edges[j] = np.array([*e, high])
-        tails[j] = min(1 / 3, len(e) / (len(s) + 1))
-    return _padded(edges, np.inf), torch.from_numpy(tails), _padded(shares, 0.0)
+        self.parts = [bins if j in real else most for j in columns]
+        kw: dict[str, Any] = {"dtype": torch.float64}
+        self.register_buffer("at", torch.tensor(columns, dtype=torch.long), False)
+        self.register_buffer("cuts_", torch.zeros(len(columns), 0, **kw))
+        self.register_buffer("seen_", torch.zeros(len(columns), 1, 2, **kw))
+        self.numbers_ = Numbers(space, columns) if columns else None
 
+    def fit(self, x: Tensor) -> Bins:
+        """Cut the columns of rows x (n, d). Raises ValueError that names an empty one."""
+        if self.numbers_ is None:
+            return self
+        check_observed(self.space, (~torch.isnan(x)).any(0))
+        numbers = x[:, self.at].double()
+        self.numbers_.fit(numbers)
+        cuts, seen = [], []
+        for j, most in enumerate(self.parts):
+            column = numbers[:, j]
+            value, count = np.unique(column[~torch.isnan(column)].cpu().numpy(), return_counts=True)
+            first = _first_of_bins(count, most)
+            cut = (value[first[1:] - 1] + value[first[1:]]) / 2
+            if self.numbers_.whole[j]:
+                cut = np.ceil(cut)
+            last = np.append(first[1:], len(value)) - 1
+            cuts.append(cut)
+            seen.append(np.stack([value[first], value[last]], 1))
+        K = max(map(len, cuts))
+        self.cuts_ = numbers.new_full((len(cuts), K), math.inf)
+        self.seen_ = self.cuts_.new_full((len(cuts), K + 1, 2), math.nan)
+        for j, (cut, ends) in enumerate(zip(cuts, seen, strict=True)):
+            self.cuts_[j, : len(cut)] = torch.from_numpy(cut)
+            self.seen_[j, : len(ends)] = torch.from_numpy(ends)
+        return self
 
-def _padded(rows: list[np.ndarray], value: float) -> Tensor:
-    out = np.full((len(rows), max(map(len, rows), default=0)), value)
-    for j, row in enumerate(rows):
-        out[j, : len(row)] = row
-    return torch.from_numpy(out)
-
-
-@dataclass(frozen=True)
-class Bins:
-    """What :func:`cut` found, and the levels of the space's columns (0 where continuous)."""
-
-    edges: Tensor
-    tails: Tensor
-    shares: Tensor
-    levels: tuple[int, ...]
-
-    def columns(self, continuous: bool | None = None) -> Tensor:
-        """Which columns are cut: all, or those that are, or are not, continuous."""
-        some = torch.isfinite(self.edges[:, :1]).any(1)
-        if continuous is not None:
-            some &= (torch.tensor(self.levels) == 0) == continuous
-        return some.nonzero().squeeze(1)
+    def columns(self) -> Tensor:
+        """Which columns are cut."""
+        return self.at
 
     @property
     def cards(self) -> tuple[int, ...]:
         """Codes of every column."""
-        some = torch.isfinite(self.edges).sum(1).tolist()
-        return tuple(e - 1 if e else c for e, c in zip(some, self.levels, strict=True))
+        out = list(self.space.cardinality)
+        for j, cuts in zip(self.at.tolist(), torch.isfinite(self.cuts_).sum(1), strict=True):
+            out[j] = int(cuts) + 1
+        return tuple(out)
 
     def encode(self, x: Tensor) -> Tensor:
         """Codes (n, d) of cells (n, d), −1 where NaN."""
-        c = self.columns()
         whole = x.nan_to_num(nan=-1.0) if x.is_floating_point() else x
         codes = whole.to(torch.long, copy=True)
-        if len(c):
-            e = self.edges[c]
-            inner = torch.where(torch.isfinite(e[:, 2:]), e[:, 1:-1], torch.inf).contiguous()
-            values = x[:, c].T.double().contiguous()
-            k = torch.searchsorted(inner, values.nan_to_num(), right=True)
-            codes[:, c] = torch.where(torch.isnan(values), -1, k).T
+        if self.numbers_ is not None:
+            values = x[:, self.at].T.double().contiguous()
+            k = torch.searchsorted(self.cuts_, values.nan_to_num(), right=True)
+            codes[:, self.at] = torch.where(torch.isnan(values), -1, k).T
         return codes
 
     def log_density(self, x: Tensor, codes: Tensor) -> Tensor:
         """Σ log p(x_j | bin) of every row over the cut columns that are observed, (n,)."""
-        total = torch.zeros(len(x), dtype=torch.float64)
-        for continuous in (True, False):
-            c = self.columns(continuous)
-            if not len(c):
-                continue
-            k, v = codes[:, c].clamp_min(0), x[:, c].double().nan_to_num()
-            if continuous:
-                low, width, first, last, t = self._at(c, k)
-                beyond = torch.where(v < low, low - v, v - low - width)
-                inside = torch.log1p(-t * first - t * last)
-                each = torch.where(beyond > 0, t.log() - beyond / width, inside) - width.log()
-            else:
-                each = self.shares[c].gather(1, v.T.long()).T.log()
-            total += torch.where(codes[:, c] < 0, 0.0, each).sum(1)
-        return total
+        if self.numbers_ is None:
+            return torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        log_p = self.numbers_.look(x[:, self.at].double())[2]
+        low, high = self._edges()
+        k = codes[:, self.at].clamp_min(0).T
+        log_mass = _log_normal_mass(low, high).gather(1, k).T
+        return torch.where(codes[:, self.at] < 0, 0.0, log_p - log_mass).sum(1)
 
     def decode(self, codes: Tensor, uniform: Callable[[int, int], Tensor]) -> Tensor:
         """Values (n, d) of codes; uniform(n, columns) says where in the bin, 0.5 is the median."""
         out = codes.double()
-        c = self.columns(True)
-        if len(c):
-            low, width, first, last, t = self._at(c, codes[:, c])
-            u = uniform(len(codes), len(c))
-            before, after = t * first, t * last
-            value = low + width * ((u - before) / (1 - before - after)).clamp(0, 1)
-            value = torch.where(
-                u < before, low + width * (u / before).clamp_min(1e-300).log(), value
-            )
-            out[:, c] = torch.where(
-                u > 1 - after,
-                low + width - width * ((1 - u) / after).clamp_min(1e-300).log(),
-                value,
-            )
-        c = self.columns(False)
-        if len(c):  # every bin adds 1 to the sum of shares, so that bin k begins at k
-            total = self.shares[c].cumsum(1).contiguous()
-            at = (codes[:, c] + uniform(len(codes), len(c)).clamp(1e-9, 1 - 1e-9)).T.contiguous()
-            out[:, c] = torch.searchsorted(total, at, right=True).T.double()
+        if self.numbers_ is not None:
+            k = codes[:, self.at].T
+            low, high = (end.gather(1, k).T for end in self._edges())
+            z = between(low, high, uniform(len(codes), len(self.at)))
+            out[:, self.at] = self.numbers_.invert(z)
         return out
 
-    def _at(self, c: Tensor, k: Tensor) -> tuple[Tensor, ...]:
-        """Low end, width, whether first, whether last, and outer share of each continuous bin k."""
-        e = self.edges[c].expand(len(k), -1, -1)
-        low = e.gather(2, k[..., None])[..., 0]
-        high = e.gather(2, k[..., None] + 1)[..., 0]
-        last = torch.isfinite(self.edges[c]).sum(1) - 2
-        return (
-            low,
-            high - low,
-            (k == 0).double(),
-            (k == last).double(),
-            self.tails[c].expand(k.shape),
-        )
+    def _edges(self) -> tuple[Tensor, Tensor]:
+        """Φ⁻¹ of F at both ends of every bin, (m, K + 1) each."""
+        assert self.numbers_ is not None
+        inner = torch.isfinite(self.cuts_)
+        at = torch.where(inner, self.cuts_, 0.0).T
+        z = self.numbers_.look(at)[0].T.masked_fill(~inner, math.inf)
+        end = z.new_full((len(z), 1), math.inf)
+        return torch.cat([-end, z], 1), torch.cat([z, end], 1)
 
-    def labels(self, j: int) -> list[str]:
-        """The bins of column j in words; those of ordinal codes are numbered from 0."""
-        e = self.edges[j][torch.isfinite(self.edges[j])].tolist()
-        return [f"[{a:.4g}, {b:.4g})" for a, b in itertools.pairwise(e)]
+    def ends(self, j: int) -> list[tuple[float, float]]:
+        """The smallest and largest code seen in each bin of column j, which is cut."""
+        place = self.at.tolist().index(j)
+        return [(low, high) for low, high in self.seen_[place, : self.cards[j]].tolist()]
+
+
+def _is_cut(space: Space, j: int, most: int | None) -> bool:
+    """Is column j one of numbers that have no table of their own?"""
+    kind = space.kinds[j]
+    if kind == "ordinal":
+        return most is not None and space.cardinality[j] > most
+    return kind in ("integer", "continuous")
+
+
+def _first_of_bins(count: np.ndarray, most: int | None) -> np.ndarray:
+    """Which of the rising values with these counts begin a bin."""
+    if most is None or len(count) <= most:
+        return np.arange(len(count))
+    heavy = count >= count.sum() / (2 * most)
+    # what is left between heavy values is cut where their rows fall into parts of equal size
+    size = max(count[~heavy].sum(), 1) / max(most - heavy.sum(), 1)
+    begins = [True]
+    held = 0
+    for i in range(1, len(count)):
+        held = 0 if heavy[i - 1] else held + count[i - 1]
+        full = held + count[i] / 2 > size
+        begins.append(bool(heavy[i] or heavy[i - 1] or full))
+        if begins[-1]:
+            held = 0
+    return np.flatnonzero(begins)
+
+
+def _log_normal_mass(low: Tensor, high: Tensor) -> Tensor:
+    """log (Φ(high) − Φ(low)), from the side where both are small."""
+    upper = low > 0
+    a, b = torch.where(upper, -high, low), torch.where(upper, -low, high)
+    return log_minus(torch.special.log_ndtr(b), torch.special.log_ndtr(a))

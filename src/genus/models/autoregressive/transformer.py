@@ -40,7 +40,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genus.distributions.bijections import Standardise
-from genus.distributions.bins import Bins, cut
+from genus.distributions.bins import Bins
 from genus.distributions.columns import check_observed, log_shares
 from genus.distributions.dependence import Indicators, spanning_order
 from genus.distributions.levels import log_normal_mass
@@ -447,8 +447,7 @@ class AutoregressiveTransformer(Model):
             return self.order_
         x = x[:4096].cpu().double()
         x = torch.where(torch.isnan(x), x.nanmedian(0).values, x)
-        edges, tails, shares = cut(x, self.space_, 8, 8, 1.0)
-        bins = Bins(edges, tails, shares, self.space_.cardinality)
+        bins = Bins(self.space_, 8, 8).fit(x)
         told = Indicators(bins.encode(x), bins.cards).mutual_information()
         return torch.tensor(spanning_order(told.numpy()), device=self.order_.device)
 

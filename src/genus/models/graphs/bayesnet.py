@@ -6,7 +6,8 @@
 Pa(j) are the parents of j in a graph without cycles, and each factor is a table.
 
 Missing cells enter by expected counts (EM; Lauritzen, 1995), and are summed over exactly in
-everything that is said. A column cut into bins adds p(x | bin) (``genus.distributions.bins``).
+everything that is said. A column cut into bins adds p(x | bin), which is that of the column on its
+own (``genus.distributions.bins``).
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ import torch
 from torch import Tensor
 
 from genus.coding import Column, column_codes
-from genus.distributions.bins import Bins, cut
+from genus.distributions.bins import Bins
 from genus.distributions.dependence import Indicators, spanning_tree
+from genus.distributions.even import EvenBins, cut
 from genus.learn.fit import Fit
 from genus.learn.progress import CtrlC
 from genus.learn.rows import Rows
@@ -66,13 +68,13 @@ class BayesNet(Model):
         α ≥ 0, added to every entry of every table. 0: maximum likelihood, under which what was
         never seen has probability 0.
     bins : int or None, default=8
-        Continuous columns are cut at their quantiles into at most so many bins, over each of which
-        the density is even; ``log_prob`` is the density of the values as they were given. None:
-        continuous columns are refused.
+        Continuous columns are cut at their quantiles into at most so many bins, beside those of
+        heavy values: what columns say about each other goes by bins, and inside a bin the values
+        keep the column's own distribution. ``log_prob`` is that of the values as they were given.
+        None: continuous columns are refused.
     max_levels : int or None, default=8
-        Ordinal columns of more levels are cut into at most so many bins, in each of
-        which every level keeps its own share: what columns say about each other goes by
-        bins. None: left as they are.
+        Columns of whole numbers with more values are cut into at most so many bins likewise. None:
+        each value that was seen has a bin of its own.
     max_parents : int, default=4
         Of ``hill-climb``: the most parents of a node.
     criterion : {"bic", "bdeu"}, default="bic"
@@ -122,6 +124,7 @@ class BayesNet(Model):
         "max_parents": Whole(0),
         "criterion": OneOf(*SCORES),
         "equivalent_sample_size": Number(above=0),
+        "inside": OneOf("marginal", "even"),
         "em_iterations": Whole(1),
         "tol": Number(0),
     }
@@ -130,6 +133,7 @@ class BayesNet(Model):
     learned_shapes = ("counts_", "cuts_", "shares_")
 
     adjacency_: Tensor
+    bins_: Bins
     counts_: Tensor
     cuts_: Tensor
     tails_: Tensor
@@ -146,6 +150,7 @@ class BayesNet(Model):
         max_parents: int = 4,
         criterion: str = "bic",
         equivalent_sample_size: float = 10.0,
+        inside: str = "marginal",
         em_iterations: int = 100,
         tol: float = 1e-4,
         random_state: Any = None,
@@ -158,6 +163,7 @@ class BayesNet(Model):
         self.max_parents = max_parents
         self.criterion = criterion
         self.equivalent_sample_size = equivalent_sample_size
+        self.inside = inside
         self.em_iterations = em_iterations
         self.tol = tol
         self.random_state = random_state
@@ -174,13 +180,26 @@ class BayesNet(Model):
         kw: dict[str, Any] = {"dtype": torch.float64}
         self.register_buffer("adjacency_", torch.zeros(space.dim, space.dim, dtype=torch.bool))
         self.register_buffer("counts_", torch.zeros(0, **kw))
-        self.register_buffer("cuts_", torch.zeros(space.dim, 0, **kw))
-        self.register_buffer("tails_", torch.zeros(space.dim, **kw))
-        self.register_buffer("shares_", torch.zeros(space.dim, 0, **kw))
+        if self.inside == "marginal":
+            self.bins_ = Bins(space, self.bins, self.max_levels)
+        else:
+            self.register_buffer("cuts_", torch.zeros(space.dim, 0, **kw))
+            self.register_buffer("tails_", torch.zeros(space.dim, **kw))
+            self.register_buffer("shares_", torch.zeros(space.dim, 0, **kw))
         self._net = None
 
-    def _bins(self) -> Bins:
-        return Bins(self.cuts_, self.tails_, self.shares_, self.space_.cardinality)
+    def _bins(self) -> Bins | EvenBins:
+        if self.inside == "marginal":
+            return self.bins_
+        return EvenBins(self.cuts_, self.tails_, self.shares_, self.space_.cardinality)
+
+    def _cut(self, x: Tensor) -> None:
+        """Learn the bins from rows x (n, d)."""
+        if self.inside == "marginal":
+            self.bins_.fit(x)
+        else:
+            found = cut(x, self.space_, self.bins, self.max_levels, self.pseudo_count)
+            self.cuts_, self.tails_, self.shares_ = found
 
     def net(self) -> Net:
         """The graph and the tables, in the form that the computations want."""
@@ -279,9 +298,7 @@ class BayesNet(Model):
         x = (fit.rows.x if as_it_is else fit.rows.take(slice(None), self.rng)[0]).flatten(1)
         resumed = len(self.counts_) > 0
         if not resumed:
-            self.cuts_, self.tails_, self.shares_ = cut(
-                x, self.space_, self.bins, self.max_levels, self.pseudo_count
-            )
+            self._cut(x)
         # they are codes already
         whole = not x.is_floating_point() and not len(self._bins().columns())
         codes = x if whole else self._bins().encode(x)
@@ -379,9 +396,9 @@ class BayesNet(Model):
         targets: a column, by name or number, or a list of them, whose joint distribution is given
             (columns of two or more levels).
         evidence: a dict from columns to a value, or to as many values as there are rows; or rows
-        like those of fit, of which a DataFrame may hold some columns only. What is NaN or absent is
-        not known, and in rows the targets' cells are not read. Raises ValueError for values that
-        were not seen in fit and for evidence that has probability 0.
+        like those of fit, of which a DataFrame may hold some columns only. What is NaN, absent, or
+        a word that fit never saw is not known, and in rows the targets' cells are not read. Raises
+        ValueError for values that a column cannot have and for evidence that has probability 0.
         """
         self._check_fitted()
         names = list(targets) if isinstance(targets, list | tuple) else [targets]
@@ -443,6 +460,9 @@ class BayesNet(Model):
         else:
             x = self.space_.encode(evidence, missing=True).flatten(1)
             index = pd.RangeIndex(len(x))
+        if any(self.space_.open):  # a word that fit never saw tells nothing
+            levels, may = torch.tensor(self.space_.cardinality), torch.tensor(self.space_.open)
+            x = x.double().masked_fill(may & (x >= levels), math.nan)
         codes = self._bins().encode(x)
         codes[:, list(targets)] = -1
         return codes, index
@@ -475,15 +495,13 @@ class BayesNet(Model):
     # ------------------------------------------------------------------ tables
 
     def _labels(self, j: int) -> list[Any]:
-        """The values behind the codes of column j: the caller's, or bins in words."""
-        if bool(torch.isfinite(self.cuts_[j]).any()):
-            return self._bins().labels(j)
-        c = self._column(j)
-        return (
-            list(c.values)
-            if c.values is not None
-            else list(range(c.low, c.low + int(c.levels or 0)))
-        )
+        """The values behind the codes of column j: the caller's, or what each bin holds."""
+        c, bins = self._column(j), self._bins()
+        if j in bins.columns().tolist():
+            return bins.labels(j) if isinstance(bins, EvenBins) else _in_words(bins.ends(j), c)
+        if c.values is not None:
+            return list(c.values)
+        return list(range(c.low, c.low + int(c.levels or 0)))
 
     def cpt(self, node: Any) -> pd.DataFrame:
         """p(node | parents): a row for each value of the parents, a column for each of the node."""
@@ -593,3 +611,25 @@ class BayesNet(Model):
             self._bins().decode(self.net().filled(codes, rng), self._uniform(rng)).reshape(x.shape)
         )
         return torch.where(torch.isnan(x), filled.to(x.dtype), x)
+
+
+def _in_words(ends: list[tuple[float, float]], c: Column) -> list[Any]:
+    """What was seen in each bin: its one value, or the smallest and the largest."""
+    dates = c.dtype.startswith("datetime64")
+    if all(low == high for low, high in ends) and not dates:
+        return [low if c.kind == "continuous" else int(low) + c.low for low, _ in ends]
+    for digits in range(4, 18):
+        words = []
+        for pair in ends:
+            said = [_in_word(value, c, digits) for value in pair]
+            words.append(said[0] if pair[0] == pair[1] else " … ".join(said))
+        if len(set(words)) == len(words):
+            break
+    return words
+
+
+def _in_word(code: float, c: Column, digits: int) -> str:
+    """The value of a code of numbers."""
+    if c.dtype.startswith("datetime64"):
+        return str(pd.Timestamp(0) + pd.Timedelta(days=code + c.low)).removesuffix(" 00:00:00")
+    return f"{code:.{digits}g}" if c.kind == "continuous" else str(int(code) + c.low)

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from genus.distributions.bins import Bins, cut
+from genus.distributions.even import EvenBins, cut
 from genus.space import Space
 
 ROWS = np.random.default_rng(0)
 
 
-def bins_of(x: np.ndarray, space: Space, bins: int | None = 4, most: int | None = 4) -> Bins:
+def bins_of(x: np.ndarray, space: Space, bins: int | None = 4, most: int | None = 4) -> EvenBins:
     edges, tails, shares = cut(torch.from_numpy(x), space, bins, most, 0.5)
-    return Bins(edges, tails, shares, tuple(space.cardinality))
+    return EvenBins(edges, tails, shares, tuple(space.cardinality))
 
 
 def middle(n: int, d: int) -> Tensor:
@@ -25,12 +25,12 @@ def middle(n: int, d: int) -> Tensor:
 
 
 @pytest.fixture
-def real() -> tuple[np.ndarray, Bins]:
+def real() -> tuple[np.ndarray, EvenBins]:
     x = 10 + 3 * ROWS.normal(size=(400, 1))
     return x, bins_of(x, Space((1,)))
 
 
-def test_rows_fall_into_equal_parts(real: tuple[np.ndarray, Bins]) -> None:
+def test_rows_fall_into_equal_parts(real: tuple[np.ndarray, EvenBins]) -> None:
     x, b = real
     codes = b.encode(torch.from_numpy(x))
     assert torch.bincount(codes[:, 0]).tolist() == [100] * 4
@@ -38,7 +38,7 @@ def test_rows_fall_into_equal_parts(real: tuple[np.ndarray, Bins]) -> None:
 
 
 def test_a_density_in_bins_integrates_to_one_and_reaches_everywhere(
-    real: tuple[np.ndarray, Bins],
+    real: tuple[np.ndarray, EvenBins],
 ) -> None:
     x, b = real
     grid = torch.arange(-60, 80, 0.01, dtype=torch.float64)[:, None]
@@ -52,7 +52,7 @@ def test_a_density_in_bins_integrates_to_one_and_reaches_everywhere(
 
 
 def test_places_in_a_bin_are_the_inverse_of_its_distribution_function(
-    real: tuple[np.ndarray, Bins],
+    real: tuple[np.ndarray, EvenBins],
 ) -> None:
     _, b = real
     u = torch.linspace(1e-4, 1 - 1e-4, 100_001, dtype=torch.float64)[:, None]
@@ -94,7 +94,7 @@ def test_few_levels_and_categories_are_left_as_they_are() -> None:
         assert not b.log_density(torch.from_numpy(x), torch.from_numpy(x)).any()
 
 
-def test_missing_cells_have_no_code_and_no_density(real: tuple[np.ndarray, Bins]) -> None:
+def test_missing_cells_have_no_code_and_no_density(real: tuple[np.ndarray, EvenBins]) -> None:
     _, b = real
     x = torch.tensor([[math.nan], [10.0]], dtype=torch.float64)
     codes = b.encode(x)
