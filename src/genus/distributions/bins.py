@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from genus.distributions.columns import check_observed
-from genus.distributions.marginals import Numbers, between, log_minus
+from genus.distributions.levels import log_between
+from genus.distributions.marginals import Numbers, between
 from genus.space import Space
 
 
@@ -112,7 +113,7 @@ class Bins(nn.Module):
         log_p = self.numbers_.look(x[:, self.at].double())[2]
         low, high = self._edges()
         k = codes[:, self.at].clamp_min(0).T
-        log_mass = _log_normal_mass(low, high).gather(1, k).T
+        log_mass = log_between(low, high).gather(1, k).T
         return torch.where(codes[:, self.at] < 0, 0.0, log_p - log_mass).sum(1)
 
     def decode(self, codes: Tensor, uniform: Callable[[int, int], Tensor]) -> Tensor:
@@ -164,10 +165,3 @@ def _first_of_bins(count: np.ndarray, most: int | None) -> np.ndarray:
         if begins[-1]:
             held = 0
     return np.flatnonzero(begins)
-
-
-def _log_normal_mass(low: Tensor, high: Tensor) -> Tensor:
-    """log (Φ(high) − Φ(low)), from the side where both are small."""
-    upper = low > 0
-    a, b = torch.where(upper, -high, low), torch.where(upper, -low, high)
-    return log_minus(torch.special.log_ndtr(b), torch.special.log_ndtr(a))

@@ -12,7 +12,14 @@ One term a kind of unit (an exponential-family harmonium; Welling et al., 2005):
     categorical     t = φ = the one-hot code: a softmax over its values
     ordinal         t = the one-hot code, φ = r smooth functions of the level: a softmax that
                     knows the order
-    gaussian        t = φ = v, base = exp(−½ τ v²), precision τ learned, on standardised values
+    gaussian        t = φ = v, base = exp(−½ τ v²), precision τ learned, on the normal scores
+                    z = Φ⁻¹(F(x)) of a number, F what its column does on its own
+
+A value with mass of its own is an interval of z. What a row hides, the places in such intervals and
+the cells that are missing, is summed over: in learning by Gibbs draws given what is seen, and in
+``log_prob`` by importance sampling,
+
+    p(x) = E_q[e^{−F(v)} |∂v/∂x| / q(v | x)] / Z,    q independent cells of mean field.
 
 μ and λ, the means of φ and h, only condition the gradient (Montavon & Müller, 2012):
 when λ moves, b takes up the difference and the distribution stays. Tieleman (2008): the
@@ -42,20 +49,25 @@ from genus.settings import Flag, Number, OneOf, Rule, Several, Whole
 from genus.space import Space
 
 SMALL = 20  # units up to which a layer is enumerated
+FILLS = 3  # Gibbs sweeps that draw what a row hides, in learning
+ROUNDS = 8  # of mean field
+POINTS = 16  # importance points a row; where cells are missing, four times as many
 
 
 class RBM(Model):
     r"""Binary hidden units between visible ones, p(v) = e^{−F(v)}/Z.
 
-    ``log_prob`` is ``Exact`` when one layer has at most 20 units, else an ``Estimate``.
+    ``log_prob`` is ``Exact`` when one layer has at most 20 units, else an ``Estimate``; with missing
+    cells, and of numbers with mass, a ``LowerBound`` or an ``Estimate``. NaN marks missing cells in
+    fit and in every verb.
 
     Parameters
     ----------
     n_hidden : int, default=128
         H ≥ 1.
     visible : {"auto", "bernoulli", "categorical", "gaussian"}, default="auto"
-        ``auto``: by the kind of each cell (ordered levels up to 64 by their own softmax; more are
-        dequantised and take Gaussian units).
+        ``auto``: by the kind of each cell (up to 64 levels between known ends by their own softmax;
+        more, and all other numbers, take Gaussian units).
     method : {"pcd", "cd"}, default="pcd"
         A persistent chain, or a chain started at the data.
     k : int or pair of ints, default=1
@@ -72,6 +84,9 @@ class RBM(Model):
     burn_in : int, default=200
         Temperatures through which ``sample`` anneals fresh chains, and
         Gibbs sweeps of ``complete``.
+    marginals : {"learned", "logit"} or None, default=None
+        How numbers become Gaussian units: ``learned``, by the normal scores of their columns;
+        ``logit``, standardised, levels spread by a logit. None: ``logit`` for grey levels.
     trainer : Trainer or None, default=None
         How to descend; by default plain SGD with a rate that falls to 0.
     random_state : int, generator or None, default=None
@@ -96,7 +111,9 @@ class RBM(Model):
         "tracking": Number(0, 1),
         "n_annealing": Whole(1),
         "burn_in": Whole(1),
+        "marginals": OneOf("learned", "logit") | None,
     }
+    allow_nan = True
     learned_by = "contrastive divergence"
 
     mu_: Tensor
@@ -116,6 +133,7 @@ class RBM(Model):
         tracking: float = 0.01,
         n_annealing: int = 2000,
         burn_in: int = 200,
+        marginals: str | None = None,
         trainer: Trainer | None = None,
         random_state: Any = None,
     ) -> None:
@@ -128,6 +146,7 @@ class RBM(Model):
         self.tracking = tracking
         self.n_annealing = n_annealing
         self.burn_in = burn_in
+        self.marginals = marginals
         self.trainer = trainer
         self.random_state = random_state
 
@@ -135,8 +154,8 @@ class RBM(Model):
 
     def losses(self, x: Tensor) -> Any:
         """F(data) − F(model), means over rows; the model's rows are where the chain stands."""
-        v, _ = self.units_.enter(x, self.rng)
         with torch.no_grad():
+            v = self._entered(x)
             if self.method == "cd":
                 self._chain = torch.sigmoid(self._inputs(v))
             elif len(self._chain) != (self.n_chains or self._batch):
@@ -156,6 +175,29 @@ class RBM(Model):
                 self.lambda_ += move
                 self.units_.absorb_(self.b_, self.W_ @ move)
 
+    def _entered(self, x: Tensor) -> Tensor:
+        """v of codes x to learn from, what they hide drawn given what they tell."""
+        if not self._hides(x):
+            return self.units_.enter(x, self.rng)[0]
+        return self._held(x.flatten(1), FILLS, self.rng)
+
+    def _hides(self, x: Tensor) -> bool:
+        """Do codes x hide the place in an interval, or a cell?"""
+        return (self.units_.learned and self.units_.dequantises) or bool(torch.isnan(x).any())
+
+    def _held(self, x: Tensor, sweeps: int, rng: torch.Generator) -> Tensor:
+        """Visible draws given what codes x (n, d) tell, after some Gibbs sweeps."""
+        u = torch.rand(x.shape, generator=rng, dtype=torch.float64, device=x.device)
+        low, high, _ = self.units_.ends(x, u)
+        b, a = self.base_, self.W_.new_zeros(len(x), len(self.W_))
+        v = self.units_.within(self.units_.draw(b, a, rng), b, a, low, high, rng)
+        for _ in range(sweeps):
+            h = flip(torch.sigmoid(self._inputs(v)), rng)
+            a = (h - self.lambda_) @ self.W_.T
+            v = self.units_.draw(self.b_, a, rng)
+            v = self.units_.within(v, self.b_, a, low, high, rng)
+        return v
+
     def _steps(self) -> int:
         """Gibbs steps of this gradient."""
         if isinstance(self.k, int | np.integer):
@@ -165,8 +207,13 @@ class RBM(Model):
 
     @on_rows
     def free_energy(self, x: Tensor) -> Tensor:
-        """F of codes x, (n, *shape) → (n,), Σ_v e^{−F(v)} = Z; dequantised cells at a centre."""
+        """F of codes x, (n, *shape) → (n,), Σ_v e^{−F(v)} = Z; dequantised cells at a centre.
+
+        Raises ValueError where a cell is missing.
+        """
         self._check_fitted()
+        if torch.isnan(x).any():
+            raise ValueError("X has missing cells, which have no energy: fill them, complete(X)")
         return self._free_energy(self.units_.enter(x, x.new_full((1, 1), 0.5))[0])
 
     def _free_energy(self, v: Tensor) -> Tensor:
@@ -206,7 +253,7 @@ class RBM(Model):
     # ------------------------------------------------------------------ construction
 
     def build(self, space: Space) -> None:
-        self.units_ = Units(space, self.visible)
+        self.units_ = Units(space, self.visible, self._marginals_of(space))
         D, B, H = self.units_.n_phi, self.units_.n_bias, int(self.n_hidden)
         self.W_ = nn.Parameter(torch.zeros(D, H))
         self.b_ = nn.Parameter(torch.zeros(B))
@@ -216,6 +263,13 @@ class RBM(Model):
         # the model without hidden units: where annealing starts
         self.register_buffer("base_", torch.zeros(B))
         self.register_buffer("_chain", torch.zeros(0, H), persistent=False)
+
+    def _marginals_of(self, space: Space) -> str:
+        """How numbers become Gaussian units; those of another model's layer keep their own scale."""
+        if self.marginals is not None:
+            return self.marginals
+        images = space.layout is not None and space.kind != "binary"
+        return "logit" if self.is_part or images or space.kind == "ordinal" else "learned"
 
     def defaults(self, n: int) -> Trainer:
         epochs = int(min(200, max(10, 150_000 // max(n, 1))))
@@ -237,11 +291,14 @@ class RBM(Model):
         )
         self.units_.fit(x)
         v, _ = self.units_.enter(x, self.rng)
-        self.b_.copy_(self.units_.independent(v))
+        self.b_.copy_(self.units_.independent(v))  # of the cells that are seen
         self.base_.copy_(self.b_)
         self.W_.normal_(0, 0.01, generator=self.rng)
         if self.centred:
-            self.mu_.copy_(self.units_.phi(v).mean(0))
+            gap = torch.isnan(v)
+            seen = ~self.units_.wide(gap)
+            phi = self.units_.phi(v.nan_to_num()) * seen
+            self.mu_.copy_(phi.sum(0) / seen.sum(0).clamp_min(1))
             self.lambda_.fill_(0.5)
 
     # ------------------------------------------------------------------ the partition function
@@ -392,14 +449,7 @@ class RBM(Model):
             v = self.units_.draw(self.base_.expand(n, -1), self.W_.new_zeros(n, len(self.W_)), rng)
             return self.space_.decode(self.units_.leave(self._swept(v, steps, rng)))
 
-    def _swept(
-        self,
-        v: Tensor,
-        sweeps: int,
-        rng: torch.Generator,
-        keep: Tensor | None = None,
-        value: Tensor | None = None,
-    ) -> Tensor:
+    def _swept(self, v: Tensor, sweeps: int, rng: torch.Generator) -> Tensor:
         b, c = self._plain()
 
         def hidden(v: Tensor) -> tuple[Tensor, Tensor]:
@@ -407,8 +457,7 @@ class RBM(Model):
             return v, flip(p, rng)
 
         def visible(state: tuple[Tensor, Tensor]) -> Tensor:
-            new = self.units_.draw(b, state[1] @ self.W_.T, rng)
-            return new if keep is None else torch.where(keep, value, new)  # type: ignore[arg-type]
+            return self.units_.draw(b, state[1] @ self.W_.T, rng)
 
         return gibbs([hidden, visible], v, sweeps)
 
@@ -416,25 +465,49 @@ class RBM(Model):
 
     def _log_prob(self, x: Tensor) -> LogProb:
         z = self._log_z()
-        if self.units_.dequantises:
-            k = 16
-            u = row_uniforms(x, k, self.space_.dim).flatten(0, 1)
-            v, log_det = self.units_.enter(x.repeat_interleave(k, 0), u)
-            each = (-self._free_energy(v).double() + log_det - z.value).reshape(len(x), k)
-            value, stderr, _ = log_mean_exp(each, 1)
+        detail = {"ess": z.ess, "moved": z.moved}
+        gap = torch.isnan(x.flatten(1)).any(1)
+        if not self.units_.dequantises and not gap.any():
+            v, log_det = self.units_.enter(x, x.new_zeros(1, 1))  # nothing is hidden
+            value = -self._free_energy(v).double() + log_det - z.value
             if z.exact:
-                return LowerBound(value, stderr, detail={"k": k})
-            return Estimate(
-                value,
-                stderr,
-                shared_stderr=z.stderr,
-                detail={"k": k, "ess": z.ess, "moved": z.moved},
-            )
-        v, log_det = self.units_.enter(x, x.new_zeros(1, 1))  # nothing to dequantise
-        value = -self._free_energy(v).double() + log_det - z.value
+                return Exact(value)
+            return Estimate(value, shared_stderr=z.stderr, detail=detail)
+        value, stderr = (x.new_zeros(len(x), dtype=torch.float64) for _ in range(2))
+        for rows, k in ((~gap, POINTS), (gap, 4 * POINTS)):
+            for some in rows.nonzero().squeeze(1).split(512):
+                value[some], stderr[some] = self._log_sum(x[some].flatten(1), k)
+        value = value - z.value
         if z.exact:
-            return Exact(value)
-        return Estimate(value, shared_stderr=z.stderr, detail={"ess": z.ess, "moved": z.moved})
+            return LowerBound(value, stderr, detail={"k": POINTS})
+        return Estimate(value, stderr, shared_stderr=z.stderr, detail={"k": POINTS} | detail)
+
+    def _log_sum(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """log of e^{−F(v)} |∂v/∂x| summed over all v of codes x (n, d), by k points; its error."""
+        u = row_uniforms(x, k, self.space_.dim).double().flatten(0, 1)
+        many = x.repeat_interleave(k, 0)
+        low, high, log_det = self.units_.ends(many, u)
+        a, spread = self._expected(low[::k], high[::k])
+        a, spread = a.repeat_interleave(k, 0), spread.repeat_interleave(k, 0)
+        v, log_q = self.units_.propose(self.b_, a, spread, low, high, u)
+        each = -self._free_energy(v).double() + log_det - log_q
+        value, stderr, _ = log_mean_exp(each.reshape(len(x), k), 1)
+        impossible = torch.isneginf(log_det[::k])
+        return (
+            value.masked_fill(impossible, -math.inf),
+            stderr.masked_fill(impossible, 0.0),
+        )
+
+    def _expected(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of a = W(h − λ) given where v lies, by mean field; (n, n_phi) each."""
+        a = self.W_.new_zeros(len(low), len(self.W_))
+        spread = torch.zeros_like(a)
+        for _ in range(ROUNDS):
+            phi = self.units_.expected(self.b_, a, spread, low, high)
+            p = torch.sigmoid(torch.addmm(self.c_, phi - self.mu_, self.W_))
+            a = (p - self.lambda_) @ self.W_.T
+            spread = (p * (1 - p)) @ self.W_.T.square()
+        return a, spread
 
     def _sample(self, n: int, rng: torch.Generator) -> Tensor:
         """Chains annealed from the base-rate model, then swept by Gibbs."""
@@ -447,16 +520,17 @@ class RBM(Model):
 
     def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:
         """Gibbs sweeps with the observed cells held."""
-        gap = torch.isnan(x.flatten(1))
-        known, _ = self.units_.enter(x.nan_to_num(), rng)
-        v = self.units_.draw(
-            self.base_.expand(len(x), -1), self.W_.new_zeros(len(x), len(self.W_)), rng
-        )
-        v = self._swept(torch.where(gap, v, known), int(self.burn_in), rng, ~gap, known)
+        v = self._held(x.flatten(1), int(self.burn_in), rng)
         return torch.where(torch.isnan(x), self.units_.leave(v).to(x.dtype), x)
 
     def _encode(self, x: Tensor) -> Tensor:
-        return torch.sigmoid(self._inputs(self.units_.enter(x, x.new_full((1, 1), 0.5))[0]))
+        if not torch.isnan(x).any():
+            return torch.sigmoid(self._inputs(self.units_.enter(x, x.new_full((1, 1), 0.5))[0]))
+        x = x.flatten(1)
+        low, high, _ = self.units_.ends(x, torch.full_like(x, 0.5, dtype=torch.float64))
+        a, spread = self._expected(low, high)
+        phi = self.units_.expected(self.b_, a, spread, low, high)
+        return torch.sigmoid(torch.addmm(self.c_, phi - self.mu_, self.W_))
 
     def _decode(self, z: Tensor) -> Tensor:
         return self.units_.leave(

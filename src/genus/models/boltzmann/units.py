@@ -1,4 +1,10 @@
-"""Visible units of every kind, as exponential families: their energy, and how they are drawn."""
+"""Visible units of every kind, as exponential families: their energy, and how they are drawn.
+
+Numbers of a table enter by their normal scores z = Φ⁻¹(F(x)), F what the column does on its own
+(``genus.distributions.marginals``). A value with mass is an interval of z, a missing cell the whole
+line: what such cells hide is drawn where hidden units and the other cells expect it to be, and the
+density of that draw is paid for.
+"""
 
 from __future__ import annotations
 
@@ -12,29 +18,42 @@ from torch import Tensor, nn
 from genus.distributions.bijections import Logit, Standardise
 from genus.distributions.columns import groups, log_shares, share_of_ones
 from genus.distributions.draws import flip
+from genus.distributions.levels import log_between
+from genus.distributions.marginals import Marginals, between
+from genus.distributions.points import LOG_2PI
 from genus.learn.rows import generator
 from genus.space import Space
 
 MANY = 64  # more ordered levels than this are treated as real numbers
+SORTS = {
+    "binary": "bernoulli",
+    "categorical": "categorical",
+    "ordinal": "ordinal",
+    "integer": "gaussian",
+    "continuous": "gaussian",
+}
 
 
 class Units(nn.Module):
     """The visible layer: cells of every kind, their statistics t and φ, and their draws.
 
-    v is (n, d): codes where discrete, standardised values where gaussian. b holds a number for each
-    gaussian or binary cell and one for each value of the others; a = W(h − λ) has the length of φ.
+    v is (n, d): codes where discrete, scores or standardised values where gaussian. b holds a
+    number for each gaussian or binary cell and one for each value of the others; a = W(h − λ) has
+    the length of φ. marginals: "learned", gaussian cells are normal scores; "logit", levels are
+    spread by a logit and all are standardised.
     """
 
     rank = 4  # smooth functions of an ordered level
+    marginals_: Marginals
 
-    def __init__(self, space: Space, visible: str) -> None:
+    def __init__(self, space: Space, visible: str, marginals: str = "logit") -> None:
         super().__init__()
         self.space = space
 
         def sort_of(j: int, kind: str, levels: int) -> tuple[str, int]:
             sort = visible
             if visible == "auto":
-                sort = {"binary": "bernoulli", "continuous": "gaussian"}.get(kind, kind)
+                sort = SORTS[kind]
                 sort = "gaussian" if sort == "ordinal" and levels > MANY else sort
             elif (visible == "bernoulli" and kind != "binary") or (
                 visible == "categorical" and kind == "continuous"
@@ -49,10 +68,16 @@ class Units(nn.Module):
         self.gaussian = any(sort == "gaussian" for sort, _, _ in self.groups)
         self.plain = len(self.groups) == 1 and self.groups[0][0] == "bernoulli"
         real = [j for sort, _, columns in self.groups if sort == "gaussian" for j in columns]
-        self.folded = [j for j in real if space.cardinality[j]]
-        self.dequantises = bool(self.folded)
+        self.learned = self.gaussian and marginals == "learned"
+        self.folded = [j for j in real if space.cardinality[j] and not self.learned]
         self.n_binary = space.dim if self.plain else None
-        self.scale_ = Standardise(space.dim)
+        if self.learned:
+            self.real = real
+            self.marginals_ = Marginals(_of_columns(space, real))
+            self.dequantises = any(space.cardinality[j] or space.atoms(j) for j in real)
+        else:
+            self.scale_ = Standardise(space.dim)
+            self.dequantises = bool(self.folded)
         if self.gaussian:
             self.log_tau_ = nn.Parameter(torch.zeros(len(real)))
         self._tables: dict[Any, Tensor] = {}
@@ -86,8 +111,10 @@ class Units(nn.Module):
     # ------------------------------------------------------------------ in and out
 
     def fit(self, x: Tensor) -> None:
-        """Take the scale of real-valued cells from the data."""
-        if self.gaussian:
+        """Take the scale, or the distribution, of real-valued cells from the data."""
+        if self.learned:
+            self.marginals_.fit(x.flatten(1)[:, self.real])
+        elif self.gaussian:
             y, _ = self._unfolded(x.flatten(1).double(), generator(0, x.device))
             real = torch.zeros(y.shape[1], dtype=torch.bool, device=y.device)
             real[[j for sort, _, columns in self.groups if sort == "gaussian" for j in columns]] = (
@@ -96,27 +123,35 @@ class Units(nn.Module):
             self.scale_.fit(y * real)  # the others get scale 1
 
     def enter(self, x: Tensor, noise: Tensor | torch.Generator) -> tuple[Tensor, Tensor]:
-        """Codes x (n, *shape) → (v (n, d), log |∂v/∂x| (n,)).
+        """Codes x (n, *shape) → (v (n, d), log |∂v/∂x| (n,)); v is NaN where x is.
 
         noise: (n, d) uniforms of dequantisation, or where to draw them.
         """
         x = x.flatten(1)
         if not self.gaussian:
             return x.to(torch.get_default_dtype()), x.new_zeros(len(x), dtype=torch.float64)
+        if isinstance(noise, torch.Generator):
+            noise = torch.rand(x.shape, generator=noise, dtype=torch.float64, device=x.device)
+        if self.learned:
+            v = x.double()
+            u = noise.double().expand(x.shape)[:, self.real]
+            z, each = self.marginals_.scores(v[:, self.real], u)
+            v = v.clone()
+            v[:, self.real] = z
+            return v.to(torch.get_default_dtype()), each.sum(1)
         y, log_det = self._unfolded(x.double(), noise)
         v, more = self.scale_(y)
         return v.to(torch.get_default_dtype()), log_det + more
 
     def leave(self, v: Tensor, whole: bool = True) -> Tensor:
         """v → codes (n, *shape); whole numbers where discrete, unless they are means."""
-        if self.gaussian:
+        if self.learned:
+            v = v.double()
+            v[:, self.real] = self.marginals_.invert(v[:, self.real])
+        elif self.gaussian:
             v = self.scale_.inverse(v)
             if self.folded:
-                unfold = self._unfold(v.device)
-                x = unfold.inverse(v[:, self.folded]).clamp_min(0).minimum(unfold.high)
-                v[:, self.folded] = (
-                    x.floor().minimum(unfold.high - 1) if whole else (x - 0.5).clamp_min(0)
-                )
+                v[:, self.folded] = self._fold(v.device).inverse(v[:, self.folded], whole)
         return v.reshape(-1, *self.space.cell_shape)
 
     def _unfolded(self, y: Tensor, noise: Tensor | torch.Generator) -> tuple[Tensor, Tensor]:
@@ -125,17 +160,140 @@ class Units(nn.Module):
         u = (
             torch.rand(y.shape, generator=noise, dtype=y.dtype, device=y.device)
             if isinstance(noise, torch.Generator)
-            else noise
+            else noise.expand(y.shape)
         )
         y = y.clone()
-        y[:, self.folded], log_det = self._unfold(y.device)((y + u)[:, self.folded])
+        y[:, self.folded], log_det = self._fold(y.device)(
+            y[:, self.folded], u[:, self.folded].double()
+        )
         return y, log_det
 
-    def _unfold(self, device: torch.device) -> Logit:
-        levels = torch.tensor(
-            [self.space.cardinality[j] for j in self.folded], dtype=torch.float64, device=device
-        )
-        return Logit(torch.zeros_like(levels), levels, alpha=0.01)
+    def _fold(self, device: torch.device) -> Fold:
+        levels = [self.space.cardinality[j] for j in self.folded]
+        return Fold(torch.tensor(levels, dtype=torch.float64, device=device))
+
+    # ------------------------------------------------------------------ what a row hides
+
+    def ends(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Where v lies, given codes x (n, d): from low to high (n, d), and log |∂v/∂x| (n,).
+
+        Both are one where nothing is hidden, and NaN where a discrete cell is missing. u: (n, d),
+        the places of dequantised levels that are no intervals.
+        """
+        if self.learned:
+            low = x.double().clone()
+            high = low.clone()
+            low[:, self.real], high[:, self.real], log_p = self.marginals_.look(x[:, self.real])
+            z = high[:, self.real]
+            whole = (low[:, self.real] < z) | torch.isnan(z)  # its mass is that of the interval
+            each = torch.where(whole, 0.0, log_p + 0.5 * (z.square() + LOG_2PI))
+            each = each.masked_fill(torch.isneginf(log_p), -math.inf)
+            log_det = each.sum(1)
+        else:
+            low, log_det = self.enter(x, u)
+            high = low.clone()
+        for sort, _, columns in self.groups:
+            if sort == "gaussian":
+                gap = torch.isnan(low[:, columns])
+                low[:, columns] = low[:, columns].masked_fill(gap, -math.inf)
+                high[:, columns] = high[:, columns].masked_fill(gap, math.inf)
+        return low, high, log_det
+
+    def wide(self, cells: Tensor) -> Tensor:
+        """What is said of cells (n, d), said of their φ (n, n_phi)."""
+        parts = []
+        for (_, _, columns), (s, _) in zip(self.groups, self.slices, strict=True):
+            times = (s.stop - s.start) // len(columns)
+            parts.append(cells[:, columns].repeat_interleave(times, 1))
+        return torch.cat(parts, 1)
+
+    def expected(self, b: Tensor, a: Tensor, spread: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """The mean of φ given natural parameters and where v lies, (n, n_phi).
+
+        spread: (n, n_phi), the variance of a. Of an interval it is the median.
+        """
+        parts = []
+        for i, ((sort, levels, columns), (s, t)) in enumerate(
+            zip(self.groups, self.slices, strict=True)
+        ):
+            c, gap = low[:, columns], torch.isnan(low[:, columns])
+            if levels:
+                table = self._table(sort, levels, a)
+                mean = torch.softmax(self._levels(b, a, i), -1) @ table
+                seen = table[c.nan_to_num().long()]
+                parts.append(torch.where(gap[..., None], mean, seen).flatten(1))
+            elif sort == "bernoulli":
+                mean = torch.sigmoid(a[:, s] + b[t])
+                parts.append(torch.where(gap, mean, c.to(a.dtype)))
+            else:
+                half = torch.full_like(c, 0.5, dtype=torch.float64)
+                z, _ = self._within(b[t], a[:, s], spread[:, s], c, high[:, columns], half)
+                parts.append(z.to(a.dtype))
+        return torch.cat(parts, 1)
+
+    def propose(
+        self, b: Tensor, a: Tensor, spread: Tensor, low: Tensor, high: Tensor, u: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """v (n, d), what is hidden drawn by way of uniforms u (n, d), and log of its density (n,).
+
+        Normal numbers of mean and variance as a has them, categories by their expected logits; a
+        tenth of these is even, so that none is missed.
+        """
+        v = low.clone().to(torch.float64)
+        log_q = v.new_zeros(len(v))
+        for i, ((sort, levels, columns), (s, t)) in enumerate(
+            zip(self.groups, self.slices, strict=True)
+        ):
+            gap = torch.isnan(low[:, columns])
+            if sort == "gaussian":
+                ends = low[:, columns], high[:, columns]
+                z, each = self._within(b[t], a[:, s], spread[:, s], *ends, u[:, columns])
+                v[:, columns] = z
+                log_q += torch.where(ends[0] < ends[1], each, 0.0).sum(1)
+                continue
+            if not gap.any():
+                continue
+            logits = (
+                self._levels(b, a, i)
+                if levels
+                else torch.stack([torch.zeros_like(a[:, s]), a[:, s] + b[t]], -1)
+            )
+            p = 0.9 * torch.softmax(logits.double(), -1) + 0.1 / logits.shape[-1]
+            drawn = (p.cumsum(-1) <= u[:, columns, None]).sum(-1).clamp_max(p.shape[-1] - 1)
+            v[:, columns] = torch.where(gap, drawn.double(), v[:, columns])
+            each = p.gather(-1, drawn[..., None])[..., 0].log()
+            log_q += torch.where(gap, each, 0.0).sum(1)
+        return v.to(torch.get_default_dtype()), log_q
+
+    def within(
+        self, v: Tensor, b: Tensor, a: Tensor, low: Tensor, high: Tensor, rng: torch.Generator
+    ) -> Tensor:
+        """Draws v (n, d), brought to where it lies: numbers drawn anew from low to high."""
+        out = torch.where(torch.isnan(low), v, low.to(v.dtype))
+        for (sort, _, columns), (s, t) in zip(self.groups, self.slices, strict=True):
+            if sort == "gaussian":
+                ends = low[:, columns].double(), high[:, columns].double()
+                u = torch.rand(ends[0].shape, generator=rng, dtype=torch.float64, device=v.device)
+                z, _ = self._within(b[t], a[:, s], torch.zeros_like(a[:, s]), *ends, u)
+                out[:, columns] = z.to(v.dtype)
+        return out
+
+    def _within(
+        self, b: Tensor, a: Tensor, spread: Tensor, low: Tensor, high: Tensor, u: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Normal numbers between low and high, at the places u of their mass; log density.
+
+        Where low is high, that number, and any density.
+        """
+        tau = self.tau().double()
+        mean = (a + b).double() / tau
+        scale = (1 / tau + spread.double() / tau.square()).sqrt()
+        known = low == high
+        left = (low.double() - mean) / scale
+        right = torch.where(known, left + 1, (high.double() - mean) / scale)
+        z = between(left, right, u.double())
+        log_q = -0.5 * (z.square() + LOG_2PI) - scale.log() - log_between(left, right)
+        return torch.where(known, low.double(), mean + scale * z), log_q
 
     # ------------------------------------------------------------------ statistics
 
@@ -186,7 +344,10 @@ class Units(nn.Module):
             )
 
     def independent(self, v: Tensor) -> Tensor:
-        """b of the best model of independent cells: log-odds, log-frequencies, means."""
+        """b of the best model of independent cells: log-odds, log-frequencies, means.
+
+        Of what is not missing; scores have mean 0.
+        """
         out = v.new_zeros(self.n_bias)
         for (sort, levels, columns), (_, s) in zip(self.groups, self.slices, strict=True):
             c = v[:, columns]
@@ -195,7 +356,7 @@ class Units(nn.Module):
             elif levels:
                 out[s] = log_shares(c, levels).flatten()
             else:
-                out[s] = c.mean(0)
+                out[s] = 0.0 if self.learned else c.mean(0)
         return out
 
     # ------------------------------------------------------------------ v given natural parameters
@@ -262,3 +423,57 @@ class Units(nn.Module):
                     0.5 * (a[:, s] + b[..., t]).square() / tau + 0.5 * torch.log(2 * math.pi / tau)
                 ).sum(-1)
         return total
+
+
+class Fold:
+    """Levels 0 … L − 1 spread over the line: y = logit(α + (1 − 2α)(x + u)/L), u in (0, 1).
+
+    The line beyond the outermost of these values belongs to the end levels, whose place u then has
+    an exponential law, so that every y has a level, and the masses of all levels sum to 1.
+    """
+
+    alpha = 0.01
+
+    def __init__(self, levels: Tensor) -> None:
+        self.levels = levels
+        self.map = Logit(torch.zeros_like(levels), levels, alpha=self.alpha)
+
+    def __call__(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """y (n, d) of levels x with places u, and Σ log |∂y/∂u| (n,)."""
+        inside = (x + u).clamp(1e-9).minimum(self.levels - 1e-9)
+        y = self._logit(inside)
+        p = self.alpha + (1 - 2 * self.alpha) * inside / self.levels
+        each = torch.log((1 - 2 * self.alpha) / self.levels) - torch.log(p) - torch.log1p(-p)
+        first, last = self._inner_ends()
+        u = u.clamp(1e-9, 1 - 1e-9)
+        low, high = x == 0, x == self.levels - 1
+        scale = first[1] - first[0]
+        y = torch.where(low, first[1] + scale * torch.log(u), y)
+        each = torch.where(low, torch.log(scale / u), each)
+        scale = last[1] - last[0]
+        y = torch.where(high, last[0] - scale * torch.log1p(-u), y)
+        each = torch.where(high, torch.log(scale / (1 - u)), each)
+        return y, each.sum(1)
+
+    def inverse(self, y: Tensor, whole: bool) -> Tensor:
+        """The levels (n, d) of y; the place of a mean between them, unless ``whole``."""
+        x = self.map.inverse(y).clamp_min(0).minimum(self.levels)
+        return x.floor().minimum(self.levels - 1) if whole else (x - 0.5).clamp_min(0)
+
+    def _logit(self, x: Tensor) -> Tensor:
+        p = self.alpha + (1 - 2 * self.alpha) * x / self.levels
+        return torch.log(p) - torch.log1p(-p)
+
+    def _inner_ends(self) -> tuple[Tensor, Tensor]:
+        """y at both ends of the first and of the last level, (2, d) each."""
+        zero, one = torch.zeros_like(self.levels), torch.ones_like(self.levels)
+        first = torch.stack([self._logit(zero), self._logit(one)])
+        last = torch.stack([self._logit(self.levels - 1), self._logit(self.levels)])
+        return first, last
+
+
+def _of_columns(space: Space, columns: list[int]) -> Space:
+    """The space of some columns of a table; all cells of other spaces are alike."""
+    if space.columns:
+        return Space((len(columns),), "table", columns=tuple(space.columns[j] for j in columns))
+    return space
