@@ -154,6 +154,7 @@ class RBM(Model):
 
     def losses(self, x: Tensor) -> Any:
         """F(data) − F(model), means over rows; the model's rows are where the chain stands."""
+        self.units_.project_()
         with torch.no_grad():
             v = self._entered(x)
             if self.method == "cd":
@@ -273,6 +274,8 @@ class RBM(Model):
 
     def defaults(self, n: int) -> Trainer:
         epochs = int(min(200, max(10, 150_000 // max(n, 1))))
+        real = {"integer", "continuous"} & set(self.space_.kinds)
+        scores = real and self._marginals_of(self.space_) == "learned"
         return Trainer(
             epochs=epochs,
             batch_size=50 if n < 10_000 else 100,
@@ -281,6 +284,7 @@ class RBM(Model):
             schedule="linear",
             weight_decay=min(0.01, 15 / max(n, 1)),  # a prior that many rows outweigh
             validation=0.0,
+            grad_clip=10.0 if scores else None,  # far tails
         )
 
     @torch.no_grad()
@@ -475,8 +479,9 @@ class RBM(Model):
             return Estimate(value, shared_stderr=z.stderr, detail=detail)
         value, stderr = (x.new_zeros(len(x), dtype=torch.float64) for _ in range(2))
         for rows, k in ((~gap, POINTS), (gap, 4 * POINTS)):
-            for some in rows.nonzero().squeeze(1).split(512):
-                value[some], stderr[some] = self._log_sum(x[some].flatten(1), k)
+            if rows.any():
+                for some in rows.nonzero().squeeze(1).split(512):
+                    value[some], stderr[some] = self._log_sum(x[some].flatten(1), k)
         value = value - z.value
         if z.exact:
             return LowerBound(value, stderr, detail={"k": POINTS})

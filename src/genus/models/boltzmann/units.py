@@ -25,6 +25,7 @@ from genus.learn.rows import generator
 from genus.space import Space
 
 MANY = 64  # more ordered levels than this are treated as real numbers
+SHARPEST = 30.0  # precision of a score given hidden units, at most
 SORTS = {
     "binary": "bernoulli",
     "categorical": "categorical",
@@ -330,8 +331,18 @@ class Units(nn.Module):
         return total
 
     def tau(self) -> Tensor:
-        """Precisions of the gaussian cells, from e^-4 to e^8."""
-        return torch.exp(self.log_tau_.clamp(-4, 8))
+        """Precisions of the gaussian cells, from e^-4 to e^8; of scores, whose variance is 1, more.
+
+        Given hidden units they lie from 1 to SHARPEST.
+        """
+        least, most = (0.0, math.log(SHARPEST)) if self.learned else (-4.0, 8.0)
+        return torch.exp(self.log_tau_.clamp(least, most))
+
+    @torch.no_grad()
+    def project_(self) -> None:
+        """Bring the precisions of scores back to where they may be."""
+        if self.learned:
+            self.log_tau_.clamp_(0.0, math.log(SHARPEST))
 
     def absorb_(self, b: Tensor, a: Tensor) -> None:
         """Add to b what aᵀφ(v) adds to the energy."""
