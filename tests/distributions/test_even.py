@@ -1,4 +1,4 @@
-"""Columns cut at their quantiles: what lies in a bin, and what lies beyond all that was seen."""
+"""Columns cut at their quantiles, each bin even: what lies in it, and what beyond all seen."""
 
 from __future__ import annotations
 

@@ -27,7 +27,9 @@ def people(n=300, seed=0):
         {"age": age, "gender": gender, "marital": marital, "salary": salary, "label": label}
     )
     words = {"age": ["young", "grown", "old"], "salary": ["low", "middle", "high"]}
-    return frame.assign(**{k: np.array(v)[frame[k]] for k, v in words.items()})
+    return frame.assign(
+        **{k: pd.Categorical(np.array(v)[frame[k]], categories=sorted(v)) for k, v in words.items()}
+    )
 
 
 def joint(model):
@@ -217,14 +219,23 @@ def test_a_declared_unknown_stands_for_what_fit_never_saw():
         np.exp(model.score_samples(new)), [1 / 43 * 1 / 2, 21 / 43 * 21 / 22, 0.5], rtol=1e-9
     )
     np.testing.assert_allclose(model.query("barks", {"pet": ["newt", "unknown"]}).to_numpy(), 0.5)
-    for undeclared in (
-        X.astype({"pet": str}),
-        X.assign(pet=X["pet"].cat.remove_categories("unknown")),
+    undeclared = X.assign(pet=X["pet"].cat.remove_categories("unknown"))
+    with pytest.raises(
+        ValueError, match="'newt' in column 'pet'.*not seen in fit.*declare 'unknown'"
     ):
-        with pytest.raises(
-            ValueError, match="'newt' in column 'pet'.*not seen in fit.*declare 'unknown'"
-        ):
-            BayesNet([("pet", "barks")]).fit(undeclared).score_samples(new)
+        BayesNet([("pet", "barks")]).fit(undeclared).score_samples(new)
+
+
+def test_words_that_fit_never_saw_have_a_share_and_tell_nothing():
+    X = pd.DataFrame({"pet": ["cat", "dog"] * 20, "barks": [0, 1] * 20})
+    model = BayesNet([("pet", "barks")], target="barks").fit(X)
+    new = pd.DataFrame({"pet": ["newt", "dog"], "barks": [1, 1]})
+    share = 0.5 / 41  # no word was seen once
+    np.testing.assert_allclose(
+        np.exp(model.score_samples(new)), [share / 2, (1 - share) * 1 / 2 * 21 / 22], rtol=1e-9
+    )
+    np.testing.assert_allclose(model.query("barks", {"pet": "newt"}).to_numpy(), 0.5)
+    np.testing.assert_allclose(model.predict_proba(new[["pet"]])[0], 0.5)
 
 
 def test_bad_questions_say_what_is_wrong(expert):
@@ -381,9 +392,47 @@ def test_structures_are_learned_from_rows_with_holes(structure):
 # ---------------------------------------------------------------------- columns that are cut
 
 
-def test_a_density_in_bins_is_the_share_over_the_width():
+def test_inside_a_bin_a_column_does_what_it_does_on_its_own():
+    """Without edges and pseudo-counts nothing is left of the bins but the marginals."""
+    r = np.random.default_rng(3)
+    n = 2000
+    rain = np.where(r.random(n) < 0.7, 0.0, r.exponential(3, n).round(1))
+    X = pd.DataFrame({"rain": rain, "claims": r.poisson(1, n) * 1000 + r.poisson(0.2, n)})
+    alone = genus.Independent().fit(X)
+    model = BayesNet([], pseudo_count=0.0).fit(X)
+    far = pd.DataFrame({"rain": [0.0, 90.0, -1.0, 2.15], "claims": [0, 12_345, 10**6, 1000]})
+    with pytest.warns(UserWarning, match="rain"):  # no rain is below 0
+        found, want = model.score_samples(far), alone.score_samples(far)
+    assert np.isneginf(found).tolist() == [False, False, True, False]
+    # the share of an outer bin is counted in one and smooth in the other
+    np.testing.assert_allclose(np.delete(found, 2), np.delete(want, 2), atol=0.2)
+    draws = model.sample(20_000, random_state=0)
+    assert abs((draws["rain"] == 0).mean() - (rain == 0).mean()) < 0.02
+    assert (draws["rain"] >= 0).all() and np.allclose(draws["rain"], draws["rain"].round(1))
+    assert draws["claims"].mean() == pytest.approx(X["claims"].mean(), rel=0.05)
+
+
+def test_labels_say_what_was_seen_in_a_bin():
+    n = 400
+    X = pd.DataFrame(
+        {
+            "stars": np.arange(n) % 5 + 1,
+            "price": np.linspace(2, 9, n),
+            "day": pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(n), unit="D"),
+        }
+    )
+    model = BayesNet([], bins=2, max_levels=5, target="stars").fit(X)
+    assert list(model.cpt("stars").columns) == [1, 2, 3, 4, 5] == model.classes_.tolist()
+    assert list(model.cpt("price").columns) == ["2 … 5.491", "5.509 … 9"]
+    assert list(model.cpt("day").columns)[0] == "2024-01-01 … 2024-03-20"
+    # whole numbers beyond those seen belong to the outer bins
+    np.testing.assert_allclose(model.query("stars", {"price": 1e6}), 1 / 5, atol=0.01)
+    assert np.isfinite(model.score_samples(X.assign(stars=7))).all()
+
+
+def test_an_even_density_in_bins_is_the_share_over_the_width():
     x = np.concatenate([np.linspace(0, 1, 50), np.linspace(1.5, 9, 50)])[:, None]
-    model = BayesNet([], bins=2, pseudo_count=0.0).fit(x)
+    model = BayesNet([], bins=2, pseudo_count=0.0, inside="even").fit(x)
     middle = 1.25  # halfway between the two halves of the rows
     t = 2 / 101
     density = np.exp(model.score_samples([[0.5], [3.0], [-1.0], [11.0]]))
@@ -429,14 +478,17 @@ def test_levels_in_a_bin_keep_their_shares():
     )
     p = np.exp(model.score_samples(everything)).reshape(256, 256)
     assert p.sum() == pytest.approx(1)
-    first = int(model.cuts_[0, 1])
-    n = np.bincount(X[:, 0], minlength=256)[:first] + 0.5
-    np.testing.assert_allclose(p.sum(1)[:first] / p[:first].sum(), n / n.sum(), rtol=1e-9)
+    first = int(model.bins_.cuts_[0, 0])
+    alone = np.exp(genus.Independent().fit(X[:, :1]).score_samples(everything[::256, :1]))[:first]
+    np.testing.assert_allclose(
+        p.sum(1)[:first] / p[:first].sum(), alone / alone.sum(), rtol=1e-6, atol=1e-12
+    )
     assert model.score(X) > genus.Independent().fit(X).score(X)
     draws = model.sample(20000, random_state=0)
     assert abs(np.bincount(draws[:, 0], minlength=256) / 20000 - p.sum(1)).max() < 0.01
     whole = BayesNet("chow-liu", max_levels=None).fit(X)
-    assert whole.n_parameters() == 256 + 256**2
+    seen = [len(np.unique(c)) for c in X.T]  # a bin for each level that was seen
+    assert whole.n_parameters() == seen[0] + seen[0] * seen[1]
 
 
 def test_no_table_is_too_large_to_say_so():

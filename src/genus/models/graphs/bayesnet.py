@@ -77,7 +77,7 @@ class BayesNet(Model):
         each value that was seen has a bin of its own.
     max_parents : int, default=4
         Of ``hill-climb``: the most parents of a node.
-    criterion : {"bic", "bdeu"}, default="bic"
+    criterion : {"bic", "bdeu"}, default="bdeu"
         Of ``hill-climb``.
     equivalent_sample_size : float, default=10.0
         α of ``bdeu``.
@@ -148,7 +148,7 @@ class BayesNet(Model):
         bins: int | None = 8,
         max_levels: int | None = 8,
         max_parents: int = 4,
-        criterion: str = "bic",
+        criterion: str = "bdeu",
         equivalent_sample_size: float = 10.0,
         inside: str = "marginal",
         em_iterations: int = 100,
