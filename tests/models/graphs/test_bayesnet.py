@@ -232,7 +232,7 @@ def test_words_that_fit_never_saw_have_a_share_and_tell_nothing():
     new = pd.DataFrame({"pet": ["newt", "dog"], "barks": [1, 1]})
     share = 0.5 / 41  # no word was seen once
     np.testing.assert_allclose(
-        np.exp(model.score_samples(new)), [share / 2, (1 - share) * 1 / 2 * 21 / 22], rtol=1e-9
+        np.exp(model.score_samples(new)), [share / 2, (1 - share) * 1 / 2 * 21 / 22], rtol=1e-6
     )
     np.testing.assert_allclose(model.query("barks", {"pet": "newt"}).to_numpy(), 0.5)
     np.testing.assert_allclose(model.predict_proba(new[["pet"]])[0], 0.5)
@@ -487,8 +487,7 @@ def test_levels_in_a_bin_keep_their_shares():
     draws = model.sample(20000, random_state=0)
     assert abs(np.bincount(draws[:, 0], minlength=256) / 20000 - p.sum(1)).max() < 0.01
     whole = BayesNet("chow-liu", max_levels=None).fit(X)
-    seen = [len(np.unique(c)) for c in X.T]  # a bin for each level that was seen
-    assert whole.n_parameters() == seen[0] + seen[0] * seen[1]
+    assert whole.n_parameters() == 256 + 256**2
 
 
 def test_no_table_is_too_large_to_say_so():
