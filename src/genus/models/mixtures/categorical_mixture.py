@@ -3,22 +3,27 @@ r"""Mixture of categorical distributions, alias latent class analysis (Lazarsfel
 On bits it is the mixture of Bernoullis.
 
     p(x) = Σ_k π_k Π_j p_k(x_j)
-    p_k(x_j) = θ_kjv at x_j = v where cell j is discrete, N(x_j | m_kj, s²_kj) where continuous
+    p_k(x_j) = θ_kjv at x_j = v, of words, bits and levels
+    p_k(x_j) = θ_kjv f_j(x_j) / F_j(bin v) at x_j in bin v, of numbers
     E:  r_nk = π_k Π_j p_k(x_nj) / p(x_n), j over the observed cells of row n
     M:  θ_kjv = (Σ_n w_n r_nk [x_nj = v] + α/K) / (Σ_n w_n r_nk [x_nj observed] + α L_j/K)
         π_k = (Σ_n w_n r_nk + α/K) / (Σ_n w_n + α)
-        m_kj, s²_kj: moments of column j under r, with α/K more rows of its own mean and variance
 
-α, the pseudo-count, is a Dirichlet prior (a normal–inverse-gamma one for moments) that the classes
-share out: of one class they make the independent histogram. EM climbs log p(X) + log prior
-(Dempster et al., 1977; MAP). Rows enter as one-hot vectors F, so that both steps are matrix
-products: F logθᵀ and rᵀ F.
+Numbers are cut into bins, inside which every class has the column's own mass or density f_j
+(``genus.distributions.bins``): atoms, bounds, tails and values that fit did not see come out as in
+the product of the columns, and EM sees bins alone. α, the pseudo-count, is a Dirichlet prior that
+the classes share out. EM climbs log p(X) + log prior (Dempster et al., 1977; MAP). Rows enter as
+one-hot vectors F, so that both steps are matrix products: F logθᵀ and rᵀ F.
+
+Files of before have real numbers by a normal in each class, N(x_j | m_kj, s²_kj), whose M step are
+the moments of column j under r, with α/K more rows of its own mean and variance.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -27,6 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genus.distributions.bins import Bins
 from genus.distributions.columns import check_observed
 from genus.distributions.draws import choose
 from genus.distributions.normals import variance_floor
@@ -38,7 +44,7 @@ from genus.learn.sums import solve
 from genus.likelihood import Exact, LogProb
 from genus.model import Model
 from genus.models.mixtures.components import k_means, responsibilities_, row_weights
-from genus.settings import Number, Rule, Whole
+from genus.settings import Number, OneOf, Rule, Whole
 from genus.space import Space
 from genus.typing import ArrayLike, GivenLike, RowsLike
 
@@ -46,6 +52,8 @@ HELD = 1 << 22  # numbers held at a time
 SAMPLE = 500  # distinct rows a class from which a start is drawn
 NARROW = 16  # mean number of levels up to which one-hot products beat look-ups
 FLOOR = 1e-4  # least variance in a class, as a share of the column's
+MOST = 30  # bins of whole numbers and levels that have a table, at most
+PLACES = 64  # inside a bin, by which its mean is found
 
 
 class CategoricalMixture(Model):
@@ -53,9 +61,9 @@ class CategoricalMixture(Model):
 
         p(x) = Σ_k π_k Π_j p_k(x_j)
 
-    Binary, ordinal and categorical cells have a table of probabilities in each class, continuous
-    cells a normal, so that a table of both sorts is one model. Every probability is ``Exact``,
-    whatever is missing (NaN).
+    Words, bits and levels have a table of probabilities in each class; numbers have one of bins,
+    inside which they keep the column's own distribution. Every probability is ``Exact``, whatever
+    is missing (NaN).
 
     Sources: Lazarsfeld & Henry (1968), Latent structure analysis; Dempster, Laird & Rubin (1977).
 
@@ -71,6 +79,10 @@ class CategoricalMixture(Model):
         Iterations of EM, at most.
     tol : float, default=0.0001
         EM stops when an iteration gains less than ``tol`` nats a row.
+    marginals : {"learned", "logit"} or None, default=None
+        How numbers are held: ``learned``, in bins. ``logit``, as in files of before: real numbers
+        by a normal in each class, whole numbers by a table of all levels, beside which no other
+        can be. None: learned.
     random_state : int, generator or None, default=None
         An int, or a numpy generator; None: fresh at every fit.
 
@@ -79,12 +91,12 @@ class CategoricalMixture(Model):
     weights_
         π, (K,).
     log_p_
-        log θ, (K, Σ L_j), the levels of all discrete cells side by side;
-        ``profiles()`` gives them by name.
+        log θ, (K, Σ L_j), the levels or bins of all cells side by side;
+        ``profiles()`` says by name what a class expects.
     means_
-        Of the continuous cells, (K, c).
+        Of cells that have a normal, (K, c).
     variances_
-        Of the continuous cells, (K, c).
+        Of the same, (K, c).
     converged_
         Whether EM stopped because of ``tol``.
     n_iter_
@@ -105,10 +117,13 @@ class CategoricalMixture(Model):
         "n_init": Whole(1),
         "max_iter": Whole(1),
         "tol": Number(0),
+        "marginals": OneOf("learned", "logit") | None,
     }
     allow_nan = True
     learned_by = "EM"
+    learned_shapes = ("log_p_", "_levels")
 
+    bins_: Bins
     weights_: Tensor
     log_p_: Tensor
     means_: Tensor
@@ -126,6 +141,7 @@ class CategoricalMixture(Model):
         n_init: int = 1,
         max_iter: int = 500,
         tol: float = 1e-4,
+        marginals: str | None = None,
         random_state: Any = None,
     ) -> None:
         self.n_components = n_components
@@ -133,55 +149,105 @@ class CategoricalMixture(Model):
         self.n_init = n_init
         self.max_iter = max_iter
         self.tol = tol
+        self.marginals = marginals
         self.random_state = random_state
 
     # ------------------------------------------------------------------ cells
 
     def build(self, space: Space) -> None:
         K = self.n_components
-        T, c = sum(space.cardinality), space.cardinality.count(0)
+        if self.marginals != "logit":
+            self.bins_ = Bins(space, MOST, MOST)
+        levels = space.cardinality if self.marginals == "logit" else ()
+        c = levels.count(0)
         kw: dict[str, Any] = {"dtype": torch.float64}
         self.register_buffer("weights_", torch.full((K,), 1 / K, **kw))
-        self.register_buffer("log_p_", torch.zeros(K, T, **kw))
         self.register_buffer("means_", torch.zeros(K, c, **kw))
         self.register_buffer("variances_", torch.ones(K, c, **kw))
         for name in ("_centre", "_spread"):
             self.register_buffer(name, torch.ones(c, **kw))
         self.register_buffer("_count", torch.zeros(K, **kw))
-        self.register_buffer("_levels", torch.zeros(K, T, **kw))
         self.register_buffer("_moments", torch.zeros(3, K, c, **kw))
+        self._allocate(sum(levels))
+
+    def _allocate(self, levels: int) -> None:
+        """Tables of so many levels and bins, side by side."""
+        shape = len(self.weights_), levels
+        self.register_buffer("log_p_", self.weights_.new_zeros(shape))
+        self.register_buffer("_levels", self.weights_.new_zeros(shape))
+
+    def _cut(self, x: Tensor, w: Tensor) -> None:
+        """Learn the bins of numbers from rows x (n, d) with weights w, which are repetitions."""
+        total = float(w.sum())
+        if not bool((w == 1).all()):
+            n = int(min(max(total, len(x) / 10), 1 << 20))
+            places = (torch.arange(n, dtype=w.dtype, device=w.device) + 0.5) * (total / n)
+            x = x[torch.searchsorted(w.cumsum(0), places).clamp_max(len(x) - 1)]
+        bins = round(min(max(1.2 * len(x) ** (1 / 3), 4), MOST))  # real numbers, as many as knots
+        self.bins_ = Bins(self.space_, bins, MOST).to(x.device).fit(x)
+        self._allocate(sum(self._cards()))
+
+    def _cards(self) -> tuple[int, ...]:
+        """Number of levels or bins of every cell; 0 where it has a normal."""
+        return self.space_.cardinality if self.marginals == "logit" else self.bins_.cards
+
+    def _tabled(self, device: torch.device) -> Tensor:
+        """Whether a cell has a table, (d,)."""
+        return torch.tensor([levels > 0 for levels in self._cards()], device=device)
+
+    def _sizes(self, device: torch.device) -> Tensor:
+        """Number of levels or bins of every cell that has a table, (e,)."""
+        return torch.tensor([c for c in self._cards() if c], dtype=torch.long, device=device)
 
     def _cells(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, *shape) codes → discrete cells (n, e), continuous ones (n, c); NaN where missing."""
+        """(n, *shape) codes → levels and bins (n, e), numbers (n, c) of normals; NaN if missing."""
         x = x.flatten(1)
-        discrete = self.discrete_cells(x.device)
-        return x[:, discrete], x[:, ~discrete].double()
+        if self.marginals != "logit":
+            return self._coded(x), x.new_zeros(len(x), 0, dtype=torch.float64)
+        tabled = self._tabled(x.device)
+        return x[:, tabled], x[:, ~tabled].double()
+
+    def _coded(self, x: Tensor) -> Tensor:
+        """Levels and bins (n, d) of codes x (n, d), NaN where missing."""
+        if len(self.bins_.at) == 0:
+            return x
+        codes = self.bins_.encode(x)
+        return torch.where(codes < 0, math.nan, codes)
+
+    def _inside(self, x: Tensor) -> Tensor:
+        """Log of the share of its bin that each number has, summed over the cells of a row, (n,).
+
+        Without bins, −inf where a whole number has no level.
+        """
+        x = x.flatten(1)
+        if self.marginals != "logit":
+            return self.bins_.log_density(x, self.bins_.encode(x))
+        v = x[:, self._tabled(x.device)]
+        beyond = ((v < 0) | (v >= self._sizes(x.device))).any(1)
+        return torch.zeros(len(x), dtype=torch.float64, device=x.device).masked_fill(
+            beyond, -math.inf
+        )
 
     def _features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The same, the discrete cells as one-hot vectors (n, T) where levels are few."""
+        """The same cells, those of tables as one-hot vectors (n, T) where levels are few."""
         v, y = self._cells(x)
         return self._one_hot(v) if self._narrow() else v, y
 
-    def _cards(self, x: Tensor) -> Tensor:
-        """Number of levels of every discrete cell, (e,)."""
-        return torch.tensor(
-            [c for c in self.space_.cardinality if c], dtype=torch.long, device=x.device
-        )
-
     def _narrow(self) -> bool:
-        return self.log_p_.shape[1] <= NARROW * sum(self.space_.discrete)
+        return self.log_p_.shape[1] <= NARROW * sum(levels > 0 for levels in self._cards())
 
     def _one_hot(self, v: Tensor) -> Tensor:
         """[v_j = level], (n, T); 0 at all levels of a missing cell."""
-        cards = self._cards(v)
-        column = torch.arange(len(cards), device=v.device).repeat_interleave(cards)
-        level = torch.arange(len(column), device=v.device) - (cards.cumsum(0) - cards)[column]
+        sizes = self._sizes(v.device)
+        column = torch.arange(len(sizes), device=v.device).repeat_interleave(sizes)
+        level = torch.arange(len(column), device=v.device) - (sizes.cumsum(0) - sizes)[column]
         return (v.index_select(1, column) == level).double()
 
     def _places(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """Each cell's place among all levels, (n, e), and whether the cell is observed, (n, e)."""
-        cards = self._cards(v)
-        return v.nan_to_num().long() + (cards.cumsum(0) - cards), ~torch.isnan(v)
+        sizes = self._sizes(v.device)
+        level = v.nan_to_num().long().clamp_min(0).minimum(sizes - 1)
+        return level + (sizes.cumsum(0) - sizes), ~torch.isnan(v)
 
     def _log_joint(self, f: Tensor, y: Tensor) -> Tensor:
         """log π_k + Σ_j log p_k(x_j) over observed cells, (K, n)."""
@@ -264,9 +330,9 @@ class CategoricalMixture(Model):
 
     def _per_column(self, levels: Tensor) -> Tensor:
         """Sums over the levels of each cell, (K, T) → (K, T)."""
-        cards = self._cards(levels)
-        column = torch.arange(len(cards), device=levels.device).repeat_interleave(cards)
-        return levels.new_zeros(len(levels), len(cards)).index_add_(1, column, levels)[:, column]
+        sizes = self._sizes(levels.device)
+        column = torch.arange(len(sizes), device=levels.device).repeat_interleave(sizes)
+        return levels.new_zeros(len(levels), len(sizes)).index_add_(1, column, levels)[:, column]
 
     def log_prior(self) -> float:
         """log p(θ, π, m, s²) up to a constant, which EM climbs beside the likelihood, in nats."""
@@ -285,19 +351,37 @@ class CategoricalMixture(Model):
         Which is a probability where the cell is binary.
         """
         self._check_fitted()
-        level = torch.cat(
-            [torch.arange(c, dtype=torch.float64) for c in self.space_.cardinality if c]
-            or [torch.zeros(0)]
-        )
-        out = self.log_p_.new_empty(len(self.weights_), self.space_.dim)
-        discrete = self.discrete_cells(out.device)
-        cards = torch.tensor(
-            [c for c in self.space_.cardinality if c], dtype=torch.long, device=out.device
-        )
-        first = cards.cumsum(0) - cards
-        out[:, discrete] = self._per_column(self.log_p_.exp() * level.to(out))[:, first]
-        out[:, ~discrete] = self.means_
-        return out
+        return self._moments_of_cells()[0]
+
+    def _moments_of_cells(self) -> tuple[Tensor, Tensor]:
+        """E[x_j | k] and E[x_j² | k] of every cell and component, (K, d) each."""
+        first = self.log_p_.new_empty(len(self.weights_), self.space_.dim)
+        second = torch.empty_like(first)
+        tabled, sizes = self._tabled(first.device), self._sizes(first.device)
+        begins = sizes.cumsum(0) - sizes
+        of_levels = self._moments_of_levels()
+        for out, each in zip((first, second), of_levels, strict=True):
+            out[:, tabled] = self._per_column(self.log_p_.exp() * each)[:, begins]
+        first[:, ~tabled] = self.means_
+        second[:, ~tabled] = self.means_.square() + self.variances_
+        return first, second
+
+    def _moments_of_levels(self) -> tuple[Tensor, Tensor]:
+        """E[x | level] and E[x² | level] of all levels and bins, side by side, (T,) each."""
+        device = self.log_p_.device
+        sizes = self._sizes(device)
+        most = int(sizes.max()) if len(sizes) else 0
+        level = torch.arange(most, device=device)[:, None].expand(-1, len(sizes))
+        if self.marginals == "logit" or len(self.bins_.at) == 0:
+            x = level.double()[None]
+        else:  # a bin is known by places in it
+            codes = level.minimum(sizes - 1).repeat(PLACES, 1)
+            u = (torch.arange(PLACES, dtype=torch.float64, device=device) + 0.5) / PLACES
+            u = u.repeat_interleave(most)[:, None]
+            x = self.bins_.decode(codes, lambda n, columns: u.expand(n, columns))
+            x = x.reshape(PLACES, most, -1)
+        real = sizes[:, None] > level.T
+        return x.mean(0).T[real], x.square().mean(0).T[real]
 
     # ------------------------------------------------------------------ fit
 
@@ -348,7 +432,9 @@ class CategoricalMixture(Model):
         w = torch.ones(len(x), dtype=torch.float64) if weight is None else weight.double()
         x, w = (x, w) if bool(w.all()) else (x[w > 0], w[w > 0])
         check_observed(self.space_, (~torch.isnan(x)).flatten(1).any(0))
-        y = x.flatten(1)[:, ~self.discrete_cells(x.device)].double()
+        if self.marginals != "logit" and not hasattr(self, "n_iter_"):
+            self._cut(x.flatten(1), w)
+        y = self._cells(x)[1]
         mass = ((~torch.isnan(y)) * w[:, None]).sum(0)
         self._centre = (y.nan_to_num() * w[:, None]).sum(0) / mass
         variance = ((y - self._centre).nan_to_num().square() * w[:, None]).sum(0) / mass
@@ -389,7 +475,7 @@ class CategoricalMixture(Model):
         K = len(self.weights_)
         v, y = self._cells(x)
         hot = self._one_hot(v)
-        known = (~torch.isnan(v)).double().repeat_interleave(self._cards(v), 1)
+        known = (~torch.isnan(v)).double().repeat_interleave(self._sizes(v.device), 1)
         mean = (hot * w[:, None]).sum(0) / (known * w[:, None]).sum(0).clamp_min(1e-200)
         features = torch.cat(
             [hot - known * mean, ((y - self._centre) / self._spread / math.sqrt(2)).nan_to_num()], 1
@@ -406,31 +492,22 @@ class CategoricalMixture(Model):
 
     def _draw(self, k: Tensor, rng: torch.Generator) -> Tensor:
         """One row of each class k (n,), (n, *shape)."""
-        discrete = self.discrete_cells(k.device)
-        out = torch.zeros(len(k), self.space_.dim, dtype=torch.float64, device=k.device)
-        cards = [c for c in self.space_.cardinality if c]
-        p = torch.zeros(
-            len(self.weights_),
-            len(cards),
-            max(cards, default=1),
-            dtype=torch.float64,
-            device=k.device,
-        )
-        p[
-            :,
-            torch.arange(p.shape[2], device=k.device)
-            < torch.tensor(cards, device=k.device)[:, None],
-        ] = self.log_p_.exp()
+        device = k.device
+        tabled, sizes = self._tabled(device), self._sizes(device)
+        out = torch.zeros(len(k), self.space_.dim, dtype=torch.float64, device=device)
+        most = int(sizes.max()) if len(sizes) else 1
+        p = out.new_zeros(len(self.weights_), len(sizes), most)
+        p[:, torch.arange(most, device=device) < sizes[:, None]] = self.log_p_.exp()
         for j in range(len(self.weights_)):
             rows = (k == j).nonzero()[:, 0]
-            if len(rows) and cards:
-                out[rows[:, None], discrete.nonzero()[:, 0]] = torch.multinomial(
-                    p[j], len(rows), True, generator=rng
-                ).T.double()
-        e = torch.randn(
-            len(k), self.means_.shape[1], generator=rng, dtype=torch.float64, device=k.device
-        )
-        out[:, ~discrete] = self.means_[k] + self.variances_[k].sqrt() * e
+            if len(rows) and len(sizes):
+                drawn = torch.multinomial(p[j], len(rows), True, generator=rng).T
+                out[rows[:, None], tabled.nonzero()[:, 0]] = drawn.double()
+        if self.marginals != "logit":
+            out = self.bins_.decode(out.long(), _uniform(rng))
+        kw: dict[str, Any] = {"dtype": torch.float64, "device": device}
+        e = torch.randn(len(k), self.means_.shape[1], generator=rng, **kw)
+        out[:, ~tabled] = self.means_[k] + self.variances_[k].sqrt() * e
         return out.reshape(-1, *self.space_.cell_shape)
 
     def predict_proba(self, X: RowsLike) -> np.ndarray:
@@ -445,26 +522,33 @@ class CategoricalMixture(Model):
     def profiles(self) -> dict[str, np.ndarray]:
         """What each class expects of each cell, by its name.
 
-        θ (K, levels) where discrete, else mean and standard deviation (K, 2).
+        Of numbers the mean and the standard deviation (K, 2), of all others θ (K, levels).
         """
         self._check_fitted()
-        theta = iter(self.log_p_.exp().cpu().split([c for c in self.space_.cardinality if c], 1))
-        normal = iter(torch.stack([self.means_, self.variances_.sqrt()], 2).cpu().unbind(1))
-        return {
-            n: next(theta if c else normal).numpy()
-            for n, c in zip(self.space_.names(), self.space_.cardinality, strict=True)
-        }
+        first, second = self._moments_of_cells()
+        spread = (second - first.square()).clamp_min(0).sqrt()
+        normal = torch.stack([first, spread], 2).cpu()
+        cut = [] if self.marginals == "logit" else self.bins_.at.tolist()
+        theta = iter(self.log_p_.exp().cpu().split([c for c in self._cards() if c], 1))
+        out = {}
+        for j, (name, levels) in enumerate(zip(self.space_.names(), self._cards(), strict=True)):
+            table = next(theta) if levels else None
+            out[name] = (normal[:, j] if table is None or j in cut else table).numpy()
+        return out
 
     def n_parameters(self) -> int:
-        """Free parameters: weights, probabilities, means and variances."""
+        """Free parameters: weights, probabilities, means and variances, and those of columns."""
         self._check_fitted()
         K = len(self.weights_)
-        return K - 1 + K * sum(c - 1 if c else 2 for c in self.space_.cardinality)
+        own = K - 1 + K * sum(c - 1 if c else 2 for c in self._cards())
+        if self.marginals == "logit" or self.bins_.numbers_ is None:
+            return own
+        return own + self.bins_.numbers_.n_parameters()
 
     # ------------------------------------------------------------------ hooks
 
     def _log_prob(self, x: Tensor) -> LogProb:
-        return Exact(torch.logsumexp(self._joint(x), 0))
+        return Exact(torch.logsumexp(self._joint(x), 0) + self._inside(x))
 
     def _sample(self, n: int, rng: torch.Generator) -> Tensor:
         return self._draw(torch.multinomial(self.weights_, n, replacement=True, generator=rng), rng)
@@ -477,17 +561,21 @@ class CategoricalMixture(Model):
     def _complete_mean(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """Numbers at Σ_k r_k E[x | k], labels at the largest Σ_k r_k θ_k; r_k = p(k | observed)."""
         r = torch.softmax(self._joint(x), 0).T
+        filled = r @ self._moments_of_cells()[0]
+        sizes = [levels for levels in self._cards() if levels]
+        tables = iter(self.log_p_.split(sizes, 1))
+        for j, (levels, kind) in enumerate(zip(self._cards(), self.space_.kinds, strict=True)):
+            log_theta = next(tables) if levels else None
+            if log_theta is not None and kind in ("binary", "categorical"):
+                filled[:, j] = (r @ log_theta.exp()).argmax(1).double()
         out = x.flatten(1).double()
-        discrete = [j for j, levels in enumerate(self.space_.cardinality) if levels]
-        sizes = [self.space_.cardinality[j] for j in discrete]
-        for j, log_theta in zip(discrete, self.log_p_.split(sizes, 1), strict=True):
-            p = r @ log_theta.exp()
-            if self.space_.kinds[j] in ("binary", "categorical"):
-                filled = p.argmax(1).double()
-            else:
-                filled = p @ torch.arange(p.shape[1], dtype=p.dtype, device=p.device)
-            out[:, j] = torch.where(torch.isnan(out[:, j]), filled, out[:, j])
-        numbers = ~self.discrete_cells(x.device)
-        here = out[:, numbers]
-        out[:, numbers] = torch.where(torch.isnan(here), r @ self.means_, here)
-        return out.reshape(x.shape)
+        return torch.where(torch.isnan(out), filled, out).reshape(x.shape)
+
+
+def _uniform(rng: torch.Generator) -> Callable[[int, int], Tensor]:
+    """Draws of places inside bins."""
+
+    def draw(n: int, columns: int) -> Tensor:
+        return torch.rand(n, columns, generator=rng, dtype=torch.float64, device=rng.device)
+
+    return draw
