@@ -109,7 +109,8 @@ def test_images_with_their_channels_last_score_as_they_did(name: str) -> None:
     if name == "hwc-vae":
         assert (np.abs(found.nats - said["log_prob"]) <= 6 * found.stderr).all()
     else:  # bounds by more points, or by masses in boxes, are nearer to the truth
-        assert (found.nats - said["log_prob"]).min() > -1 and found.mean() > np.mean(said["log_prob"])
+        tighter = found.nats - said["log_prob"]
+        assert tighter.min() > -1 and tighter.mean() > 0
     assert np.array_equal(model.sample(2, random_state=3), said["sample"])
 
 

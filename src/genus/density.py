@@ -24,6 +24,7 @@ from genus.typing import ArrayLike, GivenLike, RandomState, RowsLike, available_
 FIRST = 1 << 18  # rows from which columns are learned, at most
 WIDE = 256  # cells of which the masses are those of boxes, at most
 SPENT = 1 << 15  # points times cells of a row, at most
+WAYS: Rule = OneOf(*MARGINALS) | None  # what the argument ``marginals`` of a family may be
 AT_ONCE = 1 << 16  # rows that are settled at once, all their points together
 TRIES = 50  # times a draw outside the box of the codes is repeated
 
@@ -63,11 +64,10 @@ class DensityModel(Model):
     'lower bound'
     """
 
-    arguments: ClassVar[dict[str, Rule]] = {"marginals": OneOf(*MARGINALS) | None}
-    # of tables, bits and numbers: "learned"; "affine"; or "plain", affine where all are real
-    # numbers without atoms and learned elsewhere
-    fills_gaps: ClassVar[bool] = False  # are missing coordinates drawn, not integrated out?
+    # of tables, bits and numbers: "learned"; "plain", affine where all cells are real numbers
+    # without atoms, and learned elsewhere; or "numbers", affine for arrays of whole numbers too
     usual_marginals: ClassVar[str] = "plain"
+    fills_gaps: ClassVar[bool] = False  # are missing coordinates drawn, not integrated out?
     coordinates_: Coordinates
 
     def _make(self, space: Space) -> None:
@@ -83,9 +83,9 @@ class DensityModel(Model):
             return "logit"
         if space.kind == "ordinal" or (space.layout is not None and space.kind != "binary"):
             return "logit"
-        if self.usual_marginals != "plain":
-            return self.usual_marginals
-        return "affine" if space.measure == "density" else "learned"
+        counts = self.usual_marginals == "numbers" and space.kind == "integer"
+        plain = space.measure == "density" or counts
+        return "affine" if plain and self.usual_marginals != "learned" else "learned"
 
     @torch.no_grad()
     def prepare(self, rows: Rows) -> None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from genus.density import DensityModel
+from genus.density import WAYS, DensityModel
 from genus.distributions.columns import check_observed
 from genus.distributions.normals import (
     Conditionals,
@@ -79,6 +79,7 @@ class Gaussian(DensityModel):
         "shrinkage": Number(0) | None,
         "max_iter": Whole(1),
         "tol": Number(0),
+        "marginals": WAYS,
     }
     allow_nan = True
     learned_by = "closed form, EM"

@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genus.density import DensityModel
+from genus.density import WAYS, DensityModel
 from genus.distributions.bijections import ActNorm, Bijection, Chain, Permute, Standardise
 from genus.distributions.gaps import Conditionals, correlations
 from genus.learn.rows import Rows
@@ -93,6 +93,7 @@ class Flow(DensityModel):
         "base": Whole(0),
         "dequantisation": OneOf("uniform", "variational"),
         "temperature": Number(above=0),
+        "marginals": WAYS,
         "dtype": OneOf("float32", "float64"),
     }
     learned_by = "gradient of the likelihood"

@@ -42,7 +42,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genus.density import DensityModel
+from genus.density import WAYS, DensityModel
 from genus.distributions.columns import check_observed
 from genus.distributions.normals import by_pattern, variance_floor
 from genus.distributions.points import LOG_2PI
@@ -67,6 +67,7 @@ class LinearGaussian(DensityModel):
         "n_components": Whole(1) | None,
         "max_iter": Whole(1),
         "tol": Number(0),
+        "marginals": WAYS,
     }
     allow_nan = True
     learned_by = "closed form, EM"

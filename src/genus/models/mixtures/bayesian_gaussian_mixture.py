@@ -50,7 +50,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genus.density import DensityModel
+from genus.density import WAYS, DensityModel
 from genus.distributions.columns import check_observed
 from genus.distributions.normals import LeaveOneOut, towards_diagonal, variance_floor
 from genus.distributions.points import LOG_2PI
@@ -125,7 +125,8 @@ class BayesianGaussianMixture(DensityModel):
         κ in (0.5, 1] of ``svi``.
     marginals : {"learned", "affine", "logit"} or None, default=None
         How cells become real coordinates: by each column's own distribution, in the units of the
-        data, or, of levels, by a logit. None: affine, and logit of grey images.
+        data, or, of levels, by a logit. None: affine where all cells are real numbers
+        without atoms or an array of whole numbers, logit of grey images, learned elsewhere.
     random_state : int, generator or None, default=None
         An int, or a numpy generator; None: fresh at every fit.
 
@@ -180,9 +181,10 @@ class BayesianGaussianMixture(DensityModel):
         "batch_size": Whole(1),
         "delay": Number(0),
         "forgetting": Number(above=0.5, most=1, why=", so that the steps converge"),
+        "marginals": WAYS,
     }
     allow_nan = True
-    usual_marginals = "affine"
+    usual_marginals = "numbers"
     learned_by = "variational inference"
 
     counts_: Tensor

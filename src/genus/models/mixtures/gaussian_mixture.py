@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genus.density import DensityModel
+from genus.density import WAYS, DensityModel
 from genus.distributions.columns import check_observed
 from genus.distributions.draws import choose
 from genus.distributions.marginals import Words, between
@@ -92,8 +92,9 @@ class GaussianMixture(DensityModel):
         and S_0 has its correlations shrunk as in :class:`genus.Gaussian`.
     marginals : {"learned", "affine", "logit"} or None, default=None
         How cells become real coordinates: by each column's own distribution, in the units of the
-        data, or, of levels, by a logit. None: affine, and logit of grey images. With affine
-        coordinates, words and bits have a table a component.
+        data, or, of levels, by a logit. None: affine where all cells are real numbers
+        without atoms or an array of whole numbers, logit of grey images, learned elsewhere.
+        Words and bits beside numbers have a table a component.
     random_state : int, generator or None, default=None
         An int, or a numpy generator; None: fresh at every fit.
 
@@ -102,7 +103,8 @@ class GaussianMixture(DensityModel):
     weights_
         (K,).
     means_
-        (K, d), in the units of the data, of the columns of numbers.
+        (K, d), of the columns of numbers: in the units of the data where coordinates are affine,
+        scores where they are learned.
     covariances_
         In the shape that ``covariance`` says.
     converged_
@@ -130,10 +132,11 @@ class GaussianMixture(DensityModel):
         "tol": Number(0),
         "reg_covar": Number(0),
         "shrinkage": Number(0) | None,
+        "marginals": WAYS,
     }
     allow_nan = True
     learned_by = "EM"
-    usual_marginals = "affine"
+    usual_marginals = "numbers"
     # fewer components where there are fewer distinct rows
     learned_shapes = ("weights_", "means_", "covariances_", "log_words_")
 
@@ -312,7 +315,7 @@ class GaussianMixture(DensityModel):
 
     def build(self, space: Space) -> None:
         words = [j for j, kind in enumerate(space.kinds) if kind in ("binary", "categorical")]
-        tables = self.coordinates_.how == "affine" and 0 < len(words) < space.dim
+        tables = self.coordinates_.how != "logit" and 0 < len(words) < space.dim
         self._levels = [space.cardinality[j] for j in words] if tables else []
         self._at_words = words if tables else []
         self._at_numbers = [j for j in range(space.dim) if j not in self._at_words]
