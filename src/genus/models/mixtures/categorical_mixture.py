@@ -15,8 +15,8 @@ the product of the columns, and EM sees bins alone. α, the pseudo-count, is a D
 the classes share out. EM climbs log p(X) + log prior (Dempster et al., 1977; MAP). Rows enter as
 one-hot vectors F, so that both steps are matrix products: F logθᵀ and rᵀ F.
 
-Files of before have real numbers by a normal in each class, N(x_j | m_kj, s²_kj), whose M step are
-the moments of column j under r, with α/K more rows of its own mean and variance.
+Arrays of real numbers have a normal in each class instead, p_k(x_j) = N(x_j | m_kj, s²_kj), whose M
+step is the moments of column j under r, with α/K more rows of its own mean and variance.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from torch import Tensor
 
 from genus.distributions.bins import Bins
 from genus.distributions.columns import check_observed
+from genus.distributions.coordinates import MARGINALS
 from genus.distributions.draws import choose
 from genus.distributions.normals import variance_floor
 from genus.distributions.points import LOG_2PI
@@ -62,7 +63,8 @@ class CategoricalMixture(Model):
         p(x) = Σ_k π_k Π_j p_k(x_j)
 
     Words, bits and levels have a table of probabilities in each class; numbers have one of bins,
-    inside which they keep the column's own distribution. Every probability is ``Exact``, whatever
+    inside which they keep the column's own distribution, or, in arrays of real numbers, a normal.
+    Every probability is ``Exact``, whatever
     is missing (NaN).
 
     Sources: Lazarsfeld & Henry (1968), Latent structure analysis; Dempster, Laird & Rubin (1977).
@@ -79,10 +81,11 @@ class CategoricalMixture(Model):
         Iterations of EM, at most.
     tol : float, default=0.0001
         EM stops when an iteration gains less than ``tol`` nats a row.
-    marginals : {"learned", "logit"} or None, default=None
-        How numbers are held: ``learned``, in bins. ``logit``, as in files of before: real numbers
-        by a normal in each class, whole numbers by a table of all levels, beside which no other
-        can be. None: learned.
+    marginals : {"learned", "affine", "logit"} or None, default=None
+        How numbers are held: ``learned``, in bins; ``affine`` or ``logit``, which are one here, in
+        the units of the data: real numbers by a normal in each class, whole numbers by a table of
+        all levels, beside which no other can be. None: affine for arrays of real numbers, else
+        learned.
     random_state : int, generator or None, default=None
         An int, or a numpy generator; None: fresh at every fit.
 
@@ -117,7 +120,7 @@ class CategoricalMixture(Model):
         "n_init": Whole(1),
         "max_iter": Whole(1),
         "tol": Number(0),
-        "marginals": OneOf("learned", "logit") | None,
+        "marginals": OneOf(*MARGINALS) | None,
     }
     allow_nan = True
     learned_by = "EM"
@@ -156,9 +159,9 @@ class CategoricalMixture(Model):
 
     def build(self, space: Space) -> None:
         K = self.n_components
-        if self.marginals != "logit":
+        if self._in_bins():
             self.bins_ = Bins(space, MOST, MOST)
-        levels = space.cardinality if self.marginals == "logit" else ()
+        levels = () if self._in_bins() else space.cardinality
         c = levels.count(0)
         kw: dict[str, Any] = {"dtype": torch.float64}
         self.register_buffer("weights_", torch.full((K,), 1 / K, **kw))
@@ -169,6 +172,11 @@ class CategoricalMixture(Model):
         self.register_buffer("_count", torch.zeros(K, **kw))
         self.register_buffer("_moments", torch.zeros(3, K, c, **kw))
         self._allocate(sum(levels))
+
+    def _in_bins(self) -> bool:
+        """Are numbers held in bins?"""
+        usual = "affine" if self.space_.kind == "continuous" else "learned"
+        return (self.marginals or usual) == "learned"
 
     def _allocate(self, levels: int) -> None:
         """Tables of so many levels and bins, side by side."""
@@ -183,13 +191,13 @@ class CategoricalMixture(Model):
             n = int(min(max(total, len(x) / 10), 1 << 20))
             places = (torch.arange(n, dtype=w.dtype, device=w.device) + 0.5) * (total / n)
             x = x[torch.searchsorted(w.cumsum(0), places).clamp_max(len(x) - 1)]
-        bins = round(min(max(1.2 * len(x) ** (1 / 3), 4), MOST))  # real numbers, as many as knots
+        bins = round(min(max(2.4 * len(x) ** (1 / 3), 4), MOST))  # of real numbers
         self.bins_ = Bins(self.space_, bins, MOST).to(x.device).fit(x)
         self._allocate(sum(self._cards()))
 
     def _cards(self) -> tuple[int, ...]:
         """Number of levels or bins of every cell; 0 where it has a normal."""
-        return self.space_.cardinality if self.marginals == "logit" else self.bins_.cards
+        return self.bins_.cards if self._in_bins() else self.space_.cardinality
 
     def _tabled(self, device: torch.device) -> Tensor:
         """Whether a cell has a table, (d,)."""
@@ -202,7 +210,7 @@ class CategoricalMixture(Model):
     def _cells(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(n, *shape) codes → levels and bins (n, e), numbers (n, c) of normals; NaN if missing."""
         x = x.flatten(1)
-        if self.marginals != "logit":
+        if self._in_bins():
             return self._coded(x), x.new_zeros(len(x), 0, dtype=torch.float64)
         tabled = self._tabled(x.device)
         return x[:, tabled], x[:, ~tabled].double()
@@ -220,7 +228,7 @@ class CategoricalMixture(Model):
         Without bins, −inf where a whole number has no level.
         """
         x = x.flatten(1)
-        if self.marginals != "logit":
+        if self._in_bins():
             return self.bins_.log_density(x, self.bins_.encode(x))
         v = x[:, self._tabled(x.device)]
         beyond = ((v < 0) | (v >= self._sizes(x.device))).any(1)
@@ -372,7 +380,7 @@ class CategoricalMixture(Model):
         sizes = self._sizes(device)
         most = int(sizes.max()) if len(sizes) else 0
         level = torch.arange(most, device=device)[:, None].expand(-1, len(sizes))
-        if self.marginals == "logit" or len(self.bins_.at) == 0:
+        if not self._in_bins() or len(self.bins_.at) == 0:
             x = level.double()[None]
         else:  # a bin is known by places in it
             codes = level.minimum(sizes - 1).repeat(PLACES, 1)
@@ -432,7 +440,7 @@ class CategoricalMixture(Model):
         w = torch.ones(len(x), dtype=torch.float64) if weight is None else weight.double()
         x, w = (x, w) if bool(w.all()) else (x[w > 0], w[w > 0])
         check_observed(self.space_, (~torch.isnan(x)).flatten(1).any(0))
-        if self.marginals != "logit" and not hasattr(self, "n_iter_"):
+        if self._in_bins() and not hasattr(self, "n_iter_"):
             self._cut(x.flatten(1), w)
         y = self._cells(x)[1]
         mass = ((~torch.isnan(y)) * w[:, None]).sum(0)
@@ -503,7 +511,7 @@ class CategoricalMixture(Model):
             if len(rows) and len(sizes):
                 drawn = torch.multinomial(p[j], len(rows), True, generator=rng).T
                 out[rows[:, None], tabled.nonzero()[:, 0]] = drawn.double()
-        if self.marginals != "logit":
+        if self._in_bins():
             out = self.bins_.decode(out.long(), _uniform(rng))
         kw: dict[str, Any] = {"dtype": torch.float64, "device": device}
         e = torch.randn(len(k), self.means_.shape[1], generator=rng, **kw)
@@ -528,7 +536,7 @@ class CategoricalMixture(Model):
         first, second = self._moments_of_cells()
         spread = (second - first.square()).clamp_min(0).sqrt()
         normal = torch.stack([first, spread], 2).cpu()
-        cut = [] if self.marginals == "logit" else self.bins_.at.tolist()
+        cut = self.bins_.at.tolist() if self._in_bins() else []
         theta = iter(self.log_p_.exp().cpu().split([c for c in self._cards() if c], 1))
         out = {}
         for j, (name, levels) in enumerate(zip(self.space_.names(), self._cards(), strict=True)):
@@ -541,7 +549,7 @@ class CategoricalMixture(Model):
         self._check_fitted()
         K = len(self.weights_)
         own = K - 1 + K * sum(c - 1 if c else 2 for c in self._cards())
-        if self.marginals == "logit" or self.bins_.numbers_ is None:
+        if not self._in_bins() or self.bins_.numbers_ is None:
             return own
         return own + self.bins_.numbers_.n_parameters()
 
