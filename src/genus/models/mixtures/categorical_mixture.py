@@ -191,7 +191,7 @@ class CategoricalMixture(Model):
             n = int(min(max(total, len(x) / 10), 1 << 20))
             places = (torch.arange(n, dtype=w.dtype, device=w.device) + 0.5) * (total / n)
             x = x[torch.searchsorted(w.cumsum(0), places).clamp_max(len(x) - 1)]
-        bins = round(min(max(2.4 * len(x) ** (1 / 3), 4), MOST))  # of real numbers
+        bins = round(min(max(1.2 * len(x) ** (1 / 3), 4), MOST))  # of real numbers
         self.bins_ = Bins(self.space_, bins, MOST).to(x.device).fit(x)
         self._allocate(sum(self._cards()))
 
