@@ -32,7 +32,7 @@ from genus.learn.rows import Rows
 from genus.learn.starts import warn_unless_converged
 from genus.learn.sums import accumulate, solve
 from genus.likelihood import Exact, LogProb
-from genus.model import Model
+from genus.model import Model, with_index
 from genus.models.graphs.bif import BifNetwork, read_bif, write_bif
 from genus.models.graphs.structure import SCORES, Counts, hill_climb
 from genus.models.graphs.tables import Net, ordered
@@ -382,9 +382,8 @@ class BayesNet(Model):
                 self.net().explained(codes),
                 lambda *shape: torch.full(shape, 0.5, dtype=torch.float64),
             )
-        return self.space_.decode(
-            torch.where(torch.isnan(x), median.reshape(x.shape).to(x.dtype), x)
-        )
+        best = torch.where(torch.isnan(x), median.reshape(x.shape).to(x.dtype), x)
+        return with_index(self.space_.decode(best), X)
 
     # ------------------------------------------------------------------ queries
 
