@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from torch import Tensor
 from genus.dtypes import dates_from, days_of, decimals_from, from_plain, holds_dates, plain
 
 KINDS = ("binary", "ordinal", "integer", "categorical", "continuous")
+SENTINELS = (99, 999, 9999, 99999, 999999, 99.9, 999.9, 9999.9, 99.99, 999.99, 9999.99, 32768)
 FEW = 20  # labels of at most this many whole numbers are read as categories
 MANY = 10_000  # categories of numbers, at most
 LARGEST = 1e100  # squares of larger numbers do not fit in float64
@@ -319,6 +321,8 @@ def _of_numbers(s: pd.Series, seen: pd.Series, name: Any, kind: str | None, word
     if column.kind == "continuous" and pd.api.types.is_integer_dtype(s.dtype):
         dtype = "float64"  # its draws are not whole numbers
     column = dataclasses.replace(column, dtype=dtype)
+    if kind is None and (found := sentinel_in(a)):
+        warnings.warn(f"{place} has {found}: NaN is how to write missing cells", stacklevel=2)
     if column.kind == "integer":
         return dataclasses.replace(column, bounds=bounds_of(a, whole=True))
     if column.kind != "continuous":
@@ -396,6 +400,30 @@ def decimals_of(a: np.ndarray) -> int | None:
     return None
 
 
+def why_text(words: int, rows: int) -> str:
+    """Why a column of words is taken for an identifier or free text; empty where it is not."""
+    if rows > 50 and words > rows / 2:
+        return f"{words} different words in {rows} rows, an identifier or free text"
+    return ""
+
+
+def sentinel_in(a: np.ndarray) -> str:
+    """What is said of a number that stands for missing ones, as −999 does; empty where none does.
+
+    It is one that people write (99, 999 … with either sign), repeats, and lies at an end, farther
+    from all others than twice their width.
+    """
+    value, count = np.unique(a, return_counts=True)
+    for at, step in ((0, 1), (-1, -1)):
+        odd = float(value[at])
+        if len(value) < 4 or abs(odd) not in SENTINELS or count[at] < 2:
+            continue
+        others = value[1:] if at == 0 else value[:-1]
+        if step * (others[at] - odd) > 2 * (others[-1] - others[0]):
+            return f"{odd:g} in {count[at]} rows, far from all others"
+    return ""
+
+
 def _of_words(seen: pd.Series, place: str, dtype: str) -> Column:
     """A column of words, whose categories are those that were seen."""
     for value in seen:
@@ -405,11 +433,14 @@ def _of_words(seen: pd.Series, place: str, dtype: str) -> Column:
                 "argument must be a string or a number"
             )
     values = tuple(sorted(seen.unique().tolist()))
+    why = why_text(len(values), len(seen))
     if len(values) > 1000 and len(values) > len(seen) / 2:
         raise ValueError(
             f"{place} has {len(values)} different words in {len(seen)} rows "
             "(an identifier?): drop it"
         )
+    if why:
+        warnings.warn(f"{place} has {why}: drop it", stacklevel=2)
     return Column("", "categorical", len(values), 0, values, dtype, open=True)
 
 

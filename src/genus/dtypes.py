@@ -38,7 +38,7 @@ def plain(s: pd.Series) -> tuple[pd.Series, str]:
     if isinstance(dtype, pd.DatetimeTZDtype):
         s = _named_zone(s)
         return s, str(s.dtype)
-    return _of_objects(s) if dtype == object else (s, word)
+    return _of_objects(s) if dtype.kind == "O" and word == "object" else (s, word)
 
 
 def _of_arrow(s: pd.Series) -> pd.Series:
