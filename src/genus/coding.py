@@ -94,7 +94,7 @@ def as_array(X: Any, *, strings: bool = False) -> np.ndarray:
         raise type(e)(f"X must hold numbers ({e}): {advice}") from None
 
 
-def _without_masked(X: np.ma.MaskedArray) -> np.ndarray:
+def _without_masked(X: Any) -> np.ndarray:
     """The values of a masked array, with NaN (None among objects) where the mask covers them."""
     if not np.ma.getmaskarray(X).any():
         return as_array(X.data, strings=True)

@@ -28,7 +28,8 @@ def plain(s: pd.Series) -> tuple[pd.Series, str]:
     """A column in a dtype of numbers, dates or words, and the word for the dtype it had."""
     dtype, word = s.dtype, str(s.dtype)
     if isinstance(dtype, pd.SparseDtype):
-        return s.sparse.to_dense(), word
+        cells: Any = s.sparse
+        return cells.to_dense(), word
     if isinstance(dtype, pd.PeriodDtype):
         periods: Any = s.array
         numbers = pd.Series(periods.asi8, s.index, name=s.name)
@@ -41,7 +42,7 @@ def plain(s: pd.Series) -> tuple[pd.Series, str]:
     return _of_objects(s) if dtype.kind == "O" and word == "object" else (s, word)
 
 
-def _of_arrow(s: pd.Series) -> pd.Series:
+def _of_arrow(s: Any) -> pd.Series:
     word = str(s.dtype)
     if pd.api.types.is_datetime64_any_dtype(s.dtype):
         zone = _zone_in(word)
@@ -67,7 +68,7 @@ def _of_objects(s: pd.Series) -> tuple[pd.Series, str]:
     if kind == "decimal":
         return s.astype("float64"), "decimal"
     if kind == "period":
-        return plain(pd.Series(pd.array(s), s.index, name=s.name))  # type: ignore[call-overload]
+        return plain(pd.Series(pd.array(s), s.index, name=s.name))
     return s, str(s.dtype)
 
 
@@ -168,12 +169,14 @@ def from_plain(values: pd.Series, word: str) -> pd.Series:
         dtype: Any = pd.api.types.pandas_dtype(word)
         nowhere = values.isna()
         whole = values.where(~nowhere, 0).astype("int64")
-        periods = pd.PeriodIndex.from_ordinals(whole, freq=dtype.freq)
+        index: Any = pd.PeriodIndex
+        periods = index.from_ordinals(whole, freq=dtype.freq)
         return pd.Series(periods).where(~nowhere)
     if word.startswith("Sparse"):
         found = re.fullmatch(r"Sparse\[(\w+), (.+)\]", word)
         assert found is not None
         fill = {"True": True, "False": False}.get(found[2])
-        dense = values.astype("float64" if values.isna().any() else found[1])  # type: ignore[call-overload]
+        held: Any = "float64" if values.isna().any() else found[1]
+        dense = values.astype(held)
         return dense.astype(pd.SparseDtype(dense.dtype, float(found[2]) if fill is None else fill))
     return values.astype(word)  # type: ignore[call-overload]

@@ -286,7 +286,8 @@ class Space:
         ordinal in images, integer elsewhere; float → continuous. DataFrame → table, a kind per
         column by its values: words, categories → categorical; {0, 1} and Booleans → binary; whole
         numbers, whatever dtype holds them, and days → integer; the rest → continuous. dict of
-        arrays → a table of the cells of all parts. A kind's name goes to all columns of numbers, a dict {column: kind} to some.
+        arrays → a table of the cells of all parts. A kind's name goes to all columns of numbers, a
+        dict {column: kind} to some.
         Raises ValueError or TypeError that names the column.
         """
         if isinstance(space, str) and space not in KINDS:

@@ -223,3 +223,11 @@ def test_page_fits_a_phone(which: str, request: pytest.FixtureRequest, tmp_path:
     found = re.search(r'data-width="(\d+)"', done.stdout)
     assert found, done.stderr
     assert int(found[1]) <= 390
+
+
+def test_one_real_column_has_a_page(tmp_path):
+    X = np.random.default_rng(0).normal(size=(60, 1))
+    found = genus.compare(["ProbabilisticPCA"], X, samples=20, progress=False)
+    found.report(tmp_path / "one.html")
+    page = (tmp_path / "one.html").read_text()
+    assert "no latent coordinate: one column has nothing to share" in page

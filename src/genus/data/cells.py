@@ -59,7 +59,7 @@ PERIODS = [
     )
 ]
 # what ISO 3166 calls countries, and two more continents: NA is Namibia, or North America, there
-COUNTRIES = frozenset(
+_CODES = (
     "AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR "
     "BS BT BV BW BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ "
     "EC EE EG EH ER ES ET EU FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU "
@@ -68,8 +68,9 @@ COUNTRIES = frozenset(
     "MV MW MX MY MZ NC NE NF NG NI NL NO NP NR NU NZ OC OM PA PE PF PG PH PK PL PM PN PR PS PT PW "
     "PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF "
     "TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG UK UM US UY UZ VA VC VE VG VI VN VU WF WS XK YE "
-    "YT ZA ZM ZW".split()
+    "YT ZA ZM ZW"
 )
+COUNTRIES = frozenset(_CODES.split())
 Complain = Callable[[pd.Series, str], ValueError]  # (where, what most are) → an error
 
 
@@ -106,7 +107,7 @@ def is_value(cell: str) -> bool:
 
 def _placed(s: pd.Series, words: pd.Index, values: Any) -> pd.Series:
     """The values of words where the column has them, missing where it has none."""
-    places = words.get_indexer(s)
+    places = words.get_indexer(pd.Index(s))
     if isinstance(values, np.ndarray):
         numbers = values[places]
         return pd.Series(

@@ -13,7 +13,7 @@ from genus.data.arrays import image_folder, read_npy, read_npz, read_parquet
 from genus.data.binarising import binarized
 from genus.data.dataset import Data
 from genus.data.known import IMAGES, TABLES, binary_table, data_folder, known_images, local_file
-from genus.data.tables import STDIN, kind_of, table_file
+from genus.data.tables import STDIN, TEXT, kind_of, table_file
 from genus.space import Space
 
 
@@ -112,12 +112,7 @@ def _open(source: Any) -> Data:
         return image_folder(path)
     if path.exists():
         reader = {
-            ".csv": table_file,
-            ".tsv": table_file,
-            ".txt": table_file,
-            ".json": table_file,
-            ".jsonl": table_file,
-            ".ndjson": table_file,
+            **dict.fromkeys(TEXT, table_file),
             ".parquet": read_parquet,
             ".npy": read_npy,
             ".npz": read_npz,

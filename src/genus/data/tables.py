@@ -35,6 +35,7 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
     ".xz": lzma.decompress,
 }
 STDIN = Path("-")
+TEXT = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson")
 
 
 def table_file(path: Path) -> Data:
