@@ -10,8 +10,10 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import genus
 from genus.compare.table import Comparison, Row
 from genus.report import write
 from genus.report.page import page as page_of
