@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from genus.data.cells import is_value, read_column
+from genus.data.cells import compact_dates, is_value, read_column
 
 
 def read(words, european=False):
@@ -28,6 +28,7 @@ def read(words, european=False):
         (["1.234,50", "2,5"], [1234.5, 2.5]),
         (["12.00-", "1"], [-12, 1]),
         (["1e-3", "2"], [0.001, 2]),
+        (["80.5 kg", "7 kg"], [80.5, 7]),
         (["5%", "10%"] * 20, [5, 10] * 20),
         (["1,200", "NA"], [1200, np.nan]),
     ],
@@ -46,6 +47,8 @@ def test_a_comma_is_of_thousands_or_of_decimals_as_the_table_is():
     [
         ["08580", "12345"],
         ["$5", "€5"],
+        ["5 kg", "5 lb"],
+        ["1A", "2A"],
         ["(1)", "(2)"],
         ["192.168.0.1", "10.0.0.1"],
         ["10:30", "11:45"],
@@ -138,3 +141,11 @@ def test_an_odd_cell_is_no_word():
 def test_names_are_no_values():
     assert all(map(is_value, ["1", "2,5", "$3", "2024-01-01", "1/2/2024", "-3.5e4"]))
     assert not any(map(is_value, ["a", "", "x1", "May", "Mar 2024x"]))
+
+
+def test_whole_numbers_that_are_days_are_dates():
+    days = pd.Series([20240100 + d for d in range(1, 29)])
+    found = compact_dates(days)
+    assert found.dtype == "datetime64[us]" and found[27] == pd.Timestamp("2024-01-28")
+    for others in (days + 1300, days[:5], pd.Series(range(100)), pd.Series([], dtype="int64")):
+        pd.testing.assert_series_equal(compact_dates(others), others)

@@ -3,6 +3,7 @@
 import importlib
 import io
 
+import numpy as np
 import pytest
 
 import genus
@@ -146,7 +147,7 @@ def test_a_table_that_cannot_be_read_says_where(tmp_path, text, message):
         ("t.jsonl", '{"a": 1.5, "b": "x"}\n\n{"a": 2.5, "b": "y"}\n'),
     ],
 )
-@pytest.mark.filterwarnings("ignore:.*left out the titles")
+@pytest.mark.filterwarnings("ignore:.*left out the lines")
 def test_files_of_other_sorts(tmp_path, name, text):
     X = load(written(tmp_path / name, text)).X
     assert list(X.columns) == ["a", "b"]
@@ -235,3 +236,45 @@ def test_dates_and_codes_of_a_file_come_back(tmp_path):
     assert data.space.kinds == ("integer", "integer", "continuous", "categorical")
     drawn = genus.Independent().fit(data).sample(3, random_state=0)
     assert (drawn.dtypes == data.X.dtypes).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.csv", "a,b\r1.5,x\r2.5,y\r"),
+        ("t.csv", "sep=|\na|b\n1.5|x\n2.5|y\n"),
+        ("t.txt", "a   b\n1.5 x\n2.5 y\n"),
+    ],
+)
+def test_other_line_ends_and_separators(tmp_path, name, text):
+    X = load(written(tmp_path / name, text)).X
+    assert X["a"].tolist() == [1.5, 2.5] and X["b"].tolist() == ["x", "y"]
+
+
+def test_numpys_own_text(tmp_path):
+    values = np.random.default_rng(0).normal(size=(20, 3))
+    np.savetxt(tmp_path / "t.txt", values, header="x y z")
+    X = load(tmp_path / "t.txt").X
+    assert list(X.columns) == ["x", "y", "z"]
+    np.testing.assert_allclose(X, values)
+
+
+@pytest.mark.parametrize("gap", ["", "\n"])
+def test_totals_below_a_table_are_no_rows(tmp_path, gap):
+    rows = "".join(f"{'AB'[i % 2]},{i}\n" for i in range(40))
+    path = written(tmp_path / "t.csv", "shop,n\n" + rows + gap + "Total,780\n\nSource: us\n")
+    with pytest.warns(UserWarning, match="left out the lines 'Total,780'; 'Source: us'"):
+        X = load(path).X
+    assert len(X) == 40 and set(X["shop"]) == {"A", "B"}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("<!DOCTYPE html>\n<html></html>", "is a page of HTML"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:a\n", "is a pointer of Git LFS"),
+    ],
+)
+def test_what_is_no_table_is_named(tmp_path, text, says):
+    with pytest.raises(ValueError, match=f"t.csv {says}"):
+        load(written(tmp_path / "t.csv", text))

@@ -1,6 +1,6 @@
 """Cells of text, a column at a time: numbers, dates and words as people write them.
 
-    1,234.50   1 234,50   $1,200   12.5%   (12.00)   −3         numbers
+    1,234.50   1 234,50   $1,200   12.5%   80 kg   (12.00)   −3         numbers
     2024-01-31T10:00Z   31.12.2024   1/31/24 9:05 PM   Jan 31, 2024     instants and days
     2024-03   Mar 2024   2024Q1                                  months and quarters
     08580                                                        words: codes begin with 0
@@ -24,7 +24,8 @@ import pandas as pd
 PLAIN = str.maketrans({"\u2212": "-", "\u2012": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " "})
 AMOUNT = re.compile(
     r"(?P<sign>[+-]?)\s*(?P<before>[$€£¥₹]?)\s*(?P<sign2>[+-]?)"
-    r"(?P<number>[\d.][\d., ']*?(?:[eE][+-]?\d+)?)\s*(?P<after>[$€£¥₹%]?)(?P<sign3>-?)"
+    r"(?P<number>[\d.][\d., ']*?(?:[eE][+-]?\d+)?)"
+    r"(\s*(?P<after>[$€£¥₹%])|\s+(?P<unit>[A-Za-zµ°][A-Za-z0-9°/²³]*))?(?P<sign3>-?)"
 )
 # the mark of thousands, the decimal mark, and how numbers look with them
 STYLES = {
@@ -132,13 +133,14 @@ def _amount(cell: str) -> tuple[str, str, str] | None:
     """The sign, the digits with their marks, and the unit of an amount."""
     inside = cell[1:-1].strip() if cell[:1] == "(" and cell[-1:] == ")" else cell
     found = AMOUNT.fullmatch(inside)
-    if found is None or (found["before"] and found["after"]):
+    if found is None or (found["before"] and (found["after"] or found["unit"])):
         return None
     signs = found["sign"] + found["sign2"] + found["sign3"]
     if len(signs) > 1 or (signs and inside is not cell):
         return None
     minus = "-" if signs == "-" or inside is not cell else ""
-    return minus, found["number"], found["before"] or found["after"]
+    unit = found["before"] or found["after"] or found["unit"] or ""
+    return minus, found["number"].strip(), unit
 
 
 def _numbers(words: pd.Index, place: str, european: bool) -> Any:
@@ -190,6 +192,17 @@ def _month_named(name: str) -> int:
         return 0
     whole = long.month_name().lower()
     return long.month if name.lower() in (whole, whole[:3], whole[:4]) else 0
+
+
+def compact_dates(s: pd.Series) -> pd.Series:
+    """Whole numbers as dates, where all of many are such days as 20240131; else as they are."""
+    seen = s.dropna()
+    if len(seen) == 0 or seen.min() < 19000101 or seen.max() > 21001231 or seen.nunique() < 10:
+        return s
+    with contextlib.suppress(ValueError):
+        days = pd.to_datetime(seen.astype("int64").astype(str), format="%Y%m%d")
+        return days.dt.as_unit("us").reindex(s.index)
+    return s
 
 
 def _dates(words: pd.Index, place: str, european: bool) -> Any:

@@ -21,7 +21,7 @@ import pandas as pd
 
 from genus.coding import sentinel_in, why_text
 from genus.data.arrays import named
-from genus.data.cells import is_value, read_column
+from genus.data.cells import compact_dates, is_value, read_column
 from genus.data.dataset import Data
 
 # NA is not among them: it may be a country
@@ -34,6 +34,7 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
     ".bz2": bz2.decompress,
     ".xz": lzma.decompress,
 }
+TOTALS = ("total", "totals", "grand total", "sum")  # first cells of a last line that is no row
 STDIN = Path("-")
 TEXT = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson")
 
@@ -112,7 +113,16 @@ def _bytes_of(path: Path) -> bytes:
 
 
 def _text(path: Path) -> str:
+    """The text of a file, with one sort of line ends; ValueError where it is no table at all."""
     data = _bytes_of(path)
+    if data.startswith(b"version https://git-lfs"):
+        raise ValueError(f"{path} is a pointer of Git LFS, not the file: run git lfs pull")
+    if re.match(rb"\s*<(!doctype html|html)", data[:200], re.IGNORECASE):
+        raise ValueError(f"{path} is a page of HTML, not a table: download the file itself")
+    return _decoded(data).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _decoded(data: bytes) -> str:
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16")
     try:
@@ -164,10 +174,14 @@ def read_csv(path: str | Path) -> pd.DataFrame:
     """
     path = Path(path)
     whole = _text(path)
-    text = whole.lstrip("\r\n")
-    sep = _separator(_some_lines(text, path), path)
+    said = re.match(r"\s*sep=(.)\n", whole)  # as Excel writes it
+    text = whole[said.end() :] if said else whole.lstrip("\n")
+    sep = said[1] if said else _separator(_some_lines(text, path), path)
+    if sep == " ":
+        whole = text = _with_tabs(text)
+        sep = "\t"
     text = _without_remarks(text, sep, path)
-    text = text.lstrip("\r\n")
+    text = text.lstrip("\n")
     header = _has_header([r for r in _cells_of(_some_lines(text, path), sep, path) if r], path)
     line = whole.count("\n", 0, len(whole) - len(text)) + (2 if header else 1)
     df = _parsed(text, sep, header, path)
@@ -189,6 +203,8 @@ def read_csv(path: str | Path) -> pd.DataFrame:
         return read_column(s, f"{path}: column {s.name!r}", sep == ";", complain)
 
     columns = [typed(s) if _holds_text(s) else s for _, s in df.items()]
+    whole_numbers = pd.api.types.is_integer_dtype
+    columns = [compact_dates(s) if whole_numbers(s.dtype) else s for s in columns]
     return pd.concat(columns, axis=1).reset_index(drop=True)
 
 
@@ -257,7 +273,18 @@ def _separator(lines: list[str], path: Path) -> str:
         usual, times = collections.Counter(counts).most_common(1)[0]
         return (times / len(counts) if usual > 1 else 0.0, usual)
 
-    return max(",;\t|", key=merit)
+    best = max(",;\t|", key=merit)
+    spaced = {len(line.split()) for line in plain}
+    if merit(best)[0] == 0 and len(spaced) == 1 and spaced != {1} and len(plain) > 2:
+        values = [is_value(cell) for cell in plain[-1].split()]
+        return " " if any(values) else best
+    return best
+
+
+def _with_tabs(text: str) -> str:
+    """Lines whose cells are parted by spaces, with tabs between them."""
+    lines = [re.sub("^# +", "#", line) for line in text.split("\n")]
+    return "\n".join("\t".join(line.split()) for line in lines)
 
 
 def _without_remarks(text: str, sep: str, path: Path) -> str:
@@ -275,9 +302,10 @@ def _without_remarks(text: str, sep: str, path: Path) -> str:
         if not _is_title(lines[i], sep, usual, after):
             break
         titles.append(i)
+    titles += _below(lines, rows, titles, sep)
     if titles:
         said = "; ".join(repr(lines[i].strip(sep + "\r ")) for i in titles)
-        warnings.warn(f"{path}: left out the titles {said}", stacklevel=3)
+        warnings.warn(f"{path}: left out the lines {said}", stacklevel=3)
     if not comments and not titles:
         return text
     above = [i for i in comments if i < rows[0]]
@@ -288,6 +316,18 @@ def _without_remarks(text: str, sep: str, path: Path) -> str:
     if len(names.split(sep)) == usual > 1 and any(is_value(cell) for cell in first):
         lines[rows[0] - 1] = names  # as numpy writes a header
     return "\n".join(lines)
+
+
+def _below(lines: list[str], rows: list[int], titles: list[int], sep: str) -> list[int]:
+    """A few lines below a long table that are no rows: totals, and what comes after a gap."""
+    table = [i for i in rows if i not in titles]
+    gap = next((k for k in range(1, len(table)) if table[k] - table[k - 1] > 1), len(table))
+    below = table[gap:]
+    if lines[table[gap - 1]].split(sep)[0].strip().casefold() in TOTALS:
+        below = table[gap - 1 :]
+    if not 0 < 10 * len(below) < len(table) or any('"' in lines[i] for i in below):
+        return []
+    return below
 
 
 def _marked(lines: list[str], full: list[int]) -> set[int]:
