@@ -133,3 +133,10 @@ def test_another_sort_of_column_is_refused(change, says):
     space = genus.Space.of(X)
     with pytest.raises(ValueError, match=says):
         space.encode(X.assign(**change))
+
+
+def test_a_network_names_bins_of_dates_and_months() -> None:
+    X = pd.DataFrame({"day": COLUMNS["days of Python"], "month": COLUMNS["months"]})
+    model = genus.BayesNet([]).fit(X)
+    assert str(model.cpt("day").columns[0]).startswith("2024-03-20")
+    assert str(model.cpt("month").columns[0]).startswith(str(MONTHS.min()))

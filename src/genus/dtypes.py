@@ -98,6 +98,11 @@ def holds_dates(word: str) -> bool:
     return word.startswith(("datetime", "timestamp", "date"))
 
 
+def is_calendar(word: str) -> bool:
+    """Does the word for a dtype mean dates, months or quarters?"""
+    return holds_dates(word) or word.startswith("period")
+
+
 def days_of(s: pd.Series, word: str, local: bool) -> np.ndarray:
     """Dates as days since 1970, NaN where one is missing: of UTC, or ``local``, in a zone.
 

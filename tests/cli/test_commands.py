@@ -277,3 +277,18 @@ def test_compare_writes_the_report(here: Path, run, monkeypatch: pytest.MonkeyPa
     page = (here / "out.html").read_text()
     assert "GaussianMixture(n_components=2" in page and line in page
     assert not [p for p in here.iterdir() if p.name.startswith(".")]
+
+
+def test_the_command_lines_of_the_readme_run_in_their_order(
+    tmp_path: Path, run, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    text = text.partition("## The command line")[2].partition("## More")[0]
+    lines = [line for line in text.splitlines() if line.startswith("genus ")]
+    few = {"fit": ["--trainer.max_steps", 5], "compare": ["--models", "Gaussian", "--samples", 20]}
+    for line in lines:
+        command = line.partition("#")[0].split()[1:]
+        run(*command, *few.get(command[0], []))
+    assert [line.split()[1] for line in lines] == ["fit", "sample", "score", "complete", "compare"]
+    assert (tmp_path / "out.html").exists() and len(pd.read_csv("rows.csv")) == 64

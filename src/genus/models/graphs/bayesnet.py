@@ -23,10 +23,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from genus.coding import Column, column_codes
+from genus.coding import Column, column_codes, series_of
 from genus.distributions.bins import Bins
 from genus.distributions.dependence import Indicators, spanning_tree
 from genus.distributions.even import EvenBins, cut
+from genus.dtypes import is_calendar
 from genus.learn.fit import Fit
 from genus.learn.progress import CtrlC
 from genus.learn.rows import Rows
@@ -655,7 +656,7 @@ class BayesNet(Model):
 
 def _in_words(ends: list[tuple[float, float]], c: Column) -> list[Any]:
     """What was seen in each bin: its one value, or the smallest and the largest."""
-    dates = c.dtype.startswith("datetime64")
+    dates = is_calendar(c.dtype)
     if all(low == high for low, high in ends) and not dates:
         return [low if c.kind == "continuous" else int(low) + c.low for low, _ in ends]
     for digits in range(4, 18):
@@ -670,6 +671,6 @@ def _in_words(ends: list[tuple[float, float]], c: Column) -> list[Any]:
 
 def _in_word(code: float, c: Column, digits: int) -> str:
     """The value of a code of numbers."""
-    if c.dtype.startswith("datetime64"):
-        return str(pd.Timestamp(0) + pd.Timedelta(days=code + c.low)).removesuffix(" 00:00:00")
+    if is_calendar(c.dtype):
+        return str(series_of(np.array([code]), c).iloc[0]).removesuffix(" 00:00:00")
     return f"{code:.{digits}g}" if c.kind == "continuous" else str(int(code) + c.low)
