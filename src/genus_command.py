@@ -41,7 +41,8 @@ options:
   --version      the version
   --debug        with any command: show the whole traceback of an error
 
-DATA is a name that `genus data` lists, a file (.csv, .parquet, .npy, .npz) or a folder of images.
+DATA is a name that `genus data` lists, a file (.csv, .json, .parquet, .npy, .npz, and .csv.gz), a
+folder of images, or - for a CSV on stdin.
 RUN is the file of a saved model, with or without its ending .genus.
 Every command takes --config FILE.yaml, and --print_config shows one.
 """

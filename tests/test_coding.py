@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from genus.coding import (
     infer,
     layout_of,
     numbers_of,
+    sentinel_in,
     series_of,
     values_of,
 )
@@ -222,3 +224,38 @@ def test_gaps_that_a_dtype_cannot_hold_make_it_float() -> None:
     s = pd.Series([5, 6], name="c")
     out = series_of(np.array([1.0, NAN]), column_of(s, "c", None))
     assert out.dtype == "float64" and out[0] == 6 and math.isnan(out[1])
+
+
+def test_free_text_in_a_frame_is_said() -> None:
+    words = pd.Series([f"w{i}" for i in range(60)])
+    with pytest.warns(UserWarning, match="column 'c' has 60 different words in 60 rows"):
+        column_of(words, "c", None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        column_of(words[:50], "c", None)
+        column_of(pd.concat([words] * 3), "c", None)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "odd", "said"),
+    [
+        (0, 30, -999, True),
+        (0, 3, 99, True),
+        (-5.0, 5.0, 999.9, True),
+        (0, 98, 99, False),
+        (0, 30, -1, False),
+        (-900, 900, -999, False),
+    ],
+)
+def test_numbers_that_stand_for_missing_ones_are_said(
+    low: float, high: float, odd: float, said: bool
+) -> None:
+    values = np.linspace(low, high, 31)
+    values = np.rint(values) if isinstance(low, int) else values
+    a = np.concatenate([values, [odd, odd]])
+    found = sentinel_in(a)
+    assert found == (f"{odd:g} in 2 rows, far from all others" if said else "")
+    assert sentinel_in(a[:-1]) == ""  # one alone may be true
+    if said:
+        with pytest.warns(UserWarning, match=f"column 'c' has {odd:g} in 2 rows"):
+            column_of(pd.Series(a), "c", None)

@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
+import genus
 from genus import MLP, CapabilityError, Gaussian, LogProb, LowerBound, Space, Trainer
 from toys import EBM, EM, GAN, Conditional, Stack, Toy, ToyVAE
 
@@ -388,3 +389,45 @@ def test_complete_fills_what_is_missing_and_nothing_else() -> None:
     ):
         with pytest.raises(ValueError, match=says):
             call()
+
+
+def shuffled() -> pd.DataFrame:
+    """Rows whose index is in no order."""
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=60)
+    X = pd.DataFrame({"a": a, "b": a + 0.1 * rng.normal(size=60)})
+    return X.set_axis(rng.permutation(60))
+
+
+def test_frames_keep_their_index() -> None:
+    X = shuffled()
+    model = genus.ProbabilisticPCA(1).fit(X)
+    back = model.reconstruct(X)
+    assert back.index.equals(X.index)
+    assert np.abs(X - back).max().max() < 0.5
+    holes = X.mask(np.tile([False, True], (60, 1)))
+    assert np.abs(holes.fillna(model.complete(holes, how="mean")) - X).max().max() < 0.5
+    one = genus.Gaussian().fit(X["a"])
+    assert one.complete(X["a"], random_state=0).index.equals(X.index)
+
+
+def test_explanations_keep_their_index() -> None:
+    X = shuffled().assign(c=lambda t: np.where(t["a"] > 0, "up", "down"))
+    model = genus.BayesNet().fit(X)
+    holes = X.assign(c=None)
+    assert (holes.fillna(model.explain(holes))["c"] == X["c"]).mean() > 0.9
+
+
+def test_a_mask_follows_the_names_of_columns() -> None:
+    X = shuffled().set_axis([0, 1], axis=1)
+    model = genus.Gaussian().fit(X)
+    mask = np.tile([True, False], (60, 1))  # of column 1, in rows whose columns are turned
+    turned = X[[1, 0]]
+    frame = pd.DataFrame(mask, columns=[1, 0], index=X.index)
+    for rows, m in ((turned, mask), (turned, frame), (X, frame)):
+        filled = model.complete(rows, mask=m, random_state=0)
+        assert (filled[0] == X[0]).all() and (filled[1] != X[1]).all()
+    with pytest.raises(ValueError, match="mask has another index"):
+        model.complete(X, mask=frame.reset_index(drop=True))
+    with pytest.raises(ValueError, match="mask lacks the column 0"):
+        model.complete(X, mask=frame[[1]])

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import genus
 from genus.coding import Column
 from genus.space import Space
 
@@ -621,3 +622,24 @@ def test_a_space_reads_well():
     assert Space((2,), "categorical", levels=3).values == (0, 1, 2)
     table = Space((2,), "table", columns=(Column("a", "binary", 2), Column("b", "continuous")))
     assert table.discrete == (True, False) and table.names() == ["a", "b"]
+
+
+def test_masked_cells_are_missing_and_change_no_kind() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 9, (30, 3))
+    mask = rng.random(values.shape) < 0.3
+    X = np.ma.masked_array(np.where(mask, -999, values), mask)
+    space = Space.of(X)
+    assert space == Space.of(values)
+    codes = space.encode(X)
+    assert (torch.isnan(codes).numpy() == mask).all()
+    assert (codes.numpy()[~mask] == values[~mask]).all()
+    filled = genus.Independent().fit(X).complete(X, random_state=0)
+    assert filled.min() >= 0 and (filled[~mask] == values[~mask]).all()
+    with pytest.raises(ValueError, match="only masked"):
+        Space.of(np.ma.masked_array(values, True))
+
+
+def test_a_path_is_no_array() -> None:
+    with pytest.raises(TypeError, match=r"pass genus.data.load\('file.csv'\)"):
+        genus.Independent().fit("file.csv")  # type: ignore[arg-type]

@@ -29,6 +29,7 @@ from genus.models.regression.bayesian_linear import (
 )
 from genus.models.regression.bayesian_mlp import BayesianMLP
 from genus.networks.blueprints import MLP, Conv, ResNet, SameConv
+from genus.outliers import OutlierDetector
 from genus.predictor import Predictor
 from genus.space import Space
 from genus.store import load
@@ -64,6 +65,7 @@ __all__ = [
     "LogProb",
     "LowerBound",
     "Model",
+    "OutlierDetector",
     "PixelCNN",
     "PixelRNN",
     "Polynomial",

@@ -7,6 +7,8 @@ cells, NaN where one is missing. The same column turns codes back into values of
 from __future__ import annotations
 
 import dataclasses
+import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +18,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from genus.dtypes import dates_from, days_of, decimals_from, from_plain, holds_dates, plain
+
 KINDS = ("binary", "ordinal", "integer", "categorical", "continuous")
+SENTINELS = (99, 999, 9999, 99999, 999999, 99.9, 999.9, 9999.9, 99.99, 999.99, 9999.99, 32768)
 FEW = 20  # labels of at most this many whole numbers are read as categories
 MANY = 10_000  # categories of numbers, at most
 LARGEST = 1e100  # squares of larger numbers do not fit in float64
@@ -50,7 +55,14 @@ class Column:
 
 
 def as_array(X: Any, *, strings: bool = False) -> np.ndarray:
-    """X as an ndarray of numbers (with ``strings``, of anything), or an error that says why."""
+    """X as an ndarray of numbers (with ``strings``, of anything), or an error that says why.
+
+    Cells that a mask of numpy's covers are missing.
+    """
+    if isinstance(X, str | os.PathLike):
+        raise TypeError(f"X is the path {str(X)!r}: pass genus.data.load({str(X)!r})")
+    if isinstance(X, np.ma.MaskedArray):
+        return _without_masked(X)
     if isinstance(X, np.ndarray) and X.dtype.kind in "fiub" and X.dtype != np.longdouble:
         return X
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
@@ -80,6 +92,20 @@ def as_array(X: Any, *, strings: bool = False) -> np.ndarray:
     except (TypeError, ValueError) as e:
         advice = "pass a pandas DataFrame for columns of words or categories"
         raise type(e)(f"X must hold numbers ({e}): {advice}") from None
+
+
+def _without_masked(X: Any) -> np.ndarray:
+    """The values of a masked array, with NaN (None among objects) where the mask covers them."""
+    if not np.ma.getmaskarray(X).any():
+        return as_array(X.data, strings=True)
+    if X.dtype.kind in "OUS":
+        return np.asarray(X.astype(object).filled(None))
+    return np.asarray(X.astype(X.dtype if X.dtype.kind == "f" else np.float64).filled(np.nan))
+
+
+def seen_in(X: Any, a: np.ndarray) -> np.ndarray:
+    """The numbers that decide a kind: those of a masked array in their own dtype, else a."""
+    return X.compressed() if isinstance(X, np.ma.MaskedArray) else a
 
 
 def head(X: Any, rows: int | None = 65536) -> Any:
@@ -116,6 +142,8 @@ def as_frame(X: Any) -> pd.DataFrame:
     if isinstance(X, pd.Series):
         X = X.to_frame()
     elif not isinstance(X, pd.DataFrame):
+        if isinstance(X, np.ma.MaskedArray):
+            X = as_array(X)
         words = isinstance(X, np.ndarray) and X.dtype.kind in "OUS"
         mixed = words or isinstance(X, list | tuple)
         a = np.asarray(X, dtype=object) if mixed else as_array(X)
@@ -220,6 +248,7 @@ def column_of(s: pd.Series, name: Any, kind: str | None) -> Column:
     if kind is not None and kind not in KINDS:
         raise ValueError(f"{place} has the kind {kind!r}: choose one of {', '.join(KINDS)}")
     name = name if isinstance(name, str) else int(name)
+    s, word = plain(s)
     seen = s.dropna()
     if len(seen) == 0:
         raise ValueError(f"{place} has no observed value: drop it")
@@ -228,21 +257,17 @@ def column_of(s: pd.Series, name: Any, kind: str | None) -> Column:
     if isinstance(s.dtype, pd.CategoricalDtype):
         column = _declared(s.dtype, place)
     elif pd.api.types.is_bool_dtype(seen.dtype):
-        column = Column("", "binary", 2, 0, (False, True), str(s.dtype))
+        column = Column("", "binary", 2, 0, (False, True), word)
     elif pd.api.types.is_numeric_dtype(seen.dtype):
-        column = _of_numbers(s, seen, name, kind)
+        column = _of_numbers(s, seen, name, kind, word)
     elif pd.api.types.is_datetime64_any_dtype(seen.dtype):
-        days = numbers_of(seen, name)
-        whole = bool(_is_whole(days).all())
-        kind = kind or ("integer" if whole else "continuous")
-        days = days.astype(np.int64) if whole else days
-        column = dataclasses.replace(infer(days, kind, place), dtype=str(s.dtype))
+        column = _of_dates(seen, name, kind, word)
     elif pd.api.types.is_timedelta64_dtype(seen.dtype):
         raise ValueError(
             f"{place} holds durations: turn it into numbers first, .dt.total_seconds()"
         )
     else:
-        column = _of_words(seen, place, str(s.dtype))
+        column = _of_words(seen, place, word)
     return dataclasses.replace(column, name=name)
 
 
@@ -261,7 +286,19 @@ def _declared(dtype: pd.CategoricalDtype, place: str) -> Column:
     return Column("", "categorical", len(values), 0, values, "category", bool(dtype.ordered))
 
 
-def _of_numbers(s: pd.Series, seen: pd.Series, name: Any, kind: str | None) -> Column:
+def _of_dates(seen: pd.Series, name: Any, kind: str | None, word: str) -> Column:
+    """A column of dates: whole days where all are midnights of their zone, else instants."""
+    days = numbers_of(seen, name, word, local=True)
+    whole = bool(_is_whole(days).all())
+    kind = kind or ("integer" if whole else "continuous")
+    if kind == "continuous":
+        days = numbers_of(seen, name, word)
+    elif whole:
+        days = days.astype(np.int64)
+    return dataclasses.replace(infer(days, kind, f"column {name!r}"), dtype=word)
+
+
+def _of_numbers(s: pd.Series, seen: pd.Series, name: Any, kind: str | None, word: str) -> Column:
     """A column of numbers; ``seen``: those that are not missing.
 
     Whole numbers are whole whatever dtype holds them: pandas makes floats of them for one gap.
@@ -276,11 +313,16 @@ def _of_numbers(s: pd.Series, seen: pd.Series, name: Any, kind: str | None) -> C
             a = a.astype(np.int64)
     elif a.dtype == np.uint8:
         a = a.astype(np.int64)  # no pixel, but a column of a table
+    if word.startswith("period"):  # numbered from 1970 on, which is no end
+        column = infer(a, kind or "integer", place)
+        return dataclasses.replace(column, dtype=word)
     column = infer(a, kind, place)
-    dtype = str(s.dtype)
+    dtype = word
     if column.kind == "continuous" and pd.api.types.is_integer_dtype(s.dtype):
         dtype = "float64"  # its draws are not whole numbers
     column = dataclasses.replace(column, dtype=dtype)
+    if kind is None and (found := sentinel_in(a)):
+        warnings.warn(f"{place} has {found}: NaN is how to write missing cells", stacklevel=2)
     if column.kind == "integer":
         return dataclasses.replace(column, bounds=bounds_of(a, whole=True))
     if column.kind != "continuous":
@@ -358,6 +400,30 @@ def decimals_of(a: np.ndarray) -> int | None:
     return None
 
 
+def why_text(words: int, rows: int) -> str:
+    """Why a column of words is taken for an identifier or free text; empty where it is not."""
+    if rows > 50 and words > rows / 2:
+        return f"{words} different words in {rows} rows, an identifier or free text"
+    return ""
+
+
+def sentinel_in(a: np.ndarray) -> str:
+    """What is said of a number that stands for missing ones, as −999 does; empty where none does.
+
+    It is one that people write (99, 999 … with either sign), repeats, and lies at an end, farther
+    from all others than twice their width.
+    """
+    value, count = np.unique(a, return_counts=True)
+    for at, step in ((0, 1), (-1, -1)):
+        odd = float(value[at])
+        if len(value) < 4 or abs(odd) not in SENTINELS or count[at] < 2:
+            continue
+        others = value[1:] if at == 0 else value[:-1]
+        if step * (others[at] - odd) > 2 * (others[-1] - others[0]):
+            return f"{odd:g} in {count[at]} rows, far from all others"
+    return ""
+
+
 def _of_words(seen: pd.Series, place: str, dtype: str) -> Column:
     """A column of words, whose categories are those that were seen."""
     for value in seen:
@@ -367,20 +433,40 @@ def _of_words(seen: pd.Series, place: str, dtype: str) -> Column:
                 "argument must be a string or a number"
             )
     values = tuple(sorted(seen.unique().tolist()))
+    why = why_text(len(values), len(seen))
     if len(values) > 1000 and len(values) > len(seen) / 2:
         raise ValueError(
             f"{place} has {len(values)} different words in {len(seen)} rows "
             "(an identifier?): drop it"
         )
+    if why:
+        warnings.warn(f"{place} has {why}: drop it", stacklevel=2)
     return Column("", "categorical", len(values), 0, values, dtype, open=True)
 
 
-def numbers_of(s: pd.Series, name: Any) -> np.ndarray:
-    """The numbers of a column, missing ones as NaN; dates as days since 1970."""
-    if pd.api.types.is_datetime64_any_dtype(s.dtype):
-        since = s.dt.tz_localize(None) - pd.Timestamp(0)
-        days: np.ndarray = (since / pd.Timedelta(days=1)).to_numpy(dtype=np.float64)
-        return days
+def numbers_of(s: pd.Series, name: Any, word: str | None = None, local: bool = False) -> np.ndarray:
+    """The numbers of a column, missing ones as NaN; dates as days since 1970.
+
+    ``word``: the dtype of the column in fit, if that is known. ``local``: days of its time zone.
+    """
+    s, own = plain(s)
+    word = word or own
+    dates = pd.api.types.is_datetime64_any_dtype(s.dtype)
+    if holds_dates(word) and not dates and not pd.api.types.is_numeric_dtype(s.dtype):
+        s, dates = _as_dates(s, name), True
+    period = word if word.startswith("period") else None
+    if (period or own.startswith("period")) and own != word:
+        raise ValueError(f"column {name!r} must hold {word}, as in fit, and holds {own}")
+    if dates != holds_dates(word):
+        raise ValueError(
+            f"column {name!r} must hold {'dates' if holds_dates(word) else 'numbers'}, "
+            f"as in fit, and holds {own}"
+        )
+    if dates:
+        try:
+            return days_of(s, word, local)
+        except ValueError as e:
+            raise ValueError(f"column {name!r} {e}") from None
     if isinstance(s.dtype, np.dtype) and s.dtype.kind in "fiub":
         return s.to_numpy()
     try:
@@ -392,6 +478,13 @@ def numbers_of(s: pd.Series, name: Any) -> np.ndarray:
         raise ValueError(f"column {name!r} must hold numbers: {e}") from None
 
 
+def _as_dates(s: pd.Series, name: Any) -> pd.Series:
+    """A column that holds no date: all of it is missing, or it is refused."""
+    if s.notna().any():
+        raise ValueError(f"column {name!r} must hold dates, as in fit: use pd.to_datetime")
+    return pd.Series(pd.NaT, s.index, dtype="datetime64[us]")
+
+
 # ---------------------------------------------------------------------- values and codes
 
 Fail = Callable[[np.ndarray, str], ValueError]  # (where, why) → an error that names the cell
@@ -400,7 +493,10 @@ Fail = Callable[[np.ndarray, str], ValueError]  # (where, why) → an error that
 def column_codes(s: pd.Series, c: Column) -> np.ndarray:
     """The codes (n,) of one column of a table, float64."""
     words = not all(isinstance(v, int | float) for v in c.values or ())
-    cells = s.to_numpy(dtype=object) if words else numbers_of(s, c.name)
+    if words:
+        cells = plain(s)[0].to_numpy(dtype=object)
+    else:
+        cells = numbers_of(s, c.name, c.dtype, local=c.kind != "continuous")
     return codes_of(cells, c, lambda j: f"column {c.name!r}").astype(np.float64)
 
 
@@ -516,10 +612,13 @@ def _whole_codes(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def series_of(codes: np.ndarray, c: Column) -> pd.Series:
     """One column of codes in the caller's dtype; float64 when missing cells do not fit in it."""
     dtype: Any = c.dtype
-    if dtype.startswith("datetime64"):
-        return _dates(codes, c)
+    if holds_dates(dtype) and dtype != "category":
+        days = values_of(codes, dataclasses.replace(c, dtype="float64"), "float64")
+        return dates_from(days, dtype, local=c.kind != "continuous")
     if c.kind == "continuous":
-        return pd.Series(codes).astype(dtype)
+        if dtype.startswith("decimal"):
+            return decimals_from(codes, dtype, c.decimals)
+        return from_plain(pd.Series(codes), dtype)
     whole, nan = _whole_codes(codes)
     if dtype == "category":
         categories: Any = list(c.values or ())
@@ -533,17 +632,11 @@ def series_of(codes: np.ndarray, c: Column) -> pd.Series:
         values = (*c.values, NEW) if c.open else c.values
         out = np.asarray(values, dtype=object)[whole]
     out[nan] = None
+    if dtype.startswith("decimal"):
+        return decimals_from(out.astype(np.float64), dtype, 0)
+    if dtype.startswith(("period", "Sparse")):
+        return from_plain(pd.Series(out, dtype=object).infer_objects(), dtype)
     found = pd.api.types.pandas_dtype(dtype)
     if nan.any() and isinstance(found, np.dtype) and found.kind in "iub":
         dtype = "float64"
     return pd.Series(out, dtype=object).astype(dtype)
-
-
-def _dates(codes: np.ndarray, c: Column) -> pd.Series:
-    """Days since 1970 as dates in the caller's time zone."""
-    days = values_of(codes, dataclasses.replace(c, dtype="float64"), "float64")
-    since = pd.to_timedelta((days * 86400e6).round(), unit="us")
-    dates = pd.Timestamp(0) + pd.Series(since)
-    dtype: Any = c.dtype
-    zone = getattr(pd.api.types.pandas_dtype(dtype), "tz", None)
-    return dates.dt.tz_localize(zone).astype(dtype)

@@ -635,7 +635,7 @@ class Model(nn.Module, BaseEstimator):
         x = self._encode_rows(X, missing=True)
         x = x.to(torch.get_default_dtype()) if not x.is_floating_point() else x.clone()
         if mask is not None:
-            x[self._mask(mask, x)] = math.nan
+            x[self._mask(mask, x, X)] = math.nan
         codes, x = x, self._without_new_words(x)[0]
         draws = n or filling.DRAWS[how]
         size = max(1, self.chunk // draws)
@@ -645,7 +645,7 @@ class Model(nn.Module, BaseEstimator):
             filled = [self._filled(c, draws, how, q, rng, *g) for c, *g in zip(*parts, strict=True)]
         out = torch.cat(filled, -x.dim())
         one = how == "draw" and n is None
-        answer = _with_index(filling.decoded(out[0] if one else out, how, self.space_), X)
+        answer = with_index(filling.decoded(out[0] if one else out, how, self.space_), X)
         return self._with_new_words(answer, X, torch.isnan(x) & ~torch.isnan(codes))
 
     def _with_new_words(self, answer: Any, X: Any, new: Tensor) -> Any:
@@ -724,7 +724,7 @@ class Model(nn.Module, BaseEstimator):
         def there_and_back(some: Tensor, *g: Tensor) -> Tensor:
             return self._decode(self._encode(some, *g), *g)
 
-        return self.space_.means(self._chunked(there_and_back, x, *conditions))
+        return with_index(self.space_.means(self._chunked(there_and_back, x, *conditions)), X)
 
     @available_if(_has("_encode", "_decode"))
     def interpolate(
@@ -820,10 +820,11 @@ class Model(nn.Module, BaseEstimator):
         x = self._codes(X)
         return x, self._conditions(given, len(x))
 
-    def _mask(self, mask: Any, x: Tensor) -> Tensor:
-        """A caller's mask, of the shape of the rows, as one of the codes x."""
+    def _mask(self, mask: Any, x: Tensor, X: Any) -> Tensor:
+        """A caller's mask, of the shape of the rows X, as one of the codes x."""
         if has_parts(mask):
             return torch.cat(self._masks_of_parts(mask, len(x)), 1)
+        mask = self._mask_by_name(mask, unwrap(X))
         m = torch.from_numpy(np.array(mask, dtype=bool))
         shape = (len(x), *self.space_.shape)
         if tuple(m.shape) != shape:
@@ -833,6 +834,23 @@ class Model(nn.Module, BaseEstimator):
                 raise ValueError(f"mask has shape {tuple(m.shape)}, X has {shape}") from None
         cells: Tensor = self.space_.cells(m)
         return cells
+
+    def _mask_by_name(self, mask: Any, X: Any) -> Any:
+        """A mask in the order of fit's columns, where rows or mask come in another."""
+        if not isinstance(X, pd.DataFrame) or not self.space_.columns:
+            return mask
+        if not isinstance(mask, pd.DataFrame):
+            if np.shape(mask)[-1:] != (X.shape[1],):
+                return mask
+            m = np.broadcast_to(np.asarray(mask), X.shape)
+            mask = pd.DataFrame(m, index=X.index, columns=X.columns)
+        names = [c.name for c in self.space_.columns]
+        absent = [n for n in names if n not in mask.columns]
+        if absent:
+            raise ValueError(f"mask lacks the column {absent[0]!r} that the model was fitted on")
+        if not mask.index.equals(X.index):
+            raise ValueError("mask has another index than X: pass mask.loc[X.index], or an array")
+        return mask[names]
 
     def _masks_of_parts(self, mask: Any, n: int) -> list[Tensor]:
         """The mask of each part, (n, its cells): of a whole part, of its rows or of its cells."""
@@ -970,12 +988,15 @@ def _note_features(model: Model, X: Any) -> None:
     model.n_features_in_ = model.space_.dim
 
 
-def _with_index(out: Any, X: Any) -> Any:
+def with_index(out: Any, X: Any) -> Any:
     """Frames with the index of the caller's; anything else as it is."""
-    if not isinstance(X, pd.DataFrame):
+    X = unwrap(X)
+    if has_parts(out) and has_parts(X):
+        return {name: with_index(part, X.get(name)) for name, part in out.items()}
+    if not isinstance(X, pd.DataFrame | pd.Series):
         return out
     if isinstance(out, list):
-        return [_with_index(frame, X) for frame in out]
+        return [with_index(frame, X) for frame in out]
     return out.set_axis(X.index) if isinstance(out, pd.DataFrame) else out
 
 

@@ -33,6 +33,7 @@ from genus.coding import (
     infer,
     layout_of,
     numbers_of,
+    seen_in,
     series_of,
     values_of,
 )
@@ -319,12 +320,15 @@ class Space:
         if isinstance(space, Space):
             return dataclasses.replace(space, container=container, dtype=str(a.dtype))
         check_shape(a.shape)
-        c = infer(a, kind, "X")
+        seen = seen_in(X, a)
+        if seen.size == 0:
+            raise ValueError("X has no observed value, only masked ones: drop it")
+        c = infer(seen, kind, "X")
         if c.kind == "integer" and a.ndim > 2 and kind is None:  # grey levels
             c = dataclasses.replace(c, kind="ordinal")
         layout = own.layout if own is not None else layout_of(a.shape, c.kind)
         return cls(
-            a.shape[1:], c.kind, c.levels, c.low, c.values, layout, (), container, str(a.dtype)
+            a.shape[1:], c.kind, c.levels, c.low, c.values, layout, (), container, str(seen.dtype)
         )
 
     @classmethod
@@ -339,7 +343,9 @@ class Space:
         space = cls.of(rows)
         if isinstance(rows, pd.DataFrame):
             columns = tuple(
-                as_labels(c, numbers_of(s, c.name)) if c.kind == "integer" else c
+                as_labels(c, numbers_of(s, c.name, c.dtype, local=True))
+                if c.kind == "integer"
+                else c
                 for c, (_, s) in zip(space.columns, rows.items(), strict=True)
             )
             strict = tuple(dataclasses.replace(c, open=False) for c in columns)
@@ -622,7 +628,8 @@ def column_vector(values: Any) -> Any:
         values, dict | torch.utils.data.Dataset | np.memmap
     ):
         return values
-    a = np.asarray(values)
+    masked = isinstance(values, np.ma.MaskedArray)
+    a = as_array(values, strings=True) if masked else np.asarray(values)
     if a.ndim == 0:
         raise ValueError(f"X is the one value {values!r}: pass an array, with one a row")
     a = a.reshape(-1, 1) if a.ndim == 1 else a

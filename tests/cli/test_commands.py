@@ -147,6 +147,9 @@ def test_ctrl_c_saves_the_model_and_exits_130(tmp_path: Path):
         (["score", "run", "wine.csv"], 1, "column"),
         (["complete", "run"], 2, "file"),
         (["compare"], 2, "data are missing"),
+        (["compare", "digits", "--report", "x.pdf"], 2, "the page is HTML: name it .html"),
+        (["fit", "VAE", "digits", "--out", "x", "--trainer.lr", "-1e-3"], 1, "Trainer(lr=-0.001)"),
+        (["fit", "VAE", "digits", "--out", "x", "--beta=-1"], 1, "beta=-1.0"),
         (["compare", "digits", "--models", "VEA"], 1, "did you mean VAE?"),
         (
             ["compare", "digits", "--models", "RBM", "--VAE.latent_dim", "2"],
@@ -196,6 +199,35 @@ def test_score_every_row_and_the_lowest(here: Path, run):
     assert [r["row"] for r in lowest] == np.argsort(expected, kind="stable")[:4].tolist()
 
 
+def test_scores_stand_beside_the_rows(here: Path, run):
+    wine = pd.read_csv("wine.csv").assign(name=[f"w{i}" for i in range(120)], row="mine")
+    wine.to_csv("named.csv", index=False)
+    rows = pd.read_csv(io.StringIO(run("score", "wine", "named.csv", "--lowest", 5)[0]))
+    assert list(rows.columns[:4]) == ["row", "nats", "stderr", "bits_per_dim"]
+    assert (rows["name"] == "w" + rows["row"].astype(str)).all() and (rows["row_"] == "mine").all()
+    assert np.allclose(rows["a"], wine["a"][rows["row"]])
+    said = json.loads(run("score", "wine", "named.csv", "--lowest", 5, "--json")[0])
+    assert [r["name"] for r in said["rows"]] == list(rows["name"])
+
+
+def test_samples_have_the_decimals_of_the_data(here: Path, run):
+    X = pd.DataFrame({"a": np.random.default_rng(0).normal(size=200).round(2)})
+    X.assign(b=X["a"] / 3).to_csv("two.csv", index=False)
+    run("fit", "GaussianMixture", "two.csv", "--out", "two", "--n-components", 1)
+    run("sample", "two", "-n", 50, "--out", "drawn.csv")
+    for text in (run("sample", "two", "-n", 50)[0], (here / "drawn.csv").read_text()):
+        drawn = pd.read_csv(io.StringIO(text), dtype=str)
+        assert drawn["a"].str.fullmatch(r"-?\d+\.\d{1,2}").all()
+        assert (drawn["b"].str.len() > 8).any()
+
+
+def test_a_table_comes_by_pipe(here: Path, run, monkeypatch: pytest.MonkeyPatch):
+    file = (here / "wine.csv").read_bytes()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(file)))
+    piped = run("score", "wine", "-")[0]
+    assert piped == run("score", "wine", "wine.csv")[0]
+
+
 def test_complete_fills_what_is_missing_and_nothing_else(here: Path, run):
     frame = pd.read_csv(here / "holes.csv")
     assert frame["b"].isna().all()
@@ -241,6 +273,22 @@ def test_compare_writes_the_report(here: Path, run, monkeypatch: pytest.MonkeyPa
         "Gaussian",
     }
     assert "The report is in out.html" in err and "GaussianMixture" in err
+    assert "s, judged in " in err
     page = (here / "out.html").read_text()
     assert "GaussianMixture(n_components=2" in page and line in page
     assert not [p for p in here.iterdir() if p.name.startswith(".")]
+
+
+def test_the_command_lines_of_the_readme_run_in_their_order(
+    tmp_path: Path, run, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    text = text.partition("## The command line")[2].partition("## More")[0]
+    lines = [line for line in text.splitlines() if line.startswith("genus ")]
+    few = {"fit": ["--trainer.max_steps", 5], "compare": ["--models", "Gaussian", "--samples", 20]}
+    for line in lines:
+        command = line.partition("#")[0].split()[1:]
+        run(*command, *few.get(command[0], []))
+    assert [line.split()[1] for line in lines] == ["fit", "sample", "score", "complete", "compare"]
+    assert (tmp_path / "out.html").exists() and len(pd.read_csv("rows.csv")) == 64

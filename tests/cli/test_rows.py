@@ -85,6 +85,9 @@ def test_flat_files_hold_images(here: Path, run):
     assert (whole.iloc[:, :32] == drawn.iloc[:, :32]).all(axis=None) and not whole.isna().any(
         axis=None
     )
+    more = pd.concat([drawn] * 20)
+    more.to_csv("more.csv", index=False)
+    assert "held-out rows" in run("evaluate", "run", "more.csv", "--samples", 10)[0]
     drawn.iloc[:, :-1].to_csv("narrow.csv", index=False)
     assert "63 columns, and rows of 8×8" in run("score", "run", "narrow.csv", code=1)[1]
 

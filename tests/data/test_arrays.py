@@ -70,3 +70,42 @@ def test_a_folder_of_images(tmp_path):
 def test_a_folder_without_images_says_so(tmp_path):
     with pytest.raises(ValueError, match="has no images"):
         load(tmp_path)
+
+
+def saved_images(folder, *pictures):
+    image = pytest.importorskip("PIL.Image")
+    for i, picture in enumerate(pictures):
+        image.fromarray(picture).save(folder / f"{i}.png")
+
+
+def test_images_of_16_bits_keep_their_levels(tmp_path):
+    deep = np.arange(12, dtype=np.uint16).reshape(3, 4) * 300
+    saved_images(tmp_path, deep, deep + 1)
+    d = load(tmp_path)
+    np.testing.assert_array_equal(d.X, [deep, deep + 1])
+    assert (d.space.kind, d.space.levels) == ("ordinal", 4096)
+    saved_images(tmp_path, np.zeros((3, 4), np.uint8))
+    with pytest.raises(ValueError, match="1.png has 16 bits a pixel"):
+        load(tmp_path)
+
+
+def test_images_of_one_bit_are_binary(tmp_path):
+    bits = np.eye(4, dtype=bool)
+    saved_images(tmp_path, bits, ~bits)
+    d = load(tmp_path)
+    np.testing.assert_array_equal(d.X, [bits, ~bits])
+    assert d.space.kind == "binary" and d.X.dtype == np.uint8
+    saved_images(tmp_path, np.full((4, 4), 7, np.uint8))
+    mixed = load(tmp_path)
+    assert mixed.space.levels == 256 and mixed.X[1].max() == 255
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_is_left_out_of_images_is_said(tmp_path):
+    full = np.full((4, 5, 4), 255, np.uint8)
+    saved_images(tmp_path, full)
+    assert load(tmp_path).X.shape == (1, 4, 5, 3)
+    full[0, 0, 3] = 7
+    saved_images(tmp_path, full)
+    with pytest.warns(UserWarning, match=r"transparent pixels are \(alpha\) is left out"):
+        assert "alpha" in load(tmp_path).note

@@ -10,8 +10,10 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import genus
 from genus.compare.table import Comparison, Row
 from genus.report import write
 from genus.report.page import page as page_of
@@ -223,3 +225,11 @@ def test_page_fits_a_phone(which: str, request: pytest.FixtureRequest, tmp_path:
     found = re.search(r'data-width="(\d+)"', done.stdout)
     assert found, done.stderr
     assert int(found[1]) <= 390
+
+
+def test_one_real_column_has_a_page(tmp_path):
+    X = np.random.default_rng(0).normal(size=(60, 1))
+    found = genus.compare(["ProbabilisticPCA"], X, samples=20, progress=False)
+    found.report(tmp_path / "one.html")
+    page = (tmp_path / "one.html").read_text()
+    assert "no latent coordinate: one column has nothing to share" in page

@@ -19,6 +19,7 @@ from genus.cli.line import (
     parser_of,
 )
 from genus.cli.rows import (
+    data_for,
     hand_over,
     labels_of,
     load_rows,
@@ -29,7 +30,7 @@ from genus.cli.rows import (
     rows_for,
     writable,
 )
-from genus.cli.words import first_line, json_text, print_rows
+from genus.cli.words import first_line, json_text, print_rows, print_scores
 
 if TYPE_CHECKING:
     from genus.evaluate import Likelihood, SampleQuality
@@ -200,7 +201,8 @@ def evaluate(args: list[str]) -> int:
     said = parse(parser, args)
     from genus.evaluate import SampleTest, likelihood_summary
 
-    model, rows = open_model(said.run), load_rows(said)
+    model = open_model(said.run)
+    rows = data_for(model, said)
     train, test = part_of(rows, "train"), part_of(rows, "test")
     facts: dict[str, Any] = {
         "model": type(model).__name__,
@@ -265,7 +267,7 @@ def _quality_lines(q: SampleQuality) -> list[str]:
 def score(args: list[str]) -> int:
     """print the log-probability of every row of a file"""
     examples = """\
-genus score run rows.csv > scores.csv
+genus score run rows.csv > scores.csv    the columns of the table stand beside
 genus score run rows.csv --lowest 10    the rows least like the data: outliers"""
     parser = parser_of(
         "score",
@@ -281,22 +283,18 @@ genus score run rows.csv --lowest 10    the rows least like the data: outliers""
 
     model = open_model(said.run)
     needs(model, "log_prob")
-    found = model.log_prob(rows_for(model, said)[0])
+    rows, table = rows_for(model, said)
+    found = model.log_prob(rows)
     order = np.arange(len(found))
     if said.lowest is not None:
         order = np.argsort(found.nats, kind="stable")[: said.lowest]
-    nats = found.nats[order].tolist()
-    stderr = np.broadcast_to(found.stderr, (len(found),))[order].tolist()
-    bits = found.bits_per_dim[order].tolist()
-    values = list(zip(order.tolist(), nats, stderr, bits, strict=True))
-    if said.json:
-        names = ("row", "nats", "stderr", "bits_per_dim")
-        rows = [dict(zip(names, value, strict=True)) for value in values]
-        print(json_text({"kind": found.kind, "measure": found.measure, "rows": rows}))
-        return 0
-    print("row,nats,stderr,bits_per_dim")
-    for i, v, e, b in values:
-        print(f"{i},{v:.6g},{e:.3g},{b:.6g}")
+    scores = {
+        "row": order,
+        "nats": found.nats[order],
+        "stderr": np.broadcast_to(found.stderr, (len(found),))[order],
+        "bits_per_dim": found.bits_per_dim[order],
+    }
+    print_scores(scores, None if table is None else table.iloc[order], found, said.json)
     return 0
 
 
@@ -364,7 +362,9 @@ genus compare digits --models VAE --VAE.latent_dim 2 --VAE.trainer.epochs 20 --j
     )
     parser.add_argument("--report", metavar="FILE", help="write the page to this .html file")
     parser.add_argument(
-        "--budget", help="time for each fit: 60s, 2m, 1h; without it as long as each model wants"
+        "--budget",
+        help="time for each fit: 60s, 2m, 1h; without it as long as each model wants. "
+        "Judging comes on top: each model's line says how long (--samples 0 leaves most of it out)",
     )
     parser.add_argument(
         "--samples", type=int, default=1000, help="samples compared with real rows, at most"
@@ -405,6 +405,8 @@ genus compare digits --models VAE --VAE.latent_dim 2 --VAE.trainer.epochs 20 --j
         if absent:
             raise UsageError(f"--{min(absent)}... is set, but {min(absent)} is not among --models")
     if said.report:
+        if not said.report.lower().endswith((".html", ".htm")):
+            raise UsageError(f"--report {said.report}: the page is HTML: name it .html")
         writable(said.report)
     found = run(
         chosen,

@@ -58,12 +58,32 @@ def parse(parser: Any, args: list[str]) -> Any:
     from jsonargparse import ArgumentError
 
     try:
-        return parser.parse_args(args)
+        return parser.parse_args(_joined([_with_underscores(a) for a in args]))
     except ArgumentError as e:
         raise UsageError(
             f"{parser.prog.removeprefix('genus ')}: {one_line(str(e))} "
             f"(genus {parser.prog.split()[1]} --help)"
         ) from None
+
+
+def _with_underscores(option: str) -> str:
+    """An option's name as it is known, --n_components, where it was written with dashes."""
+    if not option.startswith("--"):
+        return option
+    name, equals, value = option[2:].partition("=")
+    return f"--{name.replace('-', '_')}{equals}{value}"
+
+
+def _joined(args: list[str]) -> list[str]:
+    """Options with the negative numbers after them in one word: -1e-3 is no option."""
+    out: list[str] = []
+    for a in args:
+        takes = out and out[-1].startswith("--") and "=" not in out[-1]
+        if takes and re.match(r"-\.?\d", a):
+            out[-1] += f"={a}"
+        else:
+            out.append(a)
+    return out
 
 
 def one_line(text: str) -> str:

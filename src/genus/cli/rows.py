@@ -67,16 +67,32 @@ def rows_for(model: Model, said: Any) -> tuple[Any, Any]:
     path = Path(said.file)
     space = model.space_
     names = [c.name for c in space.columns]
-    text = path.is_file() and path.suffix.lower() in (".csv", ".tsv", ".txt")
-    if not text or not (names or len(space.shape) > 1):
+    if not _is_text(path):
         return load_rows(said).X, None
-    whole = data.read_csv(path)
+    whole = data.read_table(path)
     if not names:
         return _images_of(whole, space, path), None
     absent = [n for n in names if n not in whole.columns]
     if absent:
         raise ValueError(f"{path} lacks the column {absent[0]!r} that the model was fitted on")
     return whole[names], whole
+
+
+def data_for(model: Model, said: Any) -> Any:
+    """The data that a command line names, its lines of text as images where the model has them."""
+    import genus.data
+
+    path = Path(said.data)
+    if model.space_.columns or not _is_text(path):
+        return load_rows(said)
+    return genus.data.load(_images_of(genus.data.read_table(path), model.space_, path))
+
+
+def _is_text(path: Path) -> bool:
+    """Does a file hold a table of text?"""
+    from genus.data.tables import STDIN, TEXT, kind_of
+
+    return path == STDIN or (path.is_file() and kind_of(path) in TEXT)
 
 
 def _images_of(table: pd.DataFrame, space: Space, path: Path) -> Any:
@@ -86,6 +102,9 @@ def _images_of(table: pd.DataFrame, space: Space, path: Path) -> Any:
             f"{path} has {table.shape[1]} columns, and rows of {space} have {space.dim} cells: "
             f"pass a column a cell, or an .npy file of rows of shape {space.shape}"
         )
+    words = [name for name, s in table.items() if s.dtype.kind not in "fiub"]
+    if words:
+        raise ValueError(f"{path} has words in the column {words[0]!r}: cells are numbers")
     cells = table.to_numpy(dtype=np.float64, na_value=np.nan)
     return space.rows(cells.reshape(len(cells), *space.cell_shape))
 
@@ -113,7 +132,7 @@ def needs(model: Model, verb: str) -> None:
 
 def hand_over(X: Any, model: Model, said: Any) -> None:
     """Rows to --out, or as CSV (or JSON) to stdout."""
-    from genus.report.writing import frame, write_rows
+    from genus.report.writing import frame, with_decimals, write_rows
 
     if said.out:
         write_rows(said.out, X, model.space_)
@@ -122,6 +141,6 @@ def hand_over(X: Any, model: Model, said: Any) -> None:
         return
     table = frame(X, model.space_)
     if said.json:
-        print(table.to_json(orient="records"))
+        print(table.to_json(orient="records", date_format="iso", double_precision=15))
     else:
-        table.to_csv(sys.stdout, index=False)
+        with_decimals(table, model.space_).to_csv(sys.stdout, index=False)

@@ -25,6 +25,26 @@ def print_rows(rows: list[dict[str, str]], as_json: bool) -> None:
         print("  ".join(f"{v:<{widths[k]}}" for k, v in r.items()).rstrip())
 
 
+def print_scores(scores: dict[str, Any], table: Any, found: Any, as_json: bool) -> None:
+    """Print a line a row: its number and scores, and what stands in the caller's table.
+
+    A column of the table that is called as a score is gets a line below its name.
+    """
+    import pandas as pd
+
+    out = pd.DataFrame(scores)
+    if table is not None:
+        names = [f"{name}_" if name in scores else name for name in table.columns]
+        out = pd.concat([out, table.set_axis(names, axis=1).reset_index(drop=True)], axis=1)
+    if as_json:
+        rows = json.loads(out.to_json(orient="records", date_format="iso", double_precision=15))
+        print(json_text({"kind": found.kind, "measure": found.measure, "rows": rows}))
+        return
+    for name, form in (("nats", "{:.6g}"), ("stderr", "{:.3g}"), ("bits_per_dim", "{:.6g}")):
+        out[name] = [form.format(v) for v in out[name]]
+    out.to_csv(sys.stdout, index=False)
+
+
 def json_text(value: Any) -> str:
     """JSON of a value; numbers that JSON lacks become words."""
 

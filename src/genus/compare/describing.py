@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from genus.dtypes import is_calendar
 from genus.space import Space
 
 SHOWN = 12  # names of a list, at most
@@ -143,7 +144,7 @@ def _is_identifier(column: np.ndarray, space: Space, j: int) -> bool:
     """All words different, or whole numbers each greater by one than the one before; no dates."""
     if len(column) < 3 or np.isnan(column).any():
         return False
-    if space.columns and space.columns[j].dtype.startswith("datetime"):
+    if space.columns and is_calendar(space.columns[j].dtype):
         return False
     if space.kinds[j] == "categorical" and isinstance(_first_value(space, j), str):
         return len(np.unique(column)) == len(column)

@@ -48,7 +48,9 @@ class Task:
             except Exception as e:
                 row.error = _say(e)
             if row.model is not None:
+                begun = time.perf_counter()
                 self.judged(row.model, row)
+                row.judge_seconds = time.perf_counter() - begun
         told = [w for w in caught if issubclass(w.category, UserWarning | RuntimeWarning)]
         row.notes += list(dict.fromkeys(str(w.message).split("\n")[0] for w in told))
         return row
@@ -157,7 +159,8 @@ def run_all(
                 say(f"{row.name} failed: {row.error}")
             else:
                 value = str(row.likelihood) if row.likelihood else "—"
-                say(f"{row.name}: {value} nats, fitted in {in_words(row.fit_seconds)} s")
+                fitted, judged = in_words(row.fit_seconds), in_words(row.judge_seconds)
+                say(f"{row.name}: {value} nats, fitted in {fitted} s, judged in {judged} s")
             if getattr(row.model, "interrupted_", False) and "fitted before" not in row.notes:
                 raise KeyboardInterrupt
     except KeyboardInterrupt:

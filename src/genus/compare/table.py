@@ -74,8 +74,8 @@ class Row:
         Drawn rows, in the caller's type, and what they are like.
     completion, outliers
         Of a table: hidden cells filled in, and rows with swapped cells found.
-    fit_seconds, sample_seconds, n_sampled
-        Wall clock (nan: fitted before), and how many rows the latter drew.
+    fit_seconds, judge_seconds, sample_seconds, n_sampled
+        Wall clock (nan: fitted before), and how many rows the last drew.
     n_parameters
         Learned values.
     history
@@ -98,6 +98,7 @@ class Row:
     completion: Completion | None = None
     outliers: Outliers | None = None
     fit_seconds: float = math.nan
+    judge_seconds: float = math.nan
     sample_seconds: float = math.nan
     n_sampled: int = 0
     n_parameters: int | None = None
@@ -143,6 +144,7 @@ class Row:
             "swapped_auroc": o.auroc if o else math.nan,
             "swapped_auroc_stderr": o.stderr if o else math.nan,
             "fit_seconds": self.fit_seconds,
+            "judge_seconds": self.judge_seconds,
             "sample_seconds": self.sample_seconds,
             "n_sampled": self.n_sampled,
             "n_parameters": self.n_parameters,

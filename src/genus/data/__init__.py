@@ -10,6 +10,6 @@ binarisation of a seed is the same on every machine and with every later version
 from genus.data.binarising import binarize
 from genus.data.dataset import Data, DataUnavailableError
 from genus.data.loading import load, names
-from genus.data.tables import read_csv
+from genus.data.tables import read_csv, read_table
 
-__all__ = ["Data", "DataUnavailableError", "binarize", "load", "names", "read_csv"]
+__all__ = ["Data", "DataUnavailableError", "binarize", "load", "names", "read_csv", "read_table"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def read_parquet(path: Path) -> Data:
 def named(path: Path, X: Any, y: Any = None, note: str = "") -> Data:
     """Data named after their file, which errors name too."""
     try:
-        return Data(X, y, name=path.stem, note=note)
+        return Data(X, y, name=path.stem.removesuffix(".csv"), note=note)
     except (ValueError, TypeError) as e:
         raise type(e)(f"{path}: {e}") from None
 
@@ -85,7 +86,8 @@ def image_folder(folder: Path) -> Data:
             f"{folder} has no images: .png and .jpg files are looked for, "
             "in it and in its sub-folders"
         )
-    pictures = [_picture(path) for path in files]
+    notes: set[str] = set()
+    pictures = [_picture(path, notes) for path in files]
     for path, picture in zip(files, pictures, strict=True):
         own, first = _size(picture), _size(pictures[0])
         if own != first:
@@ -93,25 +95,72 @@ def image_folder(folder: Path) -> Data:
                 f"{path} is {own} pixels, {files[0]} is {first}: resize them to one size"
             )
     colour = any(p.ndim == 3 for p in pictures)
+    deep = [p.dtype == np.uint16 for p in pictures]
+    if any(deep) and (colour or not all(deep)):
+        raise ValueError(
+            f"{files[deep.index(True)]} has 16 bits a pixel, and {folder} has others besides: "
+            "save all of them alike"
+        )
+    bits = all(p.dtype == bool for p in pictures)
+    if not bits:
+        pictures = [p.astype(np.uint8) * 255 if p.dtype == bool else p for p in pictures]
     if colour:
         pictures = [np.repeat(p[..., None], 3, 2) if p.ndim == 2 else p for p in pictures]
     X = np.stack(pictures)
-    layout = "HWC" if colour else "HW"
-    space = Space(X.shape[1:], "ordinal", levels=256, layout=layout, dtype="uint8")
     labels = [p.relative_to(folder).parts[0] if p.parent != folder else "" for p in files]
-    return Data(X, np.array(labels) if any(labels) else None, space, folder.name)
+    note = "; ".join(sorted(notes))
+    if note:
+        warnings.warn(f"{folder}: {note}", stacklevel=2)
+    y = np.array(labels) if any(labels) else None
+    return Data(X.astype(np.uint8) if bits else X, y, _space_of(X), folder.name, note)
 
 
-def _picture(path: Path) -> np.ndarray:
-    """An image file as (H, W) grey values or (H, W, 3) colours."""
+def _space_of(X: np.ndarray) -> Space:
+    """The space of images: bits, 256 levels, or as many as the brightest of 16-bit pixels needs."""
+    shape, layout = X.shape[1:], "HWC" if X.ndim == 4 else "HW"
+    if X.dtype == bool:
+        return Space(shape, "binary", layout=layout, dtype="uint8")
+    if X.dtype == np.uint8:
+        return Space(shape, "ordinal", levels=256, layout=layout, dtype="uint8")
+    levels = max(256, 2 ** int(X.max()).bit_length())
+    return Space(shape, "ordinal", levels=levels, layout=layout, dtype="uint16")
+
+
+def _picture(path: Path, notes: set[str]) -> np.ndarray:
+    """An image file as (H, W) bits or grey values, or (H, W, 3) colours; ``notes`` gets losses."""
     image = pillow(path)
     try:
         with image.open(path) as opened:
-            if opened.mode in ("L", "RGB"):
-                return np.asarray(opened)
-            return np.asarray(opened.convert("L" if opened.mode in ("1", "LA") else "RGB"))
+            return _pixels(opened, path, notes)
     except OSError as e:
         raise ValueError(f"{path} cannot be read as an image: {e}") from None
+
+
+def _pixels(image: Any, path: Path, notes: set[str]) -> np.ndarray:
+    mode = image.mode
+    if mode.startswith("I"):
+        deep = np.asarray(image)
+        if deep.min() < 0 or deep.max() > 65535:
+            raise ValueError(f"{path} has pixels beyond 16 bits: save them as .npy")
+        return deep.astype(np.uint16)
+    if mode == "F":
+        raise ValueError(f"{path} has pixels of real numbers: save them as .npy")
+    if mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        alpha = np.asarray(image.convert("RGBA"))[..., 3]
+        if alpha.min() < 255:
+            notes.add("how transparent pixels are (alpha) is left out")
+    if mode in ("RGB", "RGBA") and _has_16_bits(path):
+        notes.add("colours of 16 bits are cut to 8")
+    if mode in ("1", "L", "RGB"):
+        return np.asarray(image)
+    return np.asarray(image.convert("L" if mode == "LA" else "RGB"))
+
+
+def _has_16_bits(path: Path) -> bool:
+    """Does a PNG file say so? Pillow reads colours as 8 bits."""
+    with path.open("rb") as f:
+        head = f.read(25)
+    return head[:4] == b"\x89PNG" and head[24:25] == b"\x10"
 
 
 def _size(picture: np.ndarray) -> str:

@@ -13,7 +13,7 @@ from genus.data.arrays import image_folder, read_npy, read_npz, read_parquet
 from genus.data.binarising import binarized
 from genus.data.dataset import Data
 from genus.data.known import IMAGES, TABLES, binary_table, data_folder, known_images, local_file
-from genus.data.tables import table_file
+from genus.data.tables import STDIN, TEXT, kind_of, table_file
 from genus.space import Space
 
 
@@ -23,9 +23,10 @@ def load(source: Any, *, binarize: str | None = None, seed: int = 0, test: float
     Parameters
     ----------
     source : str, path, array, tensor, DataFrame or dataset
-        A name of :func:`names`; a ``.csv``, ``.tsv``, ``.parquet``, ``.npy`` or ``.npz`` file
-        (``x_train``, ``y_train``, ``x_test``, ``y_test``; or one array, or ``X`` and ``y``); or a
-        folder of images of one size, whose sub-folders are labels.
+        A name of :func:`names`; a ``.csv``, ``.tsv``, ``.json``, ``.jsonl``, ``.parquet``, ``.npy``
+        or ``.npz`` file (``x_train``, ``y_train``, ``x_test``, ``y_test``; or one array, or ``X``
+        and ``y``), text also packed (``.csv.gz``); ``-``, a CSV on stdin; or a folder of images of
+        one size, whose sub-folders are labels.
     binarize : {"sample", "threshold", "dynamic"} or None, default=None
         Of grey images. ``sample`` draws each pixel once, x ~ Bernoulli(grey), with ``seed``;
         ``threshold`` cuts at ½; ``dynamic`` draws the test rows once and leaves the training rows
@@ -105,21 +106,21 @@ def _open(source: Any) -> Data:
     if name in TABLES:
         return binary_table(name)
     path = Path(source).expanduser()
+    if path == STDIN:
+        return table_file(path)
     if path.is_dir():
         return image_folder(path)
     if path.exists():
         reader = {
-            ".csv": table_file,
-            ".tsv": table_file,
-            ".txt": table_file,
+            **dict.fromkeys(TEXT, table_file),
             ".parquet": read_parquet,
             ".npy": read_npy,
             ".npz": read_npz,
-        }.get(path.suffix.lower())
+        }.get(kind_of(path))
         if reader is None:
             raise ValueError(
                 f"{path}: files of type {path.suffix!r} cannot be read: "
-                "use .csv, .tsv, .parquet, .npy or .npz"
+                "use .csv, .tsv, .json, .jsonl, .parquet, .npy or .npz"
             )
         return reader(path)
     known = [row["name"] for row in names()]

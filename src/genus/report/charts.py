@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from genus.coding import as_array
+from genus.coding import as_array, series_of
+from genus.dtypes import is_calendar
 from genus.report.figures import (
     FAINT,
     FONT,
@@ -130,7 +131,7 @@ def marginals(real: Any, sampled: Any, space: Space, *, most: int = 12) -> Figur
 
 def _marginal(ax: Any, real: np.ndarray, sampled: np.ndarray, space: Space, j: int) -> None:
     """The two histograms of coordinate j."""
-    column = space.columns[j] if space.columns else space
+    column: Any = space.columns[j] if space.columns else space
     levels = space.cardinality[j]
     low = column.low if levels else 0
     x = real[np.isfinite(real)] + low
@@ -153,9 +154,11 @@ def _marginal(ax: Any, real: np.ndarray, sampled: np.ndarray, space: Space, j: i
     if space.columns and column.values is not None:
         words = [str(v)[:8] for v in column.values]
         ax.set_xticks(range(len(words)), words if len(words) <= 3 else [""] * len(words))
-    elif space.columns and column.dtype.startswith("datetime64"):
+    elif space.columns and is_calendar(column.dtype):
         ax.locator_params(axis="x", nbins=2)
-        ax.xaxis.set_major_formatter(lambda days, _: str(np.datetime64(round(days), "D"))[:7])
+        ax.xaxis.set_major_formatter(
+            lambda x, _: str(series_of(np.array([x - low]), column).iloc[0])[:7]
+        )
     else:
         ax.locator_params(axis="x", nbins=3, integer=bool(levels))
 

@@ -80,6 +80,8 @@ def latent_map(model: Any, X: Any, y: Any = None, *, most: int = 2000) -> Figure
 def _in_the_plane(z: np.ndarray) -> np.ndarray:
     """Latent rows (n, …) as points (n, 2): their principal plane where they have more numbers."""
     z = z.reshape(len(z), -1)
+    if z.shape[1] == 0:
+        raise ValueError("it has no latent coordinate: one column has nothing to share")
     if z.shape[1] == 1:
         return np.stack([z[:, 0], np.zeros(len(z))], 1)
     if z.shape[1] == 2:

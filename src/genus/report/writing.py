@@ -35,11 +35,13 @@ def write_rows(path: str | Path, X: Any, space: Space) -> None:
             parts: dict[str, Any] = X if has_parts(X) else {"X": as_array(X, strings=True)}
             np.savez_compressed(temporary, **parts)
         elif path.suffix == ".csv":
-            frame(X, space).to_csv(temporary, index=False)
+            with_decimals(frame(X, space), space).to_csv(temporary, index=False)
         elif path.suffix == ".parquet":
             frame(X, space).to_parquet(temporary)
         else:
-            frame(X, space).to_json(temporary, orient="records")
+            frame(X, space).to_json(
+                temporary, orient="records", date_format="iso", double_precision=15
+            )
 
 
 def check_ending(path: str | Path, space: Space) -> None:
@@ -52,6 +54,20 @@ def check_ending(path: str | Path, space: Space) -> None:
         )
     if ending == ".png" and space.image_shape is None:
         raise ValueError(f"{path}: rows of {space} are no images; write .csv or .npz")
+
+
+def with_decimals(table: pd.DataFrame, space: Space) -> pd.DataFrame:
+    """The table with as many decimals in a column as the data that were fitted had there.
+
+    What has more, as a draw between two of their values, is rounded.
+    """
+    table = table.copy()
+    for c in space.columns:
+        if c.decimals is None or c.kind != "continuous" or c.name not in table:
+            continue
+        if table[c.name].dtype.kind == "f":
+            table[c.name] = table[c.name].round(c.decimals)
+    return table
 
 
 def frame(X: Any, space: Space) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -585,3 +586,19 @@ def test_nothing_global_and_the_seed_decides():
     one, two = (BayesNet(random_state=3).fit(X) for _ in range(2))
     assert torch.equal(state, torch.get_rng_state())
     assert torch.equal(one.counts_, two.counts_) and one.edges_ == two.edges_
+
+
+@pytest.mark.parametrize("labels", ["words", "numbers"])
+@pytest.mark.parametrize("form", ["frame", "array"])
+def test_y_is_the_target_where_rows_lack_it(labels: str, form: str) -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 12, 600)
+    X: Any = np.stack([y // 4, y % 4], 1) + (rng.random((600, 2)) < 0.05)
+    X = pd.DataFrame(X, columns=["p", "q"]).set_axis(rng.permutation(600)) if form == "frame" else X
+    target = np.char.add("t", y.astype(str)) if labels == "words" else y
+    model = genus.BayesNet("naive", target="kind").fit(X, target)
+    assert np.mean(model.predict(X) == target) > 0.8
+    assert sorted(model.classes_) == sorted(set(target.tolist()))
+    assert np.isfinite(model.score(X, target))
+    with pytest.raises(ValueError, match="or a name for y"):
+        genus.BayesNet("naive").fit(X, target)

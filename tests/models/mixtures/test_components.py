@@ -10,6 +10,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+import genus
 from genus.learn.rows import generator
 from genus.models.mixtures.components import (
     LogJoint,
@@ -145,3 +146,21 @@ def test_weights_that_are_no_counts_are_refused(weight: np.ndarray, says: str) -
         row_weights(weight)
     assert row_weights(None) is None
     assert row_weights([1, 0, 2]).dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        genus.GaussianMixture(2, random_state=0),
+        genus.BayesianGaussianMixture(2, random_state=0),
+        genus.CategoricalMixture(2, random_state=0),
+    ],
+    ids=lambda m: type(m).__name__,
+)
+def test_fit_predict_tells_the_clusters(model):
+    rng = np.random.default_rng(0)
+    side = np.repeat([0, 1], 60)
+    X = 8 * side[:, None] + rng.normal(size=(120, 2))
+    labels = model.fit_predict(X)
+    assert (labels == model.predict(X)).all()
+    assert np.mean(labels == side) in (0, 1)

@@ -38,6 +38,7 @@ from torch import Tensor, nn
 
 from genus.distributions.draws import flip
 from genus.distributions.points import log_mean_exp, row_uniforms
+from genus.encoder import Encoder
 from genus.learn.rows import Rows, generator
 from genus.learn.trainer import Trainer
 from genus.likelihood import Estimate, Exact, LogProb, LowerBound
@@ -54,7 +55,7 @@ ROUNDS = 8  # of mean field
 POINTS = 16  # importance points a row; where cells are missing, four times as many
 
 
-class RBM(Model):
+class RBM(Encoder, Model):
     r"""Binary hidden units between visible ones, p(v) = e^{−F(v)}/Z.
 
     ``log_prob`` is ``Exact`` when one layer has at most 20 units, else an ``Estimate``; with
@@ -539,6 +540,10 @@ class RBM(Model):
         a, spread = self._expected(low, high)
         phi = self.units_.expected(self.b_, a, spread, low, high)
         return torch.sigmoid(torch.addmm(self.c_, phi - self.mu_, self.W_))
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.W_.shape[1]
 
     def _decode(self, z: Tensor) -> Tensor:
         return self.units_.leave(

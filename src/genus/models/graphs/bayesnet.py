@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -22,23 +23,24 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from genus.coding import Column, column_codes
+from genus.coding import Column, column_codes, series_of
 from genus.distributions.bins import Bins
 from genus.distributions.dependence import Indicators, spanning_tree
 from genus.distributions.even import EvenBins, cut
+from genus.dtypes import is_calendar
 from genus.learn.fit import Fit
 from genus.learn.progress import CtrlC
 from genus.learn.rows import Rows
 from genus.learn.starts import warn_unless_converged
 from genus.learn.sums import accumulate, solve
 from genus.likelihood import Exact, LogProb
-from genus.model import Model
+from genus.model import Model, with_index
 from genus.models.graphs.bif import BifNetwork, read_bif, write_bif
 from genus.models.graphs.structure import SCORES, Counts, hill_climb
 from genus.models.graphs.tables import Net, ordered
 from genus.settings import Each, Label, Number, OneOf, Rule, Several, Whole
 from genus.space import Space
-from genus.typing import RowsLike, available_if
+from genus.typing import GivenLike, RowsLike, available_if
 
 STRUCTURES = ("chow-liu", "hill-climb", "naive")
 EDGE = Several(Label(), Label(), says="an edge (parent, child)")
@@ -63,7 +65,8 @@ class BayesNet(Model):
         likely tree; ``hill-climb``, the best graph that single changes of an edge find; ``naive``,
         the target as the parent of all.
     target : str or int or None, default=None
-        The column that ``predict`` tells from the others; with ``naive``, their parent.
+        The column that ``predict`` tells from the others; with ``naive``, their parent. Where X
+        has no such column, it is the name of y in ``fit(X, y)``.
     pseudo_count : float, default=1.0
         α ≥ 0, added to every entry of every table. 0: maximum likelihood, under which what was
         never seen has probability 0.
@@ -168,6 +171,44 @@ class BayesNet(Model):
         self.tol = tol
         self.random_state = random_state
 
+    def fit(
+        self,
+        X: RowsLike,
+        y: Any = None,
+        *,
+        given: GivenLike = None,
+        space: Space | str | None = None,
+        validation: float | RowsLike | None = None,
+        resume: bool | str | Path | None = None,
+    ) -> Self:
+        """Learn from the rows of X; see :meth:`Model.fit`.
+
+        y: values of the target, (n,), where ``target`` names a column that X lacks; else ignored.
+        """
+        rows = self._with_target(X, y)
+        return super().fit(rows, given=given, space=space, validation=validation, resume=resume)
+
+    def score(self, X: RowsLike, y: Any = None, *, given: GivenLike = None) -> float:
+        """Mean log-probability in nats, of X and y together where X lacks the target."""
+        return super().score(self._with_target(X, y), given=given)
+
+    def _with_target(self, X: Any, y: Any) -> Any:
+        """X with y as its target column, where it has none."""
+        if y is None or self.target is None:
+            return X
+        array = not isinstance(X, pd.DataFrame)
+        if array and (np.ndim(X) != 2 or self.target in range(np.shape(X)[1])):
+            return X
+        table = pd.DataFrame(np.asarray(X)) if array else X
+        if self.target in table.columns:
+            return X
+        if array and isinstance(self.target, str):
+            table = table.set_axis(table.columns.astype(str), axis=1)
+        values = pd.Series(np.asarray(y), index=table.index)
+        if len(values) and values.dtype.kind in "iub":
+            values = values.astype("category")
+        return table.assign(y=values).set_axis([*table.columns, self.target], axis=1)
+
     # ------------------------------------------------------------------ what it is made of
 
     def build(self, space: Space) -> None:
@@ -175,7 +216,8 @@ class BayesNet(Model):
             self._place(self.target, "target")
         elif isinstance(self.structure, str) and self.structure == "naive":
             raise ValueError(
-                "structure='naive' needs target=, the column that is the parent of all others"
+                "structure='naive' needs target=, the column that is the parent of all others, "
+                "or a name for y of fit(X, y)"
             )
         kw: dict[str, Any] = {"dtype": torch.float64}
         self.register_buffer("adjacency_", torch.zeros(space.dim, space.dim, dtype=torch.bool))
@@ -382,9 +424,8 @@ class BayesNet(Model):
                 self.net().explained(codes),
                 lambda *shape: torch.full(shape, 0.5, dtype=torch.float64),
             )
-        return self.space_.decode(
-            torch.where(torch.isnan(x), median.reshape(x.shape).to(x.dtype), x)
-        )
+        best = torch.where(torch.isnan(x), median.reshape(x.shape).to(x.dtype), x)
+        return with_index(self.space_.decode(best), X)
 
     # ------------------------------------------------------------------ queries
 
@@ -615,7 +656,7 @@ class BayesNet(Model):
 
 def _in_words(ends: list[tuple[float, float]], c: Column) -> list[Any]:
     """What was seen in each bin: its one value, or the smallest and the largest."""
-    dates = c.dtype.startswith("datetime64")
+    dates = is_calendar(c.dtype)
     if all(low == high for low, high in ends) and not dates:
         return [low if c.kind == "continuous" else int(low) + c.low for low, _ in ends]
     for digits in range(4, 18):
@@ -630,6 +671,6 @@ def _in_words(ends: list[tuple[float, float]], c: Column) -> list[Any]:
 
 def _in_word(code: float, c: Column, digits: int) -> str:
     """The value of a code of numbers."""
-    if c.dtype.startswith("datetime64"):
-        return str(pd.Timestamp(0) + pd.Timedelta(days=code + c.low)).removesuffix(" 00:00:00")
+    if is_calendar(c.dtype):
+        return str(series_of(np.array([code]), c).iloc[0]).removesuffix(" 00:00:00")
     return f"{code:.{digits}g}" if c.kind == "continuous" else str(int(code) + c.low)

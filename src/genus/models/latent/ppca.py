@@ -46,6 +46,7 @@ from genus.density import WAYS, DensityModel
 from genus.distributions.columns import check_observed
 from genus.distributions.normals import by_pattern, variance_floor
 from genus.distributions.points import LOG_2PI
+from genus.encoder import Encoder
 from genus.learn.fit import Fit
 from genus.learn.rows import Rows
 from genus.learn.starts import warn_unless_converged
@@ -60,7 +61,7 @@ ENOUGH = 0.01  # noise, as a share of the variance, below which no more componen
 QUANTILES = 32  # of the noise, for expected levels of discrete cells
 
 
-class LinearGaussian(DensityModel):
+class LinearGaussian(Encoder, DensityModel):
     """What both models share: N(μ, W Wᵀ + Ψ), whole or partly observed."""
 
     arguments: ClassVar[dict[str, Rule]] = {
@@ -388,6 +389,10 @@ class LinearGaussian(DensityModel):
         new = new * psi.sqrt()[:, None]
         self.mean_ = self.mean_ + new[:, 0] + new[:, 1:] @ mean
         self._take(new[:, 1:] @ R, noise)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.loadings_.shape[1]
 
     def n_parameters(self) -> int:
         """Free parameters: means, noise, and loadings up to a rotation."""

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from genus.distributions.columns import check_observed
 from genus.distributions.observation import Normal, Observation, observe
 from genus.distributions.points import log_mean_exp, row_normals
+from genus.encoder import Encoder
 from genus.learn.fit import Fit
 from genus.learn.rows import Rows, generator
 from genus.learn.trainer import Trainer, batch_of
@@ -42,7 +43,7 @@ LARGEST = 1e15  # feature: the square of what comes of it is still a number in f
 MOST = 20_000_000  # cells that are read before learning starts, at most
 
 
-class VAE(Model):
+class VAE(Encoder, Model):
     r"""A latent vector z decoded into p(x | z), with an amortised posterior q(z | x).
 
         z ~ N(0, I),    log p(x) ≥ E_q[log p(x | z)] − KL[q(z | x) ‖ p(z)]
@@ -576,6 +577,10 @@ class VAE(Model):
 
     def _encode(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         return self.posterior(x, given)[0]
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.latent_dim
 
     def _decode(self, z: Tensor, given: Tensor | None = None) -> Tensor:
         return self._shaped(self.observation_.mean(self.parameters_of(z, given)))

@@ -60,7 +60,14 @@ from genus.learn.rows import Rows, generator
 from genus.learn.starts import STEPS, best_start, sample_rows, warn_unless_converged
 from genus.learn.sums import solve
 from genus.model import seed_of
-from genus.models.mixtures.components import LogJoint, by_factors, k_means, log_joint, statistics
+from genus.models.mixtures.components import (
+    Clusters,
+    LogJoint,
+    by_factors,
+    k_means,
+    log_joint,
+    statistics,
+)
 from genus.models.mixtures.student import draw_students, log_students
 from genus.settings import Array, Number, OneOf, Rule, Whole
 from genus.space import Space
@@ -73,7 +80,7 @@ LEAST = 4.0**-4  # worth of the prior that is tried, as a share of (d + 2)/4
 FIRST_LOOK = 10_000  # rows from which stochastic inference takes its priors and its start
 
 
-class BayesianGaussianMixture(DensityModel):
+class BayesianGaussianMixture(Clusters, DensityModel):
     r"""A mixture of Gaussians with priors on weights, means and precisions.
 
     Its posterior is approximated by a mean field. NaN marks missing entries, in fit and in every

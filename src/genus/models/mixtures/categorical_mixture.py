@@ -44,7 +44,7 @@ from genus.learn.starts import best_start, sample_rows, warn_unless_converged
 from genus.learn.sums import solve
 from genus.likelihood import Exact, LogProb
 from genus.model import Model
-from genus.models.mixtures.components import k_means, responsibilities_, row_weights
+from genus.models.mixtures.components import Clusters, k_means, responsibilities_, row_weights
 from genus.settings import Number, OneOf, Rule, Whole
 from genus.space import Space
 from genus.typing import ArrayLike, GivenLike, RowsLike
@@ -57,7 +57,7 @@ MOST = 30  # bins of whole numbers and levels that have a table, at most
 PLACES = 64  # inside a bin, by which its mean is found
 
 
-class CategoricalMixture(Model):
+class CategoricalMixture(Clusters, Model):
     r"""Latent classes: within a class all cells are independent; learned by EM.
 
         p(x) = Σ_k π_k Π_j p_k(x_j)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from torch import Tensor
 
 from genus.distributions.normals import Conditionals, by_pattern, precision_factor
 from genus.distributions.points import LOG_2PI
+from genus.typing import RowsLike
 
 MOST = 4.0**6  # of a prior that is tried, as a share of the usual
 HELD = 1 << 20  # responsibilities kept at a time: about 4 MB
@@ -49,6 +50,18 @@ def row_weights(sample_weight: Any) -> Tensor | None:
             "sample_weight is zero for every row: at least one positive weight is needed"
         )
     return weight
+
+
+class Clusters:
+    """What every mixture has besides ``predict``, which tells the likeliest component."""
+
+    if TYPE_CHECKING:
+        fit: Callable[..., Any]
+
+    def fit_predict(self, X: RowsLike, y: Any = None, **options: Any) -> np.ndarray:
+        """The likeliest component of each row of fit, (n,). ``options`` are those of ``fit``."""
+        labels: np.ndarray = self.fit(X, y, **options).predict(X)
+        return labels
 
 
 class LogJoint:

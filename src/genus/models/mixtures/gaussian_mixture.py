@@ -43,6 +43,7 @@ from genus.learn.starts import STEPS, best_start, sample_rows, warn_unless_conve
 from genus.learn.sums import solve
 from genus.model import seed_of
 from genus.models.mixtures.components import (
+    Clusters,
     LogJoint,
     by_factors,
     full_covariances,
@@ -63,7 +64,7 @@ FOLDS = 5  # of the rows, by which shrinkage is chosen
 PARAMETERS = Several(Array(), Array(), Array(), says="a tuple (weights, means, covariances)")
 
 
-class GaussianMixture(DensityModel):
+class GaussianMixture(Clusters, DensityModel):
     r"""A weighted sum of K Gaussians, p(y) = Σ_k π_k N(y | μ_k, Σ_k), learned by EM.
 
     NaN marks missing entries, in fit and in every verb. Discrete cells are dequantised, which makes
