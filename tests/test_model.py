@@ -416,6 +416,7 @@ def test_explanations_keep_their_index() -> None:
     model = genus.BayesNet().fit(X)
     holes = X.assign(c=None)
     assert (holes.fillna(model.explain(holes))["c"] == X["c"]).mean() > 0.9
+    assert (model.explain(X.assign(a=None, c="new"))["c"] == "new").all()
 
 
 def test_a_mask_follows_the_names_of_columns() -> None:

@@ -416,8 +416,9 @@ class BayesNet(Model):
         Raises ValueError for a row of probability 0.
         """
         self._check_fitted()
-        x = self._encode_rows(X, missing=True)
-        x = x if x.is_floating_point() else x.double()
+        given = self._encode_rows(X, missing=True)
+        given = given if given.is_floating_point() else given.double()
+        x = self._without_new_words(given)[0]
         with torch.no_grad():
             codes = self._possible(self._bins().encode(x.flatten(1)))
             median = self._bins().decode(
@@ -425,7 +426,8 @@ class BayesNet(Model):
                 lambda *shape: torch.full(shape, 0.5, dtype=torch.float64),
             )
         best = torch.where(torch.isnan(x), median.reshape(x.shape).to(x.dtype), x)
-        return with_index(self.space_.decode(best), X)
+        answer = with_index(self.space_.decode(best), X)
+        return self._with_new_words(answer, X, torch.isnan(x) & ~torch.isnan(given))
 
     # ------------------------------------------------------------------ queries
 
