@@ -81,11 +81,12 @@ def read_column(s: pd.Series, place: str, european: bool, complain: Complain) ->
     ``european``: does the table part cells by semicolons? It then leans to decimal commas and to
     days before months. ``complain`` makes the error of a few odd cells among numbers or dates.
     """
-    s = s.map(lambda v: v.translate(PLAIN).strip() if isinstance(v, str) else v)
-    seen = s.dropna()
-    if not seen.map(lambda v: isinstance(v, str)).all():
+    places, found = pd.factorize(s)  # what repeats is read once
+    if not all(isinstance(v, str) for v in found):
         return s  # True and False, with missing cells
-    words = pd.Index(seen.unique(), dtype=object)
+    bare = pd.Series([v.translate(PLAIN).strip() for v in found], dtype=s.dtype)
+    s = pd.Series(bare.array.take(places, allow_fill=True), s.index, name=s.name)
+    words = pd.Index(bare.unique(), dtype=object)
     if "NA" in words:
         others = words.drop("NA")
         if len(others) and others.isin(COUNTRIES).all():
@@ -93,9 +94,9 @@ def read_column(s: pd.Series, place: str, european: bool, complain: Complain) ->
             return s
         s, words = s.where(s != "NA"), others
     for read in (_truths, _numbers, _dates, _periods):
-        found = read(words, place, european)
-        if found is not None:
-            return s.map(found) if isinstance(found, dict) else _placed(s, words, found)
+        values = read(words, place, european)
+        if values is not None:
+            return s.map(values) if isinstance(values, dict) else _placed(s, words, values)
     _refuse_odd_cells(s, words, european, complain)
     return s
 
@@ -145,6 +146,8 @@ def _amount(cell: str) -> tuple[str, str, str] | None:
 
 def _numbers(words: pd.Index, place: str, european: bool) -> Any:
     """Numbers in the first style that fits all words; None where none does."""
+    if len(words) and _amount(words[0]) is None:
+        return None
     amounts = [_amount(w) for w in words]
     found = [a for a in amounts if a is not None]
     if len(found) < len(amounts) or len({unit for *_, unit in found if unit}) > 1:
@@ -207,6 +210,8 @@ def compact_dates(s: pd.Series) -> pd.Series:
 
 def _dates(words: pd.Index, place: str, european: bool) -> Any:
     """Dates, all with a zone or none; None where some word is none, or no such day exists."""
+    if len(words) and _form_of(words[0], FORMS) is None:
+        return None
     found = [_form_of(w, FORMS) for w in words]
     matches = [m for m in found if m is not None]
     if not matches or len(matches) < len(found):
