@@ -7,12 +7,14 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 from scipy.special import digamma, gammaln, logsumexp, multigammaln
+from sklearn.base import clone
 from sklearn.mixture import BayesianGaussianMixture as SklearnMixture
 from torch.distributions import Beta, kl_divergence
 
@@ -684,3 +686,97 @@ def test_a_resumed_fit_goes_on() -> None:
     )
     part.set_params(max_iter=12).fit(X, resume=True)
     assert part.elbo_history_ == whole.elbo_history_ and part.elbo_terms_ == whole.elbo_terms_
+
+
+# ---------------------------------------------------------------------- words beside numbers
+
+
+def table(n: int, seed: int = 0) -> pd.DataFrame:
+    """Two groups, told apart by a word of three, a bit and a number."""
+    rng = np.random.default_rng(seed)
+    group = rng.random(n) < 0.4
+    words = np.array(["no", "some", "yes"])
+    p = np.where(group[:, None], [0.1, 0.2, 0.7], [0.6, 0.3, 0.1])
+    word = words[(rng.random(n)[:, None] > p.cumsum(1)).sum(1)]
+    return pd.DataFrame(
+        {
+            "word": word,
+            "bit": rng.random(n) < np.where(group, 0.9, 0.2),
+            "x": np.where(group, 3.0, -1.0) + rng.normal(size=n),
+            "y": rng.normal(size=n),
+        }
+    )
+
+
+def holed(X: pd.DataFrame, share: float, seed: int = 1) -> pd.DataFrame:
+    holes = np.random.default_rng(seed).random(X.shape) < share
+    return X.astype({"bit": object}).mask(holes)
+
+
+@pytest.mark.parametrize("covariance", ["full", "diag"])
+@pytest.mark.parametrize("gaps", [0.0, 0.2])
+def test_no_sweep_lowers_the_elbo_with_tables_of_words(covariance: str, gaps: float) -> None:
+    X = holed(table(120), gaps)
+    m = BayesianGaussianMixture(3, covariance, max_iter=20, tol=0, random_state=0).fit(X)
+    climb = np.array(m.elbo_history_)
+    after_e = -np.array([line["objective"] for line in m.history_]) * len(X)
+    both = np.stack([after_e, climb], 1).reshape(-1)
+    assert (np.diff(both) > -1e-9 * (1 + np.abs(both[1:]))).all() and both[-1] > both[0] + 1
+    assert sum(m.elbo_terms_.values()) == pytest.approx(m.elbo_)
+
+
+def test_with_one_component_words_add_their_evidence() -> None:
+    """One component: the bound is the evidence of the numbers plus that of Dirichlet tables."""
+    X = table(60)
+    alone = BayesianGaussianMixture(1, "diag", degrees=3.0, scale_prior=2.0, random_state=0)
+    m = clone(alone).fit(X)
+    numbers = clone(alone).set_params(marginals="learned").fit(X[["x", "y"]])
+    evidence = 0.0
+    for name, L, at in (("word", 3, slice(0, 3)), ("bit", 2, slice(3, 5))):
+        a = m._words0[at].numpy()
+        assert a.sum() == pytest.approx(L / 2)
+        n = X[name].value_counts().sort_index().to_numpy()
+        evidence += gammaln(a.sum()) - gammaln(a.sum() + n.sum())
+        evidence += (gammaln(a + n) - gammaln(a)).sum()
+    assert m.marginals is None and m.coordinates_.how == numbers.coordinates_.how == "learned"
+    assert m.elbo_ - numbers.elbo_ == pytest.approx(evidence, abs=1e-6)
+
+
+def test_words_are_predicted_by_posterior_means_and_drawn_with_the_numbers() -> None:
+    X = table(800)
+    m = BayesianGaussianMixture(4, random_state=0).fit(X)
+    assert np.abs(m.log_prob(X).stderr).max() < 1e-9  # whatever the place in the cell of a word
+    every = [("no", 1), ("some", 0), ("yes", 1)]
+    rows = pd.DataFrame(
+        {"word": [w for w, _ in every], "bit": [bool(b) for _, b in every], "x": 2.0, "y": np.nan}
+    )
+    # words and bits of a given number sum to one, and to what p(x) is
+    states = pd.DataFrame(list(itertools.product(["no", "some", "yes"], [False, True])))
+    states.columns = ["word", "bit"]
+    p = np.exp(m.score_samples(states.assign(x=2.0, y=np.nan)))
+    known = np.log1p(-float(m.novelty_[0]))
+    only = np.exp(m.score_samples(rows[:1].assign(word=None, bit=None))[0] + known)
+    assert p.sum() == pytest.approx(only, rel=1e-6)
+    n = 6000
+    holes = pd.DataFrame({"word": [None] * n, "bit": [None] * n, "x": 2.0, "y": np.nan})
+    done = m.complete(holes, random_state=0)
+    found = done.groupby(["word", "bit"]).size().reindex(pd.MultiIndex.from_frame(states))
+    assert 0.5 * np.abs(found.to_numpy() / n - p / p.sum()).sum() < 0.03
+    draws = m.sample(6000, random_state=0)
+    near = draws[draws["x"] > 1]
+    assert (near["word"] == "yes").mean() == pytest.approx(
+        (X[X["x"] > 1]["word"] == "yes").mean(), abs=0.06
+    )
+
+
+def test_steps_on_batches_reach_the_tables_of_sweeps() -> None:
+    X = table(600)
+    kw: dict[str, Any] = {"n_components": 2, "random_state": 0}
+    sweeps = BayesianGaussianMixture(**kw).fit(X)
+    steps = BayesianGaussianMixture(inference="svi", batch_size=100, **kw).fit(X)
+    assert steps.elbo_ > sweeps.elbo_ - 15
+    order = [np.argsort(m.means_[:, 0].numpy()) for m in (sweeps, steps)]
+    tables = [m._table().numpy()[o] for m, o in zip((sweeps, steps), order, strict=True)]
+    np.testing.assert_allclose(tables[0], tables[1], atol=0.05)
+    again = sweeps.partial_fit(table(300, seed=5))
+    assert torch.isfinite(again.words_).all() and again.score(X) > steps.score(X) - 0.1

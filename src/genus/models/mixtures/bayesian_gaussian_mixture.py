@@ -18,6 +18,12 @@ Attias (2000); Bishop (2006), section 10.2.
                       − E log q(z) − E log q(π) − E log q(μ, Λ)
     p(x | X) ≈ Σ_k E[π_k] St(x | m_k, (1 + β_k) S_k / (β_k f_k), f_k),   f_k = ν_k + 1 − d
 
+Words and bits beside numbers have a table a component (``words.py``), θ_kj ~ Dirichlet(γ_j):
+
+    log ρ_nk gains Σ_j E log θ_kj,x_nj = Σ_j [ψ(γ_kjv) − ψ(Σ_u γ_kju)] at v = x_nj
+    q(θ_kj) = Dirichlet(γ_kj),  γ_kjv = γ_jv + Σ_n r_nk [x_nj = v]
+    p(v | X) ≈ Σ_k E[π_k] γ_kjv / Σ_u γ_kju
+
 S is the inverse of the Wishart's W. ``diag``: every column has a Wishart of its own in one
 dimension, a gamma. Each update is the maximum of the ELBO in one factor, so no sweep lowers it.
 Missing entries x_m get the factor q(z_n, x_m).
@@ -52,6 +58,7 @@ from torch import Tensor
 
 from genus.density import WAYS, DensityModel
 from genus.distributions.columns import check_observed
+from genus.distributions.draws import choose
 from genus.distributions.normals import LeaveOneOut, towards_diagonal, variance_floor
 from genus.distributions.points import LOG_2PI
 from genus.learn.fit import DivergenceError, Fit
@@ -69,6 +76,7 @@ from genus.models.mixtures.components import (
     statistics,
 )
 from genus.models.mixtures.student import draw_students, log_students
+from genus.models.mixtures.words import WordCells
 from genus.settings import Array, Number, OneOf, Rule, Whole
 from genus.space import Space
 from genus.typing import RowsLike
@@ -134,6 +142,7 @@ class BayesianGaussianMixture(Clusters, DensityModel):
         How cells become real coordinates: by each column's own distribution, in the units of the
         data, or, of levels, by a logit. None: affine where all cells are real numbers
         without atoms or an array of whole numbers, logit of grey images, learned elsewhere.
+        Words and bits beside numbers have a table a component.
     random_state : int, generator or None, default=None
         An int, or a numpy generator; None: fresh at every fit.
 
@@ -144,7 +153,10 @@ class BayesianGaussianMixture(Clusters, DensityModel):
     counts_
         N_k, (K,).
     means_
-        m_k, (K, d), in the units of the data.
+        m_k, (K, d), of the columns of numbers: in the units of the data where coordinates are
+        affine, scores where they are learned.
+    words_
+        γ_k, (K, L), of the words of all columns side by side, where there are tables.
     scales_
         S_k.
     sticks_
@@ -199,6 +211,7 @@ class BayesianGaussianMixture(Clusters, DensityModel):
     sticks_: Tensor
     means_: Tensor
     scales_: Tensor
+    words_: Tensor
     elbo_: float
     elbo_terms_: dict[str, float]
     elbo_history_: list[float]
@@ -209,6 +222,8 @@ class BayesianGaussianMixture(Clusters, DensityModel):
     _beta0: Tensor
     _nu0: Tensor
     _S0: Tensor
+    _words0: Tensor
+    _tables: WordCells
     _spread: Tensor  # the data's covariance, from which S_0 comes
 
     def __init__(
@@ -329,7 +344,12 @@ class BayesianGaussianMixture(Clusters, DensityModel):
             self.covariances_,
             "full" if self._full else "diag",
             dtype,
+            self._log_words() if self._tables else None,
         )
+
+    def _log_words(self) -> Tensor:
+        """E log θ, (K, L)."""
+        return torch.digamma(self.words_) - torch.digamma(self._tables.of_columns(self.words_))
 
     # ------------------------------------------------------------------ the bound, term by term
 
@@ -359,6 +379,15 @@ class BayesianGaussianMixture(Clusters, DensityModel):
             )
             entropy = entropy - log_B - 0.5 * ((nu - p - 1) * log_det - nu * d)
         terms["log_p_components"], terms["entropy_components"] = log_p.sum(), entropy.sum()
+        if self._tables:
+            log_words = self._log_words()
+            terms["log_p_x"] = terms["log_p_x"] + (sums["words"] * log_words).sum()
+            for name, sign, a in (
+                ("log_p_components", 1, self._words0.expand_as(self.words_)),
+                ("entropy_components", -1, self.words_),
+            ):
+                log_norm = torch.lgamma(a).sum() - self._log_gammas_of_columns(a)
+                terms[name] = terms[name] + sign * (((a - 1) * log_words).sum() - log_norm)
         log_v, log_rest = self._log_sticks()
         for name, sign, (a, b) in (
             ("log_p_weights", 1, self._sticks0.unbind(1)),
@@ -367,6 +396,11 @@ class BayesianGaussianMixture(Clusters, DensityModel):
             log_norm = torch.lgamma(a + b) - torch.lgamma(a) - torch.lgamma(b)
             terms[name] = sign * (log_norm + (a - 1) * log_v + (b - 1) * log_rest).sum()
         return terms
+
+    def _log_gammas_of_columns(self, a: Tensor) -> Tensor:
+        """Σ log Γ(Σ_v a_kjv) over components and columns of words."""
+        each = [torch.lgamma(part.sum(1)).sum() for part in a.split(self._tables.levels, 1)]
+        return torch.stack(each).sum()
 
     def _log_B(self, nu: Tensor, log_S: Tensor) -> Tensor:
         """log of the Wishart's normaliser, |S|^(ν/2) / (2^(νp/2) Γ_p(ν/2)), over all blocks."""
@@ -424,6 +458,8 @@ class BayesianGaussianMixture(Clusters, DensityModel):
             )
             self.scales_ = (S + S.mT) / 2 if self._full else torch.maximum(S, self._S0)
         self.counts_, self.means_ = N.clone(), old + step + self._shift
+        if self._tables:
+            self.words_ = self._words0 + sums["words"]
         if isinstance(self.weights, str):
             after = N.flip(0).cumsum(0).flip(0)[1:]
             self.sticks_ = self._sticks0 + torch.stack([N[:-1], after], 1)
@@ -445,12 +481,15 @@ class BayesianGaussianMixture(Clusters, DensityModel):
         back = self._m0 - (self.means_ - self._shift)
         now = {"count": self.counts_, "first": -self._beta0 * back}
         now["second"] = self.scales_ - self._S0 - self._beta0 * self._outer(back, back)
+        if self._tables:
+            now["words"] = self.words_ - self._words0
         self._update({k: (1 - rate) * growth * v + rate * sums[k] for k, v in now.items()})
 
     # ------------------------------------------------------------------ fit
 
     def build(self, space: Space) -> None:
-        K, d = self.n_components, space.dim
+        self._tables = WordCells(space, self.coordinates_)
+        K, d = self.n_components, len(self._tables.numbers)
         if self.mean_scale is not None and self.known_variance is None:
             raise ValueError(
                 "mean_scale needs known_variance; with an unknown one, "
@@ -462,6 +501,9 @@ class BayesianGaussianMixture(Clusters, DensityModel):
                 f"degrees={self.degrees!r}: more than {p - 1} are needed for {d} columns"
             )
         kw: dict[str, Any] = {"dtype": torch.float64}
+        if self._tables:
+            self.register_buffer("words_", torch.ones(K, sum(self._tables.levels), **kw))
+            self.register_buffer("_words0", torch.ones(sum(self._tables.levels), **kw))
         shape = (d, d) if self._full else (d,)
         given = None
         if not isinstance(self.weights, str):
@@ -506,8 +548,13 @@ class BayesianGaussianMixture(Clusters, DensityModel):
         Missing entries are put there at the mean.
         """
         d = self.means_.shape[1]
+        check_observed(self.space_, (~torch.isnan(y)).any(0))
+        y, _ = self._tables.split(y)
         seen = ~torch.isnan(y)
-        check_observed(self.space_, seen.any(0))
+        if self._tables:  # as many rows as half the levels
+            shares = self._tables.shares()
+            levels = [torch.full((n,), n / 2, dtype=y.dtype) for n in self._tables.levels]
+            self._words0 = shares * torch.cat(levels).to(shares.device)
         self._shift = torch.nanmean(y, 0)
         centred = torch.where(seen, y - self._shift, 0.0)
         variance = centred.square().sum(0) / seen.sum(0)
@@ -519,9 +566,10 @@ class BayesianGaussianMixture(Clusters, DensityModel):
         )
         off = self._m0.abs() / torch.maximum(variance, floor).sqrt()
         if bool((off > FAR).any()):
+            name = self.space_.names()[self._tables.numbers[int(off.argmax())]]
             raise ValueError(
                 f"mean_prior lies {float(off.max()):.1g} standard deviations off the mean of "
-                f"{self.space_.names()[int(off.argmax())]}: at most {FAR:.0g} leave digits to X"
+                f"{name}: at most {FAR:.0g} leave digits to X"
             )
         self._beta0.fill_(self.mean_precision)
         self._nu0.fill_(1.0 if self.degrees is None else self.degrees)
@@ -607,7 +655,7 @@ class BayesianGaussianMixture(Clusters, DensityModel):
         def begin() -> None:
             self.elbo_history_, self.n_batches_ = [], 0
             clusters = -(-len(self.means_) * next(shares) // 4) if several else len(self.means_)
-            self._start(z, scale, clusters)
+            self._start(z, x1[:, 1 + z.shape[1] :].to(z.dtype), scale, clusters)
 
         def step() -> float:
             sums = self.statistics(x1, scale)
@@ -730,10 +778,12 @@ class BayesianGaussianMixture(Clusters, DensityModel):
                 setattr(self, name, getattr(source, name))
 
     def _with_ones(self, y: Tensor) -> Tensor:
-        return torch.cat([y.new_ones(len(y), 1), y - self._shift], 1)
+        """Rows (1, y − shift, h) of coordinates (n, d)."""
+        numbers, hot = self._tables.split(y)
+        return torch.cat([y.new_ones(len(y), 1), numbers - self._shift, hot], 1)
 
-    def _start(self, centred: Tensor, scale: float, clusters: int) -> None:
-        """q(μ, Λ) and q(π) from a first q(z), in which so many components have rows."""
+    def _start(self, centred: Tensor, hot: Tensor, scale: float, clusters: int) -> None:
+        """q(μ, Λ), q(θ) and q(π) from a first q(z), in which so many components have rows."""
         K = len(self.means_)
         if isinstance(self.init, str):
             z = centred / centred.square().mean(0).sqrt().clamp_min(1e-150)
@@ -767,7 +817,8 @@ class BayesianGaussianMixture(Clusters, DensityModel):
             if self._full
             else r @ centred.square()
         )
-        self._update({"count": r.sum(1), "first": r @ centred, "second": second})
+        sums = {"count": r.sum(1), "first": r @ centred, "second": second, "words": r @ hot}
+        self._update(sums)
 
     # ------------------------------------------------------------------ the predictive density
 
@@ -781,28 +832,48 @@ class BayesianGaussianMixture(Clusters, DensityModel):
         wide = (1 + beta) / (beta if f is None else beta * f)
         return self.means_, self.scales_ * wide.reshape(-1, *[1] * (self.scales_.dim() - 1)), f
 
+    def _weights_of(self, hot: Tensor) -> Tensor:
+        """log E[π_k] + Σ log E[θ_kj] at the words of rows, (K, n)."""
+        log_w = torch.log(self.weights_)[:, None].expand(-1, len(hot))
+        return log_w + self._table().log() @ hot.T if self._tables else log_w
+
+    def _table(self) -> Tensor:
+        """E[θ], (K, L)."""
+        return self.words_ / self._tables.of_columns(self.words_)
+
     def _joint(self, y: Tensor) -> Tensor:
-        """log E[π_k] + log St(y | k), (K, n); NaN entries integrated out."""
-        return torch.log(self.weights_)[:, None] + log_students(y, *self._students())
+        """log E[π_k] + log St(y | k) + log E[θ_k] of words, (K, n); NaN entries integrated out."""
+        numbers, hot = self._tables.split(y)
+        return self._weights_of(hot) + log_students(numbers, *self._students())
 
     def log_density(self, y: Tensor) -> Tensor:
-        """log p(y | X) under q: a mixture of Student's t."""
-        return torch.logsumexp(self._joint(y), 0)
+        """log p(y | X) under q: a mixture of Student's t, times tables of words."""
+        log_p = torch.logsumexp(self._joint(y), 0)
+        return log_p - self._tables.log_base(y) if self._tables else log_p
 
     log_density_observed = log_density
 
     def draw(self, n: int, rng: torch.Generator) -> Tensor:
-        """k ~ E[π], then y from that Student's t."""
-        return self.draw_given(
-            torch.full(
-                (n, self.means_.shape[1]), math.nan, dtype=torch.float64, device=self.means_.device
-            ),
-            rng,
-        )
+        """k ~ E[π], then y from that Student's t, and words from their tables."""
+        kw: dict[str, Any] = {"dtype": torch.float64, "device": self.means_.device}
+        return self.draw_given(torch.full((n, self.space_.dim), math.nan, **kw), rng)
 
     def draw_given(self, y: Tensor, rng: torch.Generator) -> Tensor:
-        """k ~ p(k | observed), then the missing entries from Student's t given those observed."""
-        return draw_students(y, torch.log(self.weights_), *self._students(), rng)
+        """The missing entries given those observed: numbers, then k given all of them, then words.
+
+        k ~ p(k | observed), then numbers from Student's t.
+        """
+        numbers, hot = self._tables.split(y)
+        log_w = self._weights_of(hot)
+        drawn = draw_students(numbers, log_w, *self._students(), rng)
+        if not self._tables:
+            return drawn
+        log_p = log_w + log_students(drawn, *self._students())
+        k = choose(torch.softmax(log_p, 0).T, rng)
+        out = torch.empty_like(y)
+        out[:, self._tables.numbers] = drawn
+        out[:, self._tables.at] = self._tables.draw(self._table()[k], rng)
+        return torch.where(torch.isnan(y), out, y)
 
     @property
     def covariances_(self) -> Tensor:
@@ -838,4 +909,5 @@ class BayesianGaussianMixture(Clusters, DensityModel):
         scales = (
             0 if self.known_variance is not None else K * d * (d + 1) // 2 if self._full else K * d
         )
-        return len(self.sticks_) + K * d + scales
+        tables = K * sum(levels - 1 for levels in self._tables.levels)
+        return len(self.sticks_) + K * d + scales + tables

@@ -68,9 +68,13 @@ def log_students(y: Tensor, means: Tensor, shapes: Tensor, f: Tensor | None) -> 
 def draw_students(
     y: Tensor, log_w: Tensor, means: Tensor, shapes: Tensor, f: Tensor | None, rng: torch.Generator
 ) -> Tensor:
-    """y with its NaN drawn from Σ_k w_k St(· | k) given the others: k first, then the entries."""
+    """y with its NaN drawn from Σ_k w_k St(· | k) given the others: k first, then the entries.
+
+    log_w: (K,), or (K, n), one for each row.
+    """
+    log_w = log_w[:, None].expand(-1, len(y)) if log_w.dim() == 1 else log_w
     if shapes.dim() == 2:
-        log_joint = log_w[:, None] + log_students(y, means, shapes, f)
+        log_joint = log_w + log_students(y, means, shapes, f)
         k = choose(torch.softmax(log_joint, 0).T, rng)
         e = torch.randn(y.shape, generator=rng, dtype=y.dtype, device=y.device)
         if f is not None:
@@ -84,7 +88,7 @@ def draw_students(
         given = normals.given(y[index], o)
         d_o = o.sum(1)[:, None, None]
         log_p = log_student(given.q, given.half_log_det[..., None], f[:, None], d_o)
-        k = choose(torch.softmax(log_w[:, None] + log_p, 1).transpose(1, 2), rng)
+        k = choose(torch.softmax(log_w[:, index].transpose(0, 1) + log_p, 1).transpose(1, 2), rng)
         e = torch.randn(y[index].shape, generator=rng, dtype=y.dtype, device=y.device)
         pick = k[:, None, :, None].expand(-1, 1, -1, y.shape[1])
         u = torch._standard_gamma((f[k] + d_o[:, 0]) / 2, generator=rng) / (
