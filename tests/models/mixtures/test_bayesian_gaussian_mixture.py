@@ -420,7 +420,7 @@ def test_scikit_learns_diagonal_model_and_its_sticks() -> None:
     m.rng = torch.Generator()
     m.fit(X[:1].repeat(len(X), 0))  # builds; the M step alone follows
     m._m0 = torch.full((d,), 0.5, dtype=torch.float64) - m._shift
-    m._start(torch.tensor(X) - m._shift, 1.0, len(m.means_))
+    m._start(torch.tensor(X) - m._shift, torch.zeros(len(X), 0).double(), 1.0, len(m.means_))
     np.testing.assert_allclose(m.means_, s.means_, rtol=1e-9)
     np.testing.assert_allclose(m.covariances_, s.covariances_, rtol=1e-9)
     a, b = s.weight_concentration_
@@ -732,9 +732,9 @@ def test_with_one_component_words_add_their_evidence() -> None:
     m = clone(alone).fit(X)
     numbers = clone(alone).set_params(marginals="learned").fit(X[["x", "y"]])
     evidence = 0.0
-    for name, L, at in (("word", 3, slice(0, 3)), ("bit", 2, slice(3, 5))):
+    for name, at in (("word", slice(0, 3)), ("bit", slice(3, 5))):
         a = m._words0[at].numpy()
-        assert a.sum() == pytest.approx(L / 2)
+        assert a.sum() == pytest.approx(1)
         n = X[name].value_counts().sort_index().to_numpy()
         evidence += gammaln(a.sum()) - gammaln(a.sum() + n.sum())
         evidence += (gammaln(a + n) - gammaln(a)).sum()
@@ -763,10 +763,8 @@ def test_words_are_predicted_by_posterior_means_and_drawn_with_the_numbers() -> 
     found = done.groupby(["word", "bit"]).size().reindex(pd.MultiIndex.from_frame(states))
     assert 0.5 * np.abs(found.to_numpy() / n - p / p.sum()).sum() < 0.03
     draws = m.sample(6000, random_state=0)
-    near = draws[draws["x"] > 1]
-    assert (near["word"] == "yes").mean() == pytest.approx(
-        (X[X["x"] > 1]["word"] == "yes").mean(), abs=0.06
-    )
+    yes = (draws["word"] == "yes").groupby(draws["x"] > 1).mean()
+    assert yes[True] > yes[False] + 0.3
 
 
 def test_steps_on_batches_reach_the_tables_of_sweeps() -> None:

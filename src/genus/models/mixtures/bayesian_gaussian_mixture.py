@@ -18,7 +18,8 @@ Attias (2000); Bishop (2006), section 10.2.
                       − E log q(z) − E log q(π) − E log q(μ, Λ)
     p(x | X) ≈ Σ_k E[π_k] St(x | m_k, (1 + β_k) S_k / (β_k f_k), f_k),   f_k = ν_k + 1 − d
 
-Words and bits beside numbers have a table a component (``words.py``), θ_kj ~ Dirichlet(γ_j):
+Words and bits beside numbers have a table a component (``words.py``), θ_kj ~ Dirichlet(γ_j),
+γ_j the column's own shares, worth one row:
 
     log ρ_nk gains Σ_j E log θ_kj,x_nj = Σ_j [ψ(γ_kjv) − ψ(Σ_u γ_kju)] at v = x_nj
     q(θ_kj) = Dirichlet(γ_kj),  γ_kjv = γ_jv + Σ_n r_nk [x_nj = v]
@@ -551,10 +552,8 @@ class BayesianGaussianMixture(Clusters, DensityModel):
         check_observed(self.space_, (~torch.isnan(y)).any(0))
         y, _ = self._tables.split(y)
         seen = ~torch.isnan(y)
-        if self._tables:  # as many rows as half the levels
-            shares = self._tables.shares()
-            levels = [torch.full((n,), n / 2, dtype=y.dtype) for n in self._tables.levels]
-            self._words0 = shares * torch.cat(levels).to(shares.device)
+        if self._tables:  # worth one row
+            self._words0 = self._tables.shares()
         self._shift = torch.nanmean(y, 0)
         centred = torch.where(seen, y - self._shift, 0.0)
         variance = centred.square().sum(0) / seen.sum(0)
