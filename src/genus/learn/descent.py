@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from genus.learn import checkpoint
+from genus.learn import checkpoint, checks
 from genus.learn.fit import Fit
 from genus.learn.players import Losses, turns
 from genus.learn.progress import Bar, CtrlC
@@ -72,7 +72,8 @@ def descend(
         ended = checkpoint.under(tensors, "ended/")
         if stage in ended:
             checkpoint.restore_model(model, tensors, meta)
-            model.rng.set_state(ended[stage])
+            with checks.naming_what_is_wrong():
+                model.rng.set_state(ended[stage])
             return
         resumed = meta["stage"] == stage
         if resumed:
@@ -115,8 +116,6 @@ class Descent(Run):
         self.losses, self.objective = losses, validate
         self.whole = True  # between two steps
         self.stopped = False
-        self.batch_size = int(self.t.batch_size or 1)
-        self.batches = math.ceil(len(fit.rows) / self.batch_size)
         steps = int(self.t.epochs or 1) * self.batches
         self.total_steps = min(steps, self.t.max_steps or steps)
         self.device = next(iter(self.weights.values())).device
