@@ -59,6 +59,7 @@ from genus.learn.progress import Bar, CtrlC
 from genus.learn.rows import Rows, generator
 from genus.learn.starts import STEPS, best_start, sample_rows, warn_unless_converged
 from genus.learn.sums import solve
+from genus.memory import check_fits
 from genus.model import seed_of
 from genus.models.mixtures.components import (
     Clusters,
@@ -461,6 +462,9 @@ class BayesianGaussianMixture(Clusters, DensityModel):
             raise ValueError(
                 f"degrees={self.degrees!r}: more than {p - 1} are needed for {d} columns"
             )
+        what = f"n_components={K} with covariance={self.covariance!r} over {d:,} columns"
+        cure = "pass covariance='diag', or fewer components or columns"
+        check_fits(5 * K * d * p, what, cure)
         kw: dict[str, Any] = {"dtype": torch.float64}
         shape = (d, d) if self._full else (d,)
         given = None

@@ -43,6 +43,7 @@ from genus.learn.rows import Rows
 from genus.learn.starts import best_start, sample_rows, warn_unless_converged
 from genus.learn.sums import solve
 from genus.likelihood import Exact, LogProb
+from genus.memory import check_fits
 from genus.model import Model
 from genus.models.mixtures.components import Clusters, k_means, responsibilities_, row_weights
 from genus.settings import Number, OneOf, Rule, Whole
@@ -163,6 +164,9 @@ class CategoricalMixture(Clusters, Model):
             self.bins_ = Bins(space, MOST, MOST)
         levels = () if self._in_bins() else space.cardinality
         c = levels.count(0)
+        what = f"n_components={K} over columns of {sum(levels):,} levels"
+        cure = "pass space='continuous', or round the values to fewer levels"
+        check_fits(4 * K * sum(levels), what, cure)
         kw: dict[str, Any] = {"dtype": torch.float64}
         self.register_buffer("weights_", torch.full((K,), 1 / K, **kw))
         self.register_buffer("means_", torch.zeros(K, c, **kw))
