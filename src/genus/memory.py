@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 SIZES = ("n_components", "n_hidden", "latent_dim", "max_levels")  # arguments that size a model
-ALLOCATORS = ("allocate", "out of memory", "not enough memory", "invalid buffer size")
+ALLOCATORS = ("CPUAllocator", "CUDA out of memory", "Invalid buffer size")  # in torch's errors
 
 
 def available() -> int:
@@ -38,7 +38,10 @@ def naming_what_is_large(model: Any) -> Iterator[None]:
         raw = isinstance(e, MemoryError) or any(word in str(e) for word in ALLOCATORS)
         if not raw:
             raise
-        raise ValueError(_said(model, str(e))) from e
+        refusal = ValueError(_said(model, str(e)))
+        for note in getattr(e, "__notes__", ()):  # where it was
+            refusal.add_note(note)
+        raise refusal from e
 
 
 def _said(model: Any, error: str) -> str:

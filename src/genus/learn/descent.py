@@ -25,6 +25,7 @@ from genus.learn.work import (
     LARGE_STEP,
     SMALL_STEP,
     MultiplyAdds,
+    import_ahead,
     keep_memory,
     native_bfloat16,
     undone,
@@ -62,6 +63,7 @@ def descend(
             f"{type(model).__name__} does not define losses(x), and descend was given none: let it "
             "yield (player, loss), as in `yield self, loss`"
         )
+    import_ahead()
     trainer = Trainer(**settings).over(fit.trainer)
     if validate is None and losses is None:
         validate = held_out_objective(model)

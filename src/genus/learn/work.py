@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import ctypes
+import importlib
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -87,6 +89,20 @@ def using_threads(n: int | None) -> Iterator[None]:
     finally:
         if n is not None:
             torch.set_num_threads(before)
+
+
+def import_ahead() -> None:
+    """Import what the first step would, in a thread: it takes seconds, and Ctrl-C need not wait.
+
+    An import that is cut short can leave a module in halves, so the thread ends it.
+    """
+    names = [n for n in ("torch._dynamo", "torch.utils.flop_counter") if n not in sys.modules]
+    if not names:
+        return
+    thread = threading.Thread(target=lambda: list(map(importlib.import_module, names)), daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.05)
 
 
 def keep_memory() -> None:
