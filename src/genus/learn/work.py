@@ -6,6 +6,7 @@ import contextlib
 import copy
 import ctypes
 import importlib
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -78,10 +79,30 @@ def native_bfloat16(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.is_bf16_supported()
 
 
+class Forked:
+    """Is this process a fork? It has none of the threads that torch made in its parent.
+
+    Whoever waits for them waits for ever, so that a fork computes in one thread.
+    """
+
+    here = False
+
+    @classmethod
+    def note(cls) -> None:
+        """Called in the child."""
+        cls.here = True
+        torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no forks
+    os.register_at_fork(after_in_child=Forked.note)
+
+
 @contextlib.contextmanager
 def using_threads(n: int | None) -> Iterator[None]:
-    """Inside this context torch uses n threads; None: as many as before."""
+    """Inside this context torch uses n threads, in a fork one; None: as many as before."""
     before = torch.get_num_threads()
+    n = 1 if Forked.here else n
     if n is not None:
         torch.set_num_threads(n)
     try:
