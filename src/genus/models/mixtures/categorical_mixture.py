@@ -164,9 +164,6 @@ class CategoricalMixture(Clusters, Model):
             self.bins_ = Bins(space, MOST, MOST)
         levels = () if self._in_bins() else space.cardinality
         c = levels.count(0)
-        what = f"n_components={K} over columns of {sum(levels):,} levels"
-        cure = "pass space='continuous', or round the values to fewer levels"
-        check_fits(4 * K * sum(levels), what, cure)
         kw: dict[str, Any] = {"dtype": torch.float64}
         self.register_buffer("weights_", torch.full((K,), 1 / K, **kw))
         self.register_buffer("means_", torch.zeros(K, c, **kw))
@@ -185,6 +182,8 @@ class CategoricalMixture(Clusters, Model):
     def _allocate(self, levels: int) -> None:
         """Tables of so many levels and bins, side by side."""
         shape = len(self.weights_), levels
+        what = f"n_components={shape[0]} over columns of {levels:,} levels"
+        check_fits(4 * math.prod(shape), what, "pass marginals='learned', or merge rare words")
         self.register_buffer("log_p_", self.weights_.new_zeros(shape))
         self.register_buffer("_levels", self.weights_.new_zeros(shape))
 
