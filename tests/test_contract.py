@@ -607,6 +607,10 @@ def test_14_every_class_is_asked() -> None:
 
 @pytest.fixture(scope="module")
 def table() -> pd.DataFrame:
+    return every_sort()
+
+
+def every_sort() -> pd.DataFrame:
     r = np.random.default_rng(3)
     n = 80
     a = r.random(n) < 0.5
@@ -623,6 +627,37 @@ def table() -> pd.DataFrame:
             "y": (1e4 * r.normal(size=n)).astype(np.float32),
         }
     )
+
+
+TABLES = {
+    "discrete": ["word", "grade", "flag", "code", "year"],
+    "real": ["x", "y"],
+    "mixed": ["word", "code", "flag", "x", "y"],
+}
+LOAD_TABLES = LOAD.replace("import bits", "import TABLES, bits, every_sort").replace(
+    'toy(path.stem.split("@")[1]).X', 'every_sort()[TABLES[path.stem.split("@")[1]]]'
+)
+
+
+@pytest.mark.full
+def test_a_model_of_any_table_is_used_in_another_process(tmp_path: Path) -> None:
+    kept = {}
+    for row in MIXED:
+        for name, columns in TABLES.items():
+            X = every_sort()[columns]
+            model = row.hasty.fit(X)
+            model.save(tmp_path / f"{row.name}@{name}.genus")
+            kept[f"{row.name}@{name}"] = bits(model, X)
+    here, source = str(Path(__file__).parent), str(Path(genus.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD_TABLES, str(tmp_path), here, source],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    there = pickle.loads((tmp_path / "out.pickle").read_bytes())
+    assert kept and there.keys() == kept.keys()
+    assert [name for name in kept if not same(there[name], kept[name])] == []
 
 
 @pytest.mark.parametrize("row", once_a_class(MIXED))

@@ -211,3 +211,59 @@ def test_replacing_leaves_the_old_file_when_the_block_fails(tmp_path: Path):
         temporary.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["x.csv"]
+
+
+@pytest.mark.parametrize("name", ["folder", "n" * 300, "pipe"])
+def test_what_cannot_be_replaced_is_named_as_the_caller_named_it(name: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(OSError) as error:
+        write(tmp_path / name, {"w": torch.ones(3)}, {})
+    assert error.value.filename == str(tmp_path / name) and files.MARK not in str(error.value)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_link_stays_a_link_and_permissions_stay(path: Path, tmp_path: Path) -> None:
+    path.chmod(0o600)
+    (tmp_path / "link").symlink_to(path)
+    write(tmp_path / "link", {"w": torch.ones(3)}, {})
+    assert (tmp_path / "link").is_symlink() and path.stat().st_mode & 0o777 == 0o600
+    assert torch.equal(read(path)[0]["w"], torch.ones(3))
+
+
+def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
+                          capture_output=True, text=True, check=True).stdout.strip()  # fmt: skip
+    left = {
+        "old": f"{files.MARK}{dead}.1.0",
+        "new": f"{files.MARK}{dead}.1.1",
+        "running": f"{files.MARK}{os.getpid()}.1.2",
+        "another's": ".genus-notes",
+    }
+    for name in left.values():
+        (tmp_path / name).write_text("half")
+    for name in ("old", "running", "another's"):
+        os.utime(tmp_path / left[name], (0, 0))
+    write(tmp_path / "m", {"w": torch.ones(3)}, {})
+    found = {p.name for p in tmp_path.iterdir()}
+    assert found == {"m", left["new"], left["running"], left["another's"]}
+
+
+def test_a_file_larger_than_memory_is_not_read(tmp_path: Path) -> None:
+    path, size = tmp_path / "f", 10**14  # of a sparse file, whose header claims it all
+    meta = {"genus": json.dumps({"format": 1, "model": {}}), "sha256": BLANK}
+    entry = {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}
+    raw(path, {"__metadata__": meta, "w": entry})
+    try:
+        os.truncate(path, path.stat().st_size + size)
+    except OSError:
+        pytest.skip("this file system has no files of that size")
+    with pytest.raises(StoreError, match=r"f has 100,000 GB, more than the memory"):
+        read(path)
+
+
+def test_the_same_tensors_and_facts_make_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write(tmp_path / name, {"w": torch.arange(5.0), "b": torch.ones(2)}, {"x": [1, {"y": 2}]})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()

@@ -227,6 +227,7 @@ HOSTILE: dict[str, Any] = {
     "abstract": lambda said: said.__setitem__("class", "Model"),
     "a list": lambda said: said.__setitem__("class", ["ToyVAE"]),
     "huge rows": _space(shape=[10**12]),
+    "a million cells": _space(shape=[10**6]),
     "huge image": _space(shape=[10**6, 10**6]),
     "negative rows": _space(shape=[-3]),
     "categories": _space(kind="categorical", levels=10**12, values=None),
@@ -314,3 +315,29 @@ def test_hostile_models(tmp_path: Path) -> None:
         write(path, {}, {"model": model})
         with pytest.raises(StoreError):
             load(path)
+
+
+def test_a_file_does_not_choose_where_a_checkpoint_is_written(tmp_path: Path) -> None:
+    trainer = Trainer(epochs=1, checkpoint=tmp_path / "theirs", lr=0.02)
+    ToyVAE(trainer=trainer, random_state=0).fit(X).save(tmp_path / "m")
+    (tmp_path / "theirs").unlink()
+    model = load(tmp_path / "m")
+    assert model.trainer == trainer.replace(checkpoint=None)
+    model.fit(X)
+    assert not (tmp_path / "theirs").exists()
+
+
+@pytest.mark.parametrize("family", ["Independent", "GaussianMixture", "VAE", "BayesNet"])
+def test_saves_of_one_model_and_of_the_loaded_one_are_the_same_bytes(
+    family: str, tmp_path: Path
+) -> None:
+    cls = getattr(genus, family)
+    table = pd.DataFrame({"a": X[:, 0], "w": np.where(X[:, 1] > 2, "yes", "no")})
+    settings = {"trainer": Trainer(max_steps=3)} if family == "VAE" else {}
+    model = cls(**settings, random_state=0).fit(table)
+    model.save(tmp_path / "a")
+    model.save(tmp_path / "b")
+    genus.load(tmp_path / "a").save(tmp_path / "c")
+    first = (tmp_path / "a").read_bytes()
+    assert first == (tmp_path / "b").read_bytes()
+    assert first == (tmp_path / "c").read_bytes()

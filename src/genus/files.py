@@ -16,6 +16,7 @@ import math
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,6 +26,7 @@ import torch
 import torch.overrides
 from torch import Tensor, nn
 
+from genus.memory import available
 from genus.version import __version__
 
 FORMAT = 2  # 1: images of the layout HWC lay as they came, not channel-first
@@ -42,8 +44,8 @@ def write(path: str | Path, tensors: dict[str, Tensor], meta: dict[str, Any]) ->
     Raises OSError and leaves the old file whole when the disk is full.
     """
     path = Path(path)
-    header = {"genus": json.dumps({"format": FORMAT, **meta}), "sha256": BLANK}
-    body = bytearray(safetensors.torch.save({k: _plain(v) for k, v in tensors.items()}, header))
+    said = {"sha256": BLANK, "genus": json.dumps({"format": FORMAT, **meta})}
+    body = _with_metadata(safetensors.torch.save({k: _plain(v) for k, v in tensors.items()}), said)
     where = _digest_at(body)
     body[where : where + 64] = hashlib.sha256(body).hexdigest().encode()
     with replacing(path) as temporary, open(temporary, "wb") as f:
@@ -56,6 +58,17 @@ def write(path: str | Path, tensors: dict[str, Tensor], meta: dict[str, Any]) ->
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _with_metadata(body: bytes, said: dict[str, str]) -> bytearray:
+    """A safetensors file with metadata in their order: safetensors writes them in any order."""
+    size = int.from_bytes(body[:8], "little")
+    header = {"__metadata__": said, **json.loads(body[8 : 8 + size])}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8 bytes
+    whole = bytearray(len(text).to_bytes(8, "little") + text)
+    whole += memoryview(body)[8 + size :]
+    return whole
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -116,6 +129,8 @@ def _opened(f: BinaryIO, path: Path) -> tuple[bytearray, int, dict[str, Any]]:
         raise StoreError(
             f"{path} is damaged or not a genus file: its header cannot be read"
         ) from None
+    if length > available():
+        raise StoreError(f"{path} has {length / 1e9:,.0f} GB, more than the memory of this machine")
     data = bytearray(length)
     data[: 8 + size] = start + text
     data[8 + size :] = f.read()
@@ -283,7 +298,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     if target.exists() and not target.is_file():
         raise OSError(errno.EINVAL, "not a plain file", str(path))
     target.parent.mkdir(parents=True, exist_ok=True)
-    own = f".{os.getpid()}.{threading.get_ident()}.{next(_COUNT)}{target.suffix}"
+    _sweep(target.parent)
+    own = f"{MARK}{os.getpid()}.{threading.get_ident()}.{next(_COUNT)}{target.suffix}"
     temporary = target.with_name(own)
     try:
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -300,6 +316,28 @@ def replacing(path: str | Path) -> Iterator[Path]:
             os.unlink(temporary)
 
 
+def _sweep(folder: Path) -> None:
+    """Remove temporary files that processes left behind that were killed an hour ago or earlier."""
+    with contextlib.suppress(OSError):
+        for left in folder.glob(f"{MARK}*"):
+            process = left.name.removeprefix(MARK).split(".")[0]
+            old = time.time() - left.stat().st_mtime > 3600
+            if old and process.isdigit() and not _runs(int(process)):
+                left.unlink()
+
+
+def _runs(process: int) -> bool:
+    """Is there such a process?"""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is another user's
+        return True
+    return True
+
+
+MARK = ".genus-"  # how names of temporary files begin
 _COUNT = itertools.count()
 
 

@@ -47,6 +47,7 @@ from genus.learn.starts import warn_unless_converged
 from genus.learn.sums import solve
 from genus.learn.trainer import BASE, Trainer
 from genus.likelihood import LogProb, concatenate
+from genus.memory import naming_what_is_large
 from genus.networks.blueprints import MLP, Blueprint, Shape
 from genus.networks.construct import construct
 from genus.networks.layers import Dropout
@@ -264,7 +265,8 @@ class Model(nn.Module, BaseEstimator):
         self, X: Any, given: Any, space: Any, validation: Any, resume: Any, weight: Any
     ) -> Self:
         fresh = type(self)(**self.get_params(deep=False))
-        fresh._learn(self, X, given, space, validation, resume, weight)
+        with naming_what_is_large(fresh):
+            fresh._learn(self, X, given, space, validation, resume, weight)
         others = {
             k: v for k, v in self.__dict__.items() if k.startswith("_") and k not in fresh.__dict__
         }

@@ -13,6 +13,7 @@ import torch.overrides
 from torch import Tensor, nn
 
 from genus.files import StoreError, from_json, read
+from genus.learn.trainer import Trainer
 from genus.model import Model
 from genus.settings import Settings
 from genus.space import Space
@@ -73,6 +74,7 @@ def revive(
     Shapes are compared before anything is allocated.
     """
     known: dict[str, Any] = {c.__name__: c for c in (*_own(Model), *_own(Settings), Space)}
+    known["Trainer"] = _trainer
     for own in models:
         name = type(own).__name__ if isinstance(own, nn.Module) else own.__name__
         known[name] = own
@@ -88,7 +90,7 @@ def revive(
                 f"{path} holds a {said['class']!r}, which genus does not know: "
                 "pass its class to load(path, models=[...])"
             )
-        _check_spaces(said, most=max(1 << 20, sum(t.numel() for t in tensors.values())))
+        _check_spaces(said, most=max(1 << 16, 16 * sum(t.numel() for t in tensors.values())))
         params = {k: from_json(v, known) for k, v in said["params"].items()}
         if "marginals" in cls._get_param_names():  # files of before it had one way
             params = {"marginals": getattr(cls, "earlier_marginals", "logit")} | params
@@ -140,6 +142,11 @@ def revive(
             raise StoreError(f"{path} is damaged: {name} holds NaN")
         parameter.requires_grad_(name not in model.frozen)
     return model.eval()
+
+
+def _trainer(**settings: Any) -> Trainer:
+    """The settings of a file, but for the path of its checkpoint: no file chooses what we write."""
+    return Trainer(**{**settings, "checkpoint": None})
 
 
 def _own(base: type) -> Iterator[type]:
@@ -212,7 +219,7 @@ def _build(model: Model, parts: dict[str, Callable[[Any], None]]) -> None:
 
 
 def _check_spaces(said: Any, most: int) -> None:
-    """Refuse a row larger than a million cells or all that was learned.
+    """Refuse a row of far more cells than the file has numbers, and above 65,536.
 
     A hostile file could name a space of 10¹² cells.
     """

@@ -78,7 +78,8 @@ def test_resume_goes_on_from_the_checkpoint(here: Path, run):
     assert np.array_equal(whole.score_samples(x), parts.score_samples(x))
 
 
-def test_ctrl_c_saves_the_model_and_exits_130(tmp_path: Path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_saves_the_model_and_exits_130(number: int, code: int, tmp_path: Path):
     command = [
         sys.executable,
         "-m",
@@ -102,9 +103,9 @@ def test_ctrl_c_saves_the_model_and_exits_130(tmp_path: Path):
         if checkpoint.exists():
             written.add(checkpoint.stat().st_mtime_ns)
         time.sleep(0.05)
-    child.send_signal(signal.SIGINT)
+    child.send_signal(number)
     out, err = child.communicate(timeout=60)
-    assert child.returncode == 130, err
+    assert child.returncode == code, err
     assert "--resume goes on" in err and "Traceback" not in err
     model = genus.load(tmp_path / "run.genus")
     assert model.n_steps_ > 0 and np.isfinite(model.score(load("digits").test.X[:20]))

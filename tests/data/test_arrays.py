@@ -1,9 +1,15 @@
 """Files of arrays, Parquet, and folders of images."""
 
+import io
+import struct
+import zipfile
+import zlib
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from genus.data import arrays
 from genus.data.loading import load
 
 
@@ -37,7 +43,7 @@ def test_arrays_that_cannot_be_read_say_so(tmp_path):
     with pytest.raises(ValueError, match="o.npy cannot be read"):
         load(tmp_path / "o.npy")
     (tmp_path / "bad.npz").write_text("no")
-    with pytest.raises(ValueError, match="bad.npz cannot be read"):
+    with pytest.raises(ValueError, match="bad.npz is damaged"):
         load(tmp_path / "bad.npz")
     np.save(tmp_path / "flat.npy", np.ones(3))
     with pytest.raises(ValueError, match="flat.npy: Expected 2D array"):
@@ -109,3 +115,64 @@ def test_what_is_left_out_of_images_is_said(tmp_path):
     saved_images(tmp_path, full)
     with pytest.warns(UserWarning, match=r"transparent pixels are \(alpha\) is left out"):
         assert "alpha" in load(tmp_path).note
+
+
+def claiming(shape, descr="<f8", body=bytes(100)):
+    """The bytes of a .npy file whose header claims this shape."""
+    f = io.BytesIO()
+    header = {"shape": shape, "fortran_order": False, "descr": descr}
+    np.lib.format.write_array_header_1_0(f, header)
+    return f.getvalue() + body
+
+
+def zipped(**parts):
+    f = io.BytesIO()
+    with zipfile.ZipFile(f, "w", zipfile.ZIP_DEFLATED) as z:
+        for name, data in parts.items():
+            z.writestr(f"{name}.npy", data)
+    return f.getvalue()
+
+
+def png(width, height):
+    """A picture that claims to be large."""
+
+    def chunk(name, data):
+        crc = zlib.crc32(name + data)
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", crc)
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    body = chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + head + body
+
+
+WHOLE = zipped(x=claiming((1000, 2), body=np.random.default_rng(0).random((1000, 2)).tobytes()))
+HOSTILE = {
+    "tera.npy": (claiming((10**7, 10**6)), "claims an array of shape"),
+    "below.npy": (claiming((-5, 2)), "claims an array of shape"),
+    "wide.npy": (claiming((3,), "<U500000000"), "claims an array of shape"),
+    "cut.npy": (claiming((100, 2)), "claims an array of shape"),
+    "nothing.npy": (b"", "cannot be read"),
+    "tera.npz": (zipped(x=claiming((10**7, 10**6))), "claims an array of shape"),
+    "air.npz": (zipped(x=claiming((3000, 1000), "|u1", bytes(3 * 10**6))), "unpacks to"),
+    "cut.npz": (WHOLE[: len(WHOLE) // 2], "damaged|cannot be read"),
+    "flipped.npz": (WHOLE[:200] + b"\xff" * 40 + WHOLE[240:], "damaged|cannot be read"),
+    "long.csv": (b"a,b\n" + b"x" * 200_000 + b",1\n" + b"y,2\n" * 20, "cannot be read as a table"),
+    "odd.csv": ("a,b\n1,2\n3,4\n".encode("utf-16")[:-1], "cannot be read as text.*UTF-8"),
+    "huge.png": (png(50_000, 50_000), "too large for an image"),
+    "short.png": (png(50, 50), "cannot be read as an image"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_files_are_one_error_that_names_the_path(name, tmp_path, monkeypatch):
+    data, says = HOSTILE[name]
+    monkeypatch.setattr(arrays, "SWOLLEN", 10**6)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    path = (folder if name.endswith("png") else tmp_path) / name
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=says) as error:
+        load(folder if name.endswith("png") else path)
+    assert str(path) in str(error.value)
+    (tmp_path / "whole.npz").write_bytes(WHOLE)
+    assert len(load(tmp_path / "whole.npz")) == 1000

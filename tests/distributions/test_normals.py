@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
+from sklearn.base import clone
 from torch import Tensor
 
+import genus
 from genus.distributions.normals import (
     Conditionals,
     LeaveOneOut,
@@ -134,3 +137,31 @@ def test_the_share_is_that_of_rows_left_out_one_by_one() -> None:
     twice = LeaveOneOut(torch.from_numpy(S), n)
     twice.add(torch.from_numpy(z - mean), torch.full((n,), 2.0, dtype=torch.float64))
     np.testing.assert_allclose(twice.total, 2 * left_out.total)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        genus.Gaussian(),
+        genus.GaussianMixture(2),
+        genus.ProbabilisticPCA(1),
+        genus.BayesianGaussianMixture(2),
+        genus.CategoricalMixture(2),
+    ],
+    ids=lambda m: type(m).__name__,
+)
+def test_a_small_spread_on_a_large_offset_is_a_spread(model: Any) -> None:
+    x = np.random.default_rng(0).normal(size=(400, 2))
+    here, there = clone(model), clone(model)
+    here.set_params(random_state=0).fit(x)
+    there.set_params(random_state=0).fit(x + 1e11)  # numbers 1.5e-5 apart
+    spread = there.sample(2000, random_state=0).std(0)
+    np.testing.assert_allclose(spread, x.std(0), rtol=0.1)
+    assert abs(here.score(x) - there.score(x + 1e11)) < 0.01
+
+
+def test_a_column_constant_but_for_rounding_has_a_floor() -> None:
+    mean = torch.tensor([1e11, 1e11, 0.3], dtype=torch.float64)
+    spread = torch.tensor([1.0, 2e-3, 1e-16], dtype=torch.float64)
+    added = variance_floor(spread.square(), mean, 0.0)
+    assert added[0] == 0 and added[1] > 0 and added[2] > 0

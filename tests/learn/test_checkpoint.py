@@ -8,16 +8,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 import genus
-from genus import MLP, Trainer
+from genus import MLP, Trainer, files
 from genus.learn.descent import Descent
 from toys import GAN, Conditional, Stack, ToyVAE
-from training import TOYS, Slope, X, resumed, same, slope
+from training import TOYS, Slope, X, resumed, same, slope, stop_after
 
 
 @pytest.mark.parametrize("cls", TOYS)
@@ -278,3 +280,139 @@ def test_checkpoint_every(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     saves.clear()
     slope(epochs=1, checkpoint=str(tmp_path / "run2"), checkpoint_every=0)
     assert saves == [0, 1, 2, 3, 4, 4]
+
+
+# ------------------------------------------------------------- malice: good checksums, bad contents
+
+
+def first(tensors: dict[str, Any], part: str) -> str:
+    """The name of a tensor of this part, or of this entry of an optimiser."""
+    return min(k for k in tensors if k.startswith(part) or k.endswith(part))
+
+
+def tensor(part: str, change: Any) -> Any:
+    """Forges one tensor of a checkpoint."""
+
+    def forge(tensors: dict[str, Any], meta: dict[str, Any]) -> None:
+        name = first(tensors, part)
+        tensors[name] = change(tensors[name])
+
+    return forge
+
+
+def entry(*path: Any, value: Any = None, drop: bool = False) -> Any:
+    """Forges one entry of its JSON."""
+
+    def forge(tensors: dict[str, Any], meta: dict[str, Any]) -> None:
+        inside = meta
+        for key in path[:-1]:
+            inside = inside[key]
+        if drop:
+            del inside[path[-1]]
+        else:
+            inside[path[-1]] = value
+
+    return forge
+
+
+def without(part: str) -> Any:
+    def forge(tensors: dict[str, Any], meta: dict[str, Any]) -> None:
+        del tensors[first(tensors, part)]
+
+    return forge
+
+
+def grown(t: torch.Tensor) -> torch.Tensor:
+    return torch.cat([t.reshape(-1), t.reshape(-1)])
+
+
+FORGED: dict[str, Any] = {
+    "a moment of another shape": tensor("/exp_avg", grown),
+    "a moment of one number": tensor("/exp_avg_sq", lambda t: t.reshape(-1)[:1].clone()),
+    "a moment of another type": tensor("/exp_avg", lambda t: t.double()),
+    "a moment below 0": tensor("/exp_avg_sq", lambda t: t - 1),
+    "a moment that is NaN": tensor("/exp_avg", lambda t: t * np.nan),
+    "steps that are many": tensor("/step", grown),
+    "no steps at all": tensor("/step", torch.zeros_like),
+    "a moment left out": without("/exp_avg_sq"),
+    "an entry of another optimiser": lambda t, m: t.update({"optim//0/square": torch.ones(3)}),
+    "a parameter too many": lambda t, m: t.update({"optim//99/exp_avg": torch.ones(3)}),
+    "a parameter of another shape": tensor("model/", grown),
+    "a parameter of another type": tensor("model/decoder_.1.weight", lambda t: t.long()),
+    "a parameter that is NaN": tensor("model/decoder_.1.weight", lambda t: t * np.nan),
+    "a parameter left out": without("model/"),
+    "an average of another shape": tensor("ema/", grown),
+    "an average left out": without("ema/"),
+    "best weights of another shape": tensor("best/decoder_.1.weight", grown),
+    "best weights left out": without("best/"),
+    "a random state of another size": tensor("rng", lambda t: t[:100].clone()),
+    "a random state that is none": tensor("rng", lambda t: torch.zeros_like(t) + 255),
+    "no random state": without("rng"),
+    "a batch beyond the pass": entry("loop", "batch", value=10**9),
+    "a batch below 0": entry("loop", "batch", value=-1),
+    "an epoch in words": entry("loop", "epoch", value="two"),
+    "half a step": entry("loop", "step", value=1.5),
+    "a time before the beginning": entry("loop", "elapsed", value=-1e9),
+    "a rate of 0": entry("loop", "lr_scale", value=0.0),
+    "a rate without end": entry("loop", "lr_scale", value=1e30),
+    "a best value in words": entry("loop", "best_value", value="good"),
+    "a total in words": entry("loop", "total", value="much"),
+    "a history in words": entry("loop", "history", value="long"),
+    "a player of no module": entry("players", value=["nobody_"]),
+    "players that are a number": entry("players", value=3),
+    "no counters": entry("loop", "epoch", drop=True),
+    "a loop that is a list": entry("loop", value=[]),
+    "no earlier": entry("earlier", drop=True),
+    "earlier steps in words": entry("earlier", "steps", value="many"),
+    "no seed": entry("seed", drop=True),
+    "a seed in words": entry("seed", value="zero"),
+    "a seed below 0": entry("seed", value=-3),
+    "time spent in words": entry("spent", value="long"),
+    "no rows": entry("rows", drop=True),
+    "no stage": entry("stage", drop=True),
+    "said of nothing": entry("said", value=None),
+    "said without arguments": entry("said", "params", drop=True),
+    "notes in words": entry("notes", value="none"),
+    "a note that replaces parameters": entry("notes", "", "_parameters", value=3),
+    "a note that replaces a method": entry("notes", "", "losses", value="none"),
+    "a note that is a list": entry("notes", "", "_seed", value=[1]),
+    "work in words": entry("work", value="hard"),
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoint_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint in the middle of a pass, with averages and best weights."""
+    path = tmp_path_factory.mktemp("forged") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 13)
+        with pytest.warns(UserWarning, match="interrupted"):
+            forgeable(path).fit(X)
+    return path
+
+
+def forgeable(path: Path) -> ToyVAE:
+    trainer = Trainer(epochs=4, checkpoint=path, checkpoint_every=0.0, ema=0.9, validation=0.2)
+    return ToyVAE(trainer=trainer, random_state=3)
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_forged_checkpoint_is_one_clear_error(
+    name: str, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    tensors, meta = files.read(checkpoint_file)
+    FORGED[name](tensors, meta)
+    meta.pop("format")
+    files.write(tmp_path / "run", tensors, meta)
+    with pytest.raises(files.StoreError, match=r"checkpoint.*Start anew|training checkpoint"):
+        forgeable(tmp_path / "run").fit(X, resume=True)
+
+
+def test_arguments_among_the_notes_are_the_callers(checkpoint_file: Path, tmp_path: Path) -> None:
+    tensors, meta = files.read(checkpoint_file)
+    meta["notes"][""]["latent_dim"] = 7
+    meta.pop("format")
+    files.write(tmp_path / "run", tensors, meta)
+    half = forgeable(tmp_path / "run").fit(X, resume=True)
+    assert half.latent_dim == 2
+    assert same(half, forgeable(tmp_path / "whole").fit(X))

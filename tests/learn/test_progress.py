@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,9 @@ import numpy as np
 import pytest
 import torch
 
+import genus
 from genus import Trainer
+from genus.learn.progress import CtrlC, stopping_as_ctrl_c
 from genus.learn.rows import Rows
 from toys import Stack, ToyVAE
 from training import X, stop_after
@@ -55,3 +59,94 @@ def test_ctrl_c_waits_for_the_end_of_the_step() -> None:
     assert model.n_steps_ == 4
     assert len(model.history_) == 1 and np.isfinite(model.score(X))
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+ENV = {**os.environ, "PYTHONPATH": str(Path(genus.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+SLOW = """
+import sys, threading, os, time, signal
+sys.path.insert(0, {tests!r})
+import numpy as np, genus
+from genus.learn.sums import solve
+rng = np.random.default_rng(0)
+X = rng.normal(size=(400, 3))
+class Slow(genus.GaussianMixture):
+    def statistics(self, *a):
+        time.sleep(0.05)
+        return super().statistics(*a)
+Slow.__name__ = "GaussianMixture"
+def later():
+    time.sleep(3.0)
+    os.kill(os.getpid(), signal.SIGTERM)
+threading.Thread(target=later, daemon=True).start()
+{body}
+"""
+FIT = """
+model = Slow(3, tol=0.0, max_iter=100_000, random_state=0).fit(X)
+print(model.interrupted_, bool(np.isfinite(model.score(X))))
+print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+"""
+COMPARE = """
+table = genus.compare([Slow(3, tol=0.0, max_iter=100_000), genus.Gaussian()], X, samples=0)
+print([bool(r.error) for r in table.rows if r.name == "Gaussian"], len(table.rows) > 1)
+print("not run: interrupted" in str([r.error for r in table.rows]))
+"""
+
+
+@pytest.mark.parametrize(("body", "says"), [(FIT, "True True"), (COMPARE, "[True] True")])
+def test_sigterm_is_ctrl_c_for_sums_and_for_compare(body: str, says: str) -> None:
+    program = SLOW.format(tests=str(Path(__file__).parents[1]), body=body)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=ENV,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [says, "True"]
+
+
+def test_a_handler_of_the_callers_own_is_left_alone() -> None:
+    def own(number: int, frame: Any) -> None:
+        pass
+
+    before = signal.signal(signal.SIGTERM, own)
+    try:
+        with CtrlC(), stopping_as_ctrl_c():
+            assert signal.getsignal(signal.SIGTERM) is own
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+IMPORTS = """
+import os, signal, sys, threading, time, types
+import numpy as np, genus
+from genus.learn import work
+import importlib
+real = importlib.import_module
+def slow(name, *a):
+    time.sleep(20)
+    return real(name, *a)
+work.importlib.import_module = slow
+for name in ("torch._dynamo", "torch.utils.flop_counter"):
+    sys.modules.pop(name, None)
+threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+begun = time.monotonic()
+try:
+    genus.MADE().fit(np.random.default_rng(0).normal(size=(50, 2)))
+except KeyboardInterrupt:
+    print(time.monotonic() - begun)
+"""
+
+
+def test_ctrl_c_does_not_wait_for_imports() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=ENV,
+    )
+    assert float(done.stdout) < 10, done.stderr

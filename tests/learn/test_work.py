@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import genus
 from genus import MLP, Trainer, files
 from genus.learn import descent
 from genus.learn.descent import Descent
@@ -166,3 +170,36 @@ def test_threads() -> None:
     before = torch.get_num_threads()
     assert slope(epochs=1, threads=2).log[0]["threads"] == 2
     assert torch.get_num_threads() == before
+
+
+POOL = """
+import multiprocessing
+import numpy as np, torch, genus
+torch.set_num_threads(2)
+X = np.random.default_rng(0).normal(size=(4000, 64))
+trainer = genus.Trainer(max_steps=5, threads=2, progress=False)
+model = genus.VAE(trainer=trainer, random_state=0).fit(X)
+mixture = genus.GaussianMixture(4, random_state=0, max_iter=5, tol=0.0).fit(X)
+def ask(i):
+    again = genus.VAE(trainer=trainer, random_state=0).fit(X)
+    return mixture.score(X), model.score(X[:500]), again.score(X[:500])
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    told = pool.map(ask, range(2))
+assert np.allclose(told[0], told[1]) and np.allclose(told[0], ask(0), rtol=1e-3)
+print(torch.get_num_threads())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no forks")
+def test_forks_of_a_process_that_used_threads_do_not_wait_for_them() -> None:
+    env = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    env["PYTHONPATH"] = str(Path(genus.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", POOL],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+        env=env,
+    )
+    assert done.stdout == "2\n", done.stderr

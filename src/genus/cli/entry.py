@@ -1,12 +1,13 @@
 """The command ``genus``: results on stdout, progress and complaints on stderr.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. :mod:`genus_command` stands before it:
-help at once, without torch.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 terminated.
+:mod:`genus_command` stands before it: help at once, without torch.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from genus.cli.commands import COMMANDS
 from genus.cli.line import UsageError
 from genus.cli.words import show_warning
+from genus.learn.progress import CtrlC, stopping_as_ctrl_c
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,13 +24,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args
     args = [a for a in args if a != "--debug"]
+    CtrlC.last = 0
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), stopping_as_ctrl_c():
             warnings.showwarning = show_warning
-            return COMMANDS[args[0]](args[1:])
+            code = COMMANDS[args[0]](args[1:])
+            return _stopped() if code == 130 else code
     except KeyboardInterrupt:
         print("genus: interrupted", file=sys.stderr)
-        return 130
+        return _stopped()
     except BrokenPipeError:  # whoever read our output has gone
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
@@ -44,6 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             print(f"genus: {_said(e)}", file=sys.stderr)
         return 1
+
+
+def _stopped() -> int:
+    """130 after Ctrl-C, 143 after SIGTERM: 128 and the number of the signal."""
+    return 128 + (CtrlC.last or signal.SIGINT)
 
 
 def _said(e: Exception) -> str:

@@ -19,6 +19,7 @@ from genus.compare.uses import UseTest
 from genus.evaluate.likelihood import likelihood_summary
 from genus.evaluate.samples import SampleTest
 from genus.learn.fit import time_limit
+from genus.learn.progress import stopping_as_ctrl_c
 from genus.model import CapabilityError, Model
 from genus.space import Space
 
@@ -150,19 +151,20 @@ def _say(e: Exception) -> str:
 def run_all(
     task: Task, entries: list[tuple[str, Model]], jobs: int, say: Callable[[str], None]
 ) -> list[Row]:
-    """A row for every entry, in order; after Ctrl-C the rest are marked as not run."""
+    """A row for every entry, in order; after Ctrl-C or SIGTERM the rest are marked as not run."""
     rows: list[Row] = []
     try:
-        for row in _rows(task, entries, jobs, say):
-            rows.append(row)
-            if row.error:
-                say(f"{row.name} failed: {row.error}")
-            else:
-                value = str(row.likelihood) if row.likelihood else "—"
-                fitted, judged = in_words(row.fit_seconds), in_words(row.judge_seconds)
-                say(f"{row.name}: {value} nats, fitted in {fitted} s, judged in {judged} s")
-            if getattr(row.model, "interrupted_", False) and "fitted before" not in row.notes:
-                raise KeyboardInterrupt
+        with stopping_as_ctrl_c():
+            for row in _rows(task, entries, jobs, say):
+                rows.append(row)
+                if row.error:
+                    say(f"{row.name} failed: {row.error}")
+                else:
+                    value = str(row.likelihood) if row.likelihood else "—"
+                    fitted, judged = in_words(row.fit_seconds), in_words(row.judge_seconds)
+                    say(f"{row.name}: {value} nats, fitted in {fitted} s, judged in {judged} s")
+                if getattr(row.model, "interrupted_", False) and "fitted before" not in row.notes:
+                    raise KeyboardInterrupt
     except KeyboardInterrupt:
         say("interrupted: what is done is kept")
     left = entries[len(rows) :]

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
+import math
 import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +16,10 @@ import numpy as np
 import pandas as pd
 
 from genus.data.dataset import KEYS, Data, published
+from genus.memory import available
 from genus.space import Space
+
+SWOLLEN = 1 << 30  # bytes up to which an archive may be mostly air
 
 
 def pillow(path: Path) -> Any:
@@ -24,10 +33,61 @@ def pillow(path: Path) -> Any:
     return Image
 
 
+@contextlib.contextmanager
+def naming_damage(path: Path) -> Iterator[None]:
+    """Inside this context errors of readers, which name no file, are a ValueError that does."""
+    try:
+        yield
+    except MemoryError as e:
+        raise ValueError(f"{path} claims more than fits into memory: {e}") from None
+    except UnicodeError as e:
+        raise ValueError(f"{path} cannot be read as text ({e}): save it as UTF-8") from None
+    except csv.Error as e:
+        raise ValueError(f"{path} cannot be read as a table: {e}") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError) as e:
+        raise ValueError(f"{path} is damaged: {e}. Get or write it anew") from None
+
+
+def _check_claim(f: Any, size: int, name: Any) -> None:
+    """Raise ValueError where an array's header claims more bytes than follow it.
+
+    f: a file at the beginning of the array. size: its bytes, header included.
+    """
+    version = np.lib.format.read_magic(f)
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    if version not in readers:
+        return
+    shape, _, dtype = readers[version](f)
+    claimed = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or (claimed > size and not dtype.hasobject):
+        raise ValueError(f"{name} claims an array of shape {shape}, and has {size:,} bytes")
+
+
+def _check_archive(path: Path) -> None:
+    """Raise ValueError where a .npz claims more than it holds, or unpacks to more than memory."""
+    with zipfile.ZipFile(path) as z:
+        whole = sum(part.file_size for part in z.infolist())
+        swollen = whole > 200 * path.stat().st_size and whole > SWOLLEN
+        if swollen or whole > available():
+            raise ValueError(
+                f"it unpacks to {whole / 1e9:,.1f} GB of {path.stat().st_size / 1e6:,.1f} MB: "
+                "unpack it and pass the .npy file, if it is to be trusted"
+            )
+        for part in z.infolist():
+            if part.filename.endswith(".npy"):
+                with z.open(part) as f:
+                    _check_claim(f, part.file_size, part.filename)
+
+
 def read_npy(path: Path) -> Data:
     """Rows of a .npy file; a large one stays on disk."""
     large = path.stat().st_size > 2**31
     try:
+        with path.open("rb") as f:
+            _check_claim(f, path.stat().st_size, "it")
         X = np.load(path, mmap_mode="r" if large else None, allow_pickle=False)
     except (ValueError, EOFError) as e:
         raise ValueError(f"{path} cannot be read as an array of numbers: {e}") from None
@@ -37,9 +97,10 @@ def read_npy(path: Path) -> Data:
 def read_npz(path: Path) -> Data:
     """Rows of a .npz file: one array, or ``x_train``, ``x_test`` and their labels."""
     try:
+        _check_archive(path)
         with np.load(path, allow_pickle=False) as z:
             arrays = {k: z[k] for k in z.files}
-    except (ValueError, EOFError, OSError, AttributeError) as e:
+    except (ValueError, OSError, AttributeError) as e:
         raise ValueError(f"{path} cannot be read as arrays of numbers: {e}") from None
     lower = {k.lower(): a for k, a in arrays.items()}
     if "x_train" in lower and "x_test" in lower:
@@ -132,7 +193,9 @@ def _picture(path: Path, notes: set[str]) -> np.ndarray:
     try:
         with image.open(path) as opened:
             return _pixels(opened, path, notes)
-    except OSError as e:
+    except image.DecompressionBombError as e:
+        raise ValueError(f"{path} is too large for an image: {e}") from None
+    except (OSError, SyntaxError) as e:
         raise ValueError(f"{path} cannot be read as an image: {e}") from None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from genus.data.arrays import image_folder, read_npy, read_npz, read_parquet
+from genus.data.arrays import image_folder, naming_damage, read_npy, read_npz, read_parquet
 from genus.data.binarising import binarized
 from genus.data.dataset import Data
 from genus.data.known import IMAGES, TABLES, binary_table, data_folder, known_images, local_file
@@ -122,7 +122,8 @@ def _open(source: Any) -> Data:
                 f"{path}: files of type {path.suffix!r} cannot be read: "
                 "use .csv, .tsv, .json, .jsonl, .parquet, .npy or .npz"
             )
-        return reader(path)
+        with naming_damage(path):
+            return reader(path)
     known = [row["name"] for row in names()]
     close = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {close[0]!r}? " if close else ""

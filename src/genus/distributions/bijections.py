@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+ROUNDING = 1e-13  # spread beside the mean below which a column is constant but for rounding
+
 
 class Bijection(nn.Module):
     """An invertible map of R^d, or of a box in it.
@@ -51,7 +53,7 @@ class Standardise(Bijection):
         mean, std = moments(x)
         self.mean_.copy_(mean)
         self.std_.copy_(
-            torch.where(std > 1e-10 * mean.abs().clamp_min(1e-200), std, torch.ones_like(std))
+            torch.where(std > ROUNDING * mean.abs().clamp_min(1e-200), std, torch.ones_like(std))
         )
         return self
 

@@ -181,7 +181,8 @@ class Numbers(nn.Module):
     def __init__(self, space: Space, columns: list[int]) -> None:
         super().__init__()
         m = len(columns)
-        kinds = [space.kinds[j] for j in columns]
+        every = space.kinds  # counted once: rows may be wide
+        kinds = [every[j] for j in columns]
         whole = torch.tensor([kind != "continuous" for kind in kinds])
         self.bounds = [space.bounds(j) for j in columns]
         least = [-math.inf if low is None else low for low, _ in self.bounds]

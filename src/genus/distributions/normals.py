@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genus.distributions.bijections import ROUNDING
 from genus.distributions.points import LOG_2PI
 
 
@@ -186,5 +187,5 @@ def variance_floor(variance: Tensor, mean: Tensor, share: float) -> Tensor:
     For a constant column it is what rounding can tell apart.
     """
     least = (1e-6 * mean.abs()).clamp_min(1e-3).square()
-    constant = variance <= (1e-10 * mean.abs()).square().clamp_min(1e-200)
+    constant = variance <= (ROUNDING * mean.abs()).square().clamp_min(1e-200)
     return torch.where(constant, least, share * variance)

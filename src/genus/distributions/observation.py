@@ -494,8 +494,9 @@ def observe(
             return Logistic(d, levels)
         if name == "scores":
             return Scores(space, columns)
-        endless = [space.kinds[j] == "integer" for j in columns]
-        return Normal(d, variance, [space.cardinality[j] for j in columns], endless)
+        kinds, cards = space.kinds, space.cardinality
+        endless = [kinds[j] == "integer" for j in columns]
+        return Normal(d, variance, [cards[j] for j in columns], endless)
 
     parts = [
         (columns, part(name, levels, columns)) for name, levels, columns in groups(space, sort)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from genus.learn.checks import check_tensors
 from genus.learn.protocol import Learner
 
 
@@ -54,5 +55,7 @@ class Average:
         return dict(zip(self.names, self.values, strict=True))
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Take up the averages of :meth:`state`."""
+        """Take up the averages of :meth:`state`. Raises StoreError where they are another's."""
+        mine = dict(zip(self.names, self.weights, strict=True))
+        check_tensors("the average of", state, mine, finite=mine)
         torch._foreach_copy_(self.values, [state[name] for name in self.names])

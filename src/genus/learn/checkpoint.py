@@ -6,6 +6,7 @@ A resumed run equals an uninterrupted one.
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from genus import files
+from genus.learn import checks
 from genus.learn.fit import State
 from genus.learn.protocol import Learner
 from genus.learn.run import Counters, Run
@@ -82,29 +84,43 @@ def pack(run: Run) -> State:
 def unpack(run: Run, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Take up the state of :func:`pack`, bit for bit.
 
-    Raises ValueError when it was trained on other rows.
+    Raises ValueError when it was trained on other rows, StoreError where it is not of such a run.
     """
-    if meta["rows"] != fingerprints(run):
-        raise ValueError(
-            "the checkpoint was trained on other rows: "
-            "resume on the same data, conditions and validation rows"
-        )
-    loop = meta["loop"]
-    restore_model(run.model, tensors, meta)
-    run.model.rng.set_state(tensors["rng"])
-    run.at = Counters(**{f.name: loop[f.name] for f in dataclasses.fields(Counters)})
-    run.history = list(loop["history"])
-    run.total = loop["total"]
-    run.work = meta.get("work")
-    run.best = under(tensors, "best/") or None
-    if run.average:
-        run.average.load(under(tensors, "ema/"))
-    if run.scaler and meta["scaler"]:
-        run.scaler.load_state_dict(meta["scaler"])
-    run.players.load(meta["players"], under(tensors, "optim/"))
-    for name, (total, rows) in loop.get("players", {}).items():
-        player = run.players.by_name[name]
-        player.total, player.rows = total, rows
+    here = fingerprints(run)
+    with checks.naming_what_is_wrong():
+        if meta["rows"] != here:
+            raise ValueError(
+                "the checkpoint was trained on other rows: "
+                "resume on the same data, conditions and validation rows"
+            )
+        loop = meta["loop"]
+        checks.check_loop(loop, Counters, run.batches)
+        restore_model(run.model, tensors, meta)
+        run.model.rng.set_state(tensors["rng"])
+        run.at = Counters(**{f.name: loop[f.name] for f in dataclasses.fields(Counters)})
+        run.history = list(loop["history"])
+        run.total = loop["total"]
+        run.work = _work(meta.get("work"))
+        run.best = under(tensors, "best/") or None
+        if run.best:
+            kept = run.model.state_dict()
+            checks.check_tensors("the best", run.best, kept, finite=run.weights)
+        if run.average:
+            run.average.load(under(tensors, "ema/"))
+        if run.scaler and meta["scaler"]:
+            checks.check_scaler(meta["scaler"])
+            run.scaler.load_state_dict(meta["scaler"])
+        run.players.load(meta["players"], under(tensors, "optim/"))
+        for name, (total, rows) in loop.get("players", {}).items():
+            player = run.players.by_name[name]
+            player.total, player.rows = total, rows
+
+
+def _work(value: Any) -> int | None:
+    """The multiply-adds of a step, which a checkpoint may not know."""
+    if value is not None and not (isinstance(value, int) and value >= 0):
+        checks.refuse(f"work={value!r:.40}")
+    return value
 
 
 def fingerprints(run: Run) -> list[str | None]:
@@ -114,12 +130,19 @@ def fingerprints(run: Run) -> list[str | None]:
 
 def restore_model(model: Learner, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """The model's own part of a checkpoint: parameters, buffers, history, stages it ended."""
-    put_back(model, under(tensors, "model/"))
-    for name, module in model.named_modules():
-        vars(module).update(meta.get("notes", {}).get(name, {}))
-    model.history_ = list(meta["earlier"]["history"])
-    model.n_steps_ = meta["earlier"]["steps"]
-    model._done = under(tensors, "ended/")
+    with checks.naming_what_is_wrong():
+        saved, earlier = under(tensors, "model/"), meta["earlier"]
+        checks.check_model(model, saved)
+        checks.check_history(earlier["history"])
+        if not isinstance(earlier["steps"], int):
+            checks.refuse(f"its number of steps is {earlier['steps']!r:.40}")
+        for name, module in model.named_modules():
+            noted = meta.get("notes", {}).get(name, {})
+            vars(module).update(checks.taken_notes(name, module, noted))
+        put_back(model, saved)
+        model.history_ = list(earlier["history"])
+        model.n_steps_ = earlier["steps"]
+        model._done = under(tensors, "ended/")
 
 
 def read(resume: str | Path | bool, model: Learner, checkpoint: str | Path | None) -> State | None:
@@ -140,7 +163,22 @@ def read(resume: str | Path | bool, model: Learner, checkpoint: str | Path | Non
         raise files.StoreError(
             f"{resume} is a saved model, not a training checkpoint: genus.load reads it"
         )
-    here, there = files.describe(model), meta["said"]
+    here = files.describe(model)
+    with checks.naming_what_is_wrong():
+        _check_origin(resume, here, meta)
+    return tensors, meta
+
+
+def _check_origin(resume: Any, here: dict[str, Any], meta: dict[str, Any]) -> None:
+    """Raise ValueError unless the checkpoint is of the model that ``here`` describes."""
+    seed, spent = meta["seed"], meta["spent"]
+    if not isinstance(seed, int) or not 0 <= seed < 2**63:
+        checks.refuse(f"seed={seed!r:.40}")
+    if not isinstance(spent, int | float) or not 0 <= spent < math.inf:
+        checks.refuse(f"spent={spent!r:.40}")
+    if not isinstance(meta["stage"], str):
+        checks.refuse(f"stage={meta['stage']!r:.40}")
+    there = meta["said"]
     if there["class"] != here["class"]:
         raise ValueError(f"{resume} is a checkpoint of {there['class']}, not of {here['class']}")
     for k, v in here["params"].items():
@@ -163,7 +201,6 @@ def read(resume: str | Path | bool, model: Learner, checkpoint: str | Path | Non
                 f"{resume} was trained with trainer {k}={theirs.get(k)!r}, not {mine.get(k)!r}: "
                 "resume with the same settings"
             )
-    return tensors, meta
 
 
 def everything(model: Learner) -> dict[str, Tensor]:

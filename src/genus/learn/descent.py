@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from genus.learn import checkpoint
+from genus.learn import checkpoint, checks
 from genus.learn.fit import Fit
 from genus.learn.players import Losses, turns
 from genus.learn.progress import Bar, CtrlC
@@ -25,6 +25,7 @@ from genus.learn.work import (
     LARGE_STEP,
     SMALL_STEP,
     MultiplyAdds,
+    import_ahead,
     keep_memory,
     native_bfloat16,
     undone,
@@ -62,6 +63,7 @@ def descend(
             f"{type(model).__name__} does not define losses(x), and descend was given none: let it "
             "yield (player, loss), as in `yield self, loss`"
         )
+    import_ahead()
     trainer = Trainer(**settings).over(fit.trainer)
     if validate is None and losses is None:
         validate = held_out_objective(model)
@@ -72,7 +74,8 @@ def descend(
         ended = checkpoint.under(tensors, "ended/")
         if stage in ended:
             checkpoint.restore_model(model, tensors, meta)
-            model.rng.set_state(ended[stage])
+            with checks.naming_what_is_wrong():
+                model.rng.set_state(ended[stage])
             return
         resumed = meta["stage"] == stage
         if resumed:
@@ -115,8 +118,6 @@ class Descent(Run):
         self.losses, self.objective = losses, validate
         self.whole = True  # between two steps
         self.stopped = False
-        self.batch_size = int(self.t.batch_size or 1)
-        self.batches = math.ceil(len(fit.rows) / self.batch_size)
         steps = int(self.t.epochs or 1) * self.batches
         self.total_steps = min(steps, self.t.max_steps or steps)
         self.device = next(iter(self.weights.values())).device

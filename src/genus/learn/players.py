@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from genus.learn.checks import check_memory, refuse
 from genus.learn.protocol import Learner
 from genus.learn.trainer import Trainer
 
@@ -32,6 +33,7 @@ class Player:
                 "which has no parameter that a gradient may move"
             )
         self.optimizer = optimizer_of(self.parameters, t)
+        self.kind = t.optimizer or "adam"
         self.share = float(getattr(module, "learning_rate", 1.0))
         self.moved = False  # has any loss given it a gradient?
         self.total: float | Tensor = 0.0  # of its losses over the rows of this pass
@@ -66,7 +68,8 @@ class Player:
         return state
 
     def load(self, state: dict[int, dict[str, Any]]) -> None:
-        """Take up the memory of :meth:`state`."""
+        """Take up the memory of :meth:`state`. Raises StoreError where it is another's."""
+        check_memory(self.name, self.optimizer, self.kind, state)
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
@@ -202,6 +205,8 @@ class Players:
         """Take up the memory of :meth:`state`, of the players of these names."""
         modules = dict(self.model.named_modules())
         for name in names:
+            if name not in modules:
+                refuse(f"{type(self.model).__name__} has no part {name!r:.40}")
             state: dict[int, dict[str, Tensor]] = {}
             for key, t in tensors.items():
                 owner, i, entry = key.rsplit("/", 2)

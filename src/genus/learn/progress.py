@@ -1,4 +1,4 @@
-"""What the caller sees and says while a model learns: a bar on stderr, and Ctrl-C."""
+"""What the caller sees and says while a model learns: a bar on stderr, Ctrl-C and SIGTERM."""
 
 from __future__ import annotations
 
@@ -13,20 +13,27 @@ from typing import Any
 
 
 class CtrlC:
-    """Ctrl-C waits for the end of the step in hand; a second one does not."""
+    """Ctrl-C and SIGTERM wait for the end of the step in hand; a second one does not.
+
+    Handlers of the caller's own are left alone.
+    """
+
+    last = 0  # the number of the last signal that asked a loop to stop
 
     def __enter__(self) -> CtrlC:
         self.hit = False
-        self.mine = (
-            threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        )
-        if self.mine:
-            signal.signal(signal.SIGINT, self.note)
+        self.before: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            for number, usual in USUAL.items():
+                handler = signal.getsignal(number)
+                if handler in usual:
+                    self.before[number] = handler
+                    signal.signal(number, self.note)
         return self
 
     def note(self, number: int, frame: Any) -> None:
         """The signal handler."""
+        CtrlC.last = number
         if self.hit:
             raise KeyboardInterrupt
         self.hit = True
@@ -37,8 +44,34 @@ class CtrlC:
             raise KeyboardInterrupt
 
     def __exit__(self, *exc: object) -> None:
-        if self.mine:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+
+def stop(number: int, frame: Any) -> None:
+    """Raise KeyboardInterrupt: what Ctrl-C does, for another signal."""
+    CtrlC.last = number
+    raise KeyboardInterrupt
+
+
+USUAL = {
+    signal.SIGINT: (signal.default_int_handler,),
+    signal.SIGTERM: (signal.SIG_DFL, stop),
+}
+
+
+@contextmanager
+def stopping_as_ctrl_c() -> Iterator[None]:
+    """Inside this context SIGTERM raises KeyboardInterrupt, so that what is done can be kept."""
+    main = threading.current_thread() is threading.main_thread()
+    mine = main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if mine:
+        signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        if mine:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class Bar:

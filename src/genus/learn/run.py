@@ -41,6 +41,8 @@ class Run:
         self.fit = fit
         self.stage = stage
         self.t = trainer.over(BASE).check()
+        self.batch_size = int(self.t.batch_size or 1)
+        self.batches = math.ceil(len(fit.rows) / self.batch_size)  # of a pass
         self.at = Counters()
         self.weights = dict(model.named_parameters())
         self.players = Players(model, self.t)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import ctypes
+import importlib
+import os
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -76,10 +79,30 @@ def native_bfloat16(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.is_bf16_supported()
 
 
+class Forked:
+    """Is this process a fork? It has none of the threads that torch made in its parent.
+
+    Whoever waits for them waits for ever, so that a fork computes in one thread.
+    """
+
+    here = False
+
+    @classmethod
+    def note(cls) -> None:
+        """Called in the child."""
+        cls.here = True
+        torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no forks
+    os.register_at_fork(after_in_child=Forked.note)
+
+
 @contextlib.contextmanager
 def using_threads(n: int | None) -> Iterator[None]:
-    """Inside this context torch uses n threads; None: as many as before."""
+    """Inside this context torch uses n threads, in a fork one; None: as many as before."""
     before = torch.get_num_threads()
+    n = 1 if Forked.here else n
     if n is not None:
         torch.set_num_threads(n)
     try:
@@ -87,6 +110,20 @@ def using_threads(n: int | None) -> Iterator[None]:
     finally:
         if n is not None:
             torch.set_num_threads(before)
+
+
+def import_ahead() -> None:
+    """Import what the first step would, in a thread: it takes seconds, and Ctrl-C need not wait.
+
+    An import that is cut short can leave a module in halves, so the thread ends it.
+    """
+    names = [n for n in ("torch._dynamo", "torch.utils.flop_counter") if n not in sys.modules]
+    if not names:
+        return
+    thread = threading.Thread(target=lambda: list(map(importlib.import_module, names)), daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.05)
 
 
 def keep_memory() -> None:

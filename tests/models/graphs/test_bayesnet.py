@@ -602,3 +602,11 @@ def test_y_is_the_target_where_rows_lack_it(labels: str, form: str) -> None:
     assert np.isfinite(model.score(X, target))
     with pytest.raises(ValueError, match="or a name for y"):
         genus.BayesNet("naive").fit(X, target)
+
+
+def test_a_joint_of_many_targets_is_refused_before_it_is_made() -> None:
+    X = np.random.default_rng(0).integers(0, 5, (300, 17)).astype(str)
+    model = BayesNet(structure=[]).fit(X)
+    with pytest.raises(ValueError, match=r"targets: .* 17 columns has .* values.*marginals"):
+        model.query(list(range(17)))
+    assert len(model.marginals()) == 17

@@ -244,3 +244,21 @@ def test_a_table_of_the_wrong_shape_is_not_written(tmp_path: Path) -> None:
     net.tables["Rain"] = net.tables["Rain"].T
     with pytest.raises(ValueError, match=r"table of 'Rain' has shape \(3, 2\)"):
         write_bif(net, tmp_path / "x.bif")
+
+
+def test_a_network_is_written_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "net.bif"
+    path.write_text("old")
+
+    def full(self: Path, data: bytes) -> int:
+        with self.open("wb") as f:
+            f.write(data[:10])
+        raise OSError(28, "No space left on device")
+
+    network = BifNetwork("n", {"a": ("x", "y")}, {"a": ()}, {"a": torch.tensor([0.5, 0.5])})
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_bif(network, path)
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]

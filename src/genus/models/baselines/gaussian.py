@@ -23,6 +23,7 @@ from genus.learn.fit import Fit
 from genus.learn.rows import Rows
 from genus.learn.starts import warn_unless_converged
 from genus.learn.sums import accumulate, solve
+from genus.memory import check_fits
 from genus.settings import Number, Rule, Whole
 from genus.space import Space
 
@@ -103,6 +104,8 @@ class Gaussian(DensityModel):
         self.random_state = random_state
 
     def build(self, space: Space) -> None:
+        cure = "use fewer columns, or FactorAnalysis"
+        check_fits(3 * space.dim**2, f"a covariance of {space.dim:,} columns", cure)
         self.register_buffer("mean_", torch.zeros(space.dim, dtype=torch.float64))
         self.register_buffer("covariance_", torch.eye(space.dim, dtype=torch.float64))
 

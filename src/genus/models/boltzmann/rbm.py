@@ -42,6 +42,7 @@ from genus.encoder import Encoder
 from genus.learn.rows import Rows, generator
 from genus.learn.trainer import Trainer
 from genus.likelihood import Estimate, Exact, LogProb, LowerBound
+from genus.memory import check_fits
 from genus.model import Model, on_rows
 from genus.models.boltzmann.units import Units
 from genus.samplers.annealing import LogPartition, anneal, log_mean_weight, temperatures
@@ -257,6 +258,8 @@ class RBM(Encoder, Model):
     def build(self, space: Space) -> None:
         self.units_ = Units(space, self.visible, self._marginals_of(space))
         D, B, H = self.units_.n_phi, self.units_.n_bias, int(self.n_hidden)
+        what = f"n_hidden={H} beside {D:,} visible units"
+        check_fits(4 * D * H, what, "lower n_hidden, or merge rare words and levels", itemsize=4)
         self.W_ = nn.Parameter(torch.zeros(D, H))
         self.b_ = nn.Parameter(torch.zeros(B))
         self.c_ = nn.Parameter(torch.zeros(H))

@@ -69,13 +69,14 @@ class Units(nn.Module):
         self.gaussian = any(sort == "gaussian" for sort, _, _ in self.groups)
         self.plain = len(self.groups) == 1 and self.groups[0][0] == "bernoulli"
         real = [j for sort, _, columns in self.groups if sort == "gaussian" for j in columns]
+        cards = space.cardinality
         self.learned = self.gaussian and marginals == "learned"
-        self.folded = [j for j in real if space.cardinality[j] and not self.learned]
+        self.folded = [j for j in real if cards[j] and not self.learned]
         self.n_binary = space.dim if self.plain else None
         if self.learned:
             self.real = real
             self.marginals_ = Marginals(_of_columns(space, real))
-            self.dequantises = any(space.cardinality[j] or space.atoms(j) for j in real)
+            self.dequantises = any(cards[j] or space.atoms(j) for j in real)
         else:
             self.scale_ = Standardise(space.dim)
             self.dequantises = bool(self.folded)

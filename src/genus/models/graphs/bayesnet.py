@@ -36,6 +36,7 @@ from genus.learn.sums import accumulate, solve
 from genus.likelihood import Exact, LogProb
 from genus.model import Model, with_index
 from genus.models.graphs.bif import BifNetwork, read_bif, write_bif
+from genus.models.graphs.contraction import check_columns
 from genus.models.graphs.structure import SCORES, Counts, hill_climb
 from genus.models.graphs.tables import Net, ordered
 from genus.settings import Each, Label, Number, OneOf, Rule, Several, Whole
@@ -441,7 +442,8 @@ class BayesNet(Model):
         evidence: a dict from columns to a value, or to as many values as there are rows; or rows
         like those of fit, of which a DataFrame may hold some columns only. What is NaN, absent, or
         a word that fit never saw is not known, and in rows the targets' cells are not read. Raises
-        ValueError for values that a column cannot have and for evidence that has probability 0.
+        ValueError for values that a column cannot have, for evidence that has probability 0, and
+        for targets whose joint distribution has more than 2²⁴ values over all rows.
         """
         self._check_fitted()
         names = list(targets) if isinstance(targets, list | tuple) else [targets]
@@ -451,6 +453,7 @@ class BayesNet(Model):
                 f"targets={targets!r}: a column, or a list of different columns, is needed"
             )
         codes, index = self._evidence(evidence, places)
+        check_columns([len(self._labels(t)) for t in places], len(codes))
         values = [self._labels(t) for t in places]
         columns = (
             pd.MultiIndex.from_product(values, names=names)

@@ -27,6 +27,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from genus.files import replacing
+
 __all__ = ["BifNetwork", "read_bif", "write_bif"]
 
 # a row this close to 1 is left as it is, so that a written file is read back bit for bit
@@ -97,7 +99,8 @@ def write_bif(network: BifNetwork, path: str | PathLike[str]) -> None:
         lines.append("}")
     data = ("\n".join(lines) + "\n").encode()
     path = Path(path)
-    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+    with replacing(path) as temporary:
+        temporary.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
 
 
 def _quoted(name: str) -> str:

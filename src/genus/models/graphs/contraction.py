@@ -17,12 +17,13 @@ from functools import lru_cache
 from opt_einsum import get_symbol
 from opt_einsum.paths import ssa_greedy_optimize
 
-__all__ = ["Plan", "Scope", "Step", "min_fill", "plan_of", "possible"]
+__all__ = ["Plan", "Scope", "Step", "check_columns", "min_fill", "plan_of", "possible"]
 
 Scope = tuple[int, ...]
 Path = Sequence[tuple[int, ...]]  # pairs of tables; a product gets the next number
 
 IMPOSSIBLE = 1 << 28  # elements of one row's largest table: 2 GB
+WRITTEN = 1 << 24  # values of a joint distribution that is given to the caller
 LARGE = 1 << 16  # elements from which on a better order is looked for
 
 
@@ -138,6 +139,16 @@ def _followed(
         sizes.append(math.prod(cards[v] for v in kept))
         union = max(union, sizes[-1] * steps[-1].terms)
     return Plan(tuple(live), soft, observed, tuple(steps), max(sizes), union, sum(sizes))
+
+
+def check_columns(cards: Sequence[int], rows: int) -> None:
+    """Raise ValueError where a joint distribution has too many values to be written down."""
+    entries = math.prod(cards) * max(rows, 1)
+    if entries > WRITTEN:
+        raise ValueError(
+            f"targets: the joint distribution of {len(cards)} columns has {entries:.1e} values, "
+            f"more than {WRITTEN:.1e}: ask for fewer targets at once, or for marginals()"
+        )
 
 
 def possible(size: int) -> None:

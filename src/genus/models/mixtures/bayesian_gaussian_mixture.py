@@ -67,6 +67,7 @@ from genus.learn.progress import Bar, CtrlC
 from genus.learn.rows import Rows, generator
 from genus.learn.starts import STEPS, best_start, sample_rows, warn_unless_converged
 from genus.learn.sums import solve
+from genus.memory import check_fits
 from genus.model import seed_of
 from genus.models.mixtures.components import (
     Clusters,
@@ -501,6 +502,9 @@ class BayesianGaussianMixture(Clusters, DensityModel):
             raise ValueError(
                 f"degrees={self.degrees!r}: more than {p - 1} are needed for {d} columns"
             )
+        what = f"n_components={K} with covariance={self.covariance!r} over {d:,} columns"
+        cure = "pass covariance='diag', or fewer components or columns"
+        check_fits(5 * K * d * p, what, cure)
         kw: dict[str, Any] = {"dtype": torch.float64}
         if self._tables:
             self.register_buffer("words_", torch.ones(K, sum(self._tables.levels), **kw))

@@ -43,6 +43,7 @@ from genus.learn.rows import Rows
 from genus.learn.starts import best_start, sample_rows, warn_unless_converged
 from genus.learn.sums import solve
 from genus.likelihood import Exact, LogProb
+from genus.memory import check_fits
 from genus.model import Model
 from genus.models.mixtures.components import Clusters, k_means, responsibilities_, row_weights
 from genus.settings import Number, OneOf, Rule, Whole
@@ -181,6 +182,8 @@ class CategoricalMixture(Clusters, Model):
     def _allocate(self, levels: int) -> None:
         """Tables of so many levels and bins, side by side."""
         shape = len(self.weights_), levels
+        what = f"n_components={shape[0]} over columns of {levels:,} levels"
+        check_fits(4 * math.prod(shape), what, "pass marginals='learned', or merge rare words")
         self.register_buffer("log_p_", self.weights_.new_zeros(shape))
         self.register_buffer("_levels", self.weights_.new_zeros(shape))
 

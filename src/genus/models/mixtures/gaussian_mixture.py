@@ -41,6 +41,7 @@ from genus.learn.fit import Fit
 from genus.learn.rows import Rows, generator
 from genus.learn.starts import STEPS, best_start, sample_rows, warn_unless_converged
 from genus.learn.sums import solve
+from genus.memory import check_fits
 from genus.model import seed_of
 from genus.models.mixtures.components import (
     Clusters,
@@ -329,6 +330,9 @@ class GaussianMixture(Clusters, DensityModel):
         self.register_buffer("_nu", torch.zeros((), **kw))
 
     def _allocate(self, K: int, d: int) -> None:
+        full = {"full": K, "tied": 1}.get(self.covariance, 0)
+        what = f"n_components={K} with covariance={self.covariance!r} over {d:,} columns"
+        check_fits(5 * full * d * d, what, "pass covariance='diag', or fewer components or columns")
         kw: dict[str, Any] = {"dtype": torch.float64}
         shape = {"full": (K, d, d), "tied": (d, d), "diag": (K, d), "spherical": (K,)}[
             self.covariance
