@@ -248,12 +248,12 @@ def over_noise(model: DensityModel, t: Toy) -> np.ndarray:
     x = codes.numpy()
     levels = np.array(model.space_.cardinality)
     way = model.coordinates_
-    m = {1: 96, 2: 48, 3: 24, 4: 14}[int((levels > 0).sum())]
+    m = {1: 96, 2: 48, 3: 28, 4: 18}[int((levels > 0).sum())]
     if way.how == "logit":
         place = (np.arange(m) + 0.5) / m
         nodes = (place, 1 - place, np.full(m, 1 / m))
     else:  # u = Φ(s) on a grid of s, so that the ends of a cell are seen as well as its middle
-        s = np.linspace(-7, 7, m)
+        s = np.linspace(-6, 6, m)
         nodes = (stats.norm.cdf(s), stats.norm.sf(s), stats.norm.pdf(s) * (s[1] - s[0]))
     one = (np.zeros(1), np.ones(1), np.ones(1))
     grids = [nodes if l else one for l in levels]
