@@ -76,4 +76,5 @@ def test_starts_share_one_time_limit(name: str, monkeypatch: pytest.MonkeyPatch)
     rows = X > 0 if name == "CategoricalMixture" else X
     with time_limit(0.3):
         cls(2, n_init=5, max_iter=10_000, tol=0.0, random_state=0).fit(rows)
-    assert 1 <= calls <= 8  # five times as many, if each start had the whole budget
+    # trials and the choice of shrinkage come first; each start with the whole budget makes 40
+    assert 1 <= calls <= 25

@@ -46,7 +46,7 @@ def test_categories_and_few_levels_have_a_place_each() -> None:
 
 
 def test_a_context_goes_column_by_column() -> None:
-    table = pd.DataFrame({"a": [0.0, 2.0], "b": [1, 0], "c": [True, False], "d": ["x", "y"]})
+    table = pd.DataFrame({"a": [0.5, 2.5], "b": [1, 0], "c": [True, False], "d": ["x", "y"]})
     told, codes = seen(table)
     expected = [[-1, 0, 1, 0, 1, 1, 0], [1, 1, 0, 1, 0, 0, 1]]
     assert told.context(codes, torch.float64).tolist() == expected

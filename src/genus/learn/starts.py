@@ -71,6 +71,8 @@ def _begin(
         begin()
         for _ in range(STEPS):
             value = step()
+            if fit.time_left() <= 0:
+                break
         # as good but for rounding is no better: else units of the columns would tell
         if not tensors or value > best + 1e-9 * abs(best):
             best = value

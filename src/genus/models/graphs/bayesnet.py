@@ -85,6 +85,8 @@ class BayesNet(Model):
         Of ``hill-climb``.
     equivalent_sample_size : float, default=10.0
         α of ``bdeu``.
+    inside : {"marginal", "even"}, default="marginal"
+        Inside a bin, values keep the column's own distribution, or are evenly likely.
     em_iterations : int, default=100
         Iterations of EM, with missing cells, at most.
     tol : float, default=0.0001
