@@ -94,7 +94,9 @@ def resolve(
         given = list(models)
     pairs = [_one(entry, known) for entry in given]
     present = {type(model).__name__ for _, model in pairs}
-    pairs += [(name, known[name]()) for name in base if name in known and name not in present]
+    beside = [(name, known[name]()) for name in base if name in known and name not in present]
+    # what every model must beat comes first, where nobody asked for an order
+    pairs = beside + pairs if models is None else pairs + beside
     for name, model in pairs:
         if isinstance(model, Predictor):
             raise ValueError(

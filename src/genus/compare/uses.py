@@ -16,7 +16,7 @@ from genus.space import Space
 ROWS = 300  # of which cells are hidden, at most
 HIDDEN = 0.2  # the share of their cells
 DRAWS = 39  # of each hidden cell: 90 % lie between the second and the last but one
-SECONDS = 60.0  # to fill them in, at most
+SECONDS = 20.0  # to fill them in, at most
 SWAPPED = 0.1  # the share of the test rows that get cells of other rows
 
 
@@ -57,7 +57,7 @@ class UseTest:
     def completion(self, model: Any, given: Any = None) -> Completion:
         """How well the model fills in the hidden cells; ``given`` as of the test rows.
 
-        Raises TimeoutError where that takes more than a minute.
+        Raises TimeoutError where that takes more than SECONDS.
         """
         return completion_score(
             model,
