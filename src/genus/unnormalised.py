@@ -11,7 +11,7 @@ Salakhutdinov & Murray, 2008). Chains alternate draws that leave p alone.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -36,6 +36,7 @@ class Unnormalised(Model):
         _free_energy(v)                         (n,)
         _begin(n, rng) -> v                     draws of the model without interactions
         _swept(v, sweeps, rng) -> v             sweeps of a chain that leaves p alone
+        _whole(v, rng) -> v                     where chains carry hidden units besides
         _annealed(n, steps, rng, start)         log-weights of runs and where they end
         _log_z_base()                           log Z of the model without interactions
         _n_enumerated(), _enumerate()           how many units are enumerated, and log Z by that
@@ -51,7 +52,7 @@ class Unnormalised(Model):
     (True, True)
     """
 
-    methods = ("auto", "exact", "ais")  # of log_partition
+    methods: ClassVar[tuple[str, ...]] = ("auto", "exact", "ais")  # of log_partition
     n_annealing: int
 
     # ------------------------------------------------------------------ what a family writes
@@ -209,7 +210,11 @@ class Unnormalised(Model):
         if start is None:
             return self._begin(n or 100, rng)
         x = self._as_float(self._encode_rows(start, missing=False))
-        return self._states(x).repeat_interleave(n or 1, 0)
+        return self._whole(self._states(x).repeat_interleave(n or 1, 0), rng)
+
+    def _whole(self, v: Tensor, rng: torch.Generator) -> Tensor:
+        """What a chain carries that starts from states v of rows; more, where units are hidden."""
+        return v
 
     def diagnose(
         self,
