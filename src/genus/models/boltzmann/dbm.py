@@ -33,6 +33,7 @@ from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer
 from genus.likelihood import LogProb
 from genus.model import on_rows
+from genus.models.boltzmann.rbm import usual_trainer
 from genus.models.boltzmann.units import Units
 from genus.samplers.annealing import anneal, temperatures
 from genus.settings import Number, Rule, Several, Whole
@@ -147,15 +148,7 @@ class DBM(Unnormalised):
         self.register_buffer("_chain", torch.zeros(0, space.dim + sum(sizes)), persistent=False)
 
     def defaults(self, n: int) -> Trainer:
-        return Trainer(
-            epochs=int(min(200, max(10, 150_000 // max(n, 1)))),
-            batch_size=50 if n < 10_000 else 100,
-            optimizer="sgd",
-            lr=0.1,
-            schedule="linear",
-            weight_decay=min(0.01, 15 / max(n, 1)),  # a prior that many rows outweigh
-            validation=0.0,
-        )
+        return usual_trainer(n)
 
     @torch.no_grad()
     def start(self, rows: Rows) -> None:

@@ -27,7 +27,7 @@ from genus.learn.trainer import Trainer
 from genus.likelihood import Estimate, LogProb, LowerBound
 from genus.model import Model, on_rows
 from genus.models.boltzmann.dbm import refuse_numbers
-from genus.models.boltzmann.rbm import RBM
+from genus.models.boltzmann.rbm import RBM, usual_trainer
 from genus.samplers.annealing import LogPartition
 from genus.settings import Each, OneOf, Rule, Whole
 from genus.space import Space
@@ -83,6 +83,8 @@ class DBN(Model):
     }
     learned_by = "contrastive divergence, layer by layer"
 
+    layers_: Any  # RBMs, the lowest first
+
     def __init__(
         self,
         n_hidden: tuple[int, ...] = (128, 128),
@@ -106,6 +108,8 @@ class DBN(Model):
     # ------------------------------------------------------------------ construction
 
     def build(self, space: Space) -> None:
+        if not self.n_hidden:
+            raise ValueError("n_hidden=() is no layer: pass sizes, as (128, 128)")
         self.layers_ = nn.ModuleList()
         below = space
         for H in self.n_hidden:
@@ -122,15 +126,7 @@ class DBN(Model):
         refuse_numbers(self.layers_[0].units_, "DBN")
 
     def defaults(self, n: int) -> Trainer:
-        """What an RBM of the rows takes."""
-        return self._layer(0).defaults(n)
-
-    def _layer(self, l: int) -> Any:
-        return self.layers_[l]
-
-    @property
-    def _top(self) -> Any:
-        return self.layers_[-1]
+        return usual_trainer(n)
 
     # ------------------------------------------------------------------ learning
 
@@ -158,12 +154,12 @@ class DBN(Model):
     def log_partition(self, **settings: Any) -> LogPartition:
         """log Z of the top RBM, in nats; settings as of ``RBM.log_partition``."""
         self._check_fitted()
-        found: LogPartition = self._top.log_partition(**settings)
+        found: LogPartition = self.layers_[-1].log_partition(**settings)
         return found
 
     def _log_weights(self, x: Tensor, k: int) -> Tensor:
         """log p(v, h)/q(h | v) + log Z of k draws of h from q, of codes x; (n, k)."""
-        v = self._layer(0)._states(x.flatten(1)).repeat_interleave(k, 0)
+        v = self.layers_[0]._states(x.flatten(1)).repeat_interleave(k, 0)
         sizes = [int(H) for H in self.n_hidden[:-1]]
         noise = row_uniforms(x, k, sum(sizes)).flatten(0, 1).split(sizes, 1) if sizes else ()
         total = v.new_zeros(len(v), dtype=torch.float64)
@@ -173,7 +169,7 @@ class DBN(Model):
             total -= (h * p.log() + (1 - h) * torch.log1p(-p)).sum(1).double()
             total += _downward(layer, v, h)
             v = h
-        return (total - self._top._free_energy(v).double()).reshape(len(x), k)
+        return (total - self.layers_[-1]._free_energy(v).double()).reshape(len(x), k)
 
     @on_rows
     def elbo(self, x: Tensor) -> Tensor:
@@ -182,13 +178,13 @@ class DBN(Model):
         A mean over the draws, so looser than ``log_prob``.
         """
         weights = [self._log_weights(some, int(self.n_points)) for some in x.split(256)]
-        return torch.cat(weights).mean(1) - self._top._log_z().value
+        return torch.cat(weights).mean(1) - self.layers_[-1]._log_z().value
 
     def _log_prob(self, x: Tensor) -> LogProb:
         k = int(self.n_points)
         weights = torch.cat([self._log_weights(some, k) for some in x.split(256)])
         value, stderr, _ = log_mean_exp(weights, 1)
-        z = self._top._log_z()
+        z = self.layers_[-1]._log_z()
         value = value - z.value
         if z.exact:
             return LowerBound(value, stderr, detail={"k": k})
@@ -199,15 +195,18 @@ class DBN(Model):
 
     def _sample(self, n: int, rng: torch.Generator) -> Tensor:
         """The top RBM's chain, then one draw of each layer below."""
-        v = self._top._sample(n, rng)
+        v = self.layers_[-1]._sample(n, rng)
         for layer in reversed(self.layers_[:-1]):
             v = layer.units_.draw(layer.b_, (v - layer.lambda_) @ layer.W_.T, rng)
-        bottom = self._layer(0)
-        return v if len(self.layers_) == 1 else bottom.units_.leave(v)
+        return v if len(self.layers_) == 1 else self._codes_of(v)
+
+    def _codes_of(self, v: Tensor) -> Tensor:
+        found: Tensor = self.layers_[0].units_.leave(v)
+        return found
 
     def _encode(self, x: Tensor) -> Tensor:
         """Activities of the top layer, layer by layer upwards, (n, H_L)."""
-        h = self._layer(0)._states(x)
+        h = self.layers_[0]._states(x)
         for layer in self.layers_:
             h = torch.sigmoid(layer._inputs(h))
         return h
@@ -216,7 +215,7 @@ class DBN(Model):
         """Means layer by layer downwards."""
         for layer in reversed(self.layers_[1:]):
             z = torch.sigmoid(layer.b_ + (z - layer.lambda_) @ layer.W_.T)
-        found: Tensor = self._layer(0)._decode(z)
+        found: Tensor = self.layers_[0]._decode(z)
         return found
 
 

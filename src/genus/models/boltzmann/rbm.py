@@ -265,19 +265,9 @@ class RBM(Encoder, Unnormalised):
         return "logit" if self.is_part or images or space.kind == "ordinal" else "learned"
 
     def defaults(self, n: int) -> Trainer:
-        epochs = int(min(200, max(10, 150_000 // max(n, 1))))
         real = {"integer", "continuous"} & set(self.space_.kinds)
         scores = real and self._marginals_of(self.space_) == "learned"
-        return Trainer(
-            epochs=epochs,
-            batch_size=50 if n < 10_000 else 100,
-            optimizer="sgd",
-            lr=0.1,
-            schedule="linear",
-            weight_decay=min(0.01, 15 / max(n, 1)),  # a prior that many rows outweigh
-            validation=0.0,
-            grad_clip=10.0 if scores else None,  # far tails
-        )
+        return usual_trainer(n).replace(grad_clip=10.0 if scores else None)  # far tails
 
     @torch.no_grad()
     def start(self, rows: Rows) -> None:
@@ -481,6 +471,19 @@ class RBM(Encoder, Unnormalised):
         return self.units_.leave(
             self.units_.mean(self.b_, (z - self.lambda_) @ self.W_.T), whole=False
         )
+
+
+def usual_trainer(n: int) -> Trainer:
+    """Settings that suit machines of bits and n rows."""
+    return Trainer(
+        epochs=int(min(200, max(10, 150_000 // max(n, 1)))),
+        batch_size=50 if n < 10_000 else 100,
+        optimizer="sgd",
+        lr=0.1,
+        schedule="linear",
+        weight_decay=min(0.01, 15 / max(n, 1)),  # a prior that many rows outweigh
+        validation=0.0,
+    )
 
 
 class _HiddenTerm(torch.autograd.Function):
