@@ -169,7 +169,7 @@ class DBM(Unnormalised):
     # ------------------------------------------------------------------ energies and conditionals
 
     def _states(self, x: Tensor) -> Tensor:
-        return self.units_.enter(x, x.new_full((1, 1), 0.5))[0]
+        return self.units_.enter(x, x.new_full((1, 1), 0.5))[0].to(self.b_.dtype)
 
     def _codes_of(self, v: Tensor) -> Tensor:
         return self.units_.leave(v[:, : self.space_.dim])
@@ -285,9 +285,8 @@ class DBM(Unnormalised):
                 means[l] = torch.sigmoid(self.inputs(l, phi_model, h))
         yield self, self.energy(v, *q).mean() - self.energy(fantasy, *means).mean()
         if self.tracking:
-            with torch.no_grad():
-                for l, p in enumerate(q):
-                    self._move_centre(l, float(self.tracking) * (p.mean(0) - self._lambda(l)))
+            for l, p in enumerate(q):
+                self._move_centre(l, float(self.tracking) * (p.mean(0) - self._lambda(l)))
 
     def _steps(self) -> int:
         """Sweeps of this gradient."""
@@ -296,6 +295,7 @@ class DBM(Unnormalised):
         first, last = self.k
         return round(first + (last - first) * self.spent)
 
+    @torch.no_grad()
     def _move_centre(self, l: int, by: Tensor) -> None:
         """Move λ_l; the biases of both neighbours take it up, and p stays."""
         self._lambda(l).add_(by)

@@ -180,7 +180,7 @@ class BoltzmannMachine(Unnormalised):
     def _states(self, x: Tensor) -> Tensor:
         """s of codes x: the visible units."""
         up, down = self._values()
-        return down + (up - down) * x.flatten(1)
+        return down + (up - down) * x.flatten(1).to(self.b_.dtype)
 
     def _codes_of(self, v: Tensor) -> Tensor:
         x = (v[:, : self.space_.dim] > 0.5).to(v.dtype)
@@ -201,7 +201,7 @@ class BoltzmannMachine(Unnormalised):
         if self.n_hidden:
             if h is None:
                 raise ValueError(f"h: pass n_hidden={self.n_hidden} bits a row, or use free_energy")
-            s = torch.cat([s, self._states(torch.as_tensor(h, dtype=s.dtype))], 1)
+            s = torch.cat([s, self._states(torch.as_tensor(h, device=s.device))], 1)
         e = self._energy(s)
         return e if isinstance(X, Tensor) else e.detach().cpu().numpy()
 
