@@ -115,6 +115,28 @@ def test_chains_are_diagnosed(name: str) -> None:
     assert m.diagnose(10, 100, random_state=0).flips < 0.3 * report.flips
 
 
+@models
+def test_held_out_rows_are_watched_by_a_likelihood_of_the_moment(name: str) -> None:
+    """The log Z of an early look is not kept."""
+    X = np.repeat(np.random.default_rng(0).integers(0, 2, (200, 2)), 2, axis=1)
+    m = MODELS[name]()
+    m.set_params(trainer=Trainer(epochs=8, batch_size=20, lr=0.5))
+    m.fit(X, validation=X[:50])
+    assert m.score(X) == pytest.approx(-min(line["validation"] for line in m.history_), abs=0.2)
+    p = np.exp(m.score_samples(STATES).astype(float))
+    assert p.sum() == pytest.approx(1, abs=1e-4)
+
+
+def test_large_machines_are_watched_by_their_pseudo_likelihood() -> None:
+    X = np.random.default_rng(0).integers(0, 2, (60, 20))
+    m = BoltzmannMachine(trainer=QUICK, random_state=0).fit(X, validation=X[:30])
+    x = torch.tensor(X[:30]).float()
+    want = float(-m.pseudo_log_likelihood(x).mean().detach())
+    assert m.history_[-1]["validation"] == pytest.approx(want, abs=1e-4)
+    rbm = RBM(16, trainer=QUICK, random_state=0).fit(X)
+    assert rbm.validate(x) is None
+
+
 def test_missing_cells_have_no_energy() -> None:
     with pytest.raises(ValueError, match="fill them"):
         fitted("rbm").free_energy(torch.full((1, 4), math.nan))

@@ -25,6 +25,7 @@ from genus.settings import Whole
 from genus.typing import RandomState, RowsLike
 
 SMALL = 20  # units up to which all states are enumerated
+WATCHED = 14  # units up to which they are enumerated again and again, while a model learns
 
 
 class Unnormalised(Model):
@@ -154,7 +155,9 @@ class Unnormalised(Model):
         return LogPartition(z0 + value, stderr, ess, n, moved, back, detail)
 
     def _log_z(self) -> LogPartition:
-        """log Z, computed once and kept with the model."""
+        """log Z, computed once and kept with the model; while it learns, afresh."""
+        if "rng" in self.__dict__:
+            return self.log_partition(reverse=False)
         if not hasattr(self, "log_partition_"):
             z = self.log_partition(reverse=False)
             self.log_partition_: dict[str, Any] = {
@@ -172,6 +175,12 @@ class Unnormalised(Model):
             detail |= {"ess": z.ess, "moved": z.moved}
             return Estimate(value, stderr, shared_stderr=z.stderr, detail=detail)
         return LowerBound(value, stderr, detail=detail) if bound else Exact(value)
+
+    def validate(self, x: Tensor) -> Tensor | None:
+        """Mean −log p of held-out codes, where few enough units are enumerated at every look."""
+        if self._n_enumerated() > WATCHED:
+            return None
+        return -self._log_prob(x).nats.mean()
 
     # ------------------------------------------------------------------ chains
 

@@ -257,6 +257,13 @@ class BoltzmannMachine(Unnormalised):
             d = self.space_.dim
             yield self, self._free_energy(v).mean() - self._free_energy(fantasy[:, :d]).mean()
 
+    def validate(self, x: Tensor) -> Tensor | None:
+        """Mean −log p of held-out codes, or of their pseudo-likelihood where units are many."""
+        found = super().validate(x)
+        if found is not None or self.n_hidden:
+            return found
+        return -self.pseudo_log_likelihood(x).mean()
+
     def pseudo_log_likelihood(self, x: Tensor) -> Tensor:
         """Σ_i log p(s_i | others) of codes x, (n, *shape) → (n,).
 
