@@ -51,7 +51,7 @@ def ising(ax: plt.Axes) -> None:
     edges = [(i, i + 1) for i in range(9) if i % 3 < 2] + [(i, i + 3) for i in range(6)]
     s = np.array(list(itertools.product((-1, 1), repeat=9)))
     bonds = sum(s[:, i] * s[:, j] for i, j in edges)
-    m = BoltzmannMachine(states="-1,1", trainer=Trainer(epochs=1, progress=False), random_state=0)
+    m = BoltzmannMachine(states="spins", trainer=Trainer(epochs=1, progress=False), random_state=0)
     m.fit((s[:40] + 1) // 2)
     T = np.linspace(0.8, 6, 40)
     for temperature in T[::4]:

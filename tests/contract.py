@@ -503,7 +503,7 @@ ROWS = [
     ),
     Row(
         "boltzmann-machine-hidden",
-        machine(n_hidden=2, states="-1,1", method="pcd"),
+        machine(n_hidden=2, states="spins", method="pcd"),
         ("binary",),
         chain=True,
         refuses="needs bits",

@@ -16,11 +16,11 @@ from genus import BoltzmannMachine, Independent, Trainer
 from genus.learn.rows import generator
 
 QUICK = Trainer(epochs=2, batch_size=20)
-VALUES = {"0,1": (0.0, 1.0), "-1,1": (-1.0, 1.0)}
+VALUES = {"bits": (0.0, 1.0), "spins": (-1.0, 1.0)}
 states = pytest.mark.parametrize("states", VALUES)
 
 
-def every(n: int, states: str = "0,1") -> Tensor:
+def every(n: int, states: str = "bits") -> Tensor:
     """All states of n units."""
     return torch.tensor(list(itertools.product(VALUES[states], repeat=n)), dtype=torch.float64)
 
@@ -81,7 +81,7 @@ def test_hidden_units_are_summed_over(states: str) -> None:
 
 def test_spins_and_bits_are_one_family() -> None:
     """s = 2x − 1: W = 4 J and b = 2 f − 2 Σ_j J_ij, but for a constant."""
-    spins, bits = machine(4, states="-1,1"), machine(4)
+    spins, bits = machine(4, states="spins"), machine(4)
     with torch.no_grad():
         J = spins.W_.triu(1)
         bits.W_.copy_(4 * J)
@@ -131,12 +131,12 @@ def test_an_ising_model_of_nine_spins_at_three_temperatures() -> None:
     """3 × 3 with free edges: ⟨|m|⟩ of chains is that of an enumeration without the model."""
     edges = [(i, i + 1) for i in range(9) if i % 3 < 2] + [(i, i + 3) for i in range(6)]
     assert len(edges) == 12
-    s = every(9, "-1,1")
+    s = every(9, "spins")
     bonds = sum(s[:, i] * s[:, j] for i, j in edges)
     size = s.mean(1).abs()
     found = []
     for T in (1.0, 2.27, 5.0):
-        m = machine(9, states="-1,1")
+        m = machine(9, states="spins")
         with torch.no_grad():
             m.W_.zero_(), m.b_.zero_(), m.base_.zero_()
             for i, j in edges:

@@ -50,8 +50,8 @@ class BoltzmannMachine(Unnormalised):
     ----------
     n_hidden : int, default=0
         Hidden units beside the cells of a row, from 0 to 12; they are summed over.
-    states : {"0,1", "-1,1"}, default="0,1"
-        What the two values of a bit count as in the energy; ``-1,1`` is an Ising model.
+    states : {"bits", "spins"}, default="bits"
+        What the two values of a cell count as in the energy: 0 and 1, or −1 and 1 (an Ising model).
     method : {"auto", "exact", "pseudo", "pcd", "cd"}, default="auto"
         How it learns. ``auto``: exact up to 16 units; beyond, by pseudo-likelihood, or by pcd where
         units are hidden.
@@ -79,12 +79,12 @@ class BoltzmannMachine(Unnormalised):
     >>> X = np.repeat([[0, 0, 1, 1], [1, 1, 0, 0]], 50, axis=0)
     >>> model = genus.BoltzmannMachine(random_state=0).fit(X)
     >>> model.log_prob(X)
-    Exact(mean = -0.7... nats, 0.2... bits/dim, n=100, probability)
+    Exact(mean = -0.7... nats, 0... bits/dim, n=100, probability)
     """
 
     arguments: ClassVar[dict[str, Rule]] = {
         "n_hidden": Whole(0, 12),
-        "states": OneOf("0,1", "-1,1"),
+        "states": OneOf("bits", "spins"),
         "method": OneOf("auto", "exact", "pseudo", "pcd", "cd"),
         "k": Whole(1),
         "n_chains": Whole(1),
@@ -100,7 +100,7 @@ class BoltzmannMachine(Unnormalised):
     def __init__(
         self,
         n_hidden: int = 0,
-        states: str = "0,1",
+        states: str = "bits",
         method: str = "auto",
         k: int = 1,
         n_chains: int = 100,
@@ -152,7 +152,7 @@ class BoltzmannMachine(Unnormalised):
 
     def defaults(self, n: int) -> Trainer:
         return Trainer(
-            epochs=int(min(300, max(20, 200_000 // max(n, 1)))),
+            epochs=int(min(1000, max(20, 200_000 // max(n, 1)))),
             batch_size=100,
             lr=0.02,
             schedule="linear",
@@ -175,7 +175,7 @@ class BoltzmannMachine(Unnormalised):
 
     def _values(self) -> tuple[float, float]:
         """What 1 and 0 count as."""
-        return (1.0, 0.0) if self.states == "0,1" else (1.0, -1.0)
+        return (1.0, 0.0) if self.states == "bits" else (1.0, -1.0)
 
     def _states(self, x: Tensor) -> Tensor:
         """s of codes x: the visible units."""
