@@ -61,6 +61,17 @@ def test_probabilities_are_energies_less_log_z(name: str) -> None:
         m.log_partition("guess")
 
 
+def test_annealing_goes_on_until_it_can_be_trusted() -> None:
+    m = shaken(MODELS["rbm"]().fit(rows()), size=4)
+    truth = m.log_partition("exact").value
+    rough = m.log_partition("ais", n_annealing=1, max_time=0.0)
+    assert rough.detail == {"n_annealing": 1, "ended": "time ran out"} and rough.chains == 200
+    assert rough.ess < 50 or abs(rough.moved) >= 0.3
+    z = m.log_partition("ais", n_annealing=1, max_time=60.0)
+    assert z.detail["ended"] == "settled" and z.detail["n_annealing"] > 4
+    assert z.ess >= 50 and abs(z.moved) < 0.3 and abs(z.value - truth) < 0.3
+
+
 @models
 def test_chains_leave_the_distribution_alone(name: str) -> None:
     """Started at many rows drawn from p, one sweep gives rows drawn from p."""

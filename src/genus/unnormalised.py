@@ -10,7 +10,9 @@ Salakhutdinov & Murray, 2008). Chains alternate draws that leave p alone.
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import time
 from typing import Any, ClassVar
 
 import torch
@@ -25,6 +27,7 @@ from genus.settings import Whole
 from genus.typing import RandomState, RowsLike
 
 SMALL = 20  # units up to which all states are enumerated
+RUNS, COUNT, STILL = 200, 50, 0.3  # of annealing that settles: runs, those that count, nats
 WATCHED = 14  # units up to which they are enumerated again and again, while a model learns
 
 
@@ -109,6 +112,7 @@ class Unnormalised(Model):
         n_annealing: int | None = None,
         reverse: bool = True,
         random_state: int = 0,
+        max_time: float | None = None,
     ) -> LogPartition:
         """log Z = log Σ_v e^{−F(v)}, in nats.
 
@@ -116,8 +120,10 @@ class Unnormalised(Model):
         ``ais`` anneals ``n_chains`` runs from the model without interactions through
         ``n_annealing`` temperatures (Salakhutdinov & Murray, 2008), says how the value moved when
         their number was doubled to that, and (``reverse``) anneals back from where the runs ended,
-        a diagnostic; ``auto`` takes the first where it can. Raises ValueError for too many units
-        to enumerate.
+        a diagnostic; ``auto`` takes the first where it can. max_time: seconds in which at least 200
+        runs are made and temperatures doubled until 50 runs count and the value moves by less than
+        0.3 nats; ``detail["ended"]`` says whether it settled or time ran out. Raises ValueError for
+        too many units to enumerate.
         """
         self._check_fitted()
         if method not in self.methods:
@@ -135,6 +141,8 @@ class Unnormalised(Model):
             if method not in ("auto", "ais"):
                 return self._approximate(method)
             steps = n_annealing or int(self.n_annealing)
+            if max_time is not None:
+                return self._until_settled(n_chains, steps, reverse, int(random_state), max_time)
             return self._by_annealing(n_chains, steps, reverse, int(random_state))
 
     def _approximate(self, method: str) -> LogPartition:
@@ -153,6 +161,20 @@ class Unnormalised(Model):
         moved = value - log_mean_weight(half)[0]
         detail = {"n_annealing": steps}
         return LogPartition(z0 + value, stderr, ess, n, moved, back, detail)
+
+    def _until_settled(
+        self, n: int, steps: int, reverse: bool, seed: int, max_time: float
+    ) -> LogPartition:
+        """Annealing with ever more temperatures, until the value can be trusted or time is up."""
+        begun = time.perf_counter()
+        n = max(n, RUNS)
+        while True:
+            z = self._by_annealing(n, steps, reverse, seed)
+            settled = z.ess >= COUNT and abs(z.moved) < STILL
+            if settled or time.perf_counter() - begun >= max_time:
+                ended = "settled" if settled else "time ran out"
+                return dataclasses.replace(z, detail=z.detail | {"ended": ended})
+            steps *= 2
 
     def _log_z(self) -> LogPartition:
         """log Z, computed once and kept with the model; while it learns, afresh."""
