@@ -525,6 +525,13 @@ ROWS = [
         refuses="and DBM needs",
         digits=lambda: DBM((10, 8), n_annealing=300, trainer=DIGITS.replace(epochs=8)),
     ),
+    Row(
+        "dbm-pretrained",
+        dbm(3, 3, pretrain=True),
+        ("binary",),
+        chain=True,
+        refuses="and DBM needs",
+    ),
     Row("dbm-3", dbm(3, 3, 2), ("binary",), chain=True, refuses="and DBM needs"),
     Row(
         "vae",

@@ -219,6 +219,29 @@ def test_training_finds_the_structure(sizes: tuple[int, ...]) -> None:
     assert np.abs(m.reconstruct(held) - held).mean() < 0.25
 
 
+def test_pretraining_finds_structure_before_all_layers_learn() -> None:
+    X = patterns(1000)
+    trainer = Trainer(epochs=40, batch_size=50, lr=0.2)
+    m = DBM((6, 4, 3), pretrain=True, random_state=0, trainer=trainer).fit(X)
+    stages = [line["stage"] for line in m.history_]
+    assert [stages.count(s) for s in ("layer 1", "layer 2", "layer 3", "")] == [20, 20, 20, 40]
+    with pytest.MonkeyPatch.context() as patch:  # the joint stage left out
+        patch.setattr(DBM, "losses", lambda self, x: iter([(self, 0 * self.b_.sum())]))
+        started = DBM((6, 4, 3), pretrain=True, random_state=0, trainer=trainer).fit(X)
+    assert started.score(X) > Independent().fit(X).score(X) + 0.5
+    assert m.score(X) > started.score(X)
+
+
+def test_the_one_neighbour_of_a_layer_speaks_for_both() -> None:
+    m, v = deep(THREE), every(SPACES["binary"])
+    q = m._upward(0, v, 2.0).detach()
+    above = [*(torch.zeros(16, n).double() for n in THREE)]
+    with torch.no_grad():
+        above[1][:] = m._lambda(1)  # nothing is said from above
+        alone = torch.logit(torch.sigmoid(m.inputs(0, v, above))) - m.c_[0]
+    torch.testing.assert_close(torch.logit(q) - m.c_[0].detach(), 2 * alone)
+
+
 def test_k_may_grow_and_the_chain_persists() -> None:
     m = deep(TWO, k=(1, 5))
     steps = []

@@ -16,11 +16,16 @@ summed out:
 
 Learning compares the data under q with a chain that persists; λ follows the data and p stays
 (Montavon & Müller, 2012): where λ_l moves by δ, the biases of both its neighbours take up W δ.
+
+Pretraining takes the layers one by one, as machines of two layers by contrastive divergence. What
+the missing neighbour would say is said by the one that is there: inputs from it count twice, to h_l
+from below for all but the top layer, from above for all but the lowest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -29,6 +34,8 @@ from torch import Tensor, nn
 
 from genus.distributions.draws import flip
 from genus.distributions.points import log_mean_exp, row_uniforms
+from genus.learn.descent import descend
+from genus.learn.fit import Fit
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer
 from genus.likelihood import LogProb
@@ -36,7 +43,7 @@ from genus.model import on_rows
 from genus.models.boltzmann.rbm import usual_trainer
 from genus.models.boltzmann.units import Units
 from genus.samplers.annealing import anneal, temperatures
-from genus.settings import Number, Rule, Several, Whole
+from genus.settings import Flag, Number, Rule, Several, Whole
 from genus.space import Space
 from genus.unnormalised import Unnormalised
 
@@ -60,6 +67,8 @@ class DBM(Unnormalised):
         Persistent chains.
     n_mean_field : int, default=10
         Rounds of mean field a gradient.
+    pretrain : bool, default=False
+        Learn layer by layer first, in half as many epochs each.
     tracking : float, default=0.01
         Share by which λ follows the batch's mean activities.
     n_points : int, default=64
@@ -93,6 +102,7 @@ class DBM(Unnormalised):
         "k": Whole(1) | Several(Whole(1), Whole(1), says="a pair of them"),
         "n_chains": Whole(1),
         "n_mean_field": Whole(1),
+        "pretrain": Flag(),
         "tracking": Number(0, 1),
         "n_points": Whole(1),
         "n_annealing": Whole(1),
@@ -110,6 +120,7 @@ class DBM(Unnormalised):
         k: int | tuple[int, int] = 1,
         n_chains: int = 100,
         n_mean_field: int = 10,
+        pretrain: bool = False,
         tracking: float = 0.01,
         n_points: int = 64,
         n_annealing: int = 2000,
@@ -121,6 +132,7 @@ class DBM(Unnormalised):
         self.k = k
         self.n_chains = n_chains
         self.n_mean_field = n_mean_field
+        self.pretrain = pretrain
         self.tracking = tracking
         self.n_points = n_points
         self.n_annealing = n_annealing
@@ -248,9 +260,12 @@ class DBM(Unnormalised):
         Every row gets as many rounds, so that none hangs on its neighbours.
         """
         q = [self._lambda(l).expand(len(phi), -1) for l in range(len(self.n_hidden))]
+        from_below = torch.addmm(self.c_[0], phi - self.mu_, self.W_[0])  # stays as it is
         for _ in range(rounds):
-            for l in (*range(0, len(q), 2), 1):  # odd, then even
-                q[l] = torch.sigmoid(self.inputs(l, phi, q))
+            q[0] = torch.sigmoid(from_below + (q[1] - self._lambda(1)) @ self.W_[1].T)
+            if len(q) > 2:
+                q[2] = torch.sigmoid(self.inputs(2, phi, q))
+            q[1] = torch.sigmoid(self.inputs(1, phi, q))
         return q
 
     def _bound(self, v: Tensor, q: list[Tensor]) -> Tensor:
@@ -267,6 +282,53 @@ class DBM(Unnormalised):
         return self._bound(v, self._mean_field(self.units_.phi(v))) - self._log_z().value
 
     # ------------------------------------------------------------------ learning
+
+    def learn(self, fit: Fit) -> None:
+        """All layers together, after one by one where they are pretrained."""
+        if fit.fresh:
+            self.start(fit.rows)
+        if self.pretrain:
+            stages = len(self.n_hidden)
+            epochs = max(1, (fit.trainer.epochs or 2) // 2)
+            for l in range(stages):
+                share = fit.time_left() / (2 * stages - l)
+                losses, stage = partial(self._layer_losses, l), f"layer {l + 1}"
+                descend(self, fit, losses=losses, stage=stage, epochs=epochs, max_time=share)
+        descend(self, fit)
+
+    def _layer_losses(self, l: int, x: Tensor) -> Any:
+        """E(data, h_l) − E(one sweep later), of layer l and the one below alone."""
+        up = 2.0 if l + 1 < len(self.n_hidden) else 1.0
+        down = 2.0 if l else 1.0
+        with torch.no_grad():
+            below = self._activities(l, x)
+            p = self._upward(l, below, up)
+            h = flip(p, self.rng)
+            a = down * (h - self._lambda(l)) @ self.W_[l].T
+            if l:
+                again = flip(torch.sigmoid(self.c_[l - 1] + a), self.rng)
+            else:
+                again = self.units_.phi(self.units_.draw(self.b_, a, self.rng))
+            then = self._upward(l, again, up)
+        yield self, self._pair_energy(l, below, p) - self._pair_energy(l, again, then)
+
+    def _activities(self, l: int, x: Tensor) -> Tensor:
+        """Draws of the layer below l, upwards from codes x; φ(v) for the lowest."""
+        below = self.units_.phi(self._states(x))
+        for k in range(l):
+            below = flip(self._upward(k, below, 2.0), self.rng)
+        return below
+
+    def _upward(self, l: int, below: Tensor, times: float) -> Tensor:
+        """Chances of the units of layer l given the one below alone, which counts so many times."""
+        centre = self._lambda(l - 1) if l else self.mu_
+        return torch.sigmoid(self.c_[l] + times * (below - centre) @ self.W_[l])
+
+    def _pair_energy(self, l: int, below: Tensor, h: Tensor) -> Tensor:
+        """Mean energy of layer l and of its pairs with the one below, whose bias stays as it is."""
+        centre = self._lambda(l - 1) if l else self.mu_
+        pairs = ((below - centre) @ self.W_[l] * (h - self._lambda(l))).sum(1)
+        return -(pairs + h @ self.c_[l]).mean()
 
     def losses(self, x: Tensor) -> Any:
         """E_q[E(data, h)] − E(chain), means over rows."""
