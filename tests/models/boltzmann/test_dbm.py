@@ -215,6 +215,8 @@ def test_training_finds_the_structure(sizes: tuple[int, ...]) -> None:
     p = m.log_prob(held)
     assert p.kind == "exact" and p.mean() > Independent().fit(X).score(held) + 1.5
     codes = m.encode(held)
+    assert np.array_equal(m.transform(held), codes)
+    assert len(m.get_feature_names_out()) == sum(sizes)
     assert codes.shape == (500, sum(sizes)) and (codes >= 0).all() and (codes <= 1).all()
     assert np.abs(m.reconstruct(held) - held).mean() < 0.25
 

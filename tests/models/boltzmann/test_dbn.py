@@ -103,7 +103,7 @@ def test_training_finds_the_structure() -> None:
     m = DBN((6, 4), random_state=0, trainer=trainer).fit(X)
     assert m.score(held) > Independent().fit(X).score(held) + 1.5
     assert {line["stage"] for line in m.history_} == {"layer 1", "layer 2"}
-    assert m.encode(held).shape == (500, 4)
+    assert m.transform(held).shape == (500, 4) and len(m.get_feature_names_out()) == 4
     assert np.abs(m.reconstruct(held) - held).mean() < 0.3
     alone = RBM(6, random_state=0, trainer=trainer).fit(X)
     assert alone.W_.shape == m.layers_[0].W_.shape

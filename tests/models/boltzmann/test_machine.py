@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from genus import BoltzmannMachine, Independent, Trainer
+from genus import BoltzmannMachine, Independent, Space, Trainer
 from genus.learn.rows import generator
 
 QUICK = Trainer(epochs=2, batch_size=20)
@@ -309,6 +309,8 @@ def test_arguments_that_make_no_sense(more: dict[str, Any], says: str) -> None:
 
 
 def test_what_it_cannot_do_is_refused() -> None:
+    with pytest.raises(ValueError, match="every two of 4,000,000 units.*use fewer cells"):
+        BoltzmannMachine().build(Space((4_000_000,), "binary"))
     with pytest.raises(ValueError, match=r"2\^20 states"):
         BoltzmannMachine(method="exact").fit(np.tile(patterns(30), 4)[:, :20])
     with pytest.raises(ValueError, match="column 0 is continuous"):

@@ -34,11 +34,13 @@ from torch import Tensor, nn
 
 from genus.distributions.draws import flip
 from genus.distributions.points import log_mean_exp, row_uniforms
+from genus.encoder import Encoder
 from genus.learn.descent import descend
 from genus.learn.fit import Fit
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer
 from genus.likelihood import LogProb
+from genus.memory import check_fits
 from genus.model import on_rows
 from genus.models.boltzmann.rbm import usual_trainer
 from genus.models.boltzmann.units import Units
@@ -51,7 +53,7 @@ SUMMED = 10  # odd hidden units up to which log p(v) sums over all their states
 MOST = 50  # rounds of mean field in a verb
 
 
-class DBM(Unnormalised):
+class DBM(Encoder, Unnormalised):
     r"""Two or three layers of binary hidden units above visible ones of bits, words or levels.
 
     ``log_prob`` is a ``LowerBound`` where Z is enumerated, else an ``Estimate`` of a bound; where
@@ -148,6 +150,9 @@ class DBM(Unnormalised):
         D, B = self.units_.n_phi, self.units_.n_bias
         sizes = [int(H) for H in self.n_hidden]
         below = [D, *sizes[:-1]]
+        for n, H in zip(below, sizes, strict=True):
+            what = f"n_hidden={self.n_hidden} beside {D:,} visible units"
+            check_fits(n * H, what, "lower n_hidden, or merge rare words", itemsize=16)
         self.W_ = nn.ParameterList(
             nn.Parameter(torch.zeros(n, H)) for n, H in zip(below, sizes, strict=True)
         )
@@ -562,6 +567,10 @@ class DBM(Unnormalised):
     def _encode(self, x: Tensor) -> Tensor:
         """q of all hidden layers, side by side, (n, Σ H_l)."""
         return torch.cat(self._mean_field(self.units_.phi(self._states(x))), 1)
+
+    @property
+    def _n_features_out(self) -> int:
+        return sum(int(H) for H in self.n_hidden)
 
     def _decode(self, z: Tensor) -> Tensor:
         """E[v | h₁], of which z holds the means."""

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from genus.distributions.points import log_mean_exp, row_uniforms
+from genus.encoder import Encoder
 from genus.learn.descent import descend
 from genus.learn.fit import Fit
 from genus.learn.rows import Rows
@@ -33,7 +34,7 @@ from genus.settings import Each, OneOf, Rule, Whole
 from genus.space import Space
 
 
-class DBN(Model):
+class DBN(Encoder, Model):
     r"""A stack of layers of binary units, directed but for the two on top, which are an RBM.
 
     ``log_prob`` is a ``LowerBound`` where the top RBM's Z is enumerated, else an ``Estimate`` of a
@@ -210,6 +211,10 @@ class DBN(Model):
         for layer in self.layers_:
             h = torch.sigmoid(layer._inputs(h))
         return h
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.n_hidden[-1])
 
     def _decode(self, z: Tensor) -> Tensor:
         """Means layer by layer downwards."""

@@ -31,6 +31,7 @@ from genus.distributions.draws import flip
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer
 from genus.likelihood import LogProb
+from genus.memory import check_fits
 from genus.samplers.annealing import LogPartition, anneal, temperatures
 from genus.settings import OneOf, Rule, Whole
 from genus.space import Space
@@ -136,6 +137,8 @@ class BoltzmannMachine(Unnormalised):
         if self.method == "pseudo" and self.n_hidden:
             raise ValueError("method='pseudo' is for n_hidden=0: use method='pcd'")
         N = self._n_units(space)
+        cure = "use fewer cells, or RBM"
+        check_fits(N**2, f"an energy for every two of {N:,} units", cure, itemsize=16)
         self.W_ = nn.Parameter(torch.zeros(N, N))  # what is above the diagonal counts
         self.b_ = nn.Parameter(torch.zeros(N))
         self.register_buffer("base_", torch.zeros(N))  # biases of the machine without W
