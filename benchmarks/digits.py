@@ -12,8 +12,7 @@ def main() -> None:
     for name, value in nats.items():
         if name != "Independent":
             print(
-                f"{name} - Independent: "
-                f"{value - nats['Independent']:+.1f} nats a row   (bar: +0)"
+                f"{name} - Independent: {value - nats['Independent']:+.1f} nats a row   (bar: +0)"
             )
 
 

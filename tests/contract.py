@@ -23,6 +23,8 @@ from scipy.special import logsumexp
 
 from bad import Bad
 from genus import (
+    DBM,
+    DBN,
     IAF,
     MADE,
     MAF,
@@ -35,6 +37,7 @@ from genus import (
     BayesianLinearRegression,
     BayesianMLP,
     BayesNet,
+    BoltzmannMachine,
     CategoricalMixture,
     Conv,
     DensityModel,
@@ -183,8 +186,8 @@ class Row:
     chain: its losses compare data with a chain. independent: it models no dependence, and so cannot
         learn any.
     refuses: what it says of data that an argument does not suit.
-    digits: settings that beat the independent histogram on the digits within seconds; one row of
-        every class has them.
+    digits: settings that beat the independent histogram on the digits within seconds (on digits of
+        bits, where it suits no levels); one row of every class has them.
     """
 
     name: str
@@ -328,6 +331,49 @@ def rbm(**args: Any) -> Callable[[], RBM]:
     return lambda: RBM(**(settings | args))
 
 
+def machine(**args: Any) -> Callable[[], BoltzmannMachine]:
+    settings: dict[str, Any] = {
+        "burn_in": 100,
+        "n_annealing": 200,
+        "trainer": QUICK.replace(lr=0.1),
+    }
+    return lambda: BoltzmannMachine(random_state=0, **(settings | args))
+
+
+def dbn(*n_hidden: int, **args: Any) -> Callable[[], DBN]:
+    settings: dict[str, Any] = {
+        "burn_in": 400,
+        "n_annealing": 200,
+        "trainer": QUICK.replace(lr=1.0),
+    }
+    return lambda: DBN(n_hidden, random_state=0, **(settings | args))
+
+
+def dbm(*n_hidden: int, **args: Any) -> Callable[[], DBM]:
+    settings: dict[str, Any] = {
+        "burn_in": 400,
+        "n_annealing": 200,
+        "n_chains": 40,
+        "trainer": QUICK.replace(epochs=60, lr=1.5),
+    }
+    return lambda: DBM(n_hidden, random_state=0, **(settings | args))
+
+
+def over_layers(model: DBN, t: Toy) -> np.ndarray:
+    """log Σ_h p(v | h₁) p(h₁) of every state, h₁ enumerated under an RBM of two layers of bits."""
+    bottom, top = model.layers_
+    H = int(model.n_hidden[0])
+    h = torch.cartesian_prod(*[torch.arange(2.0)] * H)
+    v = bottom._states(model._as_float(model.space_.encode(t.states())).flatten(1))
+    with torch.no_grad():
+        log_prior = -top._free_energy(h).double() - top._enumerate()
+        a = (h - bottom.lambda_) @ bottom.W_.T
+        units = bottom.units_
+        joint = units.linear(v, bottom.b_).double()[:, None] + (units.phi(v) @ a.T).double()
+        log_p = torch.logsumexp(joint - units.log_partition(bottom.b_, a) + log_prior, 1)
+    return log_p.numpy()
+
+
 def mixture(covariance: str) -> Callable[[], GaussianMixture]:
     return lambda: GaussianMixture(3, covariance, random_state=0)
 
@@ -448,6 +494,45 @@ ROWS = [
         chain=True,
         refuses="does not suit",
     ),
+    Row(
+        "boltzmann-machine",
+        machine(),
+        ("binary", "image"),
+        refuses="needs bits",
+        digits=lambda: BoltzmannMachine(n_annealing=300, trainer=DIGITS.replace(lr=0.02)),
+    ),
+    Row(
+        "boltzmann-machine-hidden",
+        machine(n_hidden=2, states="spins", method="pcd"),
+        ("binary",),
+        chain=True,
+        refuses="needs bits",
+    ),
+    Row("boltzmann-machine-pseudo", machine(method="pseudo"), ("binary",), refuses="needs bits"),
+    Row(
+        "dbn",
+        dbn(4, 3),
+        ("binary", "ordinal", "categorical", "image"),
+        truth=over_layers,
+        refuses="and DBN needs",
+        digits=lambda: DBN((24, 12), trainer=DIGITS.replace(epochs=8)),
+    ),
+    Row(
+        "dbm",
+        dbm(3, 3),
+        ("binary", "ordinal", "categorical", "image"),
+        chain=True,
+        refuses="and DBM needs",
+        digits=lambda: DBM((10, 8), n_annealing=300, trainer=DIGITS.replace(epochs=8)),
+    ),
+    Row(
+        "dbm-pretrained",
+        dbm(3, 3, pretrain=True),
+        ("binary",),
+        chain=True,
+        refuses="and DBM needs",
+    ),
+    Row("dbm-3", dbm(3, 3, 2), ("binary",), chain=True, refuses="and DBM needs"),
     Row(
         "vae",
         vae(),

@@ -13,6 +13,9 @@ from genus.models.autoregressive.pixelrnn import PixelRNN
 from genus.models.autoregressive.transformer import AutoregressiveTransformer
 from genus.models.baselines.gaussian import Gaussian
 from genus.models.baselines.independent import Independent
+from genus.models.boltzmann.dbm import DBM
+from genus.models.boltzmann.dbn import DBN
+from genus.models.boltzmann.machine import BoltzmannMachine
 from genus.models.boltzmann.rbm import RBM
 from genus.models.flows.families import IAF, MAF, NICE, Glow, RealNVP, SplineFlow
 from genus.models.graphs.bayesnet import BayesNet
@@ -36,6 +39,8 @@ from genus.store import load
 from genus.version import __version__
 
 __all__ = [
+    "DBM",
+    "DBN",
     "IAF",
     "MADE",
     "MAF",
@@ -48,6 +53,7 @@ __all__ = [
     "BayesianGaussianMixture",
     "BayesianLinearRegression",
     "BayesianMLP",
+    "BoltzmannMachine",
     "CapabilityError",
     "CategoricalMixture",
     "Conv",

@@ -39,24 +39,23 @@ from torch import Tensor, nn
 from genus.distributions.draws import flip
 from genus.distributions.points import log_mean_exp, row_uniforms
 from genus.encoder import Encoder
-from genus.learn.rows import Rows, generator
+from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer
-from genus.likelihood import Estimate, Exact, LogProb, LowerBound
+from genus.likelihood import LogProb
 from genus.memory import check_fits
-from genus.model import Model, on_rows
 from genus.models.boltzmann.units import Units
-from genus.samplers.annealing import LogPartition, anneal, log_mean_weight, temperatures
+from genus.samplers.annealing import anneal, temperatures
 from genus.samplers.chains import gibbs
 from genus.settings import Flag, Number, OneOf, Rule, Several, Whole
 from genus.space import Space
+from genus.unnormalised import SMALL, Unnormalised
 
-SMALL = 20  # units up to which a layer is enumerated
 FILLS = 3  # Gibbs sweeps that draw what a row hides, in learning
 ROUNDS = 8  # of mean field
 POINTS = 16  # importance points a row; where cells are missing, four times as many
 
 
-class RBM(Encoder, Model):
+class RBM(Encoder, Unnormalised):
     r"""Binary hidden units between visible ones, p(v) = e^{−F(v)}/Z.
 
     ``log_prob`` is ``Exact`` when one layer has at most 20 units, else an ``Estimate``; with
@@ -208,17 +207,6 @@ class RBM(Encoder, Model):
         first, last = self.k
         return round(first + (last - first) * self.spent)
 
-    @on_rows
-    def free_energy(self, x: Tensor) -> Tensor:
-        """F of codes x, (n, *shape) → (n,), Σ_v e^{−F(v)} = Z; dequantised cells at a centre.
-
-        Raises ValueError where a cell is missing.
-        """
-        self._check_fitted()
-        if torch.isnan(x).any():
-            raise ValueError("X has missing cells, which have no energy: fill them, complete(X)")
-        return self._free_energy(self.units_.enter(x, x.new_full((1, 1), 0.5))[0])
-
     def _free_energy(self, v: Tensor) -> Tensor:
         inputs = self._inputs(v)
         return (
@@ -277,19 +265,9 @@ class RBM(Encoder, Model):
         return "logit" if self.is_part or images or space.kind == "ordinal" else "learned"
 
     def defaults(self, n: int) -> Trainer:
-        epochs = int(min(200, max(10, 150_000 // max(n, 1))))
         real = {"integer", "continuous"} & set(self.space_.kinds)
         scores = real and self._marginals_of(self.space_) == "learned"
-        return Trainer(
-            epochs=epochs,
-            batch_size=50 if n < 10_000 else 100,
-            optimizer="sgd",
-            lr=0.1,
-            schedule="linear",
-            weight_decay=min(0.01, 15 / max(n, 1)),  # a prior that many rows outweigh
-            validation=0.0,
-            grad_clip=10.0 if scores else None,  # far tails
-        )
+        return usual_trainer(n).replace(grad_clip=10.0 if scores else None)  # far tails
 
     @torch.no_grad()
     def start(self, rows: Rows) -> None:
@@ -311,55 +289,10 @@ class RBM(Encoder, Model):
 
     # ------------------------------------------------------------------ the partition function
 
-    def log_partition(
-        self,
-        method: str = "auto",
-        n_chains: int = 100,
-        n_annealing: int | None = None,
-        reverse: bool = True,
-        random_state: int = 0,
-    ) -> LogPartition:
-        """log Z = log Σ_v e^{−F(v)}, in nats.
-
-        method: ``exact`` sums over every state of a layer of at most 20 units; ``ais`` anneals
-        ``n_chains`` runs from the model without hidden units through ``n_annealing`` temperatures
-        (Salakhutdinov & Murray, 2008), says how the value moved when their number was doubled to
-        that, and (``reverse``) anneals back from where the runs ended, a diagnostic; ``auto`` takes
-        the first where it can. Raises ValueError for a layer too large to enumerate.
-        """
-        self._check_fitted()
-        if method not in ("auto", "exact", "ais"):
-            raise ValueError(f"method={method!r} is unknown: choose auto, exact or ais")
-        small = min(int(self.n_hidden), self.units_.n_binary or SMALL + 1) <= SMALL
-        if method == "exact" and not small:
-            raise ValueError(
-                "log_partition(method='exact') "
-                f"would sum over 2^{self.n_hidden} states: use method='ais'"
-            )
-        with torch.no_grad():
-            if small and method != "ais":
-                return LogPartition(self._enumerate())
-            steps = n_annealing or int(self.n_annealing)
-            half, _ = self._ais(
-                n_chains, max(steps // 2, 1), generator(int(random_state) + 1, self.b_.device)
-            )
-            whole, v = self._ais(n_chains, steps, generator(int(random_state), self.b_.device))
-            value, stderr, ess = log_mean_weight(whole)
-            z0, back = self._log_z_base(), math.nan
-            if reverse:
-                log_w, _ = self._ais(
-                    n_chains, steps, generator(int(random_state) + 2, self.b_.device), start=v
-                )
-                back = z0 - log_mean_weight(log_w)[0]
-            return LogPartition(
-                z0 + value,
-                stderr,
-                ess,
-                n_chains,
-                moved=value - log_mean_weight(half)[0],
-                reverse=back,
-                detail={"n_annealing": steps},
-            )
+    def _n_enumerated(self) -> int:
+        """Units of the layer that is summed over."""
+        H = int(self.n_hidden)
+        return min(H, self.units_.n_binary or H)
 
     def _enumerate(self) -> float:
         H = int(self.n_hidden)
@@ -408,9 +341,9 @@ class RBM(Encoder, Model):
             + self._constant()
         )
 
-    def _ais(
-        self, n: int, steps: int, rng: torch.Generator, start: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def _annealed(
+        self, n: int, steps: int, rng: torch.Generator, start: Any = None
+    ) -> tuple[Tensor, Any]:
         """Log-weights of n runs between the base-rate model and this one, and where they end.
 
         start: run backwards from there.
@@ -420,7 +353,7 @@ class RBM(Encoder, Model):
         db, dc, W, WT = b - b0, c - c0, self.W_.detach(), self.W_.detach().T.contiguous()
         grid = temperatures(steps)
         if start is None:
-            v = self.units_.draw(b0.expand(n, -1), W.new_zeros(n, len(W)), rng)
+            v = self._begin(n, rng)
         else:
             v, grid = start, grid[::-1]
 
@@ -440,22 +373,15 @@ class RBM(Encoder, Model):
 
     # ------------------------------------------------------------------ verbs
 
-    def _log_z(self) -> LogPartition:
-        """log Z, computed once and kept with the model."""
-        if not hasattr(self, "log_partition_"):
-            z = self.log_partition(reverse=False)
-            self.log_partition_: dict[str, Any] = {
-                n: getattr(z, n) for n in ("value", "stderr", "ess", "chains", "moved")
-            }
-        return LogPartition(**self.log_partition_)
+    def _states(self, x: Tensor) -> Tensor:
+        return self.units_.enter(x, x.new_full((1, 1), 0.5))[0]
 
-    def gibbs(self, n: int, steps: int, random_state: Any = None) -> Any:
-        """n chains, ``steps`` sweeps after draws of the base-rate model, in the caller's type."""
-        self._check_fitted()
-        rng = self._stream(random_state)
-        with torch.no_grad():
-            v = self.units_.draw(self.base_.expand(n, -1), self.W_.new_zeros(n, len(self.W_)), rng)
-            return self.space_.decode(self.units_.leave(self._swept(v, steps, rng)))
+    def _codes_of(self, v: Tensor) -> Tensor:
+        return self.units_.leave(v)
+
+    def _begin(self, n: int, rng: torch.Generator) -> Tensor:
+        nothing = self.W_.new_zeros(n, len(self.W_))
+        return self.units_.draw(self.base_.expand(n, -1), nothing, rng)
 
     def _swept(self, v: Tensor, sweeps: int, rng: torch.Generator) -> Tensor:
         b, c = self._plain()
@@ -472,8 +398,6 @@ class RBM(Encoder, Model):
     # ------------------------------------------------------------------ hooks
 
     def _log_prob(self, x: Tensor) -> LogProb:
-        z = self._log_z()
-        detail = {"ess": z.ess, "moved": z.moved}
         x = x.flatten(1)
         gap = torch.isnan(x).any(1)
         hides = gap | self.units_.dequantises
@@ -485,14 +409,9 @@ class RBM(Encoder, Model):
             if rows.any():
                 for some in rows.nonzero().squeeze(1).split(512):
                     value[some], stderr[some] = self._log_sum(x[some], k)
-        value = value - z.value
         if not hides.any():
-            if z.exact:
-                return Exact(value)
-            return Estimate(value, shared_stderr=z.stderr, detail=detail)
-        if z.exact:
-            return LowerBound(value, stderr, detail={"k": POINTS})
-        return Estimate(value, stderr, shared_stderr=z.stderr, detail={"k": POINTS} | detail)
+            return self._normalised(value)
+        return self._normalised(value, stderr, bound=True, k=POINTS)
 
     def _log_sum(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """log of e^{−F(v)} |∂v/∂x| summed over all v of codes x (n, d), by k points; its error."""
@@ -525,7 +444,7 @@ class RBM(Encoder, Model):
         """Chains annealed from the base-rate model, then swept by Gibbs."""
         steps = int(self.burn_in)
         parts = [
-            self._swept(self._ais(len(c), steps, rng)[1], steps // 10 + 1, rng)
+            self._swept(self._annealed(len(c), steps, rng)[1], steps // 10 + 1, rng)
             for c in torch.arange(n).split(1024)
         ]
         return self.units_.leave(torch.cat(parts))
@@ -552,6 +471,19 @@ class RBM(Encoder, Model):
         return self.units_.leave(
             self.units_.mean(self.b_, (z - self.lambda_) @ self.W_.T), whole=False
         )
+
+
+def usual_trainer(n: int) -> Trainer:
+    """Settings that suit machines of bits and n rows."""
+    return Trainer(
+        epochs=int(min(200, max(10, 150_000 // max(n, 1)))),
+        batch_size=50 if n < 10_000 else 100,
+        optimizer="sgd",
+        lr=0.1,
+        schedule="linear",
+        weight_decay=min(0.01, 15 / max(n, 1)),  # a prior that many rows outweigh
+        validation=0.0,
+    )
 
 
 class _HiddenTerm(torch.autograd.Function):

@@ -1,0 +1,155 @@
+"""The deep belief network against enumeration of everything."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from genus import DBN, RBM, Independent, Trainer
+from genus.learn.rows import generator
+
+QUICK = Trainer(epochs=2, batch_size=20)
+V = torch.tensor(list(itertools.product((0.0, 1.0), repeat=4)))
+
+
+def stack(*sizes: int, size: float = 0.7, **more: Any) -> DBN:
+    """A network of four visible units at random parameters."""
+    X = np.random.default_rng(3).integers(0, 2, (40, 4))
+    m = DBN(sizes, trainer=QUICK, random_state=0, **more).fit(X)
+    rng = generator(0)
+    with torch.no_grad():
+        for layer in m.layers_:
+            for p in layer.parameters():
+                p.add_(size * torch.randn(p.shape, generator=rng))
+            layer.lambda_.copy_(torch.rand(layer.lambda_.shape, generator=rng))
+            layer.__dict__.pop("log_partition_", None)
+    return m
+
+
+def conditionals(layer: RBM, below: Tensor, above: Tensor) -> Tensor:
+    """log p(below | above) of every pair of states, by the energies of the layer's RBM; (n, m)."""
+    e = torch.stack([layer.energy(below, h.expand(len(below), -1)) for h in above], 1).double()
+    return torch.log_softmax(-e, 0)
+
+
+def truth(m: DBN) -> Tensor:
+    """log p(v) of every row: the top RBM's marginal handed down, layer by layer."""
+    top = m.layers_[-1]
+    states = [V] + [
+        torch.tensor(list(itertools.product((0.0, 1.0), repeat=int(H)))) for H in m.n_hidden
+    ]
+    e = torch.stack([top.energy(states[-2], h.expand(len(states[-2]), -1)) for h in states[-1]], 1)
+    log_p = torch.logsumexp(torch.log_softmax(-e.double().flatten(), 0).reshape(e.shape), 1)
+    for l in reversed(range(len(m.layers_) - 1)):
+        down = conditionals(m.layers_[l], states[l], states[l + 1])
+        log_p = torch.logsumexp(down + log_p, 1)
+    return log_p.detach()
+
+
+@pytest.mark.parametrize("sizes", [(4, 4), (4, 3, 4), (3,)])
+def test_the_bound_against_enumeration(sizes: tuple[int, ...]) -> None:
+    m = stack(*sizes, n_points=512)
+    exact = truth(m).numpy()
+    assert np.exp(exact).sum() == pytest.approx(1)
+    p = m.log_prob(V.numpy().astype(int))
+    assert p.kind == "lower bound"
+    assert (p.nats <= exact + 4 * p.stderr + 1e-4).all()
+    assert (exact - p.nats).mean() < 0.03
+    plain = m.elbo(V.numpy().astype(int))
+    assert (plain <= p.nats + 1e-5).all()
+    if len(sizes) > 1:
+        assert (exact - plain).mean() > 0.05  # it is a bound and no more
+
+
+def test_the_bound_is_tight_where_the_top_is_the_bottom_turned_over() -> None:
+    m = stack(4, 4)
+    bottom, top = m.layers_
+    with torch.no_grad():
+        top.W_.copy_(bottom.W_.T)
+        top.b_.copy_(bottom.c_)
+        top.c_.copy_(bottom.b_)
+        top.mu_.copy_(bottom.lambda_)
+        top.lambda_.copy_(bottom.mu_)
+    X = V.numpy().astype(int)
+    np.testing.assert_allclose(m.elbo(X), truth(m), atol=1e-4)
+    np.testing.assert_allclose(m.score_samples(X), bottom.score_samples(X), atol=1e-4)
+    assert (m.log_prob(X).stderr < 1e-4).all()
+
+
+@pytest.mark.parametrize("sizes", [(4, 4), (4, 3, 4)])
+def test_samples_follow_the_distribution(sizes: tuple[int, ...]) -> None:
+    m = stack(*sizes)
+    p = truth(m).exp().numpy()
+    drawn = m.sample(8000, random_state=0)
+    shares = np.bincount(drawn @ (8, 4, 2, 1), minlength=16) / 8000
+    assert 0.5 * np.abs(shares - p).sum() < 0.03
+
+
+def patterns(n: int, seed: int = 0) -> np.ndarray:
+    """One of four vectors of 8 bits, each bit turned over with chance 1/20."""
+    r = np.random.default_rng(seed)
+    four = np.array([[1] * 4 + [0] * 4, [0] * 4 + [1] * 4, [1, 1, 0, 0] * 2, [0, 0, 1, 1] * 2])
+    return four[r.integers(0, 4, n)] ^ (r.random((n, 8)) < 0.05)
+
+
+def test_training_finds_the_structure() -> None:
+    X, held = patterns(1000), patterns(500, seed=1)
+    trainer = Trainer(epochs=40, batch_size=50, lr=0.3)
+    m = DBN((6, 4), random_state=0, trainer=trainer).fit(X)
+    assert m.score(held) > Independent().fit(X).score(held) + 1.5
+    assert {line["stage"] for line in m.history_} == {"layer 1", "layer 2"}
+    assert m.transform(held).shape == (500, 4) and len(m.get_feature_names_out()) == 4
+    assert np.abs(m.reconstruct(held) - held).mean() < 0.3
+    alone = RBM(6, random_state=0, trainer=trainer).fit(X)
+    assert alone.W_.shape == m.layers_[0].W_.shape
+
+
+def test_upper_layers_learn_the_activities_below() -> None:
+    m = DBN((5, 3), random_state=0, trainer=Trainer(epochs=10, batch_size=50, lr=0.3))
+    m.fit(patterns(600))
+    activities = m.layers_[0].encode(patterns(600))
+    np.testing.assert_allclose(m.layers_[1].mu_, activities.mean(0), atol=0.05)
+
+
+@pytest.mark.parametrize("steps", [20, 45])  # within either layer
+def test_an_interrupted_run_goes_on(steps: int, tmp_path: Any) -> None:
+    X = patterns(300)
+    trainer = Trainer(epochs=5, batch_size=50, schedule="constant")
+    whole = DBN((5, 3), random_state=0, trainer=trainer).fit(X)
+    calls = 0
+    losses = RBM.losses
+
+    def stop(self: Any, x: Tensor) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == steps:
+            raise KeyboardInterrupt
+        yield from losses(self, x)
+
+    saving = trainer.replace(checkpoint=tmp_path / "run", checkpoint_every=0.0)
+    with pytest.MonkeyPatch.context() as patch, pytest.warns(UserWarning, match="interrupted"):
+        patch.setattr(RBM, "losses", stop)
+        DBN((5, 3), random_state=0, trainer=saving).fit(X)
+    again = DBN((5, 3), random_state=0, trainer=saving).fit(X, resume=True)
+    for a, b in zip(again.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_large_top_is_estimated_and_says_so() -> None:
+    m = DBN((24, 22), n_annealing=50, trainer=QUICK, random_state=0).fit(patterns(60))
+    p = m.log_prob(patterns(5))
+    assert p.kind == "estimate" and p.shared_stderr > 0 and set(p.detail) >= {"k", "ess", "moved"}
+    assert not m.log_partition(n_annealing=20).exact
+
+
+def test_what_it_cannot_do() -> None:
+    assert not hasattr(stack(3, 3), "complete")  # nor does a clamped pass up and down
+    with pytest.raises(ValueError, match="and DBN needs"):
+        DBN().fit(np.random.default_rng(0).normal(size=(20, 2)))
+    with pytest.raises(ValueError, match="n_hidden"):
+        DBN(()).fit(patterns(20))
