@@ -30,3 +30,9 @@ def test_classifier_sees_a_dependence_that_marginals_hide():
     b = normal(300, d=2, seed=1)
     b[:, 1] = np.abs(b[:, 1]) * np.sign(b[:, 0])  # the same marginals
     assert classifier_test(a, b).accuracy > 0.65
+
+
+def test_its_error_holds_that_folds_share_training_rows():
+    t = classifier_test(normal(100), normal(100, seed=1, shift=0.3), folds=4)
+    alone = np.sqrt(t.accuracy * (1 - t.accuracy) / 200)
+    assert np.isclose(t.stderr, alone * np.sqrt(4 / 3))

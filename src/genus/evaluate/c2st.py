@@ -32,6 +32,9 @@ def classifier_test(
     Under the hypothesis that both come from one distribution the number right among n is
     Binomial(n, ½); ``p_value`` is the chance of as many or more (one-sided).
 
+    The error is that of n independent rows, times √(1 + 1/(folds − 1)), for folds share training
+    rows (Nadeau & Bengio, 2003).
+
     Source: Lopez-Paz & Oquab (2017).
 
     Parameters
@@ -69,6 +72,8 @@ def classifier_test(
         trees.fit(x[train], y[train])
         right += int((trees.predict(x[test]) == y[test]).sum())
     accuracy = right / n
-    stderr = math.sqrt(max(accuracy * (1 - accuracy), 1 / (4 * n)) / n)
+    # rows of different folds share most of their training rows, and so their errors
+    together = 1 + 1 / (folds - 1)
+    stderr = math.sqrt(together * max(accuracy * (1 - accuracy), 1 / (4 * n)) / n)
     p_value = float(stats.binom.sf(right - 1, n, 0.5))
     return ClassifierTest(accuracy, stderr, p_value, n)

@@ -366,3 +366,15 @@ def test_a_singular_posterior_says_what_to_do() -> None:
     wide = np.random.default_rng(0).normal(size=(5, 40))
     # fewer rows than columns
     assert regression(beta=100.0).fit(wide, y[:5]).score(wide, y[:5]) > 0.99
+
+
+def test_targets_far_from_what_beta_says_are_told() -> None:
+    r = np.random.default_rng(0)
+    x = r.normal(size=(200, 1))
+    y = x[:, 0] + 1000 * r.normal(size=200)
+    with pytest.warns(UserWarning, match="times further from the fit than beta=1.0.*evidence"):
+        BayesianLinearRegression().fit(x, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        BayesianLinearRegression(beta="evidence").fit(x, y)
+        BayesianLinearRegression().fit(x, x[:, 0] + r.normal(size=200))

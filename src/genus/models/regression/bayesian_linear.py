@@ -47,6 +47,7 @@ from genus.typing import ArrayLike, RowsLike
 
 MOST = 20_000  # functions of a basis: Λ would take 3 GB
 # the evidence's β is at most so many times 1/variance of y: rounding hides less noise than that
+FAR = 100.0  # times the variance that β says, from which a word is said
 TRUST = 1e12
 
 GAMMA = Several(Number(above=0), Number(above=0), says="a pair (a, b) of positive numbers")
@@ -334,6 +335,15 @@ class BayesianLinearRegression(Predictor):
         # numpy sees that the product is symmetric, and does half of it
         return {"gram": torch.as_tensor(a.T @ a)}
 
+    def _warn_of_noise(self, ratio: float) -> None:
+        """Say where rows lie much further from the line than β says; ratio: of the variances."""
+        if ratio > FAR:
+            warnings.warn(
+                f"the targets lie {math.sqrt(ratio):.3g} times further from the fit than "
+                f"beta={self.beta!r} says: pass beta='evidence' to learn the noise, or scale y",
+                stacklevel=6,
+            )
+
     def partial_fit(self, X: RowsLike, y: ArrayLike) -> Self:
         """Add rows (X, y) to those seen: the posterior is that of ``fit`` on all of them."""
         if not self.__sklearn_is_fitted__():
@@ -367,6 +377,8 @@ class BayesianLinearRegression(Predictor):
             self.n_iter_ = 1
             beta = 1.0 if isinstance(self.beta, tuple) else float(self.beta)
             post = _Posterior(data, float(self.alpha), beta, unknown)
+            if unknown is None and data.N > len(data.S):
+                self._warn_of_noise(beta * post.residual / data.N)
         self.gram_, self.centre_, self.mean_, self.factor_ = (
             sums["gram"],
             data.centre,
