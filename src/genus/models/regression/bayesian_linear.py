@@ -377,7 +377,7 @@ class BayesianLinearRegression(Predictor):
             self.n_iter_ = 1
             beta = 1.0 if isinstance(self.beta, tuple) else float(self.beta)
             post = _Posterior(data, float(self.alpha), beta, unknown)
-            if unknown is None and data.N > len(data.S):
+            if unknown is None and len(data.S) < data.N:
                 self._warn_of_noise(beta * post.residual / data.N)
         self.gram_, self.centre_, self.mean_, self.factor_ = (
             sums["gram"],
