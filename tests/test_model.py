@@ -432,3 +432,14 @@ def test_a_mask_follows_the_names_of_columns() -> None:
         model.complete(X, mask=frame.reset_index(drop=True))
     with pytest.raises(ValueError, match="mask lacks the column 0"):
         model.complete(X, mask=frame[[1]])
+
+
+def test_what_cannot_be_is_told_once_by_column_and_value() -> None:
+    rows = pd.DataFrame({"age": np.arange(40) % 7 + 20, "word": ["a", "b"] * 20})
+    model = genus.Independent().fit(rows)
+    odd = rows.head(4).assign(age=[21, -3, 22, 23])
+    with pytest.warns(
+        UserWarning, match=r"1 of 4 rows have probability 0.*has -3 in age \(row 1\)"
+    ):
+        nats = model.score_samples(odd)
+    assert np.isneginf(nats[1]) and np.isfinite(np.delete(nats, 1)).all()

@@ -559,7 +559,7 @@ class Model(nn.Module, BaseEstimator):
                 "log-probability is not a finite number: drop the row or rescale the column"
             )
         impossible = np.isneginf(p.nats)
-        if impossible.any() and p.measure != "probability":
+        if impossible.any():
             name, value, row = self._farthest(x, impossible)
             warnings.warn(
                 f"{int(impossible.sum())} of {len(x)} rows have probability 0, log p = −inf: "
@@ -577,9 +577,9 @@ class Model(nn.Module, BaseEstimator):
             low, high = self.space_.bounds(j)
             below, above = low is not None and cells[j] < low, high is not None and cells[j] > high
             if below or above:
-                return names[j], repr(float(cells[j])), row
+                return names[j], self.space_.value_of(j, float(cells[j])), row
         j = int(cells.nan_to_num().abs().argmax())
-        return names[j], repr(float(cells[j])), row
+        return names[j], self.space_.value_of(j, float(cells[j])), row
 
     @available_if(_has("_log_prob"))
     def score_samples(self, X: RowsLike, *, given: GivenLike = None) -> np.ndarray:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -164,6 +165,15 @@ class Space:
     def atoms(self, j: int) -> tuple[float, ...]:
         """The real numbers of cell j that have mass of their own."""
         return self._column(j).atoms
+
+    def value_of(self, j: int, code: float) -> str:
+        """A code of cell j as the caller wrote it."""
+        c = self._column(j)
+        if c.kind == "continuous" or not math.isfinite(code):
+            return repr(code)
+        if c.values is not None and 0 <= code < len(c.values):
+            return repr(c.values[int(code)])
+        return repr(int(code) + c.low)
 
     def decimals(self, j: int) -> int | None:
         """The places that all values of cell j have; None: there is no such number."""
