@@ -68,7 +68,12 @@ class DensityModel(Model):
     # without atoms, and learned elsewhere; or "numbers", affine for arrays of whole numbers too
     usual_marginals: ClassVar[str] = "plain"
     fills_gaps: ClassVar[bool] = False  # are missing coordinates drawn, not integrated out?
+    points = 16  # of the noise, a row; more where few of them count
     coordinates_: Coordinates
+
+    if TYPE_CHECKING:  # the hooks that a family has or has not
+        mean_given: Callable[[Tensor], Tensor]
+        gaussians: Callable[[Tensor], tuple[Tensor, Tensor, Tensor, list[int]]]
 
     def _make(self, space: Space) -> None:
         self.coordinates_ = Coordinates(space, self._marginals_of(space))
@@ -92,12 +97,6 @@ class DensityModel(Model):
         """Learn the columns' own distributions."""
         if self.coordinates_.marginals_ is not None:
             self.coordinates_.fit(rows.take(slice(0, FIRST), self.rng)[0])
-
-    points = 16  # of the noise, a row; more where few of them count
-
-    if TYPE_CHECKING:  # the hook that a family has or has not
-        mean_given: Callable[[Tensor], Tensor]
-        gaussians: Callable[[Tensor], tuple[Tensor, Tensor, Tensor, list[int]]]
 
     def log_density(self, y: Tensor) -> Tensor:
         """log p(y), (n, d) → (n,); missing entries are integrated out where the family can."""

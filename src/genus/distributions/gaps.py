@@ -8,6 +8,8 @@ draws have wider tails than the Gaussian's.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -64,8 +66,7 @@ class Conditionals:
         onto = -(patterns[:, :, None] * (spread.mT @ spread)) @ precision  # −Λ_mm⁻¹ Λ_m·
         self.which, self.copies = which if len(patterns) > 1 else None, copies
         self.spread, self.onto, self.wide = wide * spread, onto.mT, wide
-        log_wide = torch.log(torch.tensor(wide, dtype=C.dtype))
-        log_det = C.diagonal(dim1=1, dim2=2).log().sum(1) - patterns.sum(1) * log_wide
+        log_det = C.diagonal(dim1=1, dim2=2).log().sum(1) - patterns.sum(1) * math.log(wide)
         self.log_det = log_det[which].repeat_interleave(copies)
 
     def __call__(self, known: Tensor, e: Tensor) -> Tensor:

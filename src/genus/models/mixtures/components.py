@@ -364,7 +364,7 @@ def k_means(
     centres = _seeds(z, w, K, rng) if spread else z[_by_mass(w, K, rng)]
     label = _nearest(z, centres)
     for _ in range(steps):
-        mass = torch.zeros(K, dtype=z.dtype).index_add_(0, label, w)
+        mass = z.new_zeros(K).index_add_(0, label, w)
         total = torch.zeros_like(centres).index_add_(0, label, z * w[:, None])
         centres = torch.where(mass[:, None] > 0, total / mass.clamp_min(1e-200)[:, None], centres)
         label = _nearest(z, centres)
@@ -378,7 +378,7 @@ def _nearest(z: Tensor, centres: Tensor) -> Tensor:
 def _by_mass(mass: Tensor, n: int, rng: torch.Generator) -> Tensor:
     """n rows drawn in proportion to their mass, with replacement."""
     total = mass.cumsum(0)
-    u = torch.rand(n, generator=rng, dtype=mass.dtype) * total[-1]
+    u = torch.rand(n, generator=rng, dtype=mass.dtype, device=mass.device) * total[-1]
     return torch.searchsorted(total, u).clamp_max(len(mass) - 1)
 
 

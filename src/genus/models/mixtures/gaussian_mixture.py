@@ -21,13 +21,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from genus.density import WAYS, DensityModel
 from genus.distributions.columns import check_observed
 from genus.distributions.draws import choose
-from genus.distributions.marginals import Words, between
 from genus.distributions.normals import (
     Conditionals,
     Given,
@@ -36,7 +34,6 @@ from genus.distributions.normals import (
     towards_diagonal,
     variance_floor,
 )
-from genus.distributions.points import LOG_2PI
 from genus.learn.fit import Fit
 from genus.learn.rows import Rows, generator
 from genus.learn.starts import STEPS, best_start, sample_rows, warn_unless_converged
@@ -54,6 +51,7 @@ from genus.models.mixtures.components import (
     row_weights,
     statistics,
 )
+from genus.models.mixtures.words import WordCells
 from genus.settings import Array, Number, OneOf, Rule, Several, Whole
 from genus.space import Space
 from genus.typing import ArrayLike, GivenLike, RowsLike
@@ -150,6 +148,7 @@ class GaussianMixture(Clusters, DensityModel):
     _floor: Tensor
     _S0: Tensor
     _nu: Tensor
+    _words: WordCells  # the columns that have a table a component
     _share = 0.0  # ρ of the prior, (1 − ρ) S + ρ diag S
 
     def __init__(
@@ -212,26 +211,9 @@ class GaussianMixture(Clusters, DensityModel):
         means = torch.where(empty[:, None], old, means)
         self.means_ = means + self._shift
         self.covariances_ = cov
-        if self._levels:
-            self.log_words_ = self._tables(sums["words"])
-
-    def _tables(self, counts: Tensor) -> Tensor:
-        """log p_k of every word, from counts (K, L) and one row of the column's own shares."""
-        shares = self._shares()
-        own = counts.split(self._levels, 1)
-        prior = shares.split(self._levels)
-        each = [(n + p) / (n.sum(1, keepdim=True) + 1) for n, p in zip(own, prior, strict=True)]
-        return torch.cat(each, 1).log()
-
-    def _shares(self) -> Tensor:
-        """The shares of all words, column after column, (L,)."""
-        words = self._words()
-        rows = zip(words.log_shares_, self._levels, strict=True)
-        return torch.cat([row[:levels] for row, levels in rows]).exp()
-
-    def _words(self) -> Words:
-        """What columns of words do on their own."""
-        return self.coordinates_.marginals_.words_  # type: ignore[union-attr,return-value]
+        if self._words:
+            tables = sums["words"] + self._words.shares()  # a prior worth one row
+            self.log_words_ = (tables / self._words.of_columns(tables)).log()
 
     # ------------------------------------------------------------------ fit
 
@@ -304,8 +286,8 @@ class GaussianMixture(Clusters, DensityModel):
             first = N[:, None] * m
         total = N.sum()
         tables = {}
-        if self._levels:
-            tables["words"] = (N + 1)[:, None] * self.log_words_.exp() - self._shares()
+        if self._words:
+            tables["words"] = (N + 1)[:, None] * self.log_words_.exp() - self._words.shares()
         return {
             "weight": total,
             "log_likelihood": torch.zeros_like(total),
@@ -316,12 +298,8 @@ class GaussianMixture(Clusters, DensityModel):
         }
 
     def build(self, space: Space) -> None:
-        words = [j for j, kind in enumerate(space.kinds) if kind in ("binary", "categorical")]
-        tables = self.coordinates_.how != "logit" and 0 < len(words) < space.dim
-        self._levels = [space.cardinality[j] for j in words] if tables else []
-        self._at_words = words if tables else []
-        self._at_numbers = [j for j in range(space.dim) if j not in self._at_words]
-        K, d = self.n_components, len(self._at_numbers)
+        self._words = WordCells(space, self.coordinates_)
+        K, d = self.n_components, len(self._words.numbers)
         self._allocate(int(K), d)
         kw: dict[str, Any] = {"dtype": torch.float64}
         self.register_buffer("_shift", torch.zeros(d, **kw))
@@ -340,20 +318,20 @@ class GaussianMixture(Clusters, DensityModel):
         self.register_buffer("weights_", torch.full((K,), 1 / K, **kw))
         self.register_buffer("means_", torch.zeros(K, d, **kw))
         self.register_buffer("covariances_", torch.ones(shape, **kw))
-        if self._levels:
-            self.register_buffer("log_words_", torch.zeros(K, sum(self._levels), **kw))
+        if self._words:
+            self.register_buffer("log_words_", torch.zeros(K, sum(self._words.levels), **kw))
 
     @torch.no_grad()
     def learn(self, fit: Fit) -> None:
         y = torch.cat([self.real(x, self.rng)[0] for (x,) in fit.rows.chunks(8192)])
         check_observed(self.space_, (~torch.isnan(y)).any(0))
-        y, hot = self._split(y)
+        y, hot = self._words.split(y)
         weight = fit.rows.weight
         if weight is not None and len(weight) != len(y):
             raise ValueError(f"sample_weight.shape == {tuple(weight.shape)}, expected {(len(y),)}!")
         if weight is not None and bool((weight == 0).any()):
             y, hot, weight = y[weight > 0], hot[weight > 0], weight[weight > 0]
-        w = torch.ones(len(y), dtype=y.dtype) if weight is None else weight.double()
+        w = y.new_ones(len(y)) if weight is None else weight.double()
         some, some_weight, rank = sample_rows(y, w, SAMPLE * self.n_components)
         if (distinct := len(rank.unique())) < self.n_components:
             warnings.warn(
@@ -453,7 +431,7 @@ class GaussianMixture(Clusters, DensityModel):
         priors = [self._prior(self._covariance(z[~f], seen[~f], weight[~f])) for f in folds]
         total = {name: sum(s[name] for s in sums) for name in sums[0]}
         names = ["weights_", "means_", "covariances_", "_S0"]
-        names += ["log_words_"] if self._levels else []
+        names += ["log_words_"] if self._words else []
         here = {name: getattr(self, name) for name in names}
 
         def value(nu: float) -> float:
@@ -499,21 +477,9 @@ class GaussianMixture(Clusters, DensityModel):
         v = variance[variance > 0]
         return len(v) > 0 and bool(v.max() > 1e30 or v.min() < 1e-30)
 
-    def _split(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Coordinates of numbers, and h, a 1 at each word that a row has (n, L)."""
-        if not self._levels:
-            return y, y.new_zeros(len(y), 0)
-        z = y[:, self._at_words]
-        codes = self._words().invert(z)
-        hot = [
-            F.one_hot(c.nan_to_num().long(), levels) * ~torch.isnan(c)[:, None]
-            for c, levels in zip(codes.T, self._levels, strict=True)
-        ]
-        return y[:, self._at_numbers], torch.cat(hot, 1).to(y.dtype)
-
     def _with_ones(self, y: Tensor) -> Tensor:
         """Rows (1, y − shift, h) of coordinates (n, d)."""
-        numbers, hot = self._split(y)
+        numbers, hot = self._words.split(y)
         return torch.cat([y.new_ones(len(y), 1), numbers - self._shift, hot], 1)
 
     def _first_guess(self, y: Tensor, hot: Tensor, w: Tensor) -> None:
@@ -521,8 +487,8 @@ class GaussianMixture(Clusters, DensityModel):
         K = len(self.means_)
         if isinstance(self.init, tuple | list):
             self._take_guess(*self.init)
-            if self._levels:
-                self.log_words_ = self._shares().log().repeat(K, 1)
+            if self._words:
+                self.log_words_ = self._words.shares().log().repeat(K, 1)
             return
         scale = (y.square() * w[:, None]).sum(0) / w.sum()
         z = y / scale.sqrt().clamp_min(1e-150)
@@ -540,10 +506,10 @@ class GaussianMixture(Clusters, DensityModel):
                 "spherical": v.mean().repeat(K),
             }
             self.covariances_ = start[self.covariance]
-            if self._levels:
-                self.log_words_ = self._shares().log().repeat(K, 1)
+            if self._words:
+                self.log_words_ = self._words.shares().log().repeat(K, 1)
             return
-        r = torch.zeros(K, len(y), dtype=y.dtype).scatter_(0, label[None], w[None])
+        r = y.new_zeros(K, len(y)).scatter_(0, label[None], w[None])
         N = r.sum(1)
         self.means_ = (r @ y) / N.clamp_min(1e-200)[:, None] + self._shift
         m = self.means_ - self._shift
@@ -577,7 +543,7 @@ class GaussianMixture(Clusters, DensityModel):
 
     def _plan(self, dtype: torch.dtype) -> LogJoint:
         log_w = torch.log(self.weights_.clamp_min(1e-300))
-        words = self.log_words_ if self._levels else None
+        words = self.log_words_ if self._words else None
         means = self.means_ - self._shift
         return LogJoint(log_w, means, self.covariances_, self.covariance, dtype, words)
 
@@ -591,12 +557,7 @@ class GaussianMixture(Clusters, DensityModel):
         A word is p_k(v) φ(z)/P(v) on its coordinate z, whatever its place in the cell of the word.
         """
         log_p = torch.logsumexp(self._joint(y), 0)
-        if not self._levels:
-            return log_p
-        z = y[:, self._at_words]
-        words = self._words()
-        base = words.look(words.invert(z))[2] + 0.5 * (z.square() + LOG_2PI)
-        return log_p - base.nan_to_num().sum(1)
+        return log_p - self._words.log_base(y) if self._words else log_p
 
     log_density_observed = log_density
 
@@ -607,27 +568,23 @@ class GaussianMixture(Clusters, DensityModel):
         e = torch.randn(
             n, self.means_.shape[1], generator=rng, dtype=torch.float64, device=k.device
         )
-        out = e.new_empty(n, len(self._at_numbers) + len(self._at_words))
+        numbers = torch.empty_like(e)
         for j in range(len(self.means_)):
-            some = (k == j).nonzero().squeeze(1)
-            out[some[:, None], self._numbers_at(out)] = self.means_[j] + e[k == j] @ L[j].T
-        if self._levels:
-            self._draw_words(out, k, rng)
+            numbers[k == j] = self.means_[j] + e[k == j] @ L[j].T
+        return self._beside_words(numbers, k, rng)
+
+    def _beside_words(self, numbers: Tensor, k: Tensor, rng: torch.Generator) -> Tensor:
+        """Coordinates (n, d) of numbers, and of words drawn from the tables of components k."""
+        if not self._words:
+            return numbers
+        out = numbers.new_empty(len(numbers), self.space_.dim)
+        out[:, self._words.numbers] = numbers
+        out[:, self._words.at] = self._words.draw(self.log_words_.exp()[k], rng)
         return out
-
-    def _numbers_at(self, y: Tensor) -> Tensor:
-        return torch.tensor(self._at_numbers, device=y.device)
-
-    def _draw_words(self, y: Tensor, k: Tensor, rng: torch.Generator) -> None:
-        """Coordinates of missing words of rows y, of components k, drawn from their tables."""
-        tables = self.log_words_.exp().split(self._levels, 1)
-        codes = torch.stack([choose(t[k], rng) for t in tables], 1).to(y.dtype)
-        low, high, _ = self._words().look(codes)
-        y[:, self._at_words] = between(low, high, torch.full_like(low, 0.5))
 
     def draw_given(self, y: Tensor, rng: torch.Generator) -> Tensor:
         """k ~ p(k | observed), then the missing entries from N(· | observed, k) and tables."""
-        numbers, hot = self._split(y)
+        numbers, hot = self._words.split(y)
         filled, which = numbers.clone(), torch.zeros(len(y), dtype=torch.long, device=y.device)
         for index, real, given, log_p in self._given(numbers, hot):
             k = choose(torch.softmax(log_p, 1).transpose(1, 2), rng)
@@ -637,12 +594,7 @@ class GaussianMixture(Clusters, DensityModel):
             pick = k[:, None, :, None].expand(-1, 1, -1, rows.shape[2])
             filled[index[real]] = drawn.gather(1, pick)[:, 0][real]
             which[index[real]] = k[real]
-        if not self._levels:
-            return filled
-        out = torch.empty_like(y)
-        self._draw_words(out, which, rng)
-        out[:, self._at_numbers] = filled
-        return torch.where(torch.isnan(y), out, y)
+        return torch.where(torch.isnan(y), self._beside_words(filled, which, rng), y)
 
     def _given(self, y: Tensor, hot: Tensor) -> Iterator[tuple[Tensor, Tensor, Given, Tensor]]:
         """Rows by pattern: (index, real, what each component is told, log π_k p_k(observed))."""
@@ -651,7 +603,7 @@ class GaussianMixture(Clusters, DensityModel):
         for index, real, o in by_pattern(y, patterns_at_once(*self.means_.shape)):
             given = normals.given(y[index], o)
             log_p = given.log_p + log_w
-            if self._levels:
+            if self._words:
                 log_p = log_p + (hot[index] @ self.log_words_.T).transpose(1, 2)
             yield index, real, given, log_p
 
@@ -679,7 +631,7 @@ class GaussianMixture(Clusters, DensityModel):
             "diag": K * d,
             "spherical": K,
         }[self.covariance]
-        return K - 1 + K * d + cov + K * sum(levels - 1 for levels in self._levels)
+        return K - 1 + K * d + cov + K * sum(levels - 1 for levels in self._words.levels)
 
     def bic(self, X: Any) -> float:
         """Bayesian information criterion, −2 log L + p log n (Schwarz, 1978); lower is better."""
@@ -693,18 +645,14 @@ class GaussianMixture(Clusters, DensityModel):
     def gaussians(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, list[int]]:
         """The components, of the cells of numbers; their weights take the row's words."""
         log_w = torch.log(self.weights_.clamp_min(1e-300)).expand(len(x), -1)
-        if self._levels:
-            hot = [
-                F.one_hot(c.nan_to_num().long(), levels) * ~torch.isnan(c)[:, None]
-                for c, levels in zip(x[:, self._at_words].T, self._levels, strict=True)
-            ]
-            log_w = log_w + torch.cat(hot, 1).double() @ self.log_words_.T
-        return log_w, self.means_, self._full_covariances(), self._at_numbers
+        if self._words:
+            log_w = log_w + self._words.hot(x[:, self._words.at]) @ self.log_words_.T
+        return log_w, self.means_, self._full_covariances(), self._words.numbers
 
     def mean_given(self, y: Tensor) -> Tensor:
         """y with its NaN entries at Σ_k p(k | y_o) E[y_m | y_o, k]."""
         out = y.clone()
-        for index, real, given, log_p in self._given(*self._split(y)):
+        for index, real, given, log_p in self._given(*self._words.split(y)):
             p = torch.softmax(log_p, 1)
             out[index[real]] = (p[..., None] * given.filled).sum(1)[real]
         return out
