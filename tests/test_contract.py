@@ -691,6 +691,22 @@ def test_a_table_of_every_sort_of_column(row: Row, table: pd.DataFrame) -> None:
     assert not three[0]["x"][gaps[:, 5]].equals(three[1]["x"][gaps[:, 5]])
 
 
+@pytest.mark.parametrize("row", once_a_class(MIXED))
+def test_13_values_that_fit_never_saw_are_scored(row: Row, table: pd.DataFrame) -> None:
+    model = row.hasty.fit(table)
+    rows = table.head(6).reset_index(drop=True)
+    odd = rows.copy()
+    odd.loc[1, "year"] = 2100  # beyond the greatest that was seen
+    odd.loc[2, "word"] = "perhaps"
+    odd.loc[3, "code"] = 2  # between two that were seen
+    odd.loc[4, "year"] = -5  # no year was below 0
+    before = model.log_prob(rows).nats
+    with pytest.warns(UserWarning, match=r"1 of 6 rows have probability 0.*-5 in year \(row 4\)"):
+        after = model.log_prob(odd).nats
+    assert np.isfinite(after[[0, 1, 2, 3, 5]]).all() and np.isneginf(after[4])
+    np.testing.assert_allclose(after[[0, 5]], before[[0, 5]], rtol=1e-4)
+
+
 def valid(X: pd.DataFrame, table: pd.DataFrame) -> None:
     assert (
         set(X["word"]) <= {"yes", "no"}

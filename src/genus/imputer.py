@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from genus.model import RANDOM_STATE, Model
+from genus.model import RANDOM_STATE, Model, take_features
 from genus.models.mixtures.gaussian_mixture import GaussianMixture
 from genus.settings import Instance, OneOf, Rule, check_arguments
 from genus.space import Space
@@ -82,11 +82,7 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if model.get_params(deep=False).get("random_state", 0) is None:
             model.set_params(random_state=self.random_state)
         self.model_ = model.fit(X, space=space)
-        self.n_features_in_ = model.n_features_in_
-        if hasattr(model, "feature_names_in_"):
-            self.feature_names_in_ = model.feature_names_in_
-        elif hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
+        take_features(self, model)
         return self
 
     def transform(self, X: RowsLike) -> Any:

@@ -1002,6 +1002,15 @@ def with_index(out: Any, X: Any) -> Any:
     return out.set_axis(X.index) if isinstance(out, pd.DataFrame) else out
 
 
+def take_features(own: Any, model: Model) -> None:
+    """Note the number and the names of a fitted model's features on an estimator that holds it."""
+    own.n_features_in_ = model.n_features_in_
+    if hasattr(model, "feature_names_in_"):
+        own.feature_names_in_ = model.feature_names_in_
+    elif hasattr(own, "feature_names_in_"):
+        del own.feature_names_in_
+
+
 def _stack(a: Any, b: Any, space: Space) -> Any:
     """Two rows as rows."""
     if has_parts(a):

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from genus.model import Model
+from genus.model import Model, take_features
 from genus.models.mixtures.gaussian_mixture import GaussianMixture
 from genus.settings import Instance, Number, Rule, check_arguments
 from genus.space import Space
@@ -72,11 +72,7 @@ class OutlierDetector(OutlierMixin, BaseEstimator):
             name = type(model).__name__
             raise ValueError(f"model={name}: it has no log_prob; one that has it is needed")
         self.model_ = model.fit(X, space=space)
-        self.n_features_in_ = model.n_features_in_
-        if hasattr(model, "feature_names_in_"):
-            self.feature_names_in_ = model.feature_names_in_
-        elif hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
+        take_features(self, model)
         self.offset_ = float(np.quantile(self.score_samples(X), self.share))
         return self
 

@@ -172,7 +172,7 @@ class Flow(DensityModel):
     def noise(self, x: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
         """u in (0, 1) drawn from q(u | x) by way of uniforms e (n, d), and log q(u | x).
 
-        u is 0 where cells are continuous.
+        Rows with missing cells have uniform noise, for q is told of all cells.
         """
         if self.noise_ is None:
             return e, e.new_zeros(len(e))
@@ -184,11 +184,14 @@ class Flow(DensityModel):
             / torch.tensor([max(c, 1) for c in self.space_.cardinality], device=x.device)
             - 0.5
         )
+        gaps = torch.isnan(codes).any(1)
+        codes = codes.nan_to_num()
         v, log_det = self.noise_(normal[:, discrete].to(self._dtype()), codes.to(self._dtype()))
         u = e.clone()
         u[:, discrete] = torch.sigmoid(v.double()).to(e.dtype)
         log_normal = -0.5 * (normal[:, discrete].square() + math.log(2 * math.pi)).sum(1)
-        return u, log_normal - log_det.double() + (F.softplus(v) + F.softplus(-v)).double().sum(1)
+        log_q = log_normal - log_det.double() + (F.softplus(v) + F.softplus(-v)).double().sum(1)
+        return torch.where(gaps[:, None], e, u), torch.where(gaps, 0.0, log_q)
 
     # ------------------------------------------------------------------ learning
 
