@@ -156,7 +156,7 @@ def toy(kind: str) -> Toy:
     real = np.where(a, 1.0, -1.0) + 0.7 * r.normal(size=n)
     if kind == "continuous":
         X = 20 + 3 * np.stack([real, real + 0.6 * r.normal(size=n)], 1)
-        axis = 20 + 3 * (np.arange(128) + 0.5 - 64) / 8
+        axis = 20 + 3 * (np.arange(128) + 0.5 - 60) / 8  # no outcome ends where a mode is
         return Toy(X, (axis, axis), (16, 16))
     X = pd.DataFrame(
         {"colour": np.where(a ^ flip[:, 0], "red", "blue"), "old": a ^ flip[:, 1], "size": 5 * real}
@@ -241,6 +241,25 @@ def over_latent(model: Any, t: Toy) -> np.ndarray:
     return np.log(total.numpy())
 
 
+def in_boxes(model: Any, x: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """log Σ_k w_k P_k(box of the logits of a row's levels), the ends with their tails, by scipy."""
+
+    def edge(codes: np.ndarray) -> np.ndarray:
+        s = 0.01 + 0.98 * codes / levels
+        return np.asarray(np.log(s / (1 - s)))
+
+    low, high = edge(x), edge(x + 1)
+    low[x == 0], high[x == levels - 1] = -np.inf, np.inf
+    log_w, mean, cov, at = model.gaussians(torch.from_numpy(x))
+    assert at == list(range(len(levels)))
+    mass = np.zeros(len(x))
+    for w, m, S in zip(log_w.T.exp().numpy(), mean.numpy(), cov.numpy(), strict=True):
+        joint = stats.multivariate_normal(m, S)
+        each = [joint.cdf(b, lower_limit=a) for a, b in zip(low, high, strict=True)]
+        mass += w * np.array(each)
+    return np.log(mass)
+
+
 def over_noise(model: DensityModel, t: Toy) -> np.ndarray:
     """log ∫ p(y(x, u)) |∂y/∂u| du of every state over the unit cube, on a grid of u.
 
@@ -251,7 +270,9 @@ def over_noise(model: DensityModel, t: Toy) -> np.ndarray:
     x = codes.numpy()
     levels = np.array(model.space_.cardinality)
     way = model.coordinates_
-    m = {1: 96, 2: 48, 3: 28, 4: 18}[int((levels > 0).sum())]
+    if way.how == "logit" and hasattr(model, "gaussians") and (levels > 0).all():
+        return in_boxes(model, x, levels)
+    m = {1: 96, 2: 64, 3: 28, 4: 18}[int((levels > 0).sum())]
     if way.how == "logit":
         place = (np.arange(m) + 0.5) / m
         nodes = (place, 1 - place, np.full(m, 1 / m))

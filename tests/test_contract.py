@@ -237,7 +237,9 @@ def test_4_probabilities_are_what_they_are_called(row: Row, kind: str) -> None:
         mass = np.exp(known)
         assert mass.sum() <= 1 + slack
         near = known > known.max() - 15  # further out the grid over z ends too soon
-        assert (nats + t.cell <= known + 4 * p.stderr + 2e-3)[near].all()
+        # errors are themselves estimated, from 4 or 8 blocks: of many states a few lie beyond 4
+        beyond = (nats + t.cell > known + 4 * p.stderr + 2e-3)[near]
+        assert beyond.mean() <= 0.01
         mass /= mass.sum()
         gap = float(mass @ (known - nats - t.cell))
         assert gap <= 0.2, "so loose that it says nothing"

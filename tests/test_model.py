@@ -443,3 +443,14 @@ def test_what_cannot_be_is_told_once_by_column_and_value() -> None:
     ):
         nats = model.score_samples(odd)
     assert np.isneginf(nats[1]) and np.isfinite(np.delete(nats, 1)).all()
+
+
+def test_held_out_rows_may_bring_new_words() -> None:
+    r = np.random.default_rng(0)
+    rows = pd.DataFrame({"word": r.choice(list("abc"), 80), "x": r.normal(size=80)})
+    held = rows.head(10).assign(word=["new", *rows["word"][1:10]])
+    for family in (genus.MADE, genus.VAE):
+        model = family(trainer=QUICK, random_state=0).fit(rows, validation=held)
+        assert np.isfinite(model.history_[-1]["validation"])
+    mixture = genus.GaussianMixture(2, random_state=0).partial_fit(rows).partial_fit(held)
+    assert np.isfinite(mixture.score_samples(held)).all()

@@ -188,10 +188,14 @@ class DensityModel(Model):
 
     def _scored_by_boxes(self, x: Tensor) -> LogProb:
         """log Σ_k w_k P_k(the coordinates' box), by points that are drawn inside it."""
-        at = self.gaussians(x[:1])[3]
+        _, _, cov, at = self.gaussians(x[:1])
         if bool(self.coordinates_.real[at].all()):  # masses are those of tables alone
             y, log_det = self.real(x, torch.full_like(x, 0.5, dtype=torch.float64))
             return Exact(self.log_density(y) + log_det)
+        if not bool((cov - torch.diag_embed(cov.diagonal(dim1=1, dim2=2))).any()):
+            # the mass of a box is a product
+            one = x.new_full((len(x), 1, x.shape[1]), 0.5, dtype=torch.float64)
+            return Exact(self._boxes(x, one)[0].logsumexp(1)[:, 0])
         most = max(self.points, min(64, 4 * self.points))
         pieces = []
         for batch in x.split(256):

@@ -429,9 +429,11 @@ class Model(nn.Module, BaseEstimator):
         if large or isinstance(inner, torch.utils.data.Dataset):
             out = Rows(Stream(inner, self.space_, self.allow_nan), weight=weight)
         else:
-            out = Rows(
-                self.space_.encode(X, missing=self.allow_nan, fractional=True), weight=weight
-            )
+            codes = self.space_.encode(X, missing=self.allow_nan, fractional=True)
+            if any(self.space_.open):  # rows that are held out may bring new words
+                levels = torch.tensor(self.space_.cardinality)
+                codes = self._hidden(codes, torch.tensor(self.space_.open) & (codes >= levels))
+            out = Rows(codes, weight=weight)
             out.draw = (
                 self.space_.kind == "binary"
                 and out.x.is_floating_point()
@@ -539,15 +541,20 @@ class Model(nn.Module, BaseEstimator):
         old = may & (x < levels)
         share = torch.where(may, self.novelty_, 0.5)
         log_words = (new * share.log() + old * torch.log1p(-share)).sum(1)
+        return self._hidden(x, new), log_words
+
+    def _hidden(self, x: Tensor, new: Tensor) -> Tensor:
+        """Codes x with what is ``new`` missing; ValueError where the model takes no such cells."""
         if not new.any():
-            return x, log_words
+            return x
         if not self.allow_nan:
             row, j = new.nonzero()[0].tolist()
             raise ValueError(
                 f"X has a new word in {self.space_.names()[j]} (row {row}): "
                 f"{type(self).__name__} takes no missing cells, and so no words that fit never saw"
             )
-        return x.masked_fill(new, math.nan), log_words
+        x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
+        return x.masked_fill(new, math.nan)
 
     def _check_scores(self, x: Tensor, p: LogProb) -> None:
         """No silent NaN; what is impossible is −inf for its row alone, and says so once."""

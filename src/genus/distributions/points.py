@@ -39,7 +39,7 @@ def by_blocks(w: Tensor) -> Tensor:
     k = w.shape[1]
     if k < 8:
         return w.new_full((len(w),), math.nan)
-    blocks = 4 if k < 64 else 8
+    blocks = 4 if k < 32 else 8
     each = w[:, : k - k % blocks].unflatten(1, (blocks, -1)).logsumexp(2)
     return each.std(1) / math.sqrt(blocks)
 

@@ -392,7 +392,8 @@ class BayesNet(Model):
         if not self.__sklearn_is_fitted__():
             return self.fit(X)
         with torch.no_grad():
-            codes = self._bins().encode(self._encode_rows(X, missing=True).flatten(1))
+            x = self._without_new_words(self._encode_rows(X, missing=True))[0]
+            codes = self._bins().encode(x.flatten(1))
             sums = [self.net().counts(c) for c in codes.split(8192)]
             self.maximise({"counts": torch.stack([self.counts_, *sums]).sum(0)})
         return self

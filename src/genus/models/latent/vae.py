@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from genus.distributions.columns import check_observed
 from genus.distributions.observation import Normal, Observation, observe
-from genus.distributions.points import log_mean_exp, row_normals
+from genus.distributions.points import by_blocks, log_mean_exp, row_normals
 from genus.encoder import Encoder
 from genus.learn.fit import Fit
 from genus.learn.rows import Rows, generator
@@ -517,7 +517,9 @@ class VAE(Encoder, Model):
             e = row_normals(c, self.k, self.latent_dim).transpose(0, 1)
             c = self._read(c.flatten(1)) if self._learned else c
             m, s = self.posterior(c, g)
-            values.append(log_mean_exp(self._log_weights(c, m, s, e, g), 0))
+            w = self._log_weights(c, m, s, e, g)
+            value, _, ess = log_mean_exp(w, 0)
+            values.append((value, by_blocks(w.T), ess))
         value, stderr, ess = (torch.cat(v) for v in zip(*values, strict=True))
         return LowerBound(value, stderr, detail={"k": self.k, "ess": float(ess.mean())})
 

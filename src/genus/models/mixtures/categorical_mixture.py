@@ -422,7 +422,7 @@ class CategoricalMixture(Clusters, Model):
             self.fit(X)
             self.n_batches_ = 1
             return self
-        x = self._encode_rows(X, missing=True)
+        x = self._without_new_words(self._encode_rows(X, missing=True))[0]
         self.n_batches_ = getattr(self, "n_batches_", 1)
         with torch.no_grad():
             now = self.statistics(x if x.is_floating_point() else x.float())
