@@ -456,12 +456,16 @@ class RBM(Encoder, Unnormalised):
 
     def _encode(self, x: Tensor) -> Tensor:
         if not torch.isnan(x).any():
-            return torch.sigmoid(self._inputs(self.units_.enter(x, x.new_full((1, 1), 0.5))[0]))
+            return self._upwards(self.units_.phi(self.units_.enter(x, x.new_full((1, 1), 0.5))[0]))
         x = x.flatten(1)
         low, high, _ = self.units_.ends(x, torch.full_like(x, 0.5, dtype=torch.float64))
         a, spread = self._expected(low, high)
-        phi = self.units_.expected(self.b_, a, spread, low, high)
-        return torch.sigmoid(torch.addmm(self.c_, phi - self.mu_, self.W_))
+        return self._upwards(self.units_.expected(self.b_, a, spread, low, high))
+
+    def _upwards(self, phi: Tensor) -> Tensor:
+        """E[h | φ] in float32, summed in float64: the order of the rows then changes no digit."""
+        c, mu, W = (t.double() for t in (self.c_, self.mu_, self.W_))
+        return torch.sigmoid(torch.addmm(c, phi.double() - mu, W)).to(phi.dtype)
 
     @property
     def _n_features_out(self) -> int:
