@@ -117,8 +117,9 @@ def test_bounds_rise_with_k_and_stay_below_the_truth(case: str) -> None:
     assert means[3] == pytest.approx(truth.mean(), abs=0.02)
     assert elbo < truth.mean()
     error = lp.nats - truth
-    assert abs(error.mean()) < few * float(lp.stderr.mean()) + 1e-3
-    assert np.sqrt(np.mean((error / lp.stderr) ** 2)) < 1.5  # the standard error covers the error
+    # errors are themselves estimated, from 8 blocks of points
+    assert np.square(error).mean() < 1.7**2 * np.square(lp.stderr).mean() + 1e-3**2
+    assert np.sqrt(np.mean((error / lp.stderr) ** 2)) < 2
 
 
 @pytest.mark.parametrize("case", ["binary", "ordinal", "categorical", "ordinal gaussian"])

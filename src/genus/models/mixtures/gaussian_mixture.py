@@ -120,7 +120,7 @@ class GaussianMixture(Clusters, DensityModel):
     >>> model.sample(3, random_state=0).shape
     (3, 8, 8)
     >>> model.log_prob(data.test)
-    LowerBound(mean ≥ -... nats, ... bits/dim, n=359, probability, k=16, ess=...)
+    Exact(mean = -... nats, ... bits/dim, n=359, probability)
     """
 
     arguments: ClassVar[dict[str, Rule]] = {
