@@ -431,8 +431,7 @@ class Model(nn.Module, BaseEstimator):
         else:
             codes = self.space_.encode(X, missing=self.allow_nan, fractional=True)
             if any(self.space_.open):  # rows that are held out may bring new words
-                levels = torch.tensor(self.space_.cardinality)
-                codes = self._hidden(codes, torch.tensor(self.space_.open) & (codes >= levels))
+                codes = self._hidden(codes, self._new_words(codes))
             out = Rows(codes, weight=weight)
             out.draw = (
                 self.space_.kind == "binary"
@@ -535,13 +534,17 @@ class Model(nn.Module, BaseEstimator):
         """
         if not any(self.space_.open):
             return x, None
-        levels = torch.tensor(self.space_.cardinality, device=x.device)
+        new = self._new_words(x)
         may = torch.tensor(self.space_.open, device=x.device)
-        new = may & (x >= levels)
-        old = may & (x < levels)
+        old = may & ~new & ~torch.isnan(x)
         share = torch.where(may, self.novelty_, 0.5)
         log_words = (new * share.log() + old * torch.log1p(-share)).sum(1)
         return self._hidden(x, new), log_words
+
+    def _new_words(self, x: Tensor) -> Tensor:
+        """Which of the codes x stand for words that fit never saw."""
+        levels = torch.tensor(self.space_.cardinality, device=x.device)
+        return torch.tensor(self.space_.open, device=x.device) & (x >= levels)
 
     def _hidden(self, x: Tensor, new: Tensor) -> Tensor:
         """Codes x with what is ``new`` missing; ValueError where the model takes no such cells."""

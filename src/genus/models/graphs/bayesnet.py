@@ -510,8 +510,7 @@ class BayesNet(Model):
             x = self.space_.encode(evidence, missing=True).flatten(1)
             index = pd.RangeIndex(len(x))
         if any(self.space_.open):  # a word that fit never saw tells nothing
-            levels, may = torch.tensor(self.space_.cardinality), torch.tensor(self.space_.open)
-            x = x.double().masked_fill(may & (x >= levels), math.nan)
+            x = x.double().masked_fill(self._new_words(x), math.nan)
         codes = self._bins().encode(x)
         codes[:, list(targets)] = -1
         return codes, index

@@ -762,8 +762,7 @@ class BayesianGaussianMixture(Clusters, DensityModel):
         """
         if not self.__sklearn_is_fitted__():
             return self.fit(X)
-        x = self._without_new_words(self._encode_rows(X, missing=True))[0]
-        x = x.to(torch.get_default_dtype()) if not x.is_floating_point() else x
+        x = self._codes(X)
         self.n_partial_ = getattr(self, "n_partial_", 0) + 1
         rng = generator(seed_of(self.random_state) + self.n_partial_)
         with torch.no_grad():

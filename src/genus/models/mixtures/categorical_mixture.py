@@ -422,10 +422,10 @@ class CategoricalMixture(Clusters, Model):
             self.fit(X)
             self.n_batches_ = 1
             return self
-        x = self._without_new_words(self._encode_rows(X, missing=True))[0]
+        x = self._codes(X)
         self.n_batches_ = getattr(self, "n_batches_", 1)
         with torch.no_grad():
-            now = self.statistics(x if x.is_floating_point() else x.float())
+            now = self.statistics(x)
             gamma = (self.n_batches_ + 2) ** -0.6
             seen = float(self._count.sum())
             old, new = (1 - gamma) * (seen + len(x)) / seen, gamma * (seen + len(x)) / len(x)

@@ -244,7 +244,7 @@ class GaussianMixture(Clusters, DensityModel):
             self.fit(X)
             self.n_batches_ = 1
             return self
-        x = self._without_new_words(self._encode_rows(X, missing=True))[0]
+        x = self._codes(X)
         self.n_batches_ = getattr(self, "n_batches_", 1)
         rng = generator(seed_of(self.random_state) + self.n_batches_)
         before = self._sums_of_parameters()
