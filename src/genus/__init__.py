@@ -1,6 +1,7 @@
 """Every family of generative model behind one interface, with numbers that may be compared."""
 
 from genus import data
+from genus.compare.capabilities import capabilities
 from genus.compare.run import compare
 from genus.density import DensityModel
 from genus.imputer import Imputer
@@ -84,6 +85,7 @@ __all__ = [
     "SplineFlow",
     "Trainer",
     "__version__",
+    "capabilities",
     "compare",
     "data",
     "load",

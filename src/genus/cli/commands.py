@@ -41,9 +41,17 @@ def models(args: list[str]) -> int:
     parser = parser_of(
         "models",
         "List the families of models and what learns them.",
-        "genus models\ngenus fit VAE --help    the arguments of one",
+        "genus models\ngenus models --can       which data and verbs each has\n"
+        "genus fit VAE --help    the arguments of one",
+    )
+    parser.add_argument(
+        "--can",
+        action="store_true",
+        help="a table of the kinds of data that each family models, and of its verbs",
     )
     said = parse(parser, args)
+    if said.can:
+        return _can(said.json)
     from genus.compare.entries import families
 
     rows = [
@@ -51,6 +59,18 @@ def models(args: list[str]) -> int:
         for n, c in families(True).items()
     ]
     print_rows(rows, said.json)
+    return 0
+
+
+def _can(as_json: bool) -> int:
+    """Print the table of capabilities, as Markdown or as JSON."""
+    from genus.compare.capabilities import as_markdown, capabilities
+
+    table = capabilities()
+    if as_json:
+        print(json_text(table.rename_axis("name").reset_index().to_dict("records")))
+    else:
+        print(as_markdown(table))
     return 0
 
 
