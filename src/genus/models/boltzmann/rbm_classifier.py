@@ -1,11 +1,11 @@
 """The classification RBM (Larochelle & Bengio, 2008): an RBM whose hidden units hear a label too.
 
-    E(x, y, h) = E(x, h) − U_yᵀh − d_y,    E(x, h) of an RBM
-    F(x, y) = −log Σ_h e^{−E(x, y, h)} = F_{c + U_y}(x) − d_y,    the RBM's with other biases c
+    E(x, y, h) = E(x, h) − U_yᵀ(h − λ) − d_y,    E(x, h) of an RBM
+    F(x, y) = −log Σ_h e^{−E(x, y, h)}
     p(y | x) = e^{−F(x, y)} / Σ_k e^{−F(x, k)},    p(x, y) = e^{−F(x, y)}/Z
 
-Given its label a row has an RBM of its own, p(x | y) = e^{−F(x, y) − d_y}/Z_y, and
-Z = Σ_y e^{d_y} Z_y. It learns by
+Given its label a row has an RBM of its own, with hidden biases c + U_y. Its partition function Z_y
+gives Z = Σ_y e^{d_y − λᵀU_y} Z_y. The machine learns by
 
     −log p(y | x) − w log p(x):    w = 0 a classifier, w = 1 the joint p(x, y)
 
@@ -43,7 +43,7 @@ class RBMClassifier(Encoder, Classifier):
     ----------
     n_hidden : int, default=128
         H ≥ 1.
-    generative : float, default=0.01
+    generative : float, default=0.1
         w from 0 to 1, the weight of log p(x) beside log p(y | x).
     visible : {"auto", "bernoulli", "categorical", "gaussian"}, default="auto"
         As of ``RBM``.
@@ -58,7 +58,7 @@ class RBMClassifier(Encoder, Classifier):
     marginals : {"learned", "logit"} or None, default=None
         As of ``RBM``.
     trainer : Trainer or None, default=None
-        How to descend; None: as an RBM does.
+        How to descend; None: as an RBM does, with a larger rate and less decay.
     random_state : int, generator or None, default=None
         An int, or a numpy generator; None: fresh at every fit.
 
@@ -93,7 +93,7 @@ class RBMClassifier(Encoder, Classifier):
     def __init__(
         self,
         n_hidden: int = 128,
-        generative: float = 0.01,
+        generative: float = 0.1,
         visible: str = "auto",
         k: int = 1,
         n_chains: int = 100,
@@ -135,12 +135,14 @@ class RBMClassifier(Encoder, Classifier):
         return int(self.given_space_.levels or 1)
 
     def defaults(self, n: int) -> Trainer:
-        return settings_for(n, self.space_, self.marginals or usual_marginals(self.space_))
+        usual = settings_for(n, self.space_, self.marginals or usual_marginals(self.space_))
+        # labels need larger weights than rows
+        return usual.replace(lr=0.3, weight_decay=min(0.001, 1.5 / max(n, 1)))
 
     @torch.no_grad()
     def start(self, rows: Rows) -> None:
         self.rbm_.start(rows)
-        self.U_.normal_(0, 0.01, generator=self.rng)
+        self.U_.normal_(0, 1, generator=self.rng)  # small, it would be long in leaving 0
 
     # ------------------------------------------------------------------ energies
 
@@ -155,12 +157,16 @@ class RBMClassifier(Encoder, Classifier):
         a = rbm._inputs(v)
         own = rbm.units_.bias(v, rbm.b_) - (a - rbm.c_) @ rbm.lambda_
         of_label = F.softplus(a[:, None] + self.U_).sum(2)
-        return own[:, None] + of_label + self.d_, a
+        return own[:, None] + of_label + self._biases(), a
+
+    def _biases(self) -> Tensor:
+        """d_y − λᵀU_y of every label, (K,)."""
+        return self.d_ - self.U_ @ self.rbm_.lambda_
 
     def _log_mass(self, x: Tensor) -> tuple[Tensor, Tensor, bool]:
         """log p(x, k) + log Z of codes x, its standard errors, (n, K), and is it a bound?"""
         found = [self._of_label(k)._log_mass(x) for k in range(self._n_labels())]
-        value = torch.stack([f[0] for f in found], 1) + self.d_.double()
+        value = torch.stack([f[0] for f in found], 1) + self._biases().double()
         return value, torch.stack([f[1] for f in found], 1), found[0][2]
 
     def _log_joint(self, x: Tensor) -> Tensor:
@@ -190,6 +196,7 @@ class RBMClassifier(Encoder, Classifier):
             move = rbm.tracking * (h.mean(0) - rbm.lambda_)
             rbm.lambda_ += move
             rbm.units_.absorb_(rbm.b_, rbm.W_ @ move)
+            self.d_ += self.U_ @ move
 
     def _entered(self, x: Tensor, label: Tensor) -> Tensor:
         """v of codes x to learn from, what they hide drawn given what they and labels tell."""
@@ -221,25 +228,26 @@ class RBMClassifier(Encoder, Classifier):
     # ------------------------------------------------------------------ the partition function
 
     def log_partition(self, **settings: Any) -> LogPartition:
-        """log Z = log Σ_y e^{d_y} Z_y in nats; settings as of ``RBM.log_partition``."""
+        """log Z = log Σ_y e^{d_y − λᵀU_y} Z_y in nats; settings as of ``RBM.log_partition``."""
         self._check_fitted()
         every = [self._of_label(k).log_partition(**settings) for k in range(self._n_labels())]
         return self._sum_of(every)
 
     def _sum_of(self, every: list[LogPartition]) -> LogPartition:
         """log Z from those of all labels."""
-        each = self.d_.detach().double().cpu() + torch.tensor([z.value for z in every])
+        biases = self._biases().detach().double().cpu()
+        each = biases + torch.tensor([z.value for z in every])
         share = torch.softmax(each, 0)
         error = share * torch.tensor([z.stderr for z in every])
         moved = share @ torch.tensor([z.moved for z in every], dtype=torch.float64)
-        back = [float(d) + z.reverse for d, z in zip(self.d_, every, strict=True)]
+        back = biases + torch.tensor([z.reverse for z in every])
         return LogPartition(
             float(torch.logsumexp(each, 0)),
             float(error.norm()),
             min(z.ess for z in every),
             sum(z.chains for z in every),
             float(moved),
-            float(torch.logsumexp(torch.tensor(back), 0)),
+            float(torch.logsumexp(back, 0)),
         )
 
     def _log_zs(self) -> list[LogPartition]:
@@ -265,7 +273,7 @@ class RBMClassifier(Encoder, Classifier):
             value, stderr = torch.logsumexp(value, 1) - whole.value, (share * stderr).norm(dim=1)
         else:
             y = given.long()
-            z = value.new_tensor([z.value for z in every]) + self.d_.double()
+            z = value.new_tensor([z.value for z in every]) + self._biases().double()
             value, stderr = ((t.gather(1, y)[:, 0]) for t in (value - z, stderr))
         if not whole.exact:
             detail = {"ess": whole.ess, "moved": whole.moved}
@@ -277,7 +285,7 @@ class RBMClassifier(Encoder, Classifier):
         """Labels, where none are given, and then rows of each label's RBM."""
         if given is None:
             z = torch.tensor([z.value for z in self._log_zs()], device=self.d_.device)
-            p = torch.softmax(z + self.d_.double(), 0)
+            p = torch.softmax(z + self._biases().double(), 0)
             given = torch.multinomial(p, n, replacement=True, generator=rng)
         drawn = torch.zeros(n, self.space_.dim, dtype=torch.float64, device=self.d_.device)
         for k, rows in self._by_label(given):
