@@ -74,7 +74,7 @@ def test_what_is_no_label_is_told() -> None:
         RBMClassifier().fit(X, np.where(np.arange(200) == 2, np.nan, 1.0))
     with pytest.raises(ValueError, match=r"y has inf \(row 3\)"):
         RBMClassifier().fit(X, np.where(np.arange(200) == 3, np.inf, 1.0))
-    with pytest.raises(ValueError, match="200 rows"):
+    with pytest.raises(ValueError, match="given has 5 rows, X has 200"):
         RBMClassifier().fit(X, labels[:5])
     with pytest.raises(ValueError, match=r"y has 'perhaps' \(row 0\)"):
         model.sample(2, given="perhaps")

@@ -62,7 +62,8 @@ class Classifier(Model):
 
     def predict(self, X: RowsLike) -> np.ndarray:
         """The likeliest label of each row, (n,)."""
-        return np.asarray(self.classes_[self.predict_proba(X).argmax(1)])
+        best = self.predict_proba(X).argmax(1)
+        return np.asarray(self.classes_[best])
 
     def score(self, X: RowsLike, y: ArrayLike | None = None, *, given: GivenLike = None) -> float:
         """The share of rows whose label is predicted, as in scikit-learn.

