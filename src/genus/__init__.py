@@ -18,6 +18,7 @@ from genus.models.boltzmann.dbm import DBM
 from genus.models.boltzmann.dbn import DBN
 from genus.models.boltzmann.machine import BoltzmannMachine
 from genus.models.boltzmann.rbm import RBM
+from genus.models.boltzmann.rbm_classifier import RBMClassifier
 from genus.models.flows.families import IAF, MAF, NICE, Glow, RealNVP, SplineFlow
 from genus.models.graphs.bayesnet import BayesNet
 from genus.models.latent.ppca import FactorAnalysis, ProbabilisticPCA
@@ -78,6 +79,7 @@ __all__ = [
     "Polynomial",
     "Predictor",
     "ProbabilisticPCA",
+    "RBMClassifier",
     "RealNVP",
     "ResNet",
     "SameConv",

@@ -29,6 +29,7 @@ chain persists between steps.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -49,6 +50,8 @@ from genus.samplers.chains import gibbs
 from genus.settings import Flag, Number, OneOf, Rule, Several, Whole
 from genus.space import Space
 from genus.unnormalised import SMALL, Unnormalised
+
+Hidden = Callable[[Tensor], Tensor]
 
 FILLS = 3  # Gibbs sweeps that draw what a row hides, in learning
 ROUNDS = 8  # of mean field
@@ -187,14 +190,19 @@ class RBM(Encoder, Unnormalised):
         """Do codes x hide the place in an interval, or a cell?"""
         return (self.units_.learned and self.units_.dequantises) or bool(torch.isnan(x).any())
 
-    def _held(self, x: Tensor, sweeps: int, rng: torch.Generator) -> Tensor:
-        """Visible draws given what codes x (n, d) tell, after some Gibbs sweeps."""
+    def _held(
+        self, x: Tensor, sweeps: int, rng: torch.Generator, hidden: Hidden | None = None
+    ) -> Tensor:
+        """Visible draws given what codes x (n, d) tell, after some Gibbs sweeps.
+
+        hidden: draws h given v; by default this machine's own.
+        """
         u = torch.rand(x.shape, generator=rng, dtype=torch.float64, device=x.device)
         low, high, _ = self.units_.ends(x, u)
         b, a = self.base_, self.W_.new_zeros(len(x), len(self.W_))
         v = self.units_.within(self.units_.draw(b, a, rng), b, a, low, high, rng)
         for _ in range(sweeps):
-            h = flip(torch.sigmoid(self._inputs(v)), rng)
+            h = hidden(v) if hidden else flip(torch.sigmoid(self._inputs(v)), rng)
             a = (h - self.lambda_) @ self.W_.T
             v = self.units_.draw(self.b_, a, rng)
             v = self.units_.within(v, self.b_, a, low, high, rng)
@@ -261,13 +269,10 @@ class RBM(Encoder, Unnormalised):
         """How numbers become Gaussian units; as the part of a model, on their own scale."""
         if self.marginals is not None:
             return self.marginals
-        images = space.layout is not None and space.kind != "binary"
-        return "logit" if self.is_part or images or space.kind == "ordinal" else "learned"
+        return "logit" if self.is_part else usual_marginals(space)
 
     def defaults(self, n: int) -> Trainer:
-        real = {"integer", "continuous"} & set(self.space_.kinds)
-        scores = real and self._marginals_of(self.space_) == "learned"
-        return usual_trainer(n).replace(grad_clip=10.0 if scores else None)  # far tails
+        return settings_for(n, self.space_, self._marginals_of(self.space_))
 
     @torch.no_grad()
     def start(self, rows: Rows) -> None:
@@ -286,6 +291,15 @@ class RBM(Encoder, Unnormalised):
             phi = self.units_.phi(v.nan_to_num()) * seen
             self.mu_.copy_(phi.sum(0) / seen.sum(0).clamp_min(1))
             self.lambda_.fill_(0.5)
+
+    def at(self, **parameters: Tensor) -> RBM:
+        """This machine at other parameters, as ``at(c=...)``: nothing is copied, nothing moves."""
+        view = object.__new__(RBM)
+        view.__dict__.update(self.__dict__)
+        view.__dict__.pop("log_partition_", None)
+        own = {f"{name}_": value for name, value in parameters.items()}
+        view.__dict__["_parameters"] = {**self._parameters, **own}
+        return view
 
     # ------------------------------------------------------------------ the partition function
 
@@ -398,6 +412,13 @@ class RBM(Encoder, Unnormalised):
     # ------------------------------------------------------------------ hooks
 
     def _log_prob(self, x: Tensor) -> LogProb:
+        value, stderr, bound = self._log_mass(x)
+        if not bound:
+            return self._normalised(value)
+        return self._normalised(value, stderr, bound=True, k=POINTS)
+
+    def _log_mass(self, x: Tensor) -> tuple[Tensor, Tensor, bool]:
+        """log p + log Z of codes x, (n,), its standard errors, and whether it is a bound."""
         x = x.flatten(1)
         gap = torch.isnan(x).any(1)
         hides = gap | self.units_.dequantises
@@ -409,9 +430,7 @@ class RBM(Encoder, Unnormalised):
             if rows.any():
                 for some in rows.nonzero().squeeze(1).split(512):
                     value[some], stderr[some] = self._log_sum(x[some], k)
-        if not hides.any():
-            return self._normalised(value)
-        return self._normalised(value, stderr, bound=True, k=POINTS)
+        return value, stderr, bool(hides.any())
 
     def _log_sum(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """log of e^{−F(v)} |∂v/∂x| summed over all v of codes x (n, d), by k points; its error."""
@@ -477,6 +496,12 @@ class RBM(Encoder, Unnormalised):
         )
 
 
+def usual_marginals(space: Space) -> str:
+    """How numbers become Gaussian units: grey levels by a logit, others by normal scores."""
+    images = space.layout is not None and space.kind != "binary"
+    return "logit" if images or space.kind == "ordinal" else "learned"
+
+
 def usual_trainer(n: int) -> Trainer:
     """Settings that suit machines of bits and n rows."""
     return Trainer(
@@ -488,6 +513,12 @@ def usual_trainer(n: int) -> Trainer:
         weight_decay=min(0.01, 15 / max(n, 1)),  # a prior that many rows outweigh
         validation=0.0,
     )
+
+
+def settings_for(n: int, space: Space, marginals: str) -> Trainer:
+    """The usual settings; far tails of numbers that are normal scores have large gradients."""
+    real = {"integer", "continuous"} & set(space.kinds)
+    return usual_trainer(n).replace(grad_clip=10.0 if real and marginals == "learned" else None)
 
 
 class _HiddenTerm(torch.autograd.Function):
