@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from genus import DBN, RBM, Independent, Trainer
+from genus.distributions.draws import flip
 from genus.learn.rows import generator
 
 QUICK = Trainer(epochs=2, batch_size=20)
@@ -100,21 +101,22 @@ def test_completions_follow_the_conditional(sizes: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("l", [0, 1])
-def test_a_unit_is_drawn_from_its_conditional(l: int) -> None:
-    """Of one unit the others and both neighbours are held: its law is that of the energies."""
-    m = stack(1, 1, 3)
-    rng = generator(1)
-    below = V[[5]] if l == 0 else torch.ones(1, 1)
-    above = torch.tensor([[1.0]]) if l == 0 else torch.tensor([[1.0, 0.0, 1.0]])
-    states = torch.tensor([[0.0], [1.0]])
-    every = V if l == 0 else states
-    down = conditionals(m.layers_[l], every, states)[5 if l == 0 else 1]  # log p(below | h)
+def test_moves_leave_the_conditional_alone(l: int) -> None:
+    """Of a layer whose neighbours are held: its law is that of the energies, also far from 0."""
+    m = stack(2, 2, 3, size=2.0)
+    below = V[[5]] if l == 0 else torch.tensor([[1.0, 0.0]])
+    states = V[[0, 1, 2, 3], 2:]
+    above = states[[2]] if l == 0 else torch.tensor([[1.0, 0.0, 1.0]])
+    down = conditionals(m.layers_[l], V if l == 0 else states, states)[5 if l == 0 else 2]
     prior = conditionals(m.layers_[l + 1], states, above)[:, 0]
-    want = float(torch.softmax(down + prior, 0)[1].detach())
-    n = 4000
+    want = torch.softmax(down + prior, 0).detach().numpy()
+    n, rng = 4000, generator(1)
+    h = flip(torch.full((n, 2), 0.5), rng)
     with torch.no_grad():
-        drawn = m._one_by_one(l, below.expand(n, -1), torch.zeros(n, 1), above.expand(n, -1), rng)
-    assert float(drawn.mean()) == pytest.approx(want, abs=4 * (0.25 / n) ** 0.5)
+        for _ in range(8):
+            h = m._moved(l, below.expand(n, -1), h, above.expand(n, -1), rng)
+    shares = np.bincount((h @ torch.tensor([2.0, 1.0])).long().numpy(), minlength=4) / n
+    assert 0.5 * np.abs(shares - want).sum() < 0.025
 
 
 def test_the_bound_is_tight_where_the_top_is_the_bottom_turned_over() -> None:

@@ -19,16 +19,18 @@ teach q to find the units that they came from:
 
     −E_q log p(h_{l−1} | h_l) + contrastive divergence at h_{L−1} − E_p log q(h_l | h_{l−1})
 
-Given a layer below the top, the units of the one above it explain each other away, and have no
-simple law together. ``complete`` draws them one by one,
+Given the layer above, those of a layer are independent. Given the one below they are not, but at
+the top: they explain each other away,
 
-    logit p(h_lj = 1 | rest) = b_j + W_j(h_{l+1} − λ) + W_ljᵀφ(h_{l−1}) − A(on) + A(off)
+    log p(h_l | h_{l−1}, h_{l+1}) = h_lᵀ(b + W(h_{l+1} − λ) + W_lᵀφ(h_{l−1})) − A(W_l(h_l − λ)) + …
 
-A the log-partition function of the layer below with this unit on and off.
+A the log-partition function of the layer below. ``complete`` moves some of the units at a time, by
+Metropolis' rule: proposals take A to first order, as if the units did not compete (Hastings, 1970).
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -52,6 +54,7 @@ from genus.settings import Each, Flag, OneOf, Rule, Several, Whole
 from genus.space import Space
 
 ROUNDS = 4  # of mean field for missing cells
+MOVES = 5  # of Metropolis, a layer and sweep
 UP_DOWN = 0.2  # the rate of fine-tuning, of that of the layers
 
 
@@ -60,7 +63,7 @@ class DBN(Encoder, Model):
 
     ``log_prob`` is a ``LowerBound`` where the top RBM's Z is enumerated, else an ``Estimate`` of a
     bound. Its visible units are bits, words or levels. NaN marks missing cells in fit and in every
-    verb. ``complete`` draws the units of all layers but the top one by one, which takes long.
+    verb. ``complete`` is by Gibbs sweeps, with Metropolis moves in the layers below the top.
 
     Parameters
     ----------
@@ -324,7 +327,7 @@ class DBN(Encoder, Model):
         return self._codes_of(v)
 
     def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:
-        """Gibbs sweeps with the observed cells held."""
+        """Gibbs sweeps with the observed cells held, Metropolis moves within them."""
         if len(self.layers_) == 1:
             found: Tensor = self.layers_[0]._complete(x, rng)
             return found
@@ -338,32 +341,46 @@ class DBN(Encoder, Model):
             h.append(below)
         for _ in range(int(self.burn_in)):
             for l in range(len(h) - 1):
-                h[l] = self._one_by_one(l, h[l - 1] if l else v, h[l], h[l + 1], rng)
+                h[l] = self._moved(l, h[l - 1] if l else v, h[l], h[l + 1], rng)
             h[-1] = flip(torch.sigmoid(top._inputs(h[-2])), rng)
             drawn = bottom.units_.draw(bottom.b_, (h[0] - bottom.lambda_) @ bottom.W_.T, rng)
             v = torch.where(gap, drawn, seen)
         return torch.where(torch.isnan(x), self._codes_of(v).to(x.dtype), x)
 
-    def _one_by_one(
+    def _moved(
         self, l: int, below: Tensor, h: Tensor, above: Tensor, rng: torch.Generator
     ) -> Tensor:
-        """h_l, each unit in turn drawn given all others and the layers below and above."""
+        """h_l after some Metropolis moves, the layers below and above held.
+
+        Each draws a random share of the units, up to half of them, from their log-odds with A to
+        first order, and is taken or left.
+        """
         layer, higher = self.layers_[l], self.layers_[l + 1]
         units, b, W = layer.units_, layer.b_, layer.W_
         told = higher.b_ + (above - higher.lambda_) @ higher.W_.T + units.phi(below) @ W
-        h = h.clone()
-        a = (h - layer.lambda_) @ W.T
-        now = units.log_partition(b, a)
-        for j in range(h.shape[1]):
-            off = h[:, j] == 0
-            turned = a + (1 - 2 * h[:, j : j + 1]) * W[:, j]
-            then = units.log_partition(b, turned)
-            gain = torch.where(off, then - now, now - then)  # A(on) − A(off)
-            new = flip(torch.sigmoid(told[:, j] - gain.to(told.dtype)), rng)
-            moved = new != h[:, j]
-            a = torch.where(moved[:, None], turned, a)
-            now = torch.where(moved, then, now)
-            h[:, j] = new
+        unknown = torch.full_like(below, math.nan)
+
+        def look(h: Tensor) -> tuple[Tensor, Tensor]:
+            """Log-odds of a proposal from here, and log p here."""
+            a = (h - layer.lambda_) @ W.T
+            log_p = (h * told).sum(1).double() - units.log_partition(b, a)
+            return told - expected_phi(units, unknown, b, a) @ W, log_p
+
+        def uniform(m: int) -> Tensor:
+            return torch.rand(len(h), m, generator=rng, dtype=h.dtype, device=h.device)
+
+        odds, log_p = look(h)
+        for _ in range(MOVES):
+            some = uniform(h.shape[1]) < 0.5 * uniform(1)
+            new = torch.where(some, flip(torch.sigmoid(odds), rng), h)
+            new_odds, new_log_p = look(new)
+            there = F.binary_cross_entropy_with_logits(odds, new, reduction="none")
+            back = F.binary_cross_entropy_with_logits(new_odds, h, reduction="none")
+            gain = new_log_p - log_p + ((there - back) * some).sum(1).double()
+            taken = uniform(1)[:, 0].double().log() < gain
+            h = torch.where(taken[:, None], new, h)
+            odds = torch.where(taken[:, None], new_odds, odds)
+            log_p = torch.where(taken, new_log_p, log_p)
         return h
 
     def _codes_of(self, v: Tensor) -> Tensor:
