@@ -134,18 +134,6 @@ def annealing(ax: plt.Axes, model: RBM) -> None:
     ax.set_title("log Z by annealing,\nless the last value", fontsize=9)
 
 
-def convergence(ax: plt.Axes, model: DBM, X: np.ndarray) -> None:
-    """How far the mean-field bound is from its end after so many rounds, from four starts."""
-    end = model.mean_field(X, starts=4, random_state=0).starts.mean(1).max()
-    rounds = [1, 2, 3, 5, 8, 12, 20, 30]
-    found = [model.mean_field(X, 4, n, random_state=0).starts.mean(1) for n in rounds]
-    for i, way in enumerate(end - np.array(found).T):
-        colour = "#c04020" if i else "#204060"
-        ax.loglog(rounds, np.maximum(way, 1e-4), "o-", ms=3, color=colour)
-    ax.set(xlabel="rounds", ylabel="nats below the end")
-    ax.set_title("mean field of the DBM from λ\n(blue) and three random starts", fontsize=9)
-
-
 def activities(ax: plt.Axes, q: list[np.ndarray]) -> None:
     """How certain mean field is of the units of either layer."""
     for means, name, colour in zip(q, ("h₁", "h₂"), ("#204060", "#c04020"), strict=True):
@@ -179,11 +167,10 @@ def main(folder: Path) -> None:
     W = rbm.W_.detach().numpy()
     strongest = np.argsort(-np.linalg.norm(W, axis=0))
     tiles(axes[2, 0], W.T[strongest], "filters of the RBM", "RdBu_r")
-    way = rbm.gibbs(start=test[:1], steps=30, every=2, random_state=0)[:, 0]
-    tiles(axes[2, 1], way, "a chain from one row,\n2 sweeps a picture")
-    deep = models["DBM"].mean_field(test, starts=8, random_state=0)
-    convergence(axes[2, 2], models["DBM"], test)
-    activities(axes[2, 3], deep.q)
+    for ax, name in zip(axes[2, 1:3], ("RBM", "DBM"), strict=True):
+        way = models[name].gibbs(start=test[:1], steps=30, every=2, random_state=0)[:, 0]
+        tiles(ax, way, f"a chain of {name} from one row,\n2 sweeps a picture")
+    activities(axes[2, 3], models["DBM"].mean_field(test, random_state=0).q)
     gaps = np.where(np.arange(64) >= 32, np.nan, test[:SHOWN].astype(float))
     tiles(axes[3, 0], gaps, "lower halves are missing")
     for ax, name in zip(axes[3, 1:], ("RBM", "DBN", "DBM"), strict=True):

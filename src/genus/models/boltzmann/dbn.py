@@ -54,7 +54,7 @@ from genus.settings import Each, Flag, OneOf, Rule, Several, Whole
 from genus.space import Space
 
 ROUNDS = 4  # of mean field for missing cells
-MOVES = 5  # of Metropolis, a layer and sweep
+MOVES = 3  # of Metropolis, a layer and sweep
 UP_DOWN = 0.2  # the rate of fine-tuning, of that of the layers
 
 
