@@ -134,6 +134,15 @@ def annealing(ax: plt.Axes, model: RBM) -> None:
     ax.set_title("log Z by annealing,\nless the last value", fontsize=9)
 
 
+def activities(ax: plt.Axes, q: list[np.ndarray]) -> None:
+    """How certain mean field is of the units of either layer."""
+    for means, name, colour in zip(q, ("h₁", "h₂"), ("#204060", "#c04020"), strict=True):
+        ax.hist(means.flatten(), 40, density=True, histtype="step", color=colour, label=name)
+    ax.set(yticks=[], xlabel="q", yscale="log")
+    ax.legend(fontsize=7)
+    ax.set_title("means of the DBM's units\nby mean field", fontsize=9)
+
+
 def main(folder: Path) -> None:
     train, test = bits()
     models: dict[str, Any] = {
@@ -145,7 +154,7 @@ def main(folder: Path) -> None:
     for model in models.values():
         model.fit(train)
 
-    fig, axes = plt.subplots(3, 4, figsize=(10, 8), layout="constrained")
+    fig, axes = plt.subplots(4, 4, figsize=(10, 10.4), layout="constrained")
     ising(axes[0, 0])
     divergence(axes[0, 1])
     annealing(axes[0, 2], models["RBM"])
@@ -158,11 +167,14 @@ def main(folder: Path) -> None:
     W = rbm.W_.detach().numpy()
     strongest = np.argsort(-np.linalg.norm(W, axis=0))
     tiles(axes[2, 0], W.T[strongest], "filters of the RBM", "RdBu_r")
-    way = rbm.gibbs(start=test[:1], steps=30, every=2, random_state=0)[:, 0]
-    tiles(axes[2, 1], way, "a chain from one row,\n2 sweeps a picture")
+    for ax, name in zip(axes[2, 1:3], ("RBM", "DBM"), strict=True):
+        way = models[name].gibbs(start=test[:1], steps=30, every=2, random_state=0)[:, 0]
+        tiles(ax, way, f"a chain of {name} from one row,\n2 sweeps a picture")
+    activities(axes[2, 3], models["DBM"].mean_field(test, random_state=0).q)
     gaps = np.where(np.arange(64) >= 32, np.nan, test[:SHOWN].astype(float))
-    tiles(axes[2, 2], gaps, "lower halves are missing")
-    tiles(axes[2, 3], models["DBM"].complete(gaps, random_state=0), "filled in by the DBM")
+    tiles(axes[3, 0], gaps, "lower halves are missing")
+    for ax, name in zip(axes[3, 1:], ("RBM", "DBN", "DBM"), strict=True):
+        tiles(ax, models[name].complete(gaps, random_state=0), f"filled in by {name}")
     folder.mkdir(parents=True, exist_ok=True)
     fig.savefig(folder / "boltzmann.png", dpi=70)
     for name, model in models.items():

@@ -539,6 +539,13 @@ ROWS = [
         digits=lambda: DBN((24, 12), trainer=DIGITS.replace(epochs=8)),
     ),
     Row(
+        "dbn-fine-tuned",
+        dbn(4, 3, fine_tune=True),
+        ("binary",),
+        truth=over_layers,
+        refuses="and DBN needs",
+    ),
+    Row(
         "dbm",
         dbm(3, 3),
         ("binary", "ordinal", "categorical", "image"),

@@ -132,10 +132,9 @@ def test_a_middle_layer_hears_both_its_neighbours(l: int) -> None:
 def test_mean_field_is_a_bound_that_never_falls(sizes: tuple[int, ...]) -> None:
     m, v = deep(sizes, size=1.2), every(SPACES["binary"])
     truth = -m._free_energy(v).detach()
-    phi = m.units_.phi(v)
     last = torch.full_like(truth, -math.inf)
     for rounds in range(1, 30):
-        bound = m._bound(v, m._mean_field(phi, rounds)).detach()
+        bound = m._bound(v, m._mean_field(v, rounds)).detach()
         assert (bound <= truth + 1e-9).all() and (bound >= last - 1e-9).all()
         last = bound
     gap = float((truth - last).mean())
@@ -172,7 +171,7 @@ def test_the_chain_enumerated_gives_the_gradient_of_log_z(
     m, v = deep(sizes, kind), every(SPACES[kind])
     parameters = list(m.parameters())
     data = v[torch.randint(len(v), (10,), generator=generator(1))]
-    q = [p.detach() for p in m._mean_field(m.units_.phi(data), int(m.n_mean_field))]
+    q = [p.detach() for p in m._mean_field(data, int(m.n_mean_field))]
     minus_e, layers = joint(m, v)
     exact = torch.autograd.grad(
         m.energy(data, *q).mean() + torch.logsumexp(minus_e, (0, 1)), parameters
@@ -264,3 +263,80 @@ def test_what_it_cannot_do_is_refused() -> None:
     for sizes in ((3,), (3, 0), (3, 3, 3, 3), 5):
         with pytest.raises(ValueError, match="n_hidden"):
             DBM(sizes).fit(patterns(20))  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------------- missing cells
+
+
+@kinds
+@shapes
+def test_missing_cells_are_summed_out(
+    sizes: tuple[int, ...], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    m, x = deep(sizes, kind, n_points=512).float(), every(SPACES[kind])
+    p = np.exp(m.score_samples(x.numpy()))
+    gaps = x.clone()
+    gaps[:, 1] = math.nan
+    others = np.delete(x.numpy(), 1, 1)
+    want = np.log([p[(others == row).all(1)].sum() for row in others])
+    np.testing.assert_allclose(m.score_samples(gaps.numpy()), want, atol=1e-4)
+    nothing = np.full((1, x.shape[1]), np.nan)
+    assert m.score_samples(nothing)[0] == pytest.approx(0, abs=1e-4)
+    last, v = torch.full((len(x),), -math.inf), gaps.float()
+    for rounds in range(1, 20):
+        bound = m._bound(v, m._mean_field(v, rounds)).detach() - m._log_z().value
+        assert (bound <= torch.tensor(want) + 1e-4).all() and (bound >= last - 1e-5).all()
+        last = bound
+    monkeypatch.setattr(dbm, "SUMMED", 0)
+    by_points = m.log_prob(gaps.numpy())
+    assert (by_points.nats <= want + 4 * by_points.stderr + 1e-4).all()
+    assert 0 <= (want - last.numpy()).mean() and (want - by_points.nats).mean() < 0.02
+
+
+@pytest.mark.parametrize("pretrain", [False, True])
+def test_missing_cells_in_fit(pretrain: bool) -> None:
+    X = patterns(1000).astype(float)
+    X[np.random.default_rng(5).random(X.shape) < 0.2] = np.nan
+    trainer = Trainer(epochs=30, batch_size=50, lr=0.3)
+    m = DBM((6, 4), pretrain=pretrain, random_state=0, trainer=trainer).fit(X)
+    held = patterns(500, seed=1)
+    assert m.score(held) > Independent().fit(patterns(1000)).score(held) + 1.2
+
+
+# ---------------------------------------------------------------------- what mean field says
+
+
+def test_mean_field_from_several_starts() -> None:
+    m, x = deep(THREE).float(), every(SPACES["binary"]).numpy()
+    with torch.no_grad():  # h₁ and h₂ agree; at first it looks as if both were up
+        for W, size in zip(m.W_, (0.0, 4.0, 0.0), strict=True):
+            W.fill_(size)
+        for l, bias in enumerate((1.0, -3.0, 0.0)):
+            m.c_[l].fill_(bias)
+            m._lambda(l).fill_(0.5)
+    found = m.mean_field(x, starts=6, random_state=0)
+    assert [q.shape for q in found.q] == [(16, H) for H in THREE]
+    assert found.starts.shape == (6, 16)
+    np.testing.assert_allclose(found.starts[0], m.elbo(x), atol=1e-4)
+    np.testing.assert_array_equal(found.bound, found.starts.max(0))
+    assert (found.bound > found.starts[0] + 1).all()  # another start finds another maximum
+    assert (found.bound <= m.score_samples(x) + 1e-4).all()
+    again = m._bound(torch.tensor(x).float(), [torch.tensor(q) for q in found.q])
+    np.testing.assert_allclose(found.bound, again.detach() - m._log_z().value, atol=1e-4)
+    early = m.mean_field(x, starts=1, rounds=1)
+    assert early.moved.min() > 0.05 > 0.01 > found.moved.max()
+    assert "starts" in repr(found)
+
+
+def test_a_conditional_by_name_is_that_of_the_energy() -> None:
+    m, x = deep(THREE), every(SPACES["binary"])
+    h = [torch.bernoulli(torch.full((16, n), 0.5).double(), generator=generator(n)) for n in THREE]
+    up, down = [*h], [*h]
+    up[1], down[1] = h[1].clone(), h[1].clone()
+    up[1][:, 0], down[1][:, 0] = 1, 0
+    want = torch.sigmoid(m.energy(x, *down) - m.energy(x, *up)).detach()
+    p = m.conditional(2, x.numpy(), [layer.numpy() for layer in h])
+    assert p.shape == (16, 3)
+    np.testing.assert_allclose(p[:, 0], want)
+    with pytest.raises(ValueError, match="l=0"):
+        m.conditional(0, x.numpy(), h)

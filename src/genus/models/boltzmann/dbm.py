@@ -14,6 +14,8 @@ summed out:
 
     log p(v) ≥ E log (1/K) Σ_k e^{−F(v, odd_k)} / q(odd_k) − log Z.
 
+Missing cells are one more even layer, and are summed out with the others.
+
 Learning compares the data under q with a chain that persists; λ follows the data and p stays
 (Montavon & Müller, 2012): where λ_l moves by δ, the biases of both its neighbours take up W δ.
 
@@ -24,10 +26,12 @@ from below for all but the top layer, from above for all but the lowest.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -42,22 +46,48 @@ from genus.learn.trainer import Trainer
 from genus.likelihood import LogProb
 from genus.memory import check_fits
 from genus.model import on_rows
+from genus.models.boltzmann.gaps import expected_phi, log_sum
 from genus.models.boltzmann.rbm import usual_trainer
 from genus.models.boltzmann.units import Units
 from genus.samplers.annealing import anneal, temperatures
 from genus.settings import Flag, Number, Rule, Several, Whole
 from genus.space import Space
+from genus.typing import RandomState, RowsLike
 from genus.unnormalised import Unnormalised
 
 SUMMED = 10  # odd hidden units up to which log p(v) sums over all their states
 MOST = 50  # rounds of mean field in a verb
 
 
+@dataclass(frozen=True)
+class MeanField:
+    """Mean field of n rows: the best of several starts, and how far they agree.
+
+    q: means of every hidden layer, (n, H_l) each.
+    bound: E_q[−E] + H(q) − log Z of each row, (n,), in nats, and ``starts``, of every start,
+        (starts, n).
+    moved: the largest change of a mean in the last round, (n,); near 0 where it has converged.
+    """
+
+    q: list[np.ndarray]
+    bound: np.ndarray
+    starts: np.ndarray
+    moved: np.ndarray
+
+    def __repr__(self) -> str:
+        gain = float((self.bound - self.starts[0]).mean())
+        return (
+            f"MeanField(bound = {self.bound.mean():.2f} nats on average, {gain:.2g} above the "
+            f"first of {len(self.starts)} starts, moved by at most {self.moved.max():.2g} at last)"
+        )
+
+
 class DBM(Encoder, Unnormalised):
     r"""Two or three layers of binary hidden units above visible ones of bits, words or levels.
 
     ``log_prob`` is a ``LowerBound`` where Z is enumerated, else an ``Estimate`` of a bound; where
-    the odd layers have at most 10 units it is no bound but log p(v) itself.
+    the odd layers have at most 10 units it is no bound but log p(v) itself. NaN marks missing cells
+    in fit and in every verb.
 
     Parameters
     ----------
@@ -110,6 +140,7 @@ class DBM(Encoder, Unnormalised):
         "n_annealing": Whole(1),
         "burn_in": Whole(1),
     }
+    allow_nan = True
     learned_by = "contrastive divergence"
 
     mu_: Tensor
@@ -173,7 +204,9 @@ class DBM(Encoder, Unnormalised):
         v = self._states(x)
         self.b_.copy_(self.units_.independent(v))
         self.base_.copy_(self.b_)
-        self.mu_.copy_(self.units_.phi(v).mean(0))
+        seen = ~self.units_.wide(torch.isnan(v))
+        phi = self.units_.phi(v.nan_to_num()) * seen
+        self.mu_.copy_(phi.sum(0) / seen.sum(0).clamp_min(1))
         for l, W in enumerate(self.W_):
             W.normal_(0, 0.01, generator=self.rng)
             self._lambda(l).fill_(0.5)
@@ -197,15 +230,45 @@ class DBM(Encoder, Unnormalised):
         Bilinear: of the means of independent units it is the expected energy.
         """
         self._check_fitted()
-        return self._energy(self.units_.bias(v, self.b_), self.units_.phi(v), list(h))
+        return self._energy(v, list(h))
 
-    def _energy(self, bias: Tensor, phi: Tensor, h: list[Tensor]) -> Tensor:
-        e, below = -bias, phi - self.mu_
-        for l, each in enumerate(h):
-            centred = each - self._lambda(l)
-            e = e - ((below @ self.W_[l]) * centred).sum(1) - each @ self.c_[l]
+    def _energy(self, v: Tensor, h: list[Tensor]) -> Tensor:
+        """E of v and the hidden layers, missing cells of v summed out."""
+        e, below = -self._told(v, h[0]) - h[0] @ self.c_[0], h[0] - self._lambda(0)
+        for l in range(1, len(h)):
+            centred = h[l] - self._lambda(l)
+            e = e - ((below @ self.W_[l]) * centred).sum(1) - h[l] @ self.c_[l]
             below = centred
         return e
+
+    def _told(self, v: Tensor, h1: Tensor) -> Tensor:
+        """bᵀt(v) + (φ(v) − μ)ᵀ W₁ (h₁ − λ₁), or log Σ of its exponential over missing cells."""
+        if torch.isnan(v).any():
+            a = self._natural(h1)
+            return log_sum(self.units_, v, self.b_, a).to(a.dtype) - a @ self.mu_
+        pairs = (self.units_.phi(v) - self.mu_) @ self.W_[0] * (h1 - self._lambda(0))
+        return self.units_.bias(v, self.b_) + pairs.sum(1)
+
+    def _phi(self, v: Tensor, h1: Tensor) -> Tensor:
+        """φ(v), that of missing cells in the mean given h₁."""
+        if torch.isnan(v).any():
+            return expected_phi(self.units_, v, self.b_, self._natural(h1))
+        return self.units_.phi(v)
+
+    def conditional(self, l: int, X: Any, h: Sequence[Any]) -> np.ndarray:
+        """p(h_l = 1 | both its neighbours), (n, H_l): of the hidden layer l = 1, 2 or 3.
+
+        X: rows without gaps. h: all hidden layers, (n, H_l) each, of bits or means; what h says of
+        layer l itself is not looked at.
+        """
+        self._check_fitted()
+        Whole(1, len(self.n_hidden)).check("l", l)
+        codes = self._as_float(self._encode_rows(X, missing=False))
+        with torch.no_grad():
+            phi = self.units_.phi(self._states(codes))
+            layers = [torch.as_tensor(each).to(phi) for each in h]
+            p: np.ndarray = torch.sigmoid(self.inputs(l - 1, phi, layers)).cpu().numpy()
+        return p
 
     def inputs(self, l: int, phi: Tensor, h: list[Tensor]) -> Tensor:
         """Log-odds of the units of hidden layer l given both its neighbours, (n, H_l)."""
@@ -226,10 +289,8 @@ class DBM(Encoder, Unnormalised):
                 f"free_energy would sum over 2^{self._n_odd()} states: use elbo or log_prob"
             )
         v = v[:, : self.space_.dim]
-        phi, bias = self.units_.phi(v), self.units_.bias(v, self.b_)
         each = [
-            -self._given_odd(phi, bias, [o.expand(len(v), -1) for o in odd])
-            for odd in self._every_odd()
+            -self._given_odd(v, [o.expand(len(v), -1) for o in odd]) for odd in self._every_odd()
         ]
         return -torch.logsumexp(torch.stack(each).double(), 0)
 
@@ -244,13 +305,13 @@ class DBM(Encoder, Unnormalised):
         bits = (index[:, None] >> torch.arange(sum(sizes), device=index.device)) & 1
         return [list(row.split(sizes)) for row in bits.to(self.b_.dtype)]
 
-    def _given_odd(self, phi: Tensor, bias: Tensor, odd: list[Tensor]) -> Tensor:
+    def _given_odd(self, v: Tensor, odd: list[Tensor]) -> Tensor:
         """F(v, odd) = −log Σ_even e^{−E}, (n,)."""
-        h = self._placed(odd, len(phi))
-        a = self.inputs(1, phi, h)
+        h = self._placed(odd, len(v))
+        a = self.inputs(1, v, h)  # of which v says nothing
         nothing = [*h]
         nothing[1] = torch.zeros_like(a)
-        return self._energy(bias, phi, nothing) - F.softplus(a).sum(1)
+        return self._energy(v, nothing) - F.softplus(a).sum(1)
 
     def _placed(self, odd: list[Tensor], n: int) -> list[Tensor]:
         """The hidden layers with the odd ones as given, and zeros for h₂."""
@@ -259,32 +320,79 @@ class DBM(Encoder, Unnormalised):
 
     # ------------------------------------------------------------------ mean field
 
-    def _mean_field(self, phi: Tensor, rounds: int = MOST) -> list[Tensor]:
-        """q of the hidden layers given φ(v), by coordinate ascent from λ, which says nothing.
+    def _mean_field(
+        self, v: Tensor, rounds: int = MOST, start: Sequence[Tensor] | None = None
+    ) -> list[Tensor]:
+        """q of the hidden layers given v, by coordinate ascent from λ, which says nothing.
 
-        Every row gets as many rounds, so that none hangs on its neighbours.
+        Every row gets as many rounds, so that none hangs on its neighbours. start: means of the
+        hidden layers to begin with.
         """
-        q = [self._lambda(l).expand(len(phi), -1) for l in range(len(self.n_hidden))]
-        from_below = torch.addmm(self.c_[0], phi - self.mu_, self.W_[0])  # stays as it is
+        gaps = bool(torch.isnan(v).any())
+        if start is None:
+            start = [self._lambda(l).expand(len(v), -1) for l in range(len(self.n_hidden))]
+        q = [*start]
+        from_below = self._from_below(v, q[0])
         for _ in range(rounds):
             q[0] = torch.sigmoid(from_below + (q[1] - self._lambda(1)) @ self.W_[1].T)
             if len(q) > 2:
-                q[2] = torch.sigmoid(self.inputs(2, phi, q))
-            q[1] = torch.sigmoid(self.inputs(1, phi, q))
+                q[2] = torch.sigmoid(self.inputs(2, v, q))
+            q[1] = torch.sigmoid(self.inputs(1, v, q))
+            if gaps:
+                from_below = self._from_below(v, q[0])
         return q
+
+    def _from_below(self, v: Tensor, h1: Tensor) -> Tensor:
+        """c₁ + W₁ᵀ(φ(v) − μ), missing cells at their means given h₁."""
+        return torch.addmm(self.c_[0], self._phi(v, h1) - self.mu_, self.W_[0])
 
     def _bound(self, v: Tensor, q: list[Tensor]) -> Tensor:
         """E_q[−E(v, h)] + H(q), (n,), at most −F(v)."""
         entropy = sum(
             (torch.special.entr(p) + torch.special.entr(1 - p)).sum(1).double() for p in q
         )
-        return entropy - self.energy(v, *q).double()
+        return entropy - self._energy(v, q).double()
 
     @on_rows
     def elbo(self, x: Tensor) -> Tensor:
         """The mean-field bound E_q[−E] + H(q) − log Z of codes x, (n, *shape) → (n,)."""
         v = self._states(x)
-        return self._bound(v, self._mean_field(self.units_.phi(v))) - self._log_z().value
+        return self._bound(v, self._mean_field(v)) - self._log_z().value
+
+    def mean_field(
+        self, X: RowsLike, starts: int = 4, rounds: int = MOST, random_state: RandomState = None
+    ) -> MeanField:
+        """Mean field of rows from several starts, and how far it converged.
+
+        The first start is λ, as in ``log_prob``; the others have means drawn evenly from 0 to 1.
+        Of every row the best is kept.
+        """
+        self._check_fitted()
+        Whole(1).check("starts", starts)
+        Whole(1).check("rounds", rounds)
+        rng, v = self._stream(random_state), self._states(self._codes(X))
+        sizes = [int(H) for H in self.n_hidden]
+        found, bounds, moved = [], [], []
+        with torch.no_grad():
+            for i in range(starts):
+                q: Any = None
+                if i:
+                    u = torch.rand(len(v), sum(sizes), generator=rng, device=v.device)
+                    q = u.to(v.dtype).split(sizes, 1)
+                last = self._mean_field(v, rounds - 1, q)
+                q = self._mean_field(v, 1, last)
+                moved.append(
+                    torch.cat([(a - b).abs() for a, b in zip(q, last, strict=True)], 1).amax(1)
+                )
+                found.append(q)
+                bounds.append(self._bound(v, q) - self._log_z().value)
+        bound, row = torch.stack(bounds), torch.arange(len(v))
+        best = bound.argmax(0)
+        layers = [
+            torch.stack([q[l] for q in found])[best, row].cpu().numpy() for l in range(len(sizes))
+        ]
+        change = torch.stack(moved)[best, row].cpu().numpy()
+        return MeanField(layers, bound[best, row].cpu().numpy(), bound.cpu().numpy(), change)
 
     # ------------------------------------------------------------------ learning
 
@@ -319,7 +427,8 @@ class DBM(Encoder, Unnormalised):
 
     def _activities(self, l: int, x: Tensor) -> Tensor:
         """Draws of the layer below l, upwards from codes x; φ(v) for the lowest."""
-        below = self.units_.phi(self._states(x))
+        v = self._states(x)
+        below = self._phi(v, self._lambda(0).expand(len(v), -1))
         for k in range(l):
             below = flip(self._upward(k, below, 2.0), self.rng)
         return below
@@ -339,8 +448,7 @@ class DBM(Encoder, Unnormalised):
         """E_q[E(data, h)] − E(chain), means over rows."""
         with torch.no_grad():
             v = self._states(x)
-            phi = self.units_.phi(v)
-            q = self._mean_field(phi, int(self.n_mean_field))
+            q = self._mean_field(v, int(self.n_mean_field))
             if len(self._chain) != self.n_chains:
                 self._chain = self._begin(int(self.n_chains), self.rng)
             self._chain = self._swept(self._chain, self._steps(), self.rng)
@@ -350,7 +458,7 @@ class DBM(Encoder, Unnormalised):
             means = [*h]
             for l in range(0, len(h), 2):
                 means[l] = torch.sigmoid(self.inputs(l, phi_model, h))
-        yield self, self.energy(v, *q).mean() - self.energy(fantasy, *means).mean()
+        yield self, self._energy(v, q).mean() - self._energy(fantasy, means).mean()
         if self.tracking:
             for l, p in enumerate(q):
                 self._move_centre(l, float(self.tracking) * (p.mean(0) - self._lambda(l)))
@@ -409,7 +517,7 @@ class DBM(Encoder, Unnormalised):
 
     def _whole(self, v: Tensor, rng: torch.Generator) -> Tensor:
         """Visible states with hidden layers drawn from q; (n, d + Σ H_l)."""
-        return torch.cat([v, *(flip(q, rng) for q in self._mean_field(self.units_.phi(v)))], 1)
+        return torch.cat([v, *(flip(q, rng) for q in self._mean_field(v))], 1)
 
     def _parts(self, state: Tensor) -> tuple[Tensor, list[Tensor]]:
         """v and the hidden layers of a state of all units."""
@@ -529,8 +637,7 @@ class DBM(Encoder, Unnormalised):
     def _importance(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """log of e^{−F(v, odd)} / q(odd) averaged over k draws from mean field, and its error."""
         v = self._states(x)
-        phi, bias = self.units_.phi(v), self.units_.bias(v, self.b_)
-        q = self._mean_field(phi)[::2]
+        q = self._mean_field(v)[::2]
         u = row_uniforms(x, k, self._n_odd()).split([p.shape[1] for p in q], 2)
         odd, log_q = [], v.new_zeros(len(v), k, dtype=torch.float64)
         for p, noise in zip(q, u, strict=True):
@@ -538,7 +645,7 @@ class DBM(Encoder, Unnormalised):
             h = (noise < p).to(p.dtype)
             log_q += (h * p.log() + (1 - h) * torch.log1p(-p)).sum(2).double()
             odd.append(h.flatten(0, 1))
-        f = self._given_odd(phi.repeat_interleave(k, 0), bias.repeat_interleave(k, 0), odd)
+        f = self._given_odd(v.repeat_interleave(k, 0), odd)
         value, stderr, _ = log_mean_exp(-f.double().reshape(len(v), k) - log_q, 1)
         return value, stderr
 
@@ -566,7 +673,7 @@ class DBM(Encoder, Unnormalised):
 
     def _encode(self, x: Tensor) -> Tensor:
         """q of all hidden layers, side by side, (n, Σ H_l)."""
-        return torch.cat(self._mean_field(self.units_.phi(self._states(x))), 1)
+        return torch.cat(self._mean_field(self._states(x)), 1)
 
     @property
     def _n_features_out(self) -> int:
