@@ -210,7 +210,8 @@ def test_missing_cells_drop_out() -> None:
     with torch.no_grad():
         first = m.observation_.log_prob(m.parameters_of(z), x)[:, 0]
         torch.testing.assert_close(m.log_likelihood(z, torch.tensor(holes)), first)
-        middle = torch.where(torch.isnan(torch.tensor(holes)), m.shift_, torch.tensor(holes))
+        holey = torch.tensor(holes)
+        middle = torch.where(torch.isnan(holey), m.features_.shift_, holey)
         # the encoder sees their mean
         torch.testing.assert_close(m.posterior(torch.tensor(holes)), m.posterior(middle))
     rng = np.random.default_rng(0)
@@ -342,9 +343,9 @@ def test_convolutions_on_images_of_every_layout(layout: str, case: str) -> None:
     assert torch.equal(m._shaped(x.flatten(1)), x)
     # without a network what is left is the offset: a mean a cell, each in its place
     with torch.no_grad():
-        for p in (*m.decoder_.parameters(), *(m.expand_.parameters() if m._linear else ())):
+        for p in (*m.decoder_.parameters(), *(m.line_.parameters() if m.line_ else ())):
             p.zero_()
-        m.offset_.copy_(m.observation_.offset(x.flatten(1)))
+        m.output_.offset_.copy_(m.observation_.offset(x.flatten(1)))
         mean = m.space_.rows(m._decode(torch.zeros(1, 2)))[0].numpy()
     if case == "categorical":
         expected = np.stack([(X == v).sum(0) for v in range(4)]).argmax(0)
@@ -570,7 +571,7 @@ def test_cells_are_read_once_or_at_every_step_with_the_same_result(
         return VAE(2, NET, NET, k=8, trainer=BRIEF, random_state=0).fit(frame, validation=0.2)
 
     once = learned()
-    monkeypatch.setattr("genus.models.latent.vae.MOST", 0)
+    monkeypatch.setattr("genus.models.latent.decoded.MOST", 0)
     np.testing.assert_allclose(learned().score_samples(frame), once.score_samples(frame), atol=1e-4)
 
 
