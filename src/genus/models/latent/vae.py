@@ -243,7 +243,7 @@ class VAE(Decoded):
         """The share of ``beta`` that counts now."""
         if not (self.kl_warmup and self.training):
             return 1.0
-        return min(1.0, self.spent / self.kl_warmup)
+        return min(1.0, getattr(self, "spent", 1.0) / self.kl_warmup)
 
     @property
     def patience_from(self) -> float:
@@ -253,7 +253,7 @@ class VAE(Decoded):
     def _drawn(self, q: Parameters, k: int | None = None) -> tuple[Tensor, Tensor]:
         """One z of every row, or k, and log q(z | x). Where q climbs by its score, z stands."""
         shape = q[0].shape if k is None else (k, *q[0].shape)
-        e = torch.randn(shape, generator=self.rng, device=q[0].device)
+        e = torch.randn(*shape, generator=self.rng, device=q[0].device)
         if self.gradient == "reparameterised" or not torch.is_grad_enabled():
             return self.posterior_.draw(q, e)
         z = self.posterior_.draw(q, e)[0]
@@ -316,7 +316,7 @@ class VAE(Decoded):
         if self.gradient == "dreg" and z.requires_grad:
             # log w has the weight w̃ already, and only what comes by way of z has it twice
             w = torch.softmax(log_w.detach(), 0)[..., None]
-            z.register_hook(lambda slope: slope * w)
+            z.register_hook(lambda slope: slope * w.to(slope.dtype))
         return value
 
     def elbo_terms(
