@@ -56,6 +56,8 @@ from genus.settings import Instance, Number, OneOf, Rule, Whole
 from genus.space import Space
 from genus.typing import GivenLike, RandomState, RowsLike
 
+QUARTER = -0.6744897501960817  # Φ of it is ¼
+
 
 class VAE(Decoded):
     r"""A latent vector z decoded into p(x | z), with an amortised posterior q(z | x).
@@ -451,6 +453,22 @@ class VAE(Decoded):
 
     # ------------------------------------------------------------------ likelihood and draws
 
+    def _points(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """k normals e of each row, (k, n, latent_dim), and log of their density over N(e | 0, I).
+
+        A quarter of them is wider, e ~ ¾ N(0, I) + ¼ N(0, c² I) with c = 1 + 1/√latent_dim: where
+        q is narrower than the posterior, its own draws seldom see what it leaves out, and an error
+        that is estimated from them is too small. Fewer than 8 points are all of q.
+        """
+        k, d = self.k, self.latent_dim
+        if k < 8:
+            return row_normals(x, k, d).transpose(0, 1), torch.zeros(())
+        e, pick = row_normals(x, k, d + 1).transpose(0, 1).split([d, 1], -1)
+        c = 1 + 1 / math.sqrt(d)
+        e = torch.where(pick < QUARTER, c * e, e)
+        wider = 0.25 / c**d * torch.exp(0.5 * (1 - c**-2) * e.square().sum(-1))
+        return e, torch.log(0.75 + wider)
+
     def _log_weights(
         self, x: Tensor, q: Parameters, e: Tensor, given: Tensor | None = None
     ) -> Tensor:
@@ -488,6 +506,20 @@ class VAE(Decoded):
 
     # ------------------------------------------------------------------ what the latent space holds
 
+    def sample_latent(self, n: int = 1, *, random_state: RandomState = None) -> np.ndarray:
+        """n draws of z from the prior, (n, latent_dim)."""
+        self._check_fitted()
+        Whole(1).check("n", n)
+        with torch.no_grad():
+            return self._p().sample(int(n), self._stream(random_state)).cpu().numpy()
+
+    def log_prior(self, Z: Any) -> np.ndarray:
+        """log p(z) of latent rows (n, latent_dim), in nats, (n,)."""
+        self._check_fitted()
+        like = self.features_.shift_
+        z = torch.as_tensor(np.asarray(Z), dtype=like.dtype, device=like.device)
+        return self._chunked(lambda some: self._p().log_prob(some), z).numpy()
+
     def kl_per_dimension(self, X: Any, *, given: Any = None) -> np.ndarray:
         """Mean KL[q(z_j | x) ‖ p(z_j)] of every latent dimension, in nats; near 0: unused."""
         x, conditions = self._enter(X, given)
@@ -515,9 +547,9 @@ class VAE(Decoded):
     def _log_prob(self, x: Tensor, given: Tensor | None = None) -> LogProb:
         values = []
         for c, g in _pieces(max(1, 8192 // self.k), x, given):
-            e = row_normals(c, self.k, self.latent_dim).transpose(0, 1)
+            e, log_more = self._points(c)
             c = self._read(c.flatten(1)) if self._learned else c
-            w = self._log_weights(c, self._q(c, g), e, g)
+            w = self._log_weights(c, self._q(c, g), e, g) - log_more
             value, _, ess = log_mean_exp(w, 0)
             values.append((value, by_blocks(w.T), ess))
         value, stderr, ess = (torch.cat(v) for v in zip(*values, strict=True))
