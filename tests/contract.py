@@ -220,7 +220,8 @@ def over_latent(model: Any, t: Toy) -> np.ndarray:
     step = 0.05
     axis = torch.arange(-5.5, 5.5, step) + step / 2
     z = torch.cartesian_prod(axis, axis)
-    prior = torch.exp(-0.5 * z.double().square().sum(1)) / (2 * math.pi) * step**2
+    with torch.no_grad():
+        prior = model._p().log_prob(z).double().exp() * step**2
     codes = model.space_.encode(t.states()).double().flatten(1)
     tables = []  # p(x_j | z) of the values of each cell; given z the cells are independent
     with torch.no_grad():
@@ -606,6 +607,30 @@ ROWS = [
         refuses="does not suit|variance=2.0 is lost beside X",
     ),
     Row("vae-conv", vae(IMAGES, lr=2e-2), ("image",), over_latent),
+    Row("vae-flows", vae(posterior_family="flow", prior="flow"), ("binary", "mixed"), over_latent),
+    Row(
+        "vae-full-mixture",
+        vae(posterior_family="full", prior="mixture", bound="iwae", k_train=4, gradient="dreg"),
+        ("continuous", "binary"),
+        over_latent,
+    ),
+    Row("vae-vamp", vae(prior="vamp", prior_components=8, kl_warmup=0.2), truth=over_latent),
+    Row(
+        "vae-score",
+        vae(gradient="score", prior="gaussian", lr=2e-2),
+        ("binary", "ordinal"),
+        over_latent,
+    ),
+    Row(
+        "vae-shared-variance",
+        vae(variance="shared"),
+        ("continuous",),
+        over_latent,
+    ),
+    *(
+        Row(f"vae-{name}", vae(likelihood=name), ("ordinal",), over_latent, refuses="does not suit")
+        for name in ("continuous-bernoulli", "logistic-mixture", "beta-binomial")
+    ),
     Row(
         "pixelcnn",
         lambda: PixelCNN(6, 2, trainer=QUICK, random_state=0),

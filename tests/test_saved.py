@@ -57,8 +57,11 @@ def test_a_saved_model_says_what_it_said(name: str) -> None:
     given = said.get("given")
     conditions = {} if given is None else {"given": np.array(given)}
     if "log_prob" in said:
-        found = model.log_prob(toy(said["kind"]).X[:8], **conditions).nats
-        if hasattr(model, "gaussians") and said["kind"] != "continuous":
+        answer = model.log_prob(toy(said["kind"]).X[:8], **conditions)
+        found = answer.nats
+        if name.startswith("vae"):  # some of its points are drawn wider now
+            assert (np.abs(found - said["log_prob"]) <= 6 * answer.stderr + 0.02).all()
+        elif hasattr(model, "gaussians") and said["kind"] != "continuous":
             tighter = found - said["log_prob"]  # the same model, by bounds nearer to the truth
             assert tighter.min() > -0.12 and tighter.mean() > 0 and tighter.max() < 0.2
         else:
@@ -85,7 +88,7 @@ def test_a_saved_checkpoint_goes_on(name: str) -> None:
     model.set_params(trainer=model.trainer.replace(**said["trainer"]))
     t = toy(said["kind"])
     if said["row"] in ("realnvp", "made", "transformer", "vae", "rbm"):
-        with pytest.raises(ValueError, match="whose .* had no marginals=.*start anew"):
+        with pytest.raises(ValueError, match=r"whose .* had no \w+=.*start anew"):
             model.fit(t.X, space=t.space, resume=SAVED / name)
         return
     model.fit(t.X, space=t.space, resume=SAVED / name)

@@ -21,6 +21,7 @@ from genus.models.boltzmann.rbm import RBM
 from genus.models.boltzmann.rbm_classifier import RBMClassifier
 from genus.models.flows.families import IAF, MAF, NICE, Glow, RealNVP, SplineFlow
 from genus.models.graphs.bayesnet import BayesNet
+from genus.models.latent.autoencoder import Autoencoder
 from genus.models.latent.ppca import FactorAnalysis, ProbabilisticPCA
 from genus.models.latent.vae import VAE
 from genus.models.mixtures.bayesian_gaussian_mixture import BayesianGaussianMixture
@@ -50,6 +51,7 @@ __all__ = [
     "NICE",
     "RBM",
     "VAE",
+    "Autoencoder",
     "AutoregressiveTransformer",
     "BayesNet",
     "BayesianGaussianMixture",

@@ -105,6 +105,8 @@ def revive(
         with torch.device("meta"), _Thrift(1000 + 100 * len(tensors)):
             _build(model, parts)
         expected = model.state_dict()
+        names = getattr(cls, "earlier_names", {})  # of tensors that belong to parts by now
+        tensors = {names.get(name, name): t for name, t in tensors.items()}
         learned = _learned_shapes(model)
         _check_tensors(tensors, expected, learned)
         unsaved = [t for name, t in model.named_buffers() if name not in expected]

@@ -363,3 +363,70 @@ def test_whole_numbers_without_ends_by_scipy() -> None:
     wide.offset(torch.arange(8.0)[:, None].double())
     draws = wide.sample(p.expand(1000, 1), generator(0))
     assert float(draws.min()) < -5 and float(draws.max()) > 12 and (draws == draws.round()).all()
+
+
+# ---------------------------------------------------------------------- more of ordered levels
+
+
+@pytest.mark.parametrize("levels", [2, 17, 256])
+@pytest.mark.parametrize(
+    "likelihood",
+    ["categorical", "continuous-bernoulli", "logistic", "logistic-mixture", "beta-binomial"],
+)
+def test_masses_of_levels_sum_to_one(likelihood: str, levels: int) -> None:
+    d = 3
+    o = observe(Space((d,), "ordinal", levels=levels), likelihood)
+    rng = generator(0)
+    p = 2 * torch.randn(50, o.n_out, generator=rng)
+    x = torch.arange(float(levels))[:, None, None].expand(levels, 50, d)
+    mass = o.log_prob(p.expand(levels, -1, -1), x).double().exp()
+    torch.testing.assert_close(mass.sum(0), torch.ones(50, d).double(), atol=1e-5, rtol=0)
+    mean = (mass * x).sum(0)
+    rounded = likelihood.startswith("logistic")  # their mean is that of levels not yet rounded
+    if likelihood != "categorical" and not (rounded and levels == 2):
+        atol = (2e-2 if rounded else 1e-3) * levels
+        torch.testing.assert_close(o.mean(p).double(), mean, atol=atol, rtol=0)
+    one = p[:1].expand(4000, -1)
+    drawn = o.sample(one, rng)
+    assert drawn.min() >= 0 and drawn.max() <= levels - 1 and bool((drawn == drawn.round()).all())
+    spread = (mass[:, 0] * (x[:, 0] - mean[0]).square()).sum(0).sqrt()
+    error = (drawn.double().mean(0) - mean[0]).abs()
+    assert (error < 5 * spread / 4000**0.5 + 1e-3).all()
+
+
+@pytest.mark.parametrize(
+    "likelihood", ["continuous-bernoulli", "beta-binomial", "logistic-mixture"]
+)
+def test_offsets_fit_the_levels_of_each_cell(likelihood: str) -> None:
+    rng = np.random.default_rng(0)
+    x = torch.tensor(rng.binomial(16, rng.beta(2, [1.0, 4.0, 9.0], size=(3000, 3)))).double()
+    o = observe(Space((3,), "ordinal", levels=17), likelihood)
+    p = o.offset(x)
+    torch.testing.assert_close(o.mean(p).double(), x.mean(0), atol=0.5, rtol=0)
+    best = o.log_prob(p, x).mean()
+    for shift in (-0.7, 0.7):
+        assert o.log_prob(p + shift, x).mean() < best
+
+
+def test_a_continuous_bernoulli_of_numbers() -> None:
+    o = observe(Space((1,), "continuous"), "continuous-bernoulli")
+    x = (torch.arange(20_000.0) + 0.5)[:, None] / 20_000
+    for logit in (-30.0, -1.0, -1e-4, 0.0, 1e-3, 2.0, 25.0):
+        p = torch.tensor([[logit]])
+        density = o.log_prob(p, x).double().exp()
+        assert float(density.mean()) == pytest.approx(1, abs=1e-5)
+        assert float(o.mean(p)) == pytest.approx(float((density * x).mean()), abs=1e-4)
+        drawn = o.sample(p.expand(20_000, 1), generator(0))
+        assert float(drawn.mean()) == pytest.approx(float(o.mean(p)), abs=0.01)
+    assert o.log_prob(torch.zeros(1, 1), torch.tensor([[1.5]])) == -math.inf
+    with pytest.raises(ValueError, match="numbers from 0 to 1"):
+        o.offset(torch.tensor([[1.5]]))
+
+
+def test_one_variance_for_all_cells_is_in_the_units_of_the_data() -> None:
+    x = torch.randn(500, 2, generator=generator(0), dtype=torch.float64) * torch.tensor([1.0, 10.0])
+    o = observe(Space((2,), "continuous"), "gaussian", "shared")
+    o.offset(x)
+    assert o.log_v_.shape == (1,)
+    v = o._variance().double() * o.scale.square()
+    torch.testing.assert_close(v[0], v[1])

@@ -113,6 +113,76 @@ class Bernoulli(Observation):
         return flip(self.mean(p), rng)
 
 
+class ContinuousBernoulli(Observation):
+    r"""x ∈ [0, 1] of density e^{ℓx}/Z, or x ∈ {0 … L−1}: the mass of [x/L, (x + 1)/L].
+
+        log p(x) = ℓ x − g(ℓ),    log P(x) = ℓ x/L − g(ℓ) + g(ℓ/L) − log L,    g(t) = log (eᵗ − 1)/t
+
+    ``levels``: L; 0: real numbers. The Bernoulli's own formula on grey values, without g, is no
+    probability (Loaiza-Ganem & Cunningham, 2019).
+    """
+
+    def __init__(self, d: int, levels: int = 0) -> None:
+        super().__init__(d)
+        self.levels = levels
+
+    def offset(self, x: Tensor) -> Tensor:
+        if not self.levels and bool((x < 0).logical_or(x > 1).any()):
+            raise ValueError(
+                "likelihood='continuous-bernoulli' needs numbers from 0 to 1, and X has others: "
+                "rescale them, or use likelihood='gaussian'"
+            )
+        mean = torch.nanmean(x.double(), 0).nan_to_num(0.5)
+        low, high = torch.full_like(mean, -60.0), torch.full_like(mean, 60.0)
+        for _ in range(50):  # the mean rises with ℓ
+            middle = (low + high) / 2
+            below = self._mean(middle) < mean
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        return ((low + high) / 2).float()
+
+    def start_at(self, W: Tensor, noise: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        return W / std[:, None]
+
+    def log_prob(self, p: Tensor, x: Tensor, read: Tensor | None = None) -> Tensor:
+        t = self.cells(p)[..., 0]
+        x = x.to(t.dtype)
+        if self.levels:
+            L = self.levels
+            return t * x / L - log_mean_growth(t) + log_mean_growth(t / L) - math.log(L)
+        inside = (x >= 0) & (x <= 1)
+        return torch.where(inside, t * x - log_mean_growth(t), -math.inf)
+
+    def _mean(self, t: Tensor) -> Tensor:
+        # g′(t) = 1/(1 − e^{−t}) − 1/t
+        def slope(t: Tensor) -> Tensor:
+            near = t.abs() < 1e-2
+            safe = torch.where(near, torch.ones_like(t), t)
+            return torch.where(near, 0.5 + t / 12, -1 / torch.expm1(-safe) - 1 / safe)
+
+        L = self.levels
+        return L * slope(t) - slope(t / L) if L else slope(t)
+
+    def mean(self, p: Tensor) -> Tensor:
+        return self._mean(self.cells(p)[..., 0])
+
+    def sample(self, p: Tensor, rng: torch.Generator) -> Tensor:
+        t = self.cells(p)[..., 0]
+        u = torch.rand(t.shape, generator=rng, device=t.device, dtype=t.dtype)
+        a = t.abs().clamp_min(1e-4)
+        x = (1 + torch.log(u + (1 - u) * torch.exp(-a)) / a).clamp(0, 1)
+        x = torch.where(t < 0, 1 - x, x)
+        return (x * self.levels).floor().clamp_max(self.levels - 1) if self.levels else x
+
+
+def log_mean_growth(t: Tensor) -> Tensor:
+    """log (eᵗ − 1)/t, which is log ∫ e^{tx} dx over [0, 1]."""
+    a = t.abs() / 2
+    near = a < 1e-2
+    safe = torch.where(near, torch.ones_like(a), a)
+    far = safe + torch.log(-torch.expm1(-2 * safe) / (2 * safe))
+    return t / 2 + torch.where(near, a.square() / 6, far)
+
+
 class Categorical(Observation):
     r"""x ∈ {0 … L−1}: log p = ℓ_x − log Σ_v e^{ℓ_v}, a softmax over the levels of each cell."""
 
@@ -191,14 +261,60 @@ class Logistic(Observation):
         return ((c + 1) / 2 * (self.levels - 1)).round().clamp(0, self.levels - 1)
 
 
+class BetaBinomial(Observation):
+    r"""x ∈ {0 … n}, ordered, n = L − 1: x of n coins that share a chance drawn from a Beta.
+
+        P(x) = C(n, x) B(x + α, n − x + β) / B(α, β),    α = c σ(ℓ),  β = c σ(−ℓ)
+
+    A cell has ℓ and log c. In float64: by lgamma in float32 the masses are 1e-2 off.
+    """
+
+    per_cell = 2
+    ends = (-6.0, 12.0)  # of log c: two masses at the ends, and a binomial
+
+    def __init__(self, d: int, levels: int) -> None:
+        super().__init__(d)
+        self.n = max(levels, 2) - 1
+
+    def offset(self, x: Tensor) -> Tensor:
+        share = x.double() / self.n
+        mean = torch.nanmean(share, 0).nan_to_num(0.5).clamp(0.01, 0.99)
+        spread = torch.nanmean((share - mean).square(), 0).nan_to_num() / (mean * (1 - mean))
+        # the variance of x/n is mean (1 − mean) (1 + (n − 1) ρ)/n, ρ = 1/(c + 1)
+        rho = ((spread * self.n - 1) / max(self.n - 1, 1)).clamp(0.01, 0.95)
+        return torch.stack([torch.logit(mean), torch.log(1 / rho - 1)], 1).float().reshape(-1)
+
+    def _alpha_beta(self, p: Tensor) -> tuple[Tensor, Tensor]:
+        logit, log_c = self.cells(p).double().unbind(-1)
+        c = torch.exp(log_c.clamp(*self.ends))
+        return c * torch.sigmoid(logit), c * torch.sigmoid(-logit)
+
+    def log_prob(self, p: Tensor, x: Tensor, read: Tensor | None = None) -> Tensor:
+        a, b = (v.clamp_min(1e-6) for v in self._alpha_beta(p))
+        x, rest = x.double(), self.n - x.double()
+        ways = math.lgamma(self.n + 1) - torch.lgamma(x + 1) - torch.lgamma(rest + 1)
+        drawn = torch.lgamma(x + a) + torch.lgamma(rest + b) - torch.lgamma(self.n + a + b)
+        own = torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b)
+        return (ways + drawn - own).to(self.cells(p).dtype)
+
+    def mean(self, p: Tensor) -> Tensor:
+        return self.n * torch.sigmoid(self.cells(p)[..., 0])
+
+    def sample(self, p: Tensor, rng: torch.Generator) -> Tensor:
+        a, b = (torch._standard_gamma(v.clamp_min(1e-6), rng) for v in self._alpha_beta(p))
+        chance = a / (a + b).clamp_min(1e-300)
+        return torch.binomial(torch.full_like(chance, self.n), chance, rng).float()
+
+
 class Normal(Observation):
     r"""x real: log p = −½ [(x − μ)²/v + log 2πv], one v a cell.
 
     v is fixed, or learned and floored at ``floor``². Works on standardised cells: y = (x − m)/s,
     with −log s added, so that nats are those of the data. ``variance``: v in the units of the data;
-    None: learned, one a cell. ``levels``: (d,) of discrete cells, 0 elsewhere; a level's
-    probability is the mass on [x − ½, x + ½), the end levels taking the tails, but not those of
-    whole numbers without ends (``endless``).
+    None: learned, one a cell; "shared": learned, one for all cells in the units of the data.
+    ``levels``: (d,) of discrete cells, 0 elsewhere; a level's probability is the mass on
+    [x − ½, x + ½), the end levels taking the tails, but not those of whole numbers without ends
+    (``endless``).
     """
 
     # of the standard deviation, as a share of the column's own: less, and a
@@ -212,7 +328,7 @@ class Normal(Observation):
     def __init__(
         self,
         d: int,
-        variance: float | None = None,
+        variance: float | str | None = None,
         levels: list[int] | None = None,
         endless: list[bool] | None = None,
     ) -> None:
@@ -221,8 +337,8 @@ class Normal(Observation):
         self.register_buffer("levels", torch.tensor(levels or [0] * d), persistent=False)
         self.register_buffer("endless", torch.tensor(endless or [False] * d), persistent=False)
         self.whole = any(levels or [])
-        if variance is None:
-            self.log_v_ = nn.Parameter(torch.zeros(d))
+        if not isinstance(variance, float | int):
+            self.log_v_ = nn.Parameter(torch.zeros(1 if variance == "shared" else d))
         self.register_buffer("shift", torch.zeros(d, dtype=torch.float64))
         self.register_buffer("scale", torch.ones(d, dtype=torch.float64))
 
@@ -234,7 +350,7 @@ class Normal(Observation):
         f = Standardise(self.d).fit(x)
         self.shift.copy_(f.mean_)
         self.scale.copy_(f.std_)
-        if self.variance is not None:
+        if isinstance(self.variance, float | int):
             ratio = self.variance / self.scale.square()
             if not bool(((ratio > 1e-30) & (ratio < 1e30)).all()):
                 size = (
@@ -263,9 +379,17 @@ class Normal(Observation):
 
     def _variance(self) -> Tensor:
         """v of each cell, (d,), in standardised units."""
-        if self.variance is not None:
+        if isinstance(self.variance, float | int):
             return (self.variance / self.scale.square()).float()
-        return self.floor**2 + torch.exp(self.log_v_.clamp(-20, 20))
+        v = self.floor**2 + torch.exp(self.log_v_.clamp(-20, 20))
+        if self.variance == "shared":  # v is a share of the cells' mean variance
+            return v * (self.scale.square().mean() / self.scale.square()).float()
+        return v
+
+    def start_at_noise(self, v: Tensor) -> None:
+        """Set a variance that is learned, in standardised units."""
+        if not isinstance(self.variance, float | int):
+            self.log_v_.fill_(torch.log(v - self.floor**2))
 
     def mean(self, p: Tensor) -> Tensor:
         return self._onto_levels(self.cells(p)[..., 0].double() * self.scale + self.shift)
@@ -447,19 +571,46 @@ class Mixed(Observation):
         return self._together([part.sample(q, rng) for part, q in each])
 
 
+LIKELIHOODS = (
+    "bernoulli",
+    "continuous-bernoulli",
+    "categorical",
+    "gaussian",
+    "logistic",
+    "logistic-mixture",
+    "beta-binomial",
+)
+# those whose cells go together by their number of levels
+WITH_LEVELS = (
+    "continuous-bernoulli",
+    "categorical",
+    "logistic",
+    "logistic-mixture",
+    "beta-binomial",
+)
+
+
 def observe(
-    space: Space, likelihood: str = "auto", variance: float | None = None, learned: bool = False
+    space: Space,
+    likelihood: str = "auto",
+    variance: float | str | None = None,
+    learned: bool = False,
+    n_logistics: int = 5,
 ) -> Observation:
     """The observation model of a space: cell by cell from the kinds (``auto``), or by name for all.
 
     bernoulli for binary cells, categorical for categories, logistic for ordered levels, gaussian
     for other numbers. ``learned``: all numbers by their scores, where ``likelihood`` is ``auto``.
-    Raises ValueError where a name does not suit the data.
+    ``n_logistics``: components of ``logistic-mixture``. Raises ValueError where a name does not
+    suit the data.
     """
     suits = {
         "bernoulli": ("binary",),
+        "continuous-bernoulli": ("binary", "ordinal", "continuous"),
         "categorical": ("binary", "ordinal", "categorical"),
         "logistic": ("binary", "ordinal"),
+        "logistic-mixture": ("binary", "ordinal"),
+        "beta-binomial": ("binary", "ordinal"),
         "gaussian": ("binary", "ordinal", "integer", "continuous"),
         "scores": ("ordinal", "integer", "continuous"),
     }
@@ -482,7 +633,7 @@ def observe(
         if name == "categorical" and kind != "categorical" and levels > 4096:
             what = f"{space.names()[j]} has {levels} levels, too many for a categorical likelihood"
             raise ValueError(f"{what}: use likelihood='gaussian' or 'logistic'")
-        return name, levels if name in ("categorical", "logistic") else 0
+        return name, levels if name in WITH_LEVELS else 0
 
     def part(name: str, levels: int, columns: list[int]) -> Observation:
         d = len(columns)
@@ -490,8 +641,14 @@ def observe(
             return Bernoulli(d)
         if name == "categorical":
             return Categorical(d, levels)
+        if name == "continuous-bernoulli":
+            return ContinuousBernoulli(d, levels)
         if name == "logistic":
             return Logistic(d, levels)
+        if name == "logistic-mixture":
+            return LogisticMixture(d, levels, n_logistics)
+        if name == "beta-binomial":
+            return BetaBinomial(d, levels)
         if name == "scores":
             return Scores(space, columns)
         kinds, cards = space.kinds, space.cardinality
@@ -545,6 +702,10 @@ class LogisticMixture(Observation):
         return torch.logsumexp(
             log_pi + self.each.log_prob(own, x[..., None, :]).transpose(-1, -2), -1
         )
+
+    def mean(self, p: Tensor) -> Tensor:
+        log_pi, own = self._split(p)
+        return (log_pi.exp() * self.each.mean(own).transpose(-1, -2)).sum(-1)
 
     def sample(self, p: Tensor, rng: torch.Generator) -> Tensor:
         log_pi, own = self._split(p)

@@ -81,6 +81,7 @@ class Learner(Protocol):
     # what a model says of itself
     may_use_bfloat16: ClassVar[bool]  # are likelihoods computed in float32 from its networks?
     frozen: ClassVar[tuple[str, ...]]  # names of parameters that no gradient moves
+    # where it has one: ``patience_from``, the share of the budget before which patience waits
 
     # ------------------------------------------------------------------ hooks
 

@@ -5,6 +5,13 @@ in a notebook, or ``figure.savefig("x.png")``.
 """
 
 from genus.report.charts import learning_curve, marginals, principal_plane, whiskers
+from genus.report.codes import (
+    aggregated_posterior,
+    arcs,
+    reconstructions_of,
+    temperatures,
+    traversals,
+)
 from genus.report.images import image_grid, limits, pixels, signed_grid
 from genus.report.insides import (
     completions,
@@ -21,6 +28,8 @@ from genus.report.insides import (
 )
 
 __all__ = [
+    "aggregated_posterior",
+    "arcs",
     "completions",
     "component_means",
     "extremes",
@@ -38,6 +47,9 @@ __all__ = [
     "pixels",
     "principal_plane",
     "reconstructions",
+    "reconstructions_of",
     "signed_grid",
+    "temperatures",
+    "traversals",
     "whiskers",
 ]

@@ -118,7 +118,7 @@ def test_bounds_rise_with_k_and_stay_below_the_truth(case: str) -> None:
     assert elbo < truth.mean()
     error = lp.nats - truth
     # errors are themselves estimated, from 8 blocks of points
-    assert np.square(error).mean() < 1.7**2 * np.square(lp.stderr).mean() + 1e-3**2
+    assert np.square(error).mean() < np.square(lp.stderr).mean() + 1e-3**2
     assert np.sqrt(np.mean((error / lp.stderr) ** 2)) < 2
 
 
@@ -210,7 +210,8 @@ def test_missing_cells_drop_out() -> None:
     with torch.no_grad():
         first = m.observation_.log_prob(m.parameters_of(z), x)[:, 0]
         torch.testing.assert_close(m.log_likelihood(z, torch.tensor(holes)), first)
-        middle = torch.where(torch.isnan(torch.tensor(holes)), m.shift_, torch.tensor(holes))
+        holey = torch.tensor(holes)
+        middle = torch.where(torch.isnan(holey), m.features_.shift_, holey)
         # the encoder sees their mean
         torch.testing.assert_close(m.posterior(torch.tensor(holes)), m.posterior(middle))
     rng = np.random.default_rng(0)
@@ -342,9 +343,9 @@ def test_convolutions_on_images_of_every_layout(layout: str, case: str) -> None:
     assert torch.equal(m._shaped(x.flatten(1)), x)
     # without a network what is left is the offset: a mean a cell, each in its place
     with torch.no_grad():
-        for p in (*m.decoder_.parameters(), *(m.expand_.parameters() if m._linear else ())):
+        for p in (*m.decoder_.parameters(), *(m.line_.parameters() if m.line_ else ())):
             p.zero_()
-        m.offset_.copy_(m.observation_.offset(x.flatten(1)))
+        m.output_.offset_.copy_(m.observation_.offset(x.flatten(1)))
         mean = m.space_.rows(m._decode(torch.zeros(1, 2)))[0].numpy()
     if case == "categorical":
         expected = np.stack([(X == v).sum(0) for v in range(4)]).argmax(0)
@@ -570,7 +571,7 @@ def test_cells_are_read_once_or_at_every_step_with_the_same_result(
         return VAE(2, NET, NET, k=8, trainer=BRIEF, random_state=0).fit(frame, validation=0.2)
 
     once = learned()
-    monkeypatch.setattr("genus.models.latent.vae.MOST", 0)
+    monkeypatch.setattr("genus.models.latent.decoded.MOST", 0)
     np.testing.assert_allclose(learned().score_samples(frame), once.score_samples(frame), atol=1e-4)
 
 
@@ -712,3 +713,315 @@ def test_conditions_far_from_0_keep_their_precision() -> None:
     with torch.no_grad():
         p = far.log_likelihood(z, x, torch.from_numpy(g + 1e8))
         np.testing.assert_allclose(p, near.log_likelihood(z, x, torch.from_numpy(g)), atol=1e-2)
+
+
+# ---------------------------------------------------------------------- bounds, term by term
+
+
+def test_both_forms_of_the_elbo_on_the_callers_rows() -> None:
+    m, X = fitted("binary")
+    terms = m.elbo_terms(X, draws=200, random_state=0)
+    elbo = terms["reconstruction"] - terms["kl"]
+    np.testing.assert_allclose(terms["energy"] + terms["entropy"], elbo, atol=1e-9)
+    np.testing.assert_allclose(terms["elbo"], elbo, atol=1e-9)
+    assert terms["kl"].mean() == pytest.approx(m.kl_per_dimension(X).sum(), rel=1e-5)
+    mean, s = m.posterior(X)
+    entropy = 0.5 * (1 + math.log(2 * math.pi)) + np.log(s[:, 0])
+    np.testing.assert_allclose(terms["entropy"], entropy, rtol=1e-5)
+    one = np.mean([m.elbo(X, random_state=i) for i in range(50)], 0)
+    np.testing.assert_allclose(terms["elbo"].mean(), one.mean(), atol=0.03)
+    assert (terms["elbo"].to_numpy() < quadrature(m, X) + 0.2).all()
+    frame = pd.DataFrame(X, index=np.arange(len(X)) + 7)
+    assert m.elbo_terms(frame).index[0] == 7
+    # where nothing is in closed form the two forms are of the same draws
+    bent, X = fitted("binary", posterior_family="flow", prior="mixture", prior_components=3)
+    terms = bent.elbo_terms(X, draws=3, random_state=0)
+    gap = terms["reconstruction"] - terms["kl"] - terms["energy"] - terms["entropy"]
+    assert gap.abs().max() < 1e-5
+
+
+def test_elbo_below_iwae_10_below_iwae_1000_below_the_truth() -> None:
+    m, X = fitted("continuous", beta=4.0)  # whose q is far from the posterior
+    elbo = m.elbo_terms(X, draws=20, random_state=0)["elbo"].to_numpy()
+    bounds = [elbo]
+    for k in (10, 1000):
+        m.k = k
+        bounds.append(m.score_samples(X).astype(float))
+    bounds.append(quadrature(m, X))
+    for low, high in itertools.pairwise(bounds):
+        gap = high - low
+        assert gap.mean() > -4 * gap.std() / math.sqrt(len(gap)) - 1e-3
+    assert bounds[1].mean() > elbo.mean() + 0.01
+
+
+def gradients(m: VAE, x: torch.Tensor, seed: int = 0) -> dict[str, torch.Tensor]:
+    m.train()
+    m.rng = generator(seed)
+    m.zero_grad()
+    m.objective(x).backward()
+    m.eval()
+    return {n: p.grad.clone() for n, p in m.named_parameters() if p.grad is not None}
+
+
+def test_dreg_changes_the_gradient_of_the_encoder_alone() -> None:
+    m, X = fitted("binary", bound="iwae", prior="gaussian", latent_dim=2, k_train=4)
+    x = m.space_.encode(X).float()
+    plain = gradients(m, x)
+    m.gradient = "dreg"
+    with torch.no_grad():
+        m.rng = generator(5)
+        value = float(m.iwae(x).mean())
+        m.gradient = "reparameterised"
+        m.rng = generator(5)
+        assert float(m.iwae(x).mean()) == pytest.approx(value, abs=1e-5)
+    m.gradient = "dreg"
+    doubly = gradients(m, x)
+    for name in plain:
+        same = torch.allclose(plain[name], doubly[name], rtol=1e-4, atol=1e-6)
+        assert same == (not name.startswith("encoder_")), name
+
+
+def test_three_gradients_are_of_one_bound() -> None:
+    """Their means agree; the score's varies most, DReG's least."""
+    m, X = fitted("binary", bound="iwae", k_train=8)
+    x = m.space_.encode(X[:40]).float()
+    name = "encoder_.3.bias"
+    found = {}
+    for gradient in ("reparameterised", "score", "dreg"):
+        m.gradient = gradient
+        found[gradient] = torch.stack([gradients(m, x, i)[name] for i in range(300)])
+    spread = {k: float(v.var(0).sum()) for k, v in found.items()}
+    assert spread["score"] > 3 * spread["reparameterised"]
+    assert spread["dreg"] < spread["reparameterised"]
+    truth = found["dreg"].mean(0)
+    for v in found.values():
+        error = v.std(0) / math.sqrt(300) + found["dreg"].std(0) / math.sqrt(300)
+        assert ((v.mean(0) - truth).abs() < 4 * error + 1e-6).all()
+
+
+def test_a_score_gradient_of_the_elbo_is_the_reparameterised_one_in_the_mean() -> None:
+    m, X = fitted("binary")
+    x = m.space_.encode(X[:40]).float()
+    name = "encoder_.3.bias"
+    plain = torch.stack([gradients(m, x, i)[name] for i in range(200)])
+    m.gradient = "score"
+    score = torch.stack([gradients(m, x, i)[name] for i in range(600)])
+    error = score.std(0) / math.sqrt(600) + plain.std(0) / math.sqrt(200)
+    assert ((score.mean(0) - plain.mean(0)).abs() < 4 * error).all()
+    assert (score.std(0) > plain.std(0)).all()
+
+
+def test_free_bits_give_no_gain_below_them() -> None:
+    m, X = fitted("binary", latent_dim=3)
+    x = m.space_.encode(X).float()
+    with torch.no_grad():
+        kl = m.kl(*m.posterior(x)).mean(0)
+    least = float(kl.sort().values[1])  # one dimension is above, one below
+    m.rng = generator(0)
+    plain = float(m.objective(x).detach())
+    m.free_bits, m.rng = least, generator(0)
+    free = m.objective(x)
+    expected = plain + float(kl.sum() - kl.clamp_min(least).sum())
+    assert float(free.detach()) == pytest.approx(expected, abs=1e-4)
+    m.free_bits = 100.0  # KL is free: it has no gradient left
+    whole = gradients(m, x)["encoder_.3.bias"][3:]
+    m.free_bits, m.beta = 0.0, 0.0
+    torch.testing.assert_close(gradients(m, x)["encoder_.3.bias"][3:], whole)
+    m.beta = 1.0
+    assert not torch.allclose(gradients(m, x)["encoder_.3.bias"][3:], whole)
+
+
+def test_free_bits_keep_a_latent_in_use() -> None:
+    strong = Trainer(epochs=20, batch_size=50, lr=1e-2, validation=0.0)
+    used = {
+        free: fitted("binary", beta=3.0, free_bits=free, trainer=strong)[0]
+        .kl_per_dimension(ones(200, "binary", 1)[0])
+        .sum()
+        for free in (0.0, 0.5)
+    }
+    assert used[0.5] > 0.4 > used[0.0]
+
+
+def test_kl_warms_up_and_patience_waits() -> None:
+    m, X = fitted("binary", kl_warmup=0.5)
+    x = m.space_.encode(X).float()
+    m.train()
+    found = []
+    for spent in (0.0, 0.25, 0.5, 0.9):
+        m.spent, m.rng = spent, generator(0)
+        found.append(float(m.objective(x).detach()))
+    m.kl_warmup, m.rng = 0.0, generator(0)
+    full = float(m.objective(x).detach())
+    kl = (found[0] - full) / 1.0
+    assert kl > 0.05 and found[2] == found[3] == full
+    assert found[1] == pytest.approx(full + kl / 2, abs=1e-4)
+    m.eval()
+    m.spent = 0.0
+    m.kl_warmup, m.rng = 0.5, generator(0)
+    warm = float(m.validate(x))
+    m.kl_warmup, m.rng = 0.0, generator(0)
+    assert warm == float(m.validate(x))  # rows that are held out see all of KL
+    still = Trainer(epochs=10, batch_size=50, lr=1e-12, validation=0.2, patience=1)
+    waits, not_so = (
+        fitted("binary", kl_warmup=share, trainer=still)[0].history_ for share in (0.5, 0.0)
+    )
+    assert len(waits) == 5 and len(not_so) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"gradient": "dreg"}, "bound='iwae'"),
+        ({"gradient": "score", "posterior_family": "flow"}, "posterior_family='full'"),
+        ({"free_bits": 0.1, "bound": "iwae"}, "free_bits"),
+        ({"prior": "vamp", "posterior_family": "flow"}, "prior='flow'"),
+        ({"prior": genus.Gaussian()}, "does not learn by gradient"),
+    ],
+)
+def test_what_does_not_go_together(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        fitted("binary", **arguments)
+
+
+# ---------------------------------------------------------------------- priors and posteriors
+
+
+def ring(n: int = 400) -> np.ndarray:
+    angle = np.random.default_rng(0).uniform(0, 2 * np.pi, n)
+    return np.stack([np.cos(angle), np.sin(angle)], 1) + 0.05 * np.random.default_rng(1).normal(
+        size=(n, 2)
+    )
+
+
+@pytest.mark.parametrize("prior", ["gaussian", "mixture", "vamp", "flow"])
+def test_a_learned_prior_is_nearer_to_the_codes(prior: str, tmp_path: Path) -> None:
+    """β < 1 leaves codes that N(0, I) does not hold; a learned prior follows them."""
+    X = ring()
+    trainer = Trainer(epochs=30, batch_size=50, lr=1e-2, validation=0.0)
+
+    def model(prior: Any) -> VAE:
+        return VAE(
+            2, NET, NET, variance=0.01, prior=prior, prior_components=8, trainer=trainer, k=64,
+            random_state=0,
+        ).fit(X)  # fmt: skip
+
+    learned, plain = model(prior), model("normal")
+    assert learned.score(X) > plain.score(X) - 0.02
+    if prior != "gaussian":
+        assert learned.score(X) > plain.score(X) + 0.03
+    z = torch.from_numpy(learned.encode(X))
+    with torch.no_grad():
+        own = float(learned._p().log_prob(z).mean())
+        assert own > float(plain._p().log_prob(z).mean())
+    learned.save(tmp_path / "vae")
+    again = genus.load(tmp_path / "vae")
+    np.testing.assert_array_equal(again.score_samples(X), learned.score_samples(X))
+    np.testing.assert_array_equal(
+        again.sample(3, random_state=0), learned.sample(3, random_state=0)
+    )
+
+
+def test_an_identity_flow_is_the_plain_vae() -> None:
+    """Prior and posterior: KL sampled by the same noise, to 1e-6."""
+    X, space = ones(100, "binary")
+    still = Trainer(max_steps=1, lr=1e-12, validation=0.0)
+    m = VAE(
+        2, NET, NET, posterior_family="flow", prior=genus.MAF(2), trainer=still, random_state=0
+    ).fit(X, space=space)
+    x = m.space_.encode(X).float()
+    m.rng = generator(3)
+    normal = torch.distributions.Normal
+    with torch.no_grad():
+        got = m.elbo(x)
+        mean, s, _ = m._q(x)
+        z = mean + s * torch.randn(100, 2, generator=generator(3))
+        kl = (normal(mean, s).log_prob(z) - normal(0, 1).log_prob(z)).sum(1)
+        expected = m.log_likelihood(z, x) - kl
+    torch.testing.assert_close(got, expected, atol=2e-6, rtol=0)
+
+
+def test_a_full_covariance_closes_the_gap_of_a_diagonal_one() -> None:
+    """The decoder's two latents are seen only by their sum: the posterior is correlated."""
+    X, space = ones(400, "binary")
+    trainer = Trainer(epochs=40, batch_size=50, lr=1e-2, validation=0.0)
+    gaps = {}
+    for family in ("diagonal", "full", "flow"):
+        m = VAE(
+            2, MLP(16, 1, "tanh"), NET, posterior_family=family, trainer=trainer, random_state=0
+        ).fit(X, space=space)
+
+        def tied(z: torch.Tensor, x: torch.Tensor, given: Any = None, m: VAE = m) -> torch.Tensor:
+            both = z.sum(-1, keepdim=True)
+            return -4 * (both - x.flatten(1)[:, :1]).square().sum(-1)
+
+        m.log_likelihood = tied  # type: ignore[method-assign]
+        optimiser = torch.optim.Adam(m.encoder_.parameters(), 1e-2)
+        optimiser.add_param_group({"params": list(m.posterior_.parameters())})
+        m.rng = generator(0)
+        x = m.space_.encode(X).float()
+        for _ in range(150):
+            optimiser.zero_grad()
+            (-m.elbo(x).mean()).backward()
+            optimiser.step()
+        with torch.no_grad():
+            gaps[family] = float(torch.stack([m.elbo(x) for _ in range(20)]).mean())
+    assert gaps["full"] > gaps["diagonal"] + 0.3 and gaps["flow"] > gaps["diagonal"] + 0.3
+
+
+# ---------------------------------------------------------------------- linear-Gaussian
+
+
+def test_one_shared_variance_learned_is_probabilistic_pca() -> None:
+    """Started away from the solution, trained by the closed-form expectation: to 1e-2 nats.
+
+    E_q log N(x | W z + b, v I) = log N(x | W m + b, v I) − Σ_j s_j² |w_j|² / 2v.
+    """
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 2)) @ rng.normal(size=(2, 4)) + 0.5 * rng.normal(size=(300, 4)) + 3
+    truth = genus.ProbabilisticPCA(2, random_state=0).fit(X).log_prob(X).mean()
+    line = MLP(depth=0)
+    m = VAE(
+        2, line, line, likelihood="gaussian", variance="shared", trainer=STILL, random_state=0
+    ).fit(X)
+    r = generator(7)
+    with torch.no_grad():  # away from where it starts
+        for p in m.parameters():
+            p += 0.5 * torch.randn(p.shape, generator=r)
+        m.observation_.log_v_.fill_(0.5)
+    x = torch.from_numpy(X)
+    m.train()
+    optimiser = torch.optim.LBFGS(m.parameters(), lr=1, max_iter=600, line_search_fn="strong_wolfe")
+    zero = torch.zeros(1, 2)
+
+    def bound() -> torch.Tensor:
+        q = m._q(x)
+        z, s = q[0], q[1]
+        base = m.parameters_of(zero)
+        W = torch.cat([m.parameters_of(zero + e) - base for e in torch.eye(2)])  # (2, d)
+        lost = 0.5 * (s.square() @ (W.square() / m.observation_._variance()).sum(1))
+        return (m.log_likelihood(z, x) - lost - m.kl(*q).sum(1)).mean()
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        loss = -bound()
+        loss.backward()
+        return loss
+
+    assert float(bound()) < truth - 0.5
+    optimiser.step(closure)
+    with torch.no_grad():
+        assert float(bound()) == pytest.approx(truth, abs=1e-2)
+    m.eval()
+    assert m.elbo_terms(X, draws=300, random_state=0)["elbo"].mean() == pytest.approx(
+        truth, abs=0.03
+    )
+    mask = np.zeros(X.shape, bool)
+    mask[:, 2:] = True
+    filled = m.complete(X[:60], 200, mask=mask[:60], random_state=0).mean(0)
+    expected = (
+        genus.ProbabilisticPCA(2, random_state=0)
+        .fit(X)
+        .complete(X[:60], mask=mask[:60], how="mean")
+    )
+    np.testing.assert_allclose(filled, expected, atol=0.4)
+    assert np.abs(filled - expected)[:, 2:].mean() < 0.1
