@@ -19,10 +19,12 @@ from genus.report.insides import (
     manifold,
     reconstructions,
 )
+from genus.report.latents import diagnosis
 
 __all__ = [
     "completions",
     "component_means",
+    "diagnosis",
     "extremes",
     "filters",
     "graph",
