@@ -20,6 +20,7 @@ from genus.models.boltzmann.machine import BoltzmannMachine
 from genus.models.boltzmann.rbm import RBM
 from genus.models.flows.families import IAF, MAF, NICE, Glow, RealNVP, SplineFlow
 from genus.models.graphs.bayesnet import BayesNet
+from genus.models.latent.hierarchical_vae import HierarchicalVAE
 from genus.models.latent.ppca import FactorAnalysis, ProbabilisticPCA
 from genus.models.latent.vae import VAE
 from genus.models.mixtures.bayesian_gaussian_mixture import BayesianGaussianMixture
@@ -66,6 +67,7 @@ __all__ = [
     "GaussianBasis",
     "GaussianMixture",
     "Glow",
+    "HierarchicalVAE",
     "Identity",
     "Imputer",
     "Independent",
