@@ -21,6 +21,7 @@ from genus.models.boltzmann.rbm import RBM
 from genus.models.flows.families import IAF, MAF, NICE, Glow, RealNVP, SplineFlow
 from genus.models.graphs.bayesnet import BayesNet
 from genus.models.latent.hierarchical_vae import HierarchicalVAE
+from genus.models.latent.multimodal_vae import MultimodalVAE
 from genus.models.latent.ppca import FactorAnalysis, ProbabilisticPCA
 from genus.models.latent.vae import VAE
 from genus.models.mixtures.bayesian_gaussian_mixture import BayesianGaussianMixture
@@ -74,6 +75,7 @@ __all__ = [
     "LogProb",
     "LowerBound",
     "Model",
+    "MultimodalVAE",
     "OutlierDetector",
     "PixelCNN",
     "PixelRNN",
