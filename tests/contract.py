@@ -46,8 +46,10 @@ from genus import (
     GaussianBasis,
     GaussianMixture,
     Glow,
+    HierarchicalVAE,
     Independent,
     LowerBound,
+    MultimodalVAE,
     PixelCNN,
     PixelRNN,
     ProbabilisticPCA,
@@ -342,6 +344,11 @@ def vae(network: Any = NET, lr: float = 1e-2, **args: Any) -> Callable[[], VAE]:
     )
 
 
+def multimodal(joint: str = "product", **args: Any) -> Callable[[], MultimodalVAE]:
+    settings: dict[str, Any] = {"encoder": NET, "decoder": NET, "k": 32, "trainer": QUICK}
+    return lambda: MultimodalVAE(2, joint, modalities=2, random_state=0, **(settings | args))
+
+
 def rbm(**args: Any) -> Callable[[], RBM]:
     settings: dict[str, Any] = {
         "n_hidden": 4,
@@ -606,6 +613,25 @@ ROWS = [
         over_latent,
         refuses="does not suit|variance=2.0 is lost beside X",
     ),
+    Row(
+        "hierarchical-vae",
+        lambda: HierarchicalVAE((1, 1), 16, k=32, trainer=QUICK, random_state=0),
+        truth=over_latent,
+        digits=lambda: HierarchicalVAE(
+            (8, 4), 64, k=32, trainer=DIGITS.replace(epochs=20, lr=3e-3)
+        ),
+    ),
+    Row(
+        "multimodal-vae",
+        multimodal(),
+        truth=over_latent,
+        digits=lambda: MultimodalVAE(
+            8, modalities=2, k=32, trainer=DIGITS.replace(epochs=20, lr=3e-3)
+        ),
+    ),
+    Row("multimodal-vae-full", multimodal(covariance="full"), truth=over_latent),
+    Row("multimodal-vae-mixture", multimodal("mixture"), truth=over_latent),
+    Row("multimodal-vae-products", multimodal("mixture of products"), truth=over_latent),
     Row("vae-conv", vae(IMAGES, lr=2e-2), ("image",), over_latent),
     Row("vae-flows", vae(posterior_family="flow", prior="flow"), ("binary", "mixed"), over_latent),
     Row(

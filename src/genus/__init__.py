@@ -4,6 +4,7 @@ from genus import data
 from genus.compare.capabilities import capabilities
 from genus.compare.run import compare
 from genus.density import DensityModel
+from genus.evaluate.diagnose import diagnose
 from genus.imputer import Imputer
 from genus.learn import Trainer
 from genus.likelihood import Estimate, Exact, LogProb, LowerBound
@@ -22,6 +23,8 @@ from genus.models.boltzmann.rbm_classifier import RBMClassifier
 from genus.models.flows.families import IAF, MAF, NICE, Glow, RealNVP, SplineFlow
 from genus.models.graphs.bayesnet import BayesNet
 from genus.models.latent.autoencoder import Autoencoder
+from genus.models.latent.hierarchical_vae import HierarchicalVAE
+from genus.models.latent.multimodal_vae import MultimodalVAE
 from genus.models.latent.ppca import FactorAnalysis, ProbabilisticPCA
 from genus.models.latent.vae import VAE
 from genus.models.mixtures.bayesian_gaussian_mixture import BayesianGaussianMixture
@@ -69,12 +72,14 @@ __all__ = [
     "GaussianBasis",
     "GaussianMixture",
     "Glow",
+    "HierarchicalVAE",
     "Identity",
     "Imputer",
     "Independent",
     "LogProb",
     "LowerBound",
     "Model",
+    "MultimodalVAE",
     "OutlierDetector",
     "PixelCNN",
     "PixelRNN",
@@ -92,5 +97,6 @@ __all__ = [
     "capabilities",
     "compare",
     "data",
+    "diagnose",
     "load",
 ]
