@@ -236,6 +236,14 @@ class Model(nn.Module, BaseEstimator):
                 "statistics(x) and maximise(sums), or learn(fit)"
             )
 
+    def trouble(self, loss: float, first: float) -> str:
+        """What is wrong with a loss, in words, or nothing. first: the size of the first loss."""
+        if not math.isfinite(loss):
+            return "the loss is not finite"
+        if abs(loss) > 1e6 * (1 + first):
+            return f"the loss is {loss:.1e} and the first one was {first:.1e}"
+        return ""
+
     # ------------------------------------------------------------------ fit
 
     def fit(
