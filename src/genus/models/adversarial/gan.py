@@ -8,6 +8,7 @@ conditions y the generator is G(z, y), and the critic f₀(x) + ⟨f(x), y⟩ (M
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -369,18 +370,23 @@ class GAN(Encoder, Model):
         return torch.cat([self._nearest(some, *seen) for some, *seen in pieces])
 
     def _nearest(self, x: Tensor, *context: Tensor) -> Tensor:
-        """z of least |x − G(z)|² + |z|²/100, the best of several descents; (n, latent_dim)."""
-        seen, known = self.sight_.seen(x), self.sight_.known(x)
+        """z of least |x − G(z)|² + |z|²/100, the best of several descents; (n, latent_dim).
+
+        In float64, in which a row's answer does not depend on its neighbours.
+        """
+        generator = copy.deepcopy(self.generator_).double()
+        seen, known = self.sight_.seen(x).double(), self.sight_.known(x)
+        context = tuple(c.double() for c in context)
 
         def away(z: Tensor) -> Tensor:
             """(n, k, latent_dim) → (n, k)."""
             again = [c.repeat_interleave(z.shape[1], 0) for c in context]
-            made = self.sight_.expected(self.generator_(z.flatten(0, 1), *again))
+            made = self.sight_.expected(generator(z.flatten(0, 1), *again))
             made = made.reshape(*z.shape[:2], *seen.shape[1:])
             gap = (made - seen[:, None]) * known[:, None]
             return gap.square().flatten(2).sum(2) + z.square().sum(2) / 100
 
-        z = row_normals(x, STARTS, self.latent_dim).to(seen.dtype)
+        z = row_normals(x, STARTS, self.latent_dim).double()
         best = away(z).topk(KEPT, 1, largest=False).indices
         z = z.gather(1, best[..., None].expand(-1, -1, self.latent_dim))
         with torch.enable_grad():
@@ -390,7 +396,8 @@ class GAN(Encoder, Model):
                 (z.grad,) = torch.autograd.grad(away(z).sum(), z)
                 adam.step()
         z = z.detach()
-        return z[torch.arange(len(z), device=z.device), away(z).argmin(1)]
+        nearest = z[torch.arange(len(z), device=z.device), away(z).argmin(1)]
+        return nearest.to(torch.get_default_dtype())
 
     @property
     def _n_features_out(self) -> int:
