@@ -59,7 +59,7 @@ class GAN(Encoder, Model):
         Or a callable (in_shape, out_shape) -> nn.Module, with a context where there are
         conditions; None: an MLP of 3 × 256 units with layer normalisation.
     critic : blueprint or None, default=None
-        As ``generator``; without layer normalisation where its norm is spectral.
+        As ``generator``; None: an MLP of 3 × 256 units.
     loss : {"non-saturating", "minimax", "wasserstein-gp", "hinge"}, default="non-saturating"
         What the two players lose.
     latent_dim : int, default=32
@@ -245,13 +245,10 @@ class GAN(Encoder, Model):
             self.context_ = Conditions(self.given_space_)
             context = self.context_.width
         shape = self.sight_.shape
-        plain = MLP(256, 3, "leaky_relu")
-        z = (self.latent_dim,)
-        self.generator_ = self.make_network(
-            self.generator, z, shape, plain.replace(norm=True), context
-        )
-        default = plain.replace(norm=not self._spectral)
-        self.critic_ = self.make_network(self.critic, shape, (1 + context,), default)
+        critic = MLP(256, 3, "leaky_relu")
+        generator, z = critic.replace(norm=True), (self.latent_dim,)
+        self.generator_ = self.make_network(self.generator, z, shape, generator, context)
+        self.critic_ = self.make_network(self.critic, shape, (1 + context,), critic)
         if self._spectral:
             self.critic_ = with_spectral_norm(self.critic_, self.rng)
         self.critic_.learning_rate = self.critic_rate  # type: ignore[assignment]
@@ -259,9 +256,9 @@ class GAN(Encoder, Model):
 
     def defaults(self, n: int) -> Trainer:
         return Trainer(
-            epochs=min(2000, max(100, 1_000_000 // max(n, 1))),
+            epochs=min(2000, max(20, 400_000 // max(n, 1))),  # about 6,000 steps
             batch_size=64 * self.critic_steps,
-            lr=2e-4,
+            lr=4e-4,
             betas=(0.0, 0.99),
             ema=0.999,
             schedule="constant",
