@@ -184,8 +184,8 @@ class Row:
         it suits, first the one that it is about.
     truth: log p(x) of every state of a toy by brute force, where ``log_prob`` is a bound; a
         DensityModel needs none.
-    chain: its losses compare data with a chain, or with draws. independent: it models no dependence, and so cannot
-        learn any.
+    chain: its losses compare data with a chain, or with draws. independent: it models no
+        dependence, and so cannot learn any.
     refuses: what it says of data that an argument does not suit.
     digits: settings that beat the independent histogram on the digits within seconds (on digits of
         bits, where it suits no levels); one row of every class has them.
@@ -640,7 +640,9 @@ ROWS = [
         gan(),
         chain=True,
         digits=lambda: GAN(
-            MLP(64, 2, norm=True), MLP(64, 2), trainer=DIGITS.replace(betas=(0.0, 0.99))
+            MLP(64, 2, norm=True),
+            MLP(64, 2),
+            trainer=DIGITS.replace(epochs=40, lr=2e-3, betas=(0.0, 0.99), ema=0.99),
         ),
     ),
     Row("gan-minimax", gan(loss="minimax", penalty=0.1), ("continuous", "binary"), chain=True),

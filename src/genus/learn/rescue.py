@@ -69,8 +69,8 @@ class Rescue:
         goes_on = at.rollbacks <= TRIES and budget_left
         if not goes_on and self.step == 0:
             raise DivergenceError(
-                f"training diverged at {run.where()}, {self.wrong}, and has no good state to return "
-                f"to: {CURE}"
+                f"training diverged at {run.where()}, {self.wrong}, "
+                f"and has no good state to return to: {CURE}"
             )
         then = "goes on at half the learning rate" if goes_on else "stopped"
         warnings.warn(

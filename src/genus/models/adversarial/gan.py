@@ -193,10 +193,10 @@ class GAN(Encoder, Model):
         return value + (out[:, 1:] * context[0]).sum(1) if context else value
 
     def _shifted(self, seen: Tensor) -> Tensor:
-        """Images moved by up to ``shifts`` pixels each way, each by its own; what leaves is lost."""
+        """Images moved by up to ``shifts`` pixels each way, each by its own step."""
         if not self.shifts or seen.dim() != 4:
             return seen
-        s, (n, c, h, w) = self.shifts, seen.shape
+        s, (n, _, h, w) = self.shifts, seen.shape
         padded = nn.functional.pad(seen, (s, s, s, s), mode="replicate")
         move = torch.randint(0, 2 * s + 1, (2, n, 1), generator=self.rng, device=seen.device)
         rows = move[0] + torch.arange(h, device=seen.device)
