@@ -25,6 +25,7 @@ from bad import Bad
 from genus import (
     DBM,
     DBN,
+    GAN,
     IAF,
     MADE,
     MAF,
@@ -185,8 +186,8 @@ class Row:
         it suits, first the one that it is about.
     truth: log p(x) of every state of a toy by brute force, where ``log_prob`` is a bound; a
         DensityModel needs none.
-    chain: its losses compare data with a chain. independent: it models no dependence, and so cannot
-        learn any.
+    chain: its losses compare data with a chain, or with draws. independent: it models no
+        dependence, and so cannot learn any.
     refuses: what it says of data that an argument does not suit.
     digits: settings that beat the independent histogram on the digits within seconds (on digits of
         bits, where it suits no levels); one row of every class has them.
@@ -427,6 +428,12 @@ def transformer(**args: Any) -> Callable[[], AutoregressiveTransformer]:
         "random_state": 0,
     }
     return lambda: AutoregressiveTransformer(8, 1, 2, **(settings | args))
+
+
+def gan(network: Any = NET, **args: Any) -> Callable[[], GAN]:
+    trainer = QUICK.replace(lr=2e-3, betas=(0.0, 0.99), schedule="constant")
+    settings: dict[str, Any] = {"latent_dim": 2, "trainer": trainer, "random_state": 0}
+    return lambda: GAN(network, network, **(settings | args))
 
 
 def bayesian(**args: Any) -> Callable[[], BayesianGaussianMixture]:
@@ -686,8 +693,25 @@ ROWS = [
         refuses="PixelRNN needs images",
         digits=lambda: PixelRNN(8, 1, "row", trainer=DIGITS.replace(epochs=3, lr=2e-2)),
     ),
+    Row(
+        "gan",
+        gan(),
+        chain=True,
+        digits=lambda: GAN(
+            MLP(64, 2, norm=True),
+            MLP(64, 2),
+            trainer=DIGITS.replace(epochs=40, lr=2e-3, betas=(0.0, 0.99), ema=0.99),
+        ),
+    ),
+    Row("gan-minimax", gan(loss="minimax", penalty=0.1), ("continuous", "binary"), chain=True),
+    Row("gan-wasserstein", gan(loss="wasserstein-gp", critic_steps=2), ("continuous",), chain=True),
+    Row("gan-hinge", gan(loss="hinge"), ("ordinal", "continuous"), chain=True),
+    Row("gan-gumbel", gan(words="gumbel"), ("mixed", "binary", "categorical"), chain=True),
+    Row("gan-conv", gan(IMAGES, shifts=1), ("image",), chain=True),
 ]
 PAIRS = [(row, kind) for row in ROWS for kind in row.fits]
+SCORED = [row for row in ROWS if hasattr(row.make(), "log_prob")]  # the others only draw
+SCORED_PAIRS = [(row, kind) for row in SCORED for kind in row.fits]
 
 
 @cache

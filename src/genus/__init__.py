@@ -9,6 +9,7 @@ from genus.imputer import Imputer
 from genus.learn import Trainer
 from genus.likelihood import Estimate, Exact, LogProb, LowerBound
 from genus.model import CapabilityError, Model
+from genus.models.adversarial.gan import GAN
 from genus.models.autoregressive.made import MADE
 from genus.models.autoregressive.pixelcnn import PixelCNN
 from genus.models.autoregressive.pixelrnn import PixelRNN
@@ -47,6 +48,7 @@ from genus.version import __version__
 __all__ = [
     "DBM",
     "DBN",
+    "GAN",
     "IAF",
     "MADE",
     "MAF",

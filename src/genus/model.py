@@ -236,6 +236,14 @@ class Model(nn.Module, BaseEstimator):
                 "statistics(x) and maximise(sums), or learn(fit)"
             )
 
+    def trouble(self, loss: float, first: float) -> str:
+        """What is wrong with a loss, in words, or nothing. first: the size of the first loss."""
+        if not math.isfinite(loss):
+            return "the loss is not finite"
+        if abs(loss) > 1e6 * (1 + first):
+            return f"the loss is {loss:.1e} and the first one was {first:.1e}"
+        return ""
+
     # ------------------------------------------------------------------ fit
 
     def fit(
@@ -609,12 +617,16 @@ class Model(nn.Module, BaseEstimator):
 
         ``given``: one condition, or n of them.
         """
+        return self._draws(n, given, random_state)
+
+    def _draws(self, n: int, given: Any, random_state: Any, **how: Any) -> Any:
+        """``sample`` of a family that can be told how: ``how`` are arguments of ``_sample``."""
         self._check_fitted()
         Whole(1).check("n", n)
         rng = self._stream(random_state)
         conditions = self._conditions(given, int(n))
         with torch.no_grad():
-            return self.space_.decode(self._sample(int(n), rng, *conditions))
+            return self.space_.decode(self._sample(int(n), rng, *conditions, **how))
 
     @available_if(_has("_complete"))
     def complete(

@@ -44,6 +44,21 @@ def test_divergence_rolls_back_and_names_the_step_and_the_cure(
     assert model.history_[-1]["epoch"] == 9  # one was lost
 
 
+def test_a_model_says_what_is_wrong_with_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Calm(Blows):
+        """Losses of any finite size are its own affair, and it dislikes the twelfth."""
+
+        def trouble(self, loss: float, first: float) -> str:
+            return "" if self.count != 12 else "I do not like it"
+
+    monkeypatch.setattr(Blows, "at", (10,))
+    monkeypatch.setattr(Blows, "to", 1e12)
+    Calm.count = 0
+    with pytest.warns(UserWarning, match="step 12, I do not like it: rolled back") as said:
+        Calm(random_state=0, trainer=Trainer(epochs=3)).fit(X)
+    assert len(said) == 1
+
+
 def test_weights_that_leave_the_finite_numbers_roll_back() -> None:
     """The last step's loss is fine, the weights after it are not: no epoch may start from them."""
 

@@ -116,6 +116,14 @@ class Learner(Protocol):
         """
         ...
 
+    def trouble(self, loss: float, first: float) -> str:
+        """What is wrong with a loss, in words, or nothing: then training is rolled back.
+
+        first: the size of the first loss. By default a loss that is no number, or a million times
+        the first one, is wrong.
+        """
+        ...
+
     def statistics(self, *batch: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Sums over the rows of a batch.
 

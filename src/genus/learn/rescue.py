@@ -22,6 +22,7 @@ class Rescue:
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self.wrong = ""  # what the model said of the last loss
         self.remember()
 
     def remember(self) -> None:
@@ -38,17 +39,18 @@ class Rescue:
             self.remember()
 
     def healthy(self, loss: float) -> bool:
-        """Is the loss a number, and not a million times the first one?"""
-        if not math.isfinite(loss):
-            return False
+        """Does the model find nothing wrong with a loss? ``wrong`` has what it said of it."""
         at = self.run.at
-        if at.scale is None:
+        if at.scale is None and math.isfinite(loss):
             at.scale = abs(loss)
-        return abs(loss) <= 1e6 * (1 + at.scale)
+        self.wrong = self.run.model.trouble(loss, at.scale or 0.0)
+        return not self.wrong
 
     def finite(self) -> bool:
         """Are all weights numbers?"""
-        return all(bool(p.isfinite().all()) for p in self.run.weights.values())
+        finite = all(bool(p.isfinite().all()) for p in self.run.weights.values())
+        self.wrong = "" if finite else "a weight is not finite"
+        return finite
 
     def roll_back(self, budget_left: bool) -> bool:
         """Return to the last good state, at half the rate and with another order of the rows.
@@ -59,7 +61,7 @@ class Rescue:
         run, at = self.run, self.run.at
         if at.step == 0:
             raise DivergenceError(
-                f"the loss is not finite at the very first step ({run.where()}): rescale the data, "
+                f"{self.wrong} at the very first step ({run.where()}): rescale the data, "
                 "or look for a log or a division by 0"
             )
         self._restore()
@@ -67,12 +69,13 @@ class Rescue:
         goes_on = at.rollbacks <= TRIES and budget_left
         if not goes_on and self.step == 0:
             raise DivergenceError(
-                f"training diverged at {run.where()} and has no good state to return to: {CURE}"
+                f"training diverged at {run.where()}, {self.wrong}, "
+                f"and has no good state to return to: {CURE}"
             )
         then = "goes on at half the learning rate" if goes_on else "stopped"
         warnings.warn(
-            f"training diverged at {run.where()}: rolled back to its last good state (step "
-            f"{self.step}), it {then}. To cure it, {CURE}",
+            f"training diverged at {run.where()}, {self.wrong}: rolled back to its last good state "
+            f"(step {self.step}), it {then}. To cure it, {CURE}",
             stacklevel=2,
         )
         at.lr_scale /= 2

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from genus.networks.activations import ACTIVATIONS, activation_of
 from genus.networks.context import Beside, FiLM, Layers
 from genus.networks.layers import Conv2d, ConvTranspose2d, Dropout, Linear
-from genus.settings import Function, Number, OneOf, Rule, Settings, Whole
+from genus.settings import Flag, Function, Number, OneOf, Rule, Settings, Whole
 
 Shape = tuple[int, ...]
 
@@ -52,6 +52,9 @@ class MLP(Settings):
     dropout : float, default=0.0
         Share of the inputs of the first layer dropped while training, from 0 to
         1: a denoising regulariser.
+    norm : bool, default=False
+        Are the units of a hidden layer brought to mean 0 and variance 1, row by row, before their
+        activation (layer normalisation; Ba, Kiros & Hinton, 2016)?
 
     Examples
     --------
@@ -65,12 +68,14 @@ class MLP(Settings):
         "depth": Whole(0, 1000),
         "activation": ACTIVATION,
         "dropout": Number(0, below=1),
+        "norm": Flag(),
     }
 
     width: int = 512
     depth: int = 2
     activation: str = "relu"
     dropout: float = 0.0
+    norm: bool = False
 
     def __call__(self, in_shape: Shape, out_shape: Shape, context: int = 0) -> nn.Module:
         self.check()
@@ -79,7 +84,10 @@ class MLP(Settings):
         if self.dropout:
             layers.append(Dropout(self.dropout))
         for a, b in itertools.pairwise(sizes):
-            layers += [Linear(a, b), activation_of(self.activation, own=True)]
+            layers.append(Linear(a, b))
+            if self.norm:
+                layers.append(nn.LayerNorm(b))
+            layers.append(activation_of(self.activation, own=True))
         last = Linear(sizes[-1], math.prod(out_shape))
         return Layers(*layers, last, nn.Unflatten(1, out_shape), context=context)
 
