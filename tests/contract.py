@@ -42,6 +42,7 @@ from genus import (
     Conv,
     DensityModel,
     FactorAnalysis,
+    FlowMatching,
     Gaussian,
     GaussianBasis,
     GaussianMixture,
@@ -54,6 +55,7 @@ from genus import (
     RealNVP,
     SplineFlow,
     Trainer,
+    UNet,
 )
 
 KINDS = ("binary", "ordinal", "categorical", "continuous", "mixed")
@@ -468,6 +470,12 @@ ROWS = [
         "spline-autoregressive",
         flow(SplineFlow, bins=4, autoregressive=True),
         ("continuous", "ordinal"),
+    ),
+    Row(
+        "flow-matching",
+        lambda: FlowMatching(NET, trainer=QUICK, random_state=0),
+        (*REAL, "image"),
+        digits=lambda: FlowMatching(UNet(8), trainer=DIGITS.replace(lr=3e-3)),
     ),
     Row(
         "made",

@@ -17,6 +17,7 @@ from genus.models.boltzmann.dbm import DBM
 from genus.models.boltzmann.dbn import DBN
 from genus.models.boltzmann.machine import BoltzmannMachine
 from genus.models.boltzmann.rbm import RBM
+from genus.models.diffusion.flow_matching import FlowMatching
 from genus.models.flows.families import IAF, MAF, NICE, Glow, RealNVP, SplineFlow
 from genus.models.graphs.bayesnet import BayesNet
 from genus.models.latent.ppca import FactorAnalysis, ProbabilisticPCA
@@ -32,6 +33,7 @@ from genus.models.regression.bayesian_linear import (
 )
 from genus.models.regression.bayesian_mlp import BayesianMLP
 from genus.networks.blueprints import MLP, Conv, ResNet, SameConv
+from genus.networks.unet import UNet
 from genus.outliers import OutlierDetector
 from genus.predictor import Predictor
 from genus.space import Space
@@ -61,6 +63,7 @@ __all__ = [
     "Estimate",
     "Exact",
     "FactorAnalysis",
+    "FlowMatching",
     "Gaussian",
     "GaussianBasis",
     "GaussianMixture",
@@ -83,6 +86,7 @@ __all__ = [
     "Space",
     "SplineFlow",
     "Trainer",
+    "UNet",
     "__version__",
     "compare",
     "data",

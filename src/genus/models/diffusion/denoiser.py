@@ -1,0 +1,367 @@
+r"""The base of score models, diffusion and flow matching: a network that tells data from noise.
+
+    x_t = α(t) x_0 + σ(t) ε,    ε ~ N(0, I)
+
+    loss = E ‖F(x_t, t) − (a(t) x_0 + b(t) ε)‖²
+
+What the network F is to say, a x_0 + b ε, makes with x_t two equations in x_0 and ε, so that data,
+noise, velocity and score are linear in one another:
+
+    x_0 = (b x_t − σ F)/D,    ε = (α F − a x_t)/D,    D = α b − σ a,    score = −ε/σ
+
+    noise       a = 0,   b = 1                data        a = 1,   b = 0
+    v           a = −σ,  b = α                velocity    a = −1,  b = 1   of the straight line
+
+Rows are seen by the normal scores of their cells (``distributions/coordinates.py``). Sources:
+Sohl-Dickstein et al. (2015); Song & Ermon (2019); Ho et al. (2020); Salimans & Ho (2022); Lipman et
+al. (2023); classifier-free guidance: Ho & Salimans (2022).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from genus.density import DensityModel
+from genus.distributions.gaps import Conditionals, correlations
+from genus.distributions.points import row_uniforms
+from genus.learn.rows import Rows
+from genus.learn.trainer import Trainer, batch_of
+from genus.likelihood import Estimate, LogProb
+from genus.models.diffusion.likelihood import log_density, transport
+from genus.models.diffusion.samplers import SAMPLERS, Field
+from genus.models.diffusion.schedules import Schedule
+from genus.networks.blueprints import BLUEPRINT, MLP, Blueprint, ResNet
+from genus.networks.conditions import Conditions
+from genus.networks.unet import UNet
+from genus.settings import Number, OneOf, Rule, Whole
+from genus.space import Space
+
+WAVES = 16  # of the angle, that a network sees beside its input
+NULL = 0.1  # share of the rows that learn without their condition
+NEAR = 0.01  # the angle below which the field is that at this angle
+EXACT = 16  # coordinates up to which divergences are exact
+LIKELIHOOD_STEPS = 16  # of the ODE
+SOME = 32  # rows from which errors are estimated
+AT_ONCE = 2048  # rows that are drawn together
+
+
+class Denoiser(DensityModel):
+    """The base of ``ScoreModel``, ``Diffusion`` and ``FlowMatching``.
+
+    Parameters
+    ----------
+    network : blueprint or None, default=None
+        Called with a context of time and conditions. None: a U-Net of images, else a residual
+        perceptron.
+    sampler : str, default="heun"
+        How noise becomes data: ``heun``, ``ddim``, ``dpm-solver++``, ``ancestral``,
+        ``predictor-corrector`` or ``langevin``.
+    steps : int or None, default=None
+        Of the sampler, from noise to data. None: 20, and 10 of images.
+    guidance : float, default=1.0
+        w of classifier-free guidance, ε_u + w (ε_c − ε_u), where rows have conditions; 1 is the
+        model itself, 0 leaves conditions out.
+    trainer : Trainer or None, default=None
+        How the gradient is descended; None: this model's own settings.
+    random_state : int, generator or None, default=None
+        An int, or a numpy generator; None: fresh at every fit.
+    """
+
+    arguments: ClassVar[dict[str, Rule]] = {
+        "network": BLUEPRINT | None,
+        "sampler": OneOf(*SAMPLERS),
+        "steps": Whole(1) | None,
+        "guidance": Number(0),
+    }
+    learned_by = "denoising"
+    conditions = "optional"
+    null_condition = True
+    allow_nan = True
+    fills_gaps = True
+    may_use_bfloat16 = True
+
+    network: Blueprint | None
+    sampler: str
+    steps: int | None
+    guidance: float
+    correlation_: Tensor
+    network_: nn.Module
+    context_: Conditions
+
+    # ------------------------------------------------------------------ what a family says
+
+    def schedule(self) -> Schedule:
+        """α and σ."""
+        raise NotImplementedError
+
+    def target(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """a and b of what the network is to say, a x_0 + b ε."""
+        raise NotImplementedError
+
+    def learning_times(self, u: Tensor) -> Tensor:
+        """The times at which it learns, of uniforms u (n, 1)."""
+        return u
+
+    # ------------------------------------------------------------------ construction
+
+    def _marginals_of(self, space: Space) -> str:
+        return "learned"
+
+    def build(self, space: Space) -> None:
+        d = space.dim
+        self.register_buffer("correlation_", torch.eye(d, dtype=torch.float64))
+        image = self.image_of(space)
+        flat = image is None
+        self._shape: tuple[int, ...] = image or (d,)
+        size, channels = 2 * WAVES, 0
+        if hasattr(self, "given_space_"):
+            self.context_ = Conditions(self.given_space_, image)
+            size += self.context_.width + 1
+            channels = self.context_.n_channels
+        seen = (self._shape[0] + channels, *self._shape[1:])
+        usual: Blueprint = ResNet(256, 3) if flat else UNet()
+        out = (self._shape[0] * self.outputs(), *self._shape[1:])
+        self.network_ = self.make_network(self.network, seen, out, usual, size)
+
+    def image_of(self, space: Space) -> tuple[int, int, int] | None:
+        """(C, H, W) of rows that the network sees as images, else None."""
+        return None if isinstance(self.network, MLP | ResNet) else space.image_shape
+
+    def outputs(self) -> int:
+        """Numbers that the network says of a cell."""
+        return 1
+
+    # ------------------------------------------------------------------ the field
+
+    def look(self, x: Tensor, t: Tensor, given: Tensor | None, null: Tensor | None) -> Tensor:
+        """F(x_t, t) of rows x (n, d) at times t (n, 1), (n, outputs · d).
+
+        null: which rows (n, 1) do not see their condition.
+        """
+        schedule = self.schedule()
+        dtype = self.network_dtype()
+        angle = schedule.angle(t)
+        waves = 2 * angle * torch.arange(1, WAVES + 1, dtype=angle.dtype, device=angle.device)
+        context = [torch.cat([waves.cos(), waves.sin()], 1).to(dtype)]
+        image = (x / schedule.radius(t)).to(dtype).reshape(-1, *self._shape)
+        if hasattr(self, "context_"):
+            hidden = torch.ones_like(t) if given is None else null
+            hidden = torch.zeros_like(t) if hidden is None else hidden
+            told = self.context_.width
+            numbers = x.new_zeros(len(x), told, dtype=dtype)
+            if given is not None and told:
+                numbers = self.context_.context(given, dtype)
+            shown = (1 - hidden).to(dtype)
+            context += [numbers * shown, hidden.to(dtype)]
+            if self.context_.n_channels:
+                maps = image.new_zeros(len(x), self.context_.n_channels, *self._shape[1:])
+                if given is not None:
+                    maps = self.context_.channels(given, dtype) * shown[:, :, None, None]
+                image = torch.cat([image, maps], 1)
+        out: Tensor = self.network_(image, torch.cat(context, 1)).flatten(1)
+        return out
+
+    def network_dtype(self) -> torch.dtype:
+        """The type in which the network computes."""
+        return next(p.dtype for p in self.network_.parameters())
+
+    def ends(self, x: Tensor, t: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The expected data and noise of x_t, (n, d) each, guided; t: one time, or (n, 1)."""
+        schedule = self.schedule()
+        least = schedule.time(torch.tensor(NEAR, dtype=torch.float64)).to(x.dtype)
+        t = t.to(x.device, x.dtype).clamp_min(least.to(x.device)).expand(len(x), 1)
+        said = self.look(x, t, given, None)[:, : x.shape[1]]
+        if given is not None and self.guidance != 1:
+            free = self.look(x, t, None, None)[:, : x.shape[1]]
+            said = free + self.guidance * (said - free)
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        return split(x, said.to(x.dtype), alpha, sigma, *self.target(alpha, sigma))
+
+    def field(self, given: Tensor | None = None) -> Field:
+        """``ends`` as a function of x and t."""
+        return lambda x, t: self.ends(x, t, given)
+
+    # ------------------------------------------------------------------ learning
+
+    def losses(self, x: Tensor, given: Tensor | None = None) -> Iterator[tuple[nn.Module, Tensor]]:
+        """The squared error of what the network says, at random times."""
+        y, seen = self.coded(x)
+        u = torch.rand(len(x), 1, generator=self.rng, dtype=y.dtype, device=y.device)
+        null = None
+        if given is not None:
+            lot = torch.rand(len(x), 1, generator=self.rng, dtype=y.dtype, device=y.device)
+            null = (lot < NULL).to(y.dtype)
+        e = torch.randn(y.shape, generator=self.rng, dtype=y.dtype, device=y.device)
+        yield self, self.error(y, seen, e, self.learning_times(u), given, null)
+
+    def validate(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        """The same of held-out rows, at fixed times, one in each of as many parts as rows."""
+        y, seen = self.coded(x)
+        places = torch.randperm(len(x), generator=self.rng, device=y.device)
+        u = (places[:, None].to(y.dtype) + 0.5) / len(x)
+        total = y.new_zeros(())
+        for shift in (0.0, 0.25, 0.5, 0.75):
+            e = torch.randn(y.shape, generator=self.rng, dtype=y.dtype, device=y.device)
+            t = self.learning_times((u + shift) % 1)
+            total = total + self.error(y, seen, e, t, given, None) / 4
+        return total
+
+    def coded(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Coordinates of rows, gaps filled by draws of a Gaussian, and which were seen; (n, d)."""
+        y, _ = self.real(x, self.rng)
+        seen = ~torch.isnan(y)
+        if seen.all():
+            return y, seen
+        return self.fill(y, torch.rand(y.shape, generator=self.rng, device=y.device))[0], seen
+
+    def error(
+        self,
+        y: Tensor,
+        seen: Tensor,
+        e: Tensor,
+        t: Tensor,
+        given: Tensor | None,
+        null: Tensor | None,
+    ) -> Tensor:
+        """The mean over rows of the mean square of what is wrong, over the cells that were seen."""
+        schedule = self.schedule()
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        a, b = self.target(alpha, sigma)
+        said = self.look(alpha * y + sigma * e, t, given, null)[:, : y.shape[1]]
+        wrong = (said - (a * y + b * e).to(said.dtype)).square()
+        return (wrong * seen).mean()
+
+    def fill(self, y: Tensor, e: Tensor, copies: int = 1) -> tuple[Tensor, Tensor]:
+        """Missing coordinates drawn from a Gaussian of the rows, given the others."""
+        gaps = torch.isnan(y)
+        if not gaps.any():
+            return y, y.new_zeros(len(y))
+        draws = Conditionals(self.correlation_, gaps[::copies], copies, 1.0)
+        normal = torch.where(gaps, torch.special.ndtri(e.double().clamp(1e-7, 1 - 1e-7)), 0.0)
+        filled = torch.where(gaps, draws(y.nan_to_num(), normal), y)
+        return filled, torch.where(gaps.any(1), draws.log_q(normal), 0.0)
+
+    def defaults(self, n: int) -> Trainer:
+        images = self.image_of(self.space_) is not None
+        batch = batch_of(n, 16, 32, 128 if images else 256)
+        steps = 1200 if images else 6000
+        epochs = min(1000, max(20, steps * batch // max(n, 1)))
+        share = 0.1 if n >= 100 else 0.0
+        return Trainer(
+            epochs=epochs,
+            batch_size=batch,
+            lr=2e-3 if images else 1e-3,
+            optimizer="adamw",
+            weight_decay=0.01,
+            validation=share,
+            patience=max(10, epochs // 4) if share else None,
+            ema=0.99,
+            warmup=50,
+            grad_clip=1.0,
+        )
+
+    @torch.no_grad()
+    def start(self, rows: Rows) -> None:
+        """What the first rows say of correlations, and of the conditions."""
+        x, *given = rows.take(slice(0, 65536), self.rng)
+        self.correlation_.copy_(correlations(self.real(x, self.rng)[0]))
+        if given:
+            self.context_.fit(given[0].flatten(1))
+
+    # ------------------------------------------------------------------ verbs
+
+    def draw(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+        """n draws of the coordinates, (n, d)."""
+        pieces = []
+        for i in range(0, n, AT_ONCE):
+            m = min(AT_ONCE, n - i)
+            some = None if given is None else given[i : i + m]
+            shape = (m, self.space_.dim)
+            x = torch.randn(shape, generator=rng, dtype=torch.float64, device=rng.device)
+            pieces.append(self.denoised(x, self.times(), rng, some))
+        return torch.cat(pieces)
+
+    def denoised(
+        self, x: Tensor, times: Tensor, rng: torch.Generator, given: Tensor | None = None
+    ) -> Tensor:
+        """y (n, d) from x̂ (n, d) at the first of the times, which fall to 0."""
+        schedule = self.schedule()
+        times = times.to(x.device)
+        x = x * schedule.radius(times[0])
+        return SAMPLERS[self.sampler](self.field(given), schedule, x, times, rng)
+
+    def times(self) -> Tensor:
+        """The times that the sampler goes through, from 1 to 0."""
+        steps = self.steps or (10 if len(self._shape) == 3 else 20)
+        return self.schedule().times(steps)
+
+    def log_density(
+        self, y: Tensor, given: Tensor | None = None, steps: int = LIKELIHOOD_STEPS
+    ) -> Tensor:
+        """log p(y) of rows (n, d) by the ODE, in nats; float64."""
+        schedule = self.schedule()
+        probe = None
+        if y.shape[1] > EXACT:
+            probe = (2 * (row_uniforms(y, 1, y.shape[1])[:, 0] > 0.5) - 1).to(y.dtype)
+        times = schedule.times(steps, y.device).flip(0)
+        with torch.no_grad():
+            return log_density(self.field(given), schedule, y, times, probe)[0]
+
+    def _log_prob(self, x: Tensor, given: Tensor | None = None) -> LogProb:
+        """An estimate: the mean over places inside the cells up to 16 of them, else at one."""
+        if self.space_.dim <= EXACT:
+            p = self._scored(x, given)
+            nats, stderr, detail = p.nats, p.stderr, dict(p.detail)
+        else:
+            nats, stderr, detail = self._scored_once(x, given), 0.0, {}
+            few = None if given is None else given[:SOME]
+            again = self._scored_once(x[:SOME], few, 1)
+            stderr = (again - nats[:SOME]).square().mean().sqrt() / math.sqrt(2)
+            stderr = stderr.expand(len(x))
+        off = self.error_of_steps(x[:SOME], None if given is None else given[:SOME])
+        return Estimate(nats, stderr, shared_stderr=off, detail=detail)
+
+    def _scored_once(self, x: Tensor, given: Tensor | None, which: int = 0) -> Tensor:
+        """log p of each row at one place inside its cells; in the mean over places a bound."""
+        e = row_uniforms(x, which + 1, self.space_.dim)[:, which].double()
+        y, log_det = self.real(x, e)
+        y, log_gaps = self.fill(y, e)
+        return self.log_density(y, given) + log_det - log_gaps
+
+    def error_of_steps(self, x: Tensor, given: Tensor | None = None) -> float:
+        """How far the steps of the ODE are off, in nats: from half of them, at fourth order."""
+        e = row_uniforms(x, 1, self.space_.dim)[:, 0].double()
+        y = self.fill(self.real(x, e)[0], e)[0]
+        fine = self.log_density(y, given)
+        coarse = self.log_density(y, given, LIKELIHOOD_STEPS // 2)
+        return float((fine - coarse).square().mean().sqrt()) / 15
+
+    def _sample(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+        return self._drawn(n, rng, given)
+
+    def _log_prob_times(self) -> Tensor:
+        return self.schedule().times(LIKELIHOOD_STEPS, self._device())
+
+    def _encode(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        y, _ = self.real(x, x.new_full((1, 1), 0.5, dtype=torch.float64))
+        y, _ = self.fill(y, torch.full_like(y, 0.5))
+        times = self._log_prob_times().flip(0)
+        return transport(self.field(given), self.schedule(), y, times)
+
+    def _decode(self, z: Tensor, given: Tensor | None = None) -> Tensor:
+        times = self._log_prob_times()
+        y = transport(self.field(given), self.schedule(), z.double(), times)
+        return self.unreal(y)
+
+
+def split(
+    x: Tensor, said: Tensor, alpha: Tensor, sigma: Tensor, a: Tensor, b: Tensor
+) -> tuple[Tensor, Tensor]:
+    """x_0 and ε with α x_0 + σ ε = x and a x_0 + b ε = what the network said."""
+    D = alpha * b - sigma * a
+    return (b * x - sigma * said) / D, (alpha * said - a * x) / D
