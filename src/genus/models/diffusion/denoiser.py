@@ -20,7 +20,7 @@ al. (2023); classifier-free guidance: Ho & Salimans (2022).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -28,10 +28,12 @@ from torch import Tensor, nn
 
 from genus.density import DensityModel
 from genus.distributions.gaps import Conditionals, correlations
-from genus.distributions.points import row_uniforms
+from genus.distributions.points import averaged, row_uniforms
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer, batch_of
-from genus.likelihood import Estimate, LogProb
+from genus.likelihood import Estimate, LogProb, concatenate
+from genus.model import with_index
+from genus.models.diffusion.completion import guided
 from genus.models.diffusion.likelihood import log_density, transport
 from genus.models.diffusion.samplers import SAMPLERS, Field
 from genus.models.diffusion.schedules import Schedule
@@ -40,14 +42,26 @@ from genus.networks.conditions import Conditions
 from genus.networks.unet import UNet
 from genus.settings import Number, OneOf, Rule, Whole
 from genus.space import Space
+from genus.typing import GivenLike, RandomState, RowsLike
 
 WAVES = 16  # of the angle, that a network sees beside its input
 NULL = 0.1  # share of the rows that learn without their condition
 NEAR = 0.01  # the angle below which the field is that at this angle
-EXACT = 16  # coordinates up to which divergences are exact
-LIKELIHOOD_STEPS = 16  # of the ODE
+EXACT = 16  # coordinates up to which divergences are exact, and completions have particles
+ODE_STEPS = 16  # of the likelihood, each of four looks
 SOME = 32  # rows from which errors are estimated
-AT_ONCE = 2048  # rows that are drawn together
+AT_ONCE = 4096  # rows that a network sees together
+GUIDED_STEPS = 200  # of a completion
+PARTICLES = 8  # of a completion, a row
+STEPS = {
+    "heun": 10,
+    "ddim": 50,
+    "dpm-solver++": 20,
+    "ancestral": 200,
+    "predictor-corrector": 100,
+    "langevin": 100,
+}
+SHARE = Number(0, most=1)
 
 
 class Denoiser(DensityModel):
@@ -62,7 +76,7 @@ class Denoiser(DensityModel):
         How noise becomes data: ``heun``, ``ddim``, ``dpm-solver++``, ``ancestral``,
         ``predictor-corrector`` or ``langevin``.
     steps : int or None, default=None
-        Of the sampler, from noise to data. None: 20, and 10 of images.
+        Of the sampler, from noise to data. None: 10 of Heun, and as many of others as they need.
     guidance : float, default=1.0
         w of classifier-free guidance, ε_u + w (ε_c − ε_u), where rows have conditions; 1 is the
         model itself, 0 leaves conditions out.
@@ -273,7 +287,7 @@ class Denoiser(DensityModel):
         if given:
             self.context_.fit(given[0].flatten(1))
 
-    # ------------------------------------------------------------------ verbs
+    # ------------------------------------------------------------------ drawing
 
     def draw(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
         """n draws of the coordinates, (n, d)."""
@@ -297,66 +311,160 @@ class Denoiser(DensityModel):
 
     def times(self) -> Tensor:
         """The times that the sampler goes through, from 1 to 0."""
-        steps = self.steps or (10 if len(self._shape) == 3 else 20)
-        return self.schedule().times(steps)
+        return self.schedule().times(self.steps or STEPS[self.sampler])
+
+    def _sample(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+        return self._drawn(n, rng, given)
+
+    def edit(
+        self,
+        X: RowsLike,
+        noise: float = 0.5,
+        *,
+        given: GivenLike = None,
+        random_state: RandomState = None,
+    ) -> Any:
+        """Rows near those of X: noise is added to them, and the model takes it off again.
+
+        noise: how far on the way to noise they go, 0 to 1; at 1 nothing is left of X. given: the
+        conditions under which they come back. (Meng et al., 2022.)
+        """
+        SHARE.check("noise", noise)
+        x, conditions = self._enter(X, given)
+        rng = self._stream(random_state)
+        with torch.no_grad():
+            y = self._filled_up(x, rng)
+            schedule = self.schedule()
+            angle = torch.tensor(noise * schedule.last, dtype=torch.float64)
+            times = self.times()
+            times = torch.cat([schedule.time(angle)[None], times[schedule.angle(times) < angle]])
+            if noise == 0:
+                return with_index(self.space_.decode(self.unreal(y)), X)
+            e = torch.randn(y.shape, generator=rng, dtype=y.dtype, device=y.device)
+            y = self.denoised(angle.cos() * y + angle.sin() * e, times, rng, *conditions)
+            return with_index(self.space_.decode(self.unreal(y)), X)
+
+    def _filled_up(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        """Coordinates (n, d) of rows, without gaps."""
+        y, _ = self.real(x, rng)
+        u = torch.rand(y.shape, generator=rng, dtype=y.dtype, device=y.device)
+        return self.fill(y, u)[0]
+
+    def _complete(self, x: Tensor, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
+        return self._complete_many(x, 1, rng, given)[0]
+
+    def _complete_many(
+        self, x: Tensor, n: int, rng: torch.Generator, given: Tensor | None = None
+    ) -> Tensor:
+        filled = x[None].repeat(n, *[1] * x.dim())
+        rows = torch.isnan(x).flatten(1).any(1)
+        if not rows.any():
+            return filled
+        few = x[rows]
+        K = PARTICLES if self.space_.dim <= EXACT else 1
+        K = K if n == 1 else max(K, 2 * n)
+        conditions = None if given is None else given[rows]
+        schedule = self.schedule()
+        times = schedule.times(GUIDED_STEPS, x.device)
+        low, high, _ = self.coordinates_.box(few.flatten(1))
+        pieces = []
+        for i in range(0, len(few), max(1, AT_ONCE // K)):
+            some = slice(i, i + max(1, AT_ONCE // K))
+            g = None if conditions is None else conditions[some].repeat_interleave(K, 0)
+            pieces.append(
+                guided(self.field(g), schedule, low[some], high[some], times, rng, K, n)
+            )
+        y = torch.cat(pieces, 1)
+        drawn = self.unreal(y.flatten(0, 1)).to(x.dtype)
+        filled[:, rows] = drawn.reshape(n, *few.shape)
+        return torch.where(torch.isnan(x), filled, x)
+
+    # ------------------------------------------------------------------ likelihood
 
     def log_density(
-        self, y: Tensor, given: Tensor | None = None, steps: int = LIKELIHOOD_STEPS
+        self, y: Tensor, given: Tensor | None = None, steps: int | None = None
     ) -> Tensor:
         """log p(y) of rows (n, d) by the ODE, in nats; float64."""
         schedule = self.schedule()
         probe = None
         if y.shape[1] > EXACT:
             probe = (2 * (row_uniforms(y, 1, y.shape[1])[:, 0] > 0.5) - 1).to(y.dtype)
-        times = schedule.times(steps, y.device).flip(0)
-        with torch.no_grad():
-            return log_density(self.field(given), schedule, y, times, probe)[0]
+        times = schedule.times(steps or ODE_STEPS, y.device).flip(0)
+        return log_density(self.field(given), schedule, y, times, probe)[0]
 
     def _log_prob(self, x: Tensor, given: Tensor | None = None) -> LogProb:
-        """An estimate: the mean over places inside the cells up to 16 of them, else at one."""
-        if self.space_.dim <= EXACT:
-            p = self._scored(x, given)
-            nats, stderr, detail = p.nats, p.stderr, dict(p.detail)
-        else:
-            nats, stderr, detail = self._scored_once(x, given), 0.0, {}
-            few = None if given is None else given[:SOME]
-            again = self._scored_once(x[:SOME], few, 1)
-            stderr = (again - nats[:SOME]).square().mean().sqrt() / math.sqrt(2)
-            stderr = stderr.expand(len(x))
-        off = self.error_of_steps(x[:SOME], None if given is None else given[:SOME])
-        return Estimate(nats, stderr, shared_stderr=off, detail=detail)
+        """An estimate by the ODE: of short rows over several places inside their cells."""
+        off = self._error_of_steps(x[:SOME], None if given is None else given[:SOME])
+        if self.space_.dim > EXACT:
+            nats, stderr = once_and_again(self._scored_once, x, given)
+            return Estimate(nats, stderr, shared_stderr=off)
+        if not self.hides(x).any() and not torch.isnan(x).any():
+            return Estimate(self._scored_once(x, given), 0.0, shared_stderr=off)
+        pieces = []
+        for i in range(0, len(x), max(1, AT_ONCE // self.points)):
+            some = slice(i, i + max(1, AT_ONCE // self.points))
+            pieces.append(self._scored_often(x[some], None if given is None else given[some]))
+        p = concatenate(pieces)
+        off = math.hypot(off, p.detail["moved"])
+        return Estimate(
+            torch.as_tensor(p.nats), torch.as_tensor(p.stderr), shared_stderr=off, detail=p.detail
+        )
+
+    def _scored_often(self, x: Tensor, given: Tensor | None) -> LogProb:
+        """log of the mean over places inside the cells, and over what fills gaps."""
+        k, d = self.points, self.space_.dim
+
+        def log_w(rows: Tensor, begin: int, end: int) -> Tensor:
+            many = x[rows].repeat_interleave(k, 0)
+            e = row_uniforms(x[rows], k, d).double().flatten(0, 1)
+            y, log_det = self.real(many, e)
+            y, log_gaps = self.fill(y, e, k)
+            g = None if given is None else given[rows].repeat_interleave(k, 0)
+            return (self.log_density(y, g) + log_det - log_gaps).reshape(-1, k)
+
+        found = averaged(log_w, len(x), k, k, x.device)
+        return Estimate(found.value, found.stderr, detail=found.detail)
 
     def _scored_once(self, x: Tensor, given: Tensor | None, which: int = 0) -> Tensor:
-        """log p of each row at one place inside its cells; in the mean over places a bound."""
+        """log p of each row at one place inside its cells; its mean over places is a bound."""
+        y, log_q = self._placed(x, which)
+        return self.log_density(y, given) + log_q
+
+    def _placed(self, x: Tensor, which: int = 0) -> tuple[Tensor, Tensor]:
+        """Coordinates at a place inside the cells that the row decides, and what they cost."""
         e = row_uniforms(x, which + 1, self.space_.dim)[:, which].double()
         y, log_det = self.real(x, e)
         y, log_gaps = self.fill(y, e)
-        return self.log_density(y, given) + log_det - log_gaps
+        return y, log_det - log_gaps
 
-    def error_of_steps(self, x: Tensor, given: Tensor | None = None) -> float:
+    def _error_of_steps(self, x: Tensor, given: Tensor | None = None) -> float:
         """How far the steps of the ODE are off, in nats: from half of them, at fourth order."""
-        e = row_uniforms(x, 1, self.space_.dim)[:, 0].double()
-        y = self.fill(self.real(x, e)[0], e)[0]
+        y, _ = self._placed(x)
         fine = self.log_density(y, given)
-        coarse = self.log_density(y, given, LIKELIHOOD_STEPS // 2)
+        coarse = self.log_density(y, given, ODE_STEPS // 2)
         return float((fine - coarse).square().mean().sqrt()) / 15
 
-    def _sample(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
-        return self._drawn(n, rng, given)
-
-    def _log_prob_times(self) -> Tensor:
-        return self.schedule().times(LIKELIHOOD_STEPS, self._device())
+    # ------------------------------------------------------------------ the ODE as a bijection
 
     def _encode(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         y, _ = self.real(x, x.new_full((1, 1), 0.5, dtype=torch.float64))
         y, _ = self.fill(y, torch.full_like(y, 0.5))
-        times = self._log_prob_times().flip(0)
+        times = self.schedule().times(ODE_STEPS, x.device).flip(0)
         return transport(self.field(given), self.schedule(), y, times)
 
     def _decode(self, z: Tensor, given: Tensor | None = None) -> Tensor:
-        times = self._log_prob_times()
-        y = transport(self.field(given), self.schedule(), z.double(), times)
-        return self.unreal(y)
+        times = self.schedule().times(ODE_STEPS, z.device)
+        return self.unreal(transport(self.field(given), self.schedule(), z.double(), times))
+
+
+def once_and_again(
+    scored: Callable[[Tensor, Tensor | None, int], Tensor], x: Tensor, given: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Scores of rows by one noise each, and their error: what another noise says of some of them."""
+    nats = scored(x, given, 0)
+    again = scored(x[:SOME], None if given is None else given[:SOME], 1)
+    error = (again - nats[:SOME]).square().mean().sqrt() / math.sqrt(2)
+    return nats, error.expand(len(x))
 
 
 def split(

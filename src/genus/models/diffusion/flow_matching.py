@@ -35,7 +35,7 @@ class FlowMatching(Denoiser):
         How noise becomes data: ``heun``, ``ddim`` (Euler's steps along the lines),
         ``dpm-solver++``, ``ancestral``, ``predictor-corrector`` or ``langevin``.
     steps : int or None, default=None
-        Of the sampler, from noise to data. None: 20, and 10 of images.
+        Of the sampler, from noise to data. None: 10 of Heun, and as many of others as they need.
     guidance : float, default=1.0
         w of classifier-free guidance, ε_u + w (ε_c − ε_u), where rows have conditions; 1 is the
         model itself, 0 leaves conditions out.
