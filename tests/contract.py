@@ -41,6 +41,7 @@ from genus import (
     CategoricalMixture,
     Conv,
     DensityModel,
+    Diffusion,
     FactorAnalysis,
     FlowMatching,
     Gaussian,
@@ -53,6 +54,8 @@ from genus import (
     PixelRNN,
     ProbabilisticPCA,
     RealNVP,
+    ResNet,
+    ScoreModel,
     SplineFlow,
     Trainer,
     UNet,
@@ -405,6 +408,11 @@ def flow(family: Any, **args: Any) -> Callable[[], Any]:
     return lambda: family(2, NET, trainer=QUICK, random_state=0, **args)
 
 
+def denoiser(family: Any, **args: Any) -> Callable[[], Any]:
+    trainer = QUICK.replace(epochs=80, lr=5e-3)
+    return lambda: family(ResNet(32, 2), trainer=trainer, random_state=0, **args)
+
+
 def on_digits(family: Any, steps: int) -> Callable[[], Any]:
     return lambda: family(steps, MLP(64, 1), trainer=DIGITS.replace(lr=3e-3))
 
@@ -473,9 +481,22 @@ ROWS = [
     ),
     Row(
         "flow-matching",
-        lambda: FlowMatching(NET, trainer=QUICK, random_state=0),
+        denoiser(FlowMatching),
         (*REAL, "image"),
-        digits=lambda: FlowMatching(UNet(8), trainer=DIGITS.replace(lr=3e-3)),
+        digits=lambda: FlowMatching(UNet(8), trainer=DIGITS.replace(lr=5e-3)),
+    ),
+    Row(
+        "diffusion",
+        denoiser(Diffusion),
+        REAL,
+        digits=lambda: Diffusion(UNet(8), trainer=DIGITS.replace(lr=5e-3)),
+    ),
+    Row("diffusion-linear", denoiser(Diffusion, schedule="linear", prediction="noise"), REAL),
+    Row(
+        "score-model",
+        denoiser(ScoreModel),
+        REAL,
+        digits=lambda: ScoreModel(UNet(8), trainer=DIGITS.replace(lr=5e-3)),
     ),
     Row(
         "made",

@@ -17,7 +17,9 @@ from genus.models.boltzmann.dbm import DBM
 from genus.models.boltzmann.dbn import DBN
 from genus.models.boltzmann.machine import BoltzmannMachine
 from genus.models.boltzmann.rbm import RBM
+from genus.models.diffusion.diffusion import Diffusion
 from genus.models.diffusion.flow_matching import FlowMatching
+from genus.models.diffusion.score import ScoreModel
 from genus.models.flows.families import IAF, MAF, NICE, Glow, RealNVP, SplineFlow
 from genus.models.graphs.bayesnet import BayesNet
 from genus.models.latent.ppca import FactorAnalysis, ProbabilisticPCA
@@ -60,6 +62,7 @@ __all__ = [
     "CategoricalMixture",
     "Conv",
     "DensityModel",
+    "Diffusion",
     "Estimate",
     "Exact",
     "FactorAnalysis",
@@ -83,6 +86,7 @@ __all__ = [
     "RealNVP",
     "ResNet",
     "SameConv",
+    "ScoreModel",
     "Space",
     "SplineFlow",
     "Trainer",

@@ -64,8 +64,7 @@ class UNet(Settings):
         self.check()
         if len(in_shape) != 3 or len(out_shape) != 3 or in_shape[1:] != out_shape[1:]:
             raise ValueError(
-                "UNet needs images (C, H, W) of one size, "
-                f"got {in_shape} and {out_shape}: use MLP"
+                f"UNet needs images (C, H, W) of one size, got {in_shape} and {out_shape}: use MLP"
             )
         depth = halvings(min(in_shape[1:])) if self.depth is None else self.depth
         return _UNet(in_shape[0], out_shape[0], self.channels, depth, self.blocks, context)
@@ -93,7 +92,9 @@ class _UNet(nn.Module):
         for i, w in enumerate(widths):
             if i:
                 self.shrink.append(Conv2d(c, c, 3, stride=2, padding=1))
-            self.down.append(nn.ModuleList(_Block(c if j == 0 else w, w, size) for j in range(blocks)))
+            self.down.append(
+                nn.ModuleList(_Block(c if j == 0 else w, w, size) for j in range(blocks))
+            )
             c = w
         self.middle = nn.ModuleList([_Block(c, c, size), _Attention(c), _Block(c, c, size)])
         for i, w in reversed(list(enumerate(widths))):
@@ -134,7 +135,7 @@ class _UNet(nn.Module):
 
 
 class _Block(nn.Module):
-    """h + conv(φ(FiLM(norm(conv(φ(norm(h))))))), where sizes change with a 1 × 1 on the way past."""
+    """h + conv(φ(FiLM(norm(conv(φ(norm(h))))))); a 1 × 1 goes past where sizes change."""
 
     def __init__(self, n_in: int, n_out: int, context: int) -> None:
         super().__init__()

@@ -7,16 +7,15 @@ Its gradient joins that of log p_t: each ancestral step is drawn from
 
     q(x_s | x_t) = N(μ(x_t) + w ∇ log L_t(x_t), w),      w the variance of the step
 
-(pseudo-inverse guidance: Song, Vahdat, Mardani & Kautz, 2023). Where rows are short, several particles
-a row are weighted by p(x_s | x_t) L_s(x_s) / (L_t(x_t) q(x_s | x_t)) and those that count go on,
-which makes it right in the limit of many (Wu et al., 2023). Observed cells are never put in place of
-those that were drawn, which would leave the others unaware of them.
+(pseudo-inverse guidance: Song, Vahdat, Mardani & Kautz, 2023). Where rows are short, several
+particles a row are weighted by p(x_s | x_t) L_s(x_s) / (L_t(x_t) q(x_s | x_t)) and those that count
+go on, which makes it right in the limit of many (Wu et al., 2023). Observed cells are never put in
+place of those that were drawn, which would leave the others unaware of them.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -44,7 +43,7 @@ def guided(
     Both are one where the coordinate itself is known, and infinite where nothing is. The field is
     one of n · particles rows, those of a row together.
     """
-    n, d = low.shape
+    n = len(low)
     low, high = (edge.repeat_interleave(particles, 0) for edge in (low, high))
     x = torch.randn(low.shape, generator=rng, dtype=low.dtype, device=low.device)
     x = x * schedule.radius(times[0])
@@ -97,5 +96,3 @@ def _log_mass(low: Tensor, high: Tensor, mean: Tensor, spread: float) -> Tensor:
     log_a, log_b = torch.special.log_ndtr(a), torch.special.log_ndtr(b)
     mass = log_b + torch.log(-torch.expm1((log_a - log_b).clamp_max(-1e-12)))
     return torch.where(point, density, torch.where(apart, mass, 0.0))
-
-

@@ -109,7 +109,7 @@ class Denoiser(DensityModel):
 
     # ------------------------------------------------------------------ what a family says
 
-    def schedule(self) -> Schedule:
+    def path(self) -> Schedule:
         """α and σ."""
         raise NotImplementedError
 
@@ -157,12 +157,12 @@ class Denoiser(DensityModel):
 
         null: which rows (n, 1) do not see their condition.
         """
-        schedule = self.schedule()
+        path = self.path()
         dtype = self.network_dtype()
-        angle = schedule.angle(t)
+        angle = path.angle(t)
         waves = 2 * angle * torch.arange(1, WAVES + 1, dtype=angle.dtype, device=angle.device)
         context = [torch.cat([waves.cos(), waves.sin()], 1).to(dtype)]
-        image = (x / schedule.radius(t)).to(dtype).reshape(-1, *self._shape)
+        image = (x / path.radius(t)).to(dtype).reshape(-1, *self._shape)
         if hasattr(self, "context_"):
             hidden = torch.ones_like(t) if given is None else null
             hidden = torch.zeros_like(t) if hidden is None else hidden
@@ -186,14 +186,14 @@ class Denoiser(DensityModel):
 
     def ends(self, x: Tensor, t: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The expected data and noise of x_t, (n, d) each, guided; t: one time, or (n, 1)."""
-        schedule = self.schedule()
-        least = schedule.time(torch.tensor(NEAR, dtype=torch.float64)).to(x.dtype)
+        path = self.path()
+        least = path.time(torch.tensor(NEAR, dtype=torch.float64)).to(x.dtype)
         t = t.to(x.device, x.dtype).clamp_min(least.to(x.device)).expand(len(x), 1)
         said = self.look(x, t, given, None)[:, : x.shape[1]]
         if given is not None and self.guidance != 1:
             free = self.look(x, t, None, None)[:, : x.shape[1]]
             said = free + self.guidance * (said - free)
-        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        alpha, sigma = path.alpha(t), path.sigma(t)
         return split(x, said.to(x.dtype), alpha, sigma, *self.target(alpha, sigma))
 
     def field(self, given: Tensor | None = None) -> Field:
@@ -205,13 +205,21 @@ class Denoiser(DensityModel):
     def losses(self, x: Tensor, given: Tensor | None = None) -> Iterator[tuple[nn.Module, Tensor]]:
         """The squared error of what the network says, at random times."""
         y, seen = self.coded(x)
-        u = torch.rand(len(x), 1, generator=self.rng, dtype=y.dtype, device=y.device)
-        null = None
-        if given is not None:
-            lot = torch.rand(len(x), 1, generator=self.rng, dtype=y.dtype, device=y.device)
-            null = (lot < NULL).to(y.dtype)
-        e = torch.randn(y.shape, generator=self.rng, dtype=y.dtype, device=y.device)
-        yield self, self.error(y, seen, e, self.learning_times(u), given, null)
+        t = self.learning_times(self.uniforms(y))
+        null = None if given is None else self.dropped(y)
+        yield self, self.error(y, seen, self.noise_of(y), t, given, null)
+
+    def uniforms(self, y: Tensor) -> Tensor:
+        """One a row of y, (n, 1)."""
+        return torch.rand(len(y), 1, generator=self.rng, dtype=y.dtype, device=y.device)
+
+    def dropped(self, y: Tensor) -> Tensor:
+        """1 for the rows of y that do not see their condition in this step, (n, 1)."""
+        return (self.uniforms(y) < NULL).to(y.dtype)
+
+    def noise_of(self, y: Tensor) -> Tensor:
+        """Noise for rows y (n, d) to learn from."""
+        return torch.randn(y.shape, generator=self.rng, dtype=y.dtype, device=y.device)
 
     def validate(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """The same of held-out rows, at fixed times, one in each of as many parts as rows."""
@@ -220,9 +228,8 @@ class Denoiser(DensityModel):
         u = (places[:, None].to(y.dtype) + 0.5) / len(x)
         total = y.new_zeros(())
         for shift in (0.0, 0.25, 0.5, 0.75):
-            e = torch.randn(y.shape, generator=self.rng, dtype=y.dtype, device=y.device)
             t = self.learning_times((u + shift) % 1)
-            total = total + self.error(y, seen, e, t, given, None) / 4
+            total = total + self.error(y, seen, self.noise_of(y), t, given, None) / 4
         return total
 
     def coded(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -243,8 +250,8 @@ class Denoiser(DensityModel):
         null: Tensor | None,
     ) -> Tensor:
         """The mean over rows of the mean square of what is wrong, over the cells that were seen."""
-        schedule = self.schedule()
-        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        path = self.path()
+        alpha, sigma = path.alpha(t), path.sigma(t)
         a, b = self.target(alpha, sigma)
         said = self.look(alpha * y + sigma * e, t, given, null)[:, : y.shape[1]]
         wrong = (said - (a * y + b * e).to(said.dtype)).square()
@@ -304,14 +311,14 @@ class Denoiser(DensityModel):
         self, x: Tensor, times: Tensor, rng: torch.Generator, given: Tensor | None = None
     ) -> Tensor:
         """y (n, d) from x̂ (n, d) at the first of the times, which fall to 0."""
-        schedule = self.schedule()
+        path = self.path()
         times = times.to(x.device)
-        x = x * schedule.radius(times[0])
-        return SAMPLERS[self.sampler](self.field(given), schedule, x, times, rng)
+        x = x * path.radius(times[0])
+        return SAMPLERS[self.sampler](self.field(given), path, x, times, rng)
 
     def times(self) -> Tensor:
         """The times that the sampler goes through, from 1 to 0."""
-        return self.schedule().times(self.steps or STEPS[self.sampler])
+        return self.path().times(self.steps or STEPS[self.sampler])
 
     def _sample(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
         return self._drawn(n, rng, given)
@@ -334,10 +341,10 @@ class Denoiser(DensityModel):
         rng = self._stream(random_state)
         with torch.no_grad():
             y = self._filled_up(x, rng)
-            schedule = self.schedule()
-            angle = torch.tensor(noise * schedule.last, dtype=torch.float64)
+            path = self.path()
+            angle = torch.tensor(noise * path.last, dtype=torch.float64)
             times = self.times()
-            times = torch.cat([schedule.time(angle)[None], times[schedule.angle(times) < angle]])
+            times = torch.cat([path.time(angle)[None], times[path.angle(times) < angle]])
             if noise == 0:
                 return with_index(self.space_.decode(self.unreal(y)), X)
             e = torch.randn(y.shape, generator=rng, dtype=y.dtype, device=y.device)
@@ -364,16 +371,14 @@ class Denoiser(DensityModel):
         K = PARTICLES if self.space_.dim <= EXACT else 1
         K = K if n == 1 else max(K, 2 * n)
         conditions = None if given is None else given[rows]
-        schedule = self.schedule()
-        times = schedule.times(GUIDED_STEPS, x.device)
+        path = self.path()
+        times = path.times(GUIDED_STEPS, x.device)
         low, high, _ = self.coordinates_.box(few.flatten(1))
         pieces = []
         for i in range(0, len(few), max(1, AT_ONCE // K)):
             some = slice(i, i + max(1, AT_ONCE // K))
             g = None if conditions is None else conditions[some].repeat_interleave(K, 0)
-            pieces.append(
-                guided(self.field(g), schedule, low[some], high[some], times, rng, K, n)
-            )
+            pieces.append(guided(self.field(g), path, low[some], high[some], times, rng, K, n))
         y = torch.cat(pieces, 1)
         drawn = self.unreal(y.flatten(0, 1)).to(x.dtype)
         filled[:, rows] = drawn.reshape(n, *few.shape)
@@ -385,12 +390,12 @@ class Denoiser(DensityModel):
         self, y: Tensor, given: Tensor | None = None, steps: int | None = None
     ) -> Tensor:
         """log p(y) of rows (n, d) by the ODE, in nats; float64."""
-        schedule = self.schedule()
+        path = self.path()
         probe = None
         if y.shape[1] > EXACT:
             probe = (2 * (row_uniforms(y, 1, y.shape[1])[:, 0] > 0.5) - 1).to(y.dtype)
-        times = schedule.times(steps or ODE_STEPS, y.device).flip(0)
-        return log_density(self.field(given), schedule, y, times, probe)[0]
+        times = path.times(steps or ODE_STEPS, y.device).flip(0)
+        return log_density(self.field(given), path, y, times, probe)[0]
 
     def _log_prob(self, x: Tensor, given: Tensor | None = None) -> LogProb:
         """An estimate by the ODE: of short rows over several places inside their cells."""
@@ -449,18 +454,18 @@ class Denoiser(DensityModel):
     def _encode(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         y, _ = self.real(x, x.new_full((1, 1), 0.5, dtype=torch.float64))
         y, _ = self.fill(y, torch.full_like(y, 0.5))
-        times = self.schedule().times(ODE_STEPS, x.device).flip(0)
-        return transport(self.field(given), self.schedule(), y, times)
+        times = self.path().times(ODE_STEPS, x.device).flip(0)
+        return transport(self.field(given), self.path(), y, times)
 
     def _decode(self, z: Tensor, given: Tensor | None = None) -> Tensor:
-        times = self.schedule().times(ODE_STEPS, z.device)
-        return self.unreal(transport(self.field(given), self.schedule(), z.double(), times))
+        times = self.path().times(ODE_STEPS, z.device)
+        return self.unreal(transport(self.field(given), self.path(), z.double(), times))
 
 
 def once_and_again(
     scored: Callable[[Tensor, Tensor | None, int], Tensor], x: Tensor, given: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Scores of rows by one noise each, and their error: what another noise says of some of them."""
+    """Scores of rows by one noise each, and their error, from another noise of some of them."""
     nats = scored(x, given, 0)
     again = scored(x[:SOME], None if given is None else given[:SOME], 1)
     error = (again - nats[:SOME]).square().mean().sqrt() / math.sqrt(2)

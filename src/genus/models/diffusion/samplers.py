@@ -12,8 +12,8 @@ A field gives the expected data and noise of x_t, (x_0, ε) with x_t = α x_0 + 
     corrector       of gradient to noise
     Langevin        at each noise several steps x + ½ h score + √h z, h = c σ²
 
-Sources: Ho, Jain & Abbeel (2020); Song, Meng & Ermon (2021); Karras et al. (2022); Lu et al. (2022);
-Song et al. (2021); Song & Ermon (2019).
+Sources: Ho, Jain & Abbeel (2020); Song, Meng & Ermon (2021); Karras et al. (2022); Lu et al.
+(2022); Song et al. (2021); Song & Ermon (2019).
 """
 
 from __future__ import annotations
@@ -35,15 +35,19 @@ LANGEVIN_STEPS = 5  # at each noise, of annealed Langevin
 LANGEVIN_SIZE = 0.1  # c: its step h in units of σ²
 
 
-def ddim(field: Field, schedule: Schedule, x: Tensor, times: Tensor, rng: torch.Generator) -> Tensor:
-    """Each step as if data and noise that the field sees were the true ones; no noise is drawn."""
+def ddim(
+    field: Field, schedule: Schedule, x: Tensor, times: Tensor, rng: torch.Generator
+) -> Tensor:
+    """Each step as if the data and noise that the field sees were true; no noise is drawn."""
     for t, s in itertools.pairwise(times):
         x0, e = field(x, t)
         x = schedule.alpha(s) * x0 + schedule.sigma(s) * e
     return x
 
 
-def heun(field: Field, schedule: Schedule, x: Tensor, times: Tensor, rng: torch.Generator) -> Tensor:
+def heun(
+    field: Field, schedule: Schedule, x: Tensor, times: Tensor, rng: torch.Generator
+) -> Tensor:
     """Two looks a step, at its beginning and at its end; no noise is drawn."""
     x = x / schedule.radius(times[0])
     for t, s in itertools.pairwise(times):

@@ -5,8 +5,8 @@ r"""How data turn into noise: x_t = α(t) x_0 + σ(t) ε, from t = 0, data, to t
     LinearBeta   α = exp(−½ ∫ β),  β from .1 to 20,  σ = √(1 − α²)           DDPM
     Exploding    α = 1,    σ = σ_min √((σ_max/σ_min)^{2t} − 1)               score models
 
-Coordinates are standard normal, cell by cell, so that x̂ = x_t / r with r = √(α² + σ²) is so at every
-t. In the angle θ, tan θ = σ/α, all schedules are one and the same path:
+Coordinates are standard normal, cell by cell, so that x̂ = x_t / r with r = √(α² + σ²) is so at
+every t. In the angle θ, tan θ = σ/α, all schedules are one and the same path:
 
     x̂ = cos θ x_0 + sin θ ε,      dx̂/dθ = cos θ ε − sin θ x_0
 
