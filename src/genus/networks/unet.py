@@ -87,7 +87,7 @@ class _UNet(nn.Module):
             self.embed = nn.Sequential(Linear(context, size), nn.SiLU(), Linear(size, size))
         self.first = Conv2d(n_in, width, 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
-        self.shrink, self.grow = nn.ModuleList(), nn.ModuleList()
+        self.shrink = nn.ModuleList()
         c = width
         for i, w in enumerate(widths):
             if i:
@@ -97,13 +97,11 @@ class _UNet(nn.Module):
             )
             c = w
         self.middle = nn.ModuleList([_Block(c, c, size), _Attention(c), _Block(c, c, size)])
-        for i, w in reversed(list(enumerate(widths))):
+        for w in reversed(widths):
             self.up.append(
                 nn.ModuleList(_Block(c + w if j == 0 else w, w, size) for j in range(blocks))
             )
             c = w
-            if i:
-                self.grow.append(Conv2d(c, c, 3, padding=1))
         self.last = nn.Sequential(_norm(c), nn.SiLU(), Conv2d(c, n_out, 3, padding=1))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -123,10 +121,9 @@ class _UNet(nn.Module):
             seen.append(h)
         h = self.middle[0](h, c)
         h = self.middle[2](self.middle[1](h), c)
-        for i, blocks in enumerate(self.up):
+        for blocks in self.up:
             beside = seen.pop()
-            if i:
-                h = self.grow[i - 1](F.interpolate(h, size=beside.shape[2:], mode="nearest"))
+            h = F.interpolate(h, size=beside.shape[2:], mode="nearest")
             h = torch.cat([h, beside], 1)
             for block in blocks:
                 h = block(h, c)

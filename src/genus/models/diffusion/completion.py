@@ -1,9 +1,11 @@
 r"""Completions: noise becomes data under the guidance of the cells that were observed.
 
-    log L_t(x_t) = Σ_j log p(x_j | x_t) over observed cells j,    z_j | x_t ~ N(x̂_0j(x_t), sin² θ)
+    log L_t(x_t) = Σ_j log p(x_j | x_t) over observed cells j,    z_j | x_t ~ N(x̂_0j(x_t), V_j)
 
 is the density of an observed number, or the mass between the normal scores of a level's two edges.
-Its gradient joins that of log p_t: each ancestral step is drawn from
+The covariance of x_0 given x_t is σ²/α ∂x̂_0/∂x_t; V_j is the sum of its row over the observed
+cells, which one derivative gives (Boys et al., 2023). The gradient of L_t joins that of log p_t:
+each ancestral step is drawn from
 
     q(x_s | x_t) = N(μ(x_t) + w ∇ log L_t(x_t), w),      w the variance of the step
 
@@ -26,6 +28,7 @@ from genus.models.diffusion.schedules import Schedule
 from genus.samplers.particles import pick_several, resample
 
 FAR = 1e3  # scores beyond this are as good as infinite
+LEAST = 0.02  # the share of the noise's variance that V is at least
 
 
 def guided(
@@ -69,16 +72,22 @@ def _look(
     field: Field, schedule: Schedule, x: Tensor, t: Tensor, low: Tensor, high: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The expected data (n, d), log L_t (n,) and its gradient (n, d)."""
-    spread = float(schedule.angle(t).sin())
+    known = ~(torch.isinf(low) & torch.isinf(high))
+    alpha, sigma = float(schedule.alpha(t)), float(schedule.sigma(t))
+    most = sigma**2 / (alpha**2 + sigma**2)  # the variance of x_0 given x_t if cells were apart
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         x0, _ = field(x, t)
-        log_l = _log_mass(low, high, x0, spread).sum(1)
+        variance = torch.full_like(x, most)
+        if alpha > LEAST:
+            (sums,) = torch.autograd.grad(x0, x, known.to(x.dtype), retain_graph=True)
+            variance = (sums * sigma**2 / alpha).clamp(LEAST * most, most)
+        log_l = _log_mass(low, high, x0, variance.sqrt()).sum(1)
         (slope,) = torch.autograd.grad(log_l.sum(), x)
     return x0.detach(), log_l.detach(), slope
 
 
-def _log_mass(low: Tensor, high: Tensor, mean: Tensor, spread: float) -> Tensor:
+def _log_mass(low: Tensor, high: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
     """log of the mass of N(mean, spread²) between low and high, or its density where they are one.
 
     0 where nothing is known. Masses are taken by the tail in which nothing cancels.
@@ -86,7 +95,7 @@ def _log_mass(low: Tensor, high: Tensor, mean: Tensor, spread: float) -> Tensor:
     point = low == high
     unknown = torch.isinf(low) & torch.isinf(high)
     e = (torch.where(point, low, 0.0) - mean) / spread
-    density = -0.5 * (e.square() + LOG_2PI)
+    density = -0.5 * (e.square() + LOG_2PI) - spread.log()
     a = ((low - mean) / spread).clamp(-FAR, FAR)
     b = ((high - mean) / spread).clamp(-FAR, FAR)
     flip = a + b > 0

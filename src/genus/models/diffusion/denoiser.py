@@ -51,8 +51,8 @@ EXACT = 16  # coordinates up to which divergences are exact, and completions hav
 ODE_STEPS = 16  # of the likelihood, each of four looks
 SOME = 32  # rows from which errors are estimated
 AT_ONCE = 4096  # rows that a network sees together
-GUIDED_STEPS = 200  # of a completion
-PARTICLES = 8  # of a completion, a row
+GUIDED_STEPS = 100  # of a completion
+PARTICLES = 4  # of a completion, a row
 STEPS = {
     "heun": 10,
     "ddim": 50,
@@ -270,18 +270,18 @@ class Denoiser(DensityModel):
     def defaults(self, n: int) -> Trainer:
         images = self.image_of(self.space_) is not None
         batch = batch_of(n, 16, 32, 128 if images else 256)
-        steps = 1200 if images else 6000
+        steps = 2400 if images else 6000
         epochs = min(1000, max(20, steps * batch // max(n, 1)))
         share = 0.1 if n >= 100 else 0.0
         return Trainer(
             epochs=epochs,
             batch_size=batch,
-            lr=2e-3 if images else 1e-3,
+            lr=3e-3 if images else 1e-3,
             optimizer="adamw",
             weight_decay=0.01,
             validation=share,
             patience=max(10, epochs // 4) if share else None,
-            ema=0.99,
+            ema=0.995,
             warmup=50,
             grad_clip=1.0,
         )
@@ -387,13 +387,18 @@ class Denoiser(DensityModel):
     # ------------------------------------------------------------------ likelihood
 
     def log_density(
-        self, y: Tensor, given: Tensor | None = None, steps: int | None = None
+        self,
+        y: Tensor,
+        given: Tensor | None = None,
+        steps: int | None = None,
+        which: int = 0,
     ) -> Tensor:
-        """log p(y) of rows (n, d) by the ODE, in nats; float64."""
+        """log p(y) of rows (n, d) by the ODE, in nats; float64. which: of a row's probes."""
         path = self.path()
         probe = None
         if y.shape[1] > EXACT:
-            probe = (2 * (row_uniforms(y, 1, y.shape[1])[:, 0] > 0.5) - 1).to(y.dtype)
+            u = row_uniforms(y, which + 1, y.shape[1])[:, which]
+            probe = (2 * (u > 0.5) - 1).to(y.dtype)
         times = path.times(steps or ODE_STEPS, y.device).flip(0)
         return log_density(self.field(given), path, y, times, probe)[0]
 
@@ -433,7 +438,7 @@ class Denoiser(DensityModel):
     def _scored_once(self, x: Tensor, given: Tensor | None, which: int = 0) -> Tensor:
         """log p of each row at one place inside its cells; its mean over places is a bound."""
         y, log_q = self._placed(x, which)
-        return self.log_density(y, given) + log_q
+        return self.log_density(y, given, which=which) + log_q
 
     def _placed(self, x: Tensor, which: int = 0) -> tuple[Tensor, Tensor]:
         """Coordinates at a place inside the cells that the row decides, and what they cost."""

@@ -214,7 +214,7 @@ class Diffusion(Denoiser):
         for i in range(0, len(x), 64):
             some, g = x[i : i + 64], None if given is None else given[i : i + 64]
             y, log_q = self._placed(some, which)
-            noise = row_normals(y, n_steps, d).double()
+            noise = row_normals(y, (which + 1) * n_steps, d)[:, which * n_steps :].double()
             bound = variational_bound(self.field(g), self.path(), y, times, noise, self.spread(g))
             pieces.append(bound + log_q)
         return torch.cat(pieces)

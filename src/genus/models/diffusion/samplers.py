@@ -31,8 +31,8 @@ Field = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # (x (n, d), t) → x
 
 SNR = 0.16  # of the corrector: the ratio of gradient to noise (Song et al., 2021)
 CORRECTIONS = 1  # Langevin steps after each step of the predictor
-LANGEVIN_STEPS = 5  # at each noise, of annealed Langevin
-LANGEVIN_SIZE = 0.1  # c: its step h in units of σ²
+LANGEVIN_STEPS = 10  # at each noise, of annealed Langevin
+LANGEVIN_SIZE = 0.2  # c: its step h in units of σ²
 
 
 def ddim(
