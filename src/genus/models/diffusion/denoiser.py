@@ -397,7 +397,7 @@ class Denoiser(DensityModel):
         path = self.path()
         probe = None
         if y.shape[1] > EXACT:
-            u = row_uniforms(y, which + 1, y.shape[1])[:, which]
+            u = row_uniforms(y + which, 1, y.shape[1])[:, 0]  # another row, another hash
             probe = (2 * (u > 0.5) - 1).to(y.dtype)
         times = path.times(steps or ODE_STEPS, y.device).flip(0)
         return log_density(self.field(given), path, y, times, probe)[0]
