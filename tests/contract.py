@@ -42,7 +42,9 @@ from genus import (
     CategoricalMixture,
     Conv,
     DensityModel,
+    Diffusion,
     FactorAnalysis,
+    FlowMatching,
     Gaussian,
     GaussianBasis,
     GaussianMixture,
@@ -55,8 +57,11 @@ from genus import (
     PixelRNN,
     ProbabilisticPCA,
     RealNVP,
+    ResNet,
+    ScoreModel,
     SplineFlow,
     Trainer,
+    UNet,
 )
 
 KINDS = ("binary", "ordinal", "categorical", "continuous", "mixed")
@@ -412,6 +417,11 @@ def flow(family: Any, **args: Any) -> Callable[[], Any]:
     return lambda: family(2, NET, trainer=QUICK, random_state=0, **args)
 
 
+def denoiser(family: Any, **args: Any) -> Callable[[], Any]:
+    trainer = QUICK.replace(epochs=80, lr=5e-3)
+    return lambda: family(ResNet(32, 2), trainer=trainer, random_state=0, **args)
+
+
 def on_digits(family: Any, steps: int) -> Callable[[], Any]:
     return lambda: family(steps, MLP(64, 1), trainer=DIGITS.replace(lr=3e-3))
 
@@ -483,6 +493,25 @@ ROWS = [
         "spline-autoregressive",
         flow(SplineFlow, bins=4, autoregressive=True),
         ("continuous", "ordinal"),
+    ),
+    Row(
+        "flow-matching",
+        denoiser(FlowMatching),
+        (*REAL, "image"),
+        digits=lambda: FlowMatching(UNet(8), trainer=DIGITS.replace(lr=5e-3)),
+    ),
+    Row(
+        "diffusion",
+        denoiser(Diffusion),
+        REAL,
+        digits=lambda: Diffusion(UNet(8), trainer=DIGITS.replace(lr=5e-3)),
+    ),
+    Row("diffusion-linear", denoiser(Diffusion, schedule="linear", prediction="noise"), REAL),
+    Row(
+        "score-model",
+        denoiser(ScoreModel),
+        REAL,
+        digits=lambda: ScoreModel(UNet(8), trainer=DIGITS.replace(lr=5e-3)),
     ),
     Row(
         "made",

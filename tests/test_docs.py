@@ -32,6 +32,7 @@ def blocks(page):
         "docs/linear-latent.md",
         "docs/boltzmann.md",
         "docs/flows.md",
+        "docs/diffusion.md",
         "docs/autoregressive.md",
         "docs/rows-and-conditions.md",
         "docs/missing.md",

@@ -21,6 +21,9 @@ from genus.models.boltzmann.dbn import DBN
 from genus.models.boltzmann.machine import BoltzmannMachine
 from genus.models.boltzmann.rbm import RBM
 from genus.models.boltzmann.rbm_classifier import RBMClassifier
+from genus.models.diffusion.diffusion import Diffusion
+from genus.models.diffusion.flow_matching import FlowMatching
+from genus.models.diffusion.score import ScoreModel
 from genus.models.flows.families import IAF, MAF, NICE, Glow, RealNVP, SplineFlow
 from genus.models.graphs.bayesnet import BayesNet
 from genus.models.latent.autoencoder import Autoencoder
@@ -39,6 +42,7 @@ from genus.models.regression.bayesian_linear import (
 )
 from genus.models.regression.bayesian_mlp import BayesianMLP
 from genus.networks.blueprints import MLP, Conv, ResNet, SameConv
+from genus.networks.unet import UNet
 from genus.outliers import OutlierDetector
 from genus.predictor import Predictor
 from genus.space import Space
@@ -67,9 +71,11 @@ __all__ = [
     "CategoricalMixture",
     "Conv",
     "DensityModel",
+    "Diffusion",
     "Estimate",
     "Exact",
     "FactorAnalysis",
+    "FlowMatching",
     "Gaussian",
     "GaussianBasis",
     "GaussianMixture",
@@ -92,9 +98,11 @@ __all__ = [
     "RealNVP",
     "ResNet",
     "SameConv",
+    "ScoreModel",
     "Space",
     "SplineFlow",
     "Trainer",
+    "UNet",
     "__version__",
     "capabilities",
     "compare",

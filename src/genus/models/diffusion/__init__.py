@@ -1,0 +1,1 @@
+"""Score models, diffusion and flow matching."""

@@ -1,0 +1,144 @@
+"""What all denoisers share: one network's word is data and noise, conditions, gaps, editing."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+import genus
+from genus import Diffusion, FlowMatching, ResNet, ScoreModel, Trainer
+from genus.learn.rows import generator
+from genus.models.diffusion.denoiser import Denoiser, split
+
+QUICK = Trainer(epochs=3, batch_size=64, progress=False)
+LABELS = np.arange(200) % 2
+X = np.random.default_rng(0).normal(size=(200, 2)) + 3 * LABELS[:, None]
+FAMILIES = (FlowMatching, Diffusion, ScoreModel)
+
+
+@cache
+def fitted(family: type[Denoiser], conditional: bool = False) -> Denoiser:
+    model = family(ResNet(16, 1), trainer=QUICK, random_state=0)  # type: ignore[call-arg]
+    return model.fit(X, given=LABELS if conditional else None)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        FlowMatching(),
+        *(Diffusion(prediction=p) for p in ("v", "noise", "data", "edm")),
+        *(ScoreModel(prediction=p) for p in ("noise", "edm")),
+    ],
+    ids=str,
+)
+def test_data_and_noise_follow_from_what_the_network_is_to_say(model: Denoiser) -> None:
+    path, rng = model.path(), generator(0)
+    t = torch.linspace(0.1, 0.9, 7, dtype=torch.float64)[:, None]
+    alpha, sigma = path.alpha(t), path.sigma(t)
+    x0, e = torch.randn(2, 7, 3, generator=rng, dtype=torch.float64)
+    a, b = model.target(alpha, sigma)
+    found = split(alpha * x0 + sigma * e, a * x0 + b * e, alpha, sigma, a, b)
+    assert torch.allclose(found[0], x0) and torch.allclose(found[1], e)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_ends_add_up_to_the_noisy_row(family: type[Denoiser]) -> None:
+    model = fitted(family)
+    t = torch.full((5, 1), 0.4, dtype=torch.float64)
+    x = torch.randn(5, 2, generator=generator(0), dtype=torch.float64)
+    x0, e = model.ends(x, t)
+    path = model.path()
+    assert torch.allclose(path.alpha(t) * x0 + path.sigma(t) * e, x)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_ode_is_a_bijection(family: type[Denoiser]) -> None:
+    model = fitted(family)
+    assert np.allclose(model.reconstruct(X[:20]), X[:20], atol=0.02)
+    line = model.interpolate(X[0], X[1], 3)
+    assert np.allclose(line[[0, 2]], X[:2], atol=0.02)
+    assert model.encode(X[:20]).shape == (20, 2)
+
+
+def test_guidance_draws_a_line_from_free_to_conditional() -> None:
+    model = fitted(FlowMatching, True)
+    x = torch.randn(5, 2, generator=generator(0), dtype=torch.float64)
+    t, given = torch.tensor(0.5, dtype=torch.float64), torch.ones(5, 1)
+    found = {}
+    for w in (0.0, 1.0, 3.0):
+        model.guidance = w
+        with torch.no_grad():
+            found[w] = model.ends(x, t, given)[1]
+    model.guidance = 1.0
+    with torch.no_grad():
+        free = model.ends(x, t, None)[1]
+    assert torch.allclose(found[0.0], free)
+    assert torch.allclose(found[3.0], free + 3 * (found[1.0] - free))
+    assert not torch.allclose(found[1.0], free)
+
+
+def test_conditions_tell_and_may_be_left_out() -> None:
+    trainer = QUICK.replace(epochs=60, lr=5e-3)
+    model = FlowMatching(ResNet(16, 1), trainer=trainer, random_state=0).fit(X, given=LABELS)
+    one, two = (model.sample(300, given=g, random_state=0).mean() for g in (0, 1))
+    assert abs(one) < 0.4 and abs(two - 3) < 0.4
+    both = model.sample(600, random_state=0)
+    assert abs(both.mean() - 1.5) < 0.4 and both.std() > 1.3
+    assert model.score(X, LABELS) < model.log_prob(X, given=LABELS).mean() - 0.3
+    far = model.log_prob(X[:40], given=1 - LABELS[:40]).mean()
+    assert far < model.log_prob(X[:40], given=LABELS[:40]).mean() - 1
+
+
+def test_gaps_do_not_weigh_in_the_loss() -> None:
+    """A column that is mostly missing is learned from the rows that have it, the other from all."""
+    gappy = X.copy()
+    gappy[40:, 1] = np.nan
+    model = FlowMatching(ResNet(16, 1), trainer=QUICK, random_state=0).fit(gappy)
+    model.rng = generator(0)
+    x = torch.tensor(gappy[:80])
+    y, seen = model.coded(x)
+    assert torch.isfinite(y).all() and torch.equal(seen, ~torch.isnan(x))
+    e, t = torch.zeros_like(y), torch.full((80, 1), 0.5, dtype=y.dtype)
+    half = torch.zeros_like(y)
+
+    def wrong_there(x: torch.Tensor, *more: torch.Tensor) -> torch.Tensor:
+        return torch.where(seen, -y, 1e6 + half)
+
+    model.look = wrong_there  # type: ignore[method-assign]
+    assert float(model.error(y, seen, e, t, None, None)) == pytest.approx(0)
+    assert np.isfinite(model_scores := fitted(FlowMatching).score_samples(gappy[38:42])).all()
+    assert model_scores.shape == (4,)
+
+
+def test_an_estimate_says_how_far_its_steps_are_off() -> None:
+    p = fitted(FlowMatching).log_prob(X[:50])
+    assert isinstance(p, genus.Estimate) and 0 < p.shared_stderr < 0.05
+    wide = np.random.default_rng(0).normal(size=(120, 20))
+    model = FlowMatching(ResNet(16, 1), trainer=QUICK, random_state=0).fit(wide)
+    p = model.log_prob(wide[:40])
+    assert (p.stderr > 0.01).all() and p.shared_stderr > 0  # of the probe, and of the steps
+    assert np.allclose(p.nats[:3], model.log_prob(wide[:3]).nats, rtol=1e-4)
+
+
+def test_editing_keeps_rows_as_far_as_little_noise_went() -> None:
+    model = fitted(FlowMatching)
+    assert np.allclose(model.edit(X[:20], 0.0, random_state=0), X[:20], atol=1e-6)
+    moved = [
+        float(np.abs(model.edit(X[:100], noise, random_state=0) - X[:100]).mean())
+        for noise in (0.1, 0.5, 1.0)
+    ]
+    assert 0 < moved[0] < moved[1] < moved[2]
+    with pytest.raises(ValueError, match="noise=2"):
+        model.edit(X[:2], 2)
+
+
+def test_rows_are_images_for_a_u_net_alone() -> None:
+    bits = (np.random.default_rng(0).random((40, 4, 4)) < 0.3).astype(np.uint8)
+    few = Trainer(epochs=1, progress=False)
+    model = FlowMatching(genus.UNet(4), trainer=few, random_state=0).fit(bits, given=bits[:, ::-1])
+    assert model.context_.n_channels == 1 and model.sample(2, given=bits[:2]).shape == (2, 4, 4)
+    flat = FlowMatching(genus.MLP(8, 1), trainer=few, random_state=0).fit(bits)
+    assert flat._shape == (16,) and flat.sample(2).shape == (2, 4, 4)

@@ -1,0 +1,28 @@
+"""Score models: the score that is learned is that of the data under a little noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from genus import ResNet, ScoreModel, Trainer
+
+X = np.random.default_rng(0).normal(size=(300, 1)) * 2 + 5
+TRAINER = Trainer(epochs=80, batch_size=64, lr=5e-3, progress=False)
+
+
+@pytest.mark.parametrize("prediction", ["noise", "edm"])
+def test_the_score_of_a_standard_normal_is_minus_the_row(prediction: str) -> None:
+    model = ScoreModel(ResNet(16, 1), prediction=prediction, trainer=TRAINER, random_state=0)
+    score = model.fit(X).score_function(X)[:, 0]
+    z = (X[:, 0] - X.mean()) / X.std()
+    near = np.abs(z) < 1.5
+    assert np.corrcoef(score[near], -z[near])[0, 1] > 0.9
+
+
+def test_sizes_of_noise() -> None:
+    model = ScoreModel(sigma_min=0.1, sigma_max=20.0)
+    path = model.path()
+    assert float(path.sigma(path.times(1))[0]) == pytest.approx(20, rel=1e-3)
+    with pytest.raises(ValueError, match="sigma_max=1"):
+        ScoreModel(sigma_max=1.0).fit(X)
