@@ -4,7 +4,14 @@ Every function returns a matplotlib ``Figure`` of its own (no pyplot, no global 
 in a notebook, or ``figure.savefig("x.png")``.
 """
 
-from genus.report.charts import learning_curve, marginals, principal_plane, whiskers
+from genus.report.charts import (
+    attacked,
+    learning_curve,
+    marginals,
+    principal_plane,
+    reliability_diagram,
+    whiskers,
+)
 from genus.report.images import image_grid, limits, pixels, signed_grid
 from genus.report.insides import (
     completions,
@@ -21,6 +28,7 @@ from genus.report.insides import (
 )
 
 __all__ = [
+    "attacked",
     "completions",
     "component_means",
     "extremes",
@@ -38,6 +46,7 @@ __all__ = [
     "pixels",
     "principal_plane",
     "reconstructions",
+    "reliability_diagram",
     "signed_grid",
     "whiskers",
 ]
