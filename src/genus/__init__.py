@@ -17,6 +17,7 @@ from genus.models.boltzmann.dbm import DBM
 from genus.models.boltzmann.dbn import DBN
 from genus.models.boltzmann.machine import BoltzmannMachine
 from genus.models.boltzmann.rbm import RBM
+from genus.models.energy.ebm import EBM
 from genus.models.flows.families import IAF, MAF, NICE, Glow, RealNVP, SplineFlow
 from genus.models.graphs.bayesnet import BayesNet
 from genus.models.latent.ppca import FactorAnalysis, ProbabilisticPCA
@@ -41,6 +42,7 @@ from genus.version import __version__
 __all__ = [
     "DBM",
     "DBN",
+    "EBM",
     "IAF",
     "MADE",
     "MAF",
