@@ -18,6 +18,7 @@ from genus.models.boltzmann.dbn import DBN
 from genus.models.boltzmann.machine import BoltzmannMachine
 from genus.models.boltzmann.rbm import RBM
 from genus.models.energy.ebm import EBM
+from genus.models.energy.jem import JEM
 from genus.models.flows.families import IAF, MAF, NICE, Glow, RealNVP, SplineFlow
 from genus.models.graphs.bayesnet import BayesNet
 from genus.models.latent.ppca import FactorAnalysis, ProbabilisticPCA
@@ -44,6 +45,7 @@ __all__ = [
     "DBN",
     "EBM",
     "IAF",
+    "JEM",
     "MADE",
     "MAF",
     "MLP",

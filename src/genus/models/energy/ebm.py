@@ -52,7 +52,7 @@ class EBM(EnergyModel):
         images, else 0.3 / d^(1/3).
     temperature : float or None, default=None
         T > 0. None: 5e-4 for images, else 1. The noise of a step is √(2aT).
-    noise : float or None, default=None
+    data_noise : float or None, default=None
         Standard deviation of noise added to rows, in the coordinates: σ of ``denoising`` (None:
         0.3). Else None: 0.02 for images; in score matching 0.05 where rows share values, without
         which it has no minimum; and 0.
@@ -99,7 +99,7 @@ class EBM(EnergyModel):
         "steps": Whole(1) | None,
         "step_size": Number(above=0) | None,
         "temperature": Number(above=0) | None,
-        "noise": Number(0) | None,
+        "data_noise": Number(0) | None,
         "n_chains": Whole(1),
         "restart": Number(0, 1),
         "tilt": Flag() | None,
@@ -120,7 +120,7 @@ class EBM(EnergyModel):
         steps: int | None = None,
         step_size: float | None = None,
         temperature: float | None = None,
-        noise: float | None = None,
+        data_noise: float | None = None,
         n_chains: int = 1000,
         restart: float = 0.05,
         tilt: bool | None = None,
@@ -138,7 +138,7 @@ class EBM(EnergyModel):
         self.steps = steps
         self.step_size = step_size
         self.temperature = temperature
-        self.noise = noise
+        self.data_noise = data_noise
         self.n_chains = n_chains
         self.restart = restart
         self.tilt = tilt
@@ -205,12 +205,12 @@ class EBM(EnergyModel):
         """What the methods without chains minimise, (n,)."""
         method = self._method()
         if method == "denoising":
-            sigma = 0.3 if self.noise is None else float(self.noise)
+            sigma = 0.3 if self.data_noise is None else float(self.data_noise)
             return objectives.denoising(self._log_f, y, sigma, rng)
         if method == "nce":
             return objectives.contrastive(self._log_ratio, y, self._begin(len(y), rng))
         noise = self._noise_of_rows()
-        if self.noise is None and self.shares_values_:
+        if self.data_noise is None and self.shares_values_:
             noise = 0.05
         y = y + noise * torch.randn(y.shape, generator=rng, dtype=y.dtype, device=y.device)
         if method == "sliced":

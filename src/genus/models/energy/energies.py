@@ -58,7 +58,7 @@ class EnergyModel(Unnormalised, DensityModel):
 
     A family writes ``_energy(y)``, (n, d) → (n,), in the precision of its network, and how it
     learns. The settings that both have: ``network``, ``steps``, ``step_size``, ``temperature``,
-    ``noise``, ``n_chains``, ``restart``, ``marginals``, ``n_annealing`` and ``burn_in``.
+    ``data_noise``, ``n_chains``, ``restart``, ``marginals``, ``n_annealing`` and ``burn_in``.
 
     Examples
     --------
@@ -76,7 +76,7 @@ class EnergyModel(Unnormalised, DensityModel):
     steps: int | None
     step_size: float | None
     temperature: float | None
-    noise: float | None
+    data_noise: float | None
     n_chains: int
     restart: float
     marginals: str | None
@@ -122,8 +122,8 @@ class EnergyModel(Unnormalised, DensityModel):
 
     def _noise_of_rows(self) -> float:
         """The standard deviation of what is added to rows of the data."""
-        if self.noise is not None:
-            return float(self.noise)
+        if self.data_noise is not None:
+            return float(self.data_noise)
         return 0.02 if self._short() else 0.0
 
     def _converges(self) -> bool:
@@ -169,9 +169,7 @@ class EnergyModel(Unnormalised, DensityModel):
         """About 1,500 steps, more where there are many rows."""
         batch = batch_of(n, 15, 32, 128)
         epochs = min(200, max(10, 1500 * batch // max(n, 1)))
-        return Trainer(
-            epochs=epochs, batch_size=batch, lr=1e-3, schedule="linear", grad_clip=10.0
-        )
+        return Trainer(epochs=epochs, batch_size=batch, lr=1e-3, schedule="linear", grad_clip=10.0)
 
     @torch.no_grad()
     def prepare(self, rows: Rows) -> None:
@@ -213,6 +211,16 @@ class EnergyModel(Unnormalised, DensityModel):
             x = torch.where(gaps, self.scores_.inverse(z).to(x.dtype), x.flatten(1))
         return self._centre(x)
 
+    def _in_the_middle(self, x: Tensor) -> Tensor:
+        """Coordinates of codes x whose gaps are at their mean under p₀ given the others."""
+        scores = self.coordinates_ if self.scores_ is None else self.scores_
+        x = x.flatten(1)
+        gaps, half = torch.isnan(x), torch.full(x.shape, 0.5, dtype=torch.float64, device=x.device)
+        z = self.base_.fill(scores(x, half)[0], half, 1, 1.0)[0]
+        if self.scores_ is None:
+            return z.to(self._dtype())
+        return self._centre(torch.where(gaps, scores.inverse(z).to(x.dtype), x))
+
     def _centre(self, x: Tensor) -> Tensor:
         """Coordinates of codes x with discrete cells in their middle."""
         x = x.flatten(1)
@@ -233,6 +241,10 @@ class EnergyModel(Unnormalised, DensityModel):
         """log p(y) + log Z, (n,)."""
         value = -self._energy(y) / self._temperature()
         return value + self.base_.log_prob(y.to(value.dtype)) if self._tilts() else value
+
+    def _log_f_of(self, labels: Tensor | None) -> Callable[[Tensor], Tensor]:
+        """The same as a function; a classifier's of one label a row."""
+        return self._log_f
 
     def _begin(self, n: int, rng: torch.Generator) -> Tensor:
         """n draws of p₀ as coordinates."""
@@ -446,25 +458,23 @@ class EnergyModel(Unnormalised, DensityModel):
         )
 
     def _sample(self, n: int, rng: torch.Generator) -> Tensor:
-        return self._sampled(n, rng, self._begin)
+        parts = [self._run(self._begin(len(c), rng), rng) for c in torch.arange(n).split(1024)]
+        return self.unreal(torch.cat(parts))
 
-    def _sampled(
+    def _run(
         self,
-        n: int,
+        begin: Tensor,
         rng: torch.Generator,
-        begin: Callable[[int, torch.Generator], Tensor],
         log_f: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """Chains annealed from p₀, or where they are short as many steps as training made."""
-        parts = []
-        for some in torch.arange(n).split(1024):
-            if self._converges():
-                y = self._annealed(len(some), int(self.burn_in), rng, log_f=log_f)[1]
-                y = self._moved(y, int(self.burn_in) // 5 + 1, rng, log_f)
-            else:
-                y = self._moved(begin(len(some), rng), self._length(), rng, log_f)
-            parts.append(y)
-        return self.unreal(torch.cat(parts))
+        """Where chains of ``sample`` end: as many steps from ``begin`` as training made.
+
+        At T = 1 they are annealed from p₀ instead, and make some steps more.
+        """
+        if not self._converges():
+            return self._moved(begin, self._length(), rng, log_f)
+        y = self._annealed(len(begin), int(self.burn_in), rng, log_f=log_f)[1]
+        return self._moved(y, int(self.burn_in) // 5 + 1, rng, log_f)
 
     def _length(self) -> int:
         """The steps that a chain makes in training from a fresh start on, on average."""
@@ -488,22 +498,25 @@ class EnergyModel(Unnormalised, DensityModel):
         rows = torch.isnan(x).flatten(1).any(1)
         if not rows.any():
             return filled
+        g = None if given is None else given[rows]
         if self._converges():
             start = (self.base_.scale_.mean_, self.base_.scale_.std_, self.base_.correlation)
-            y = completion.complete_many(self, x[rows], n, start, rng).flatten(0, 1)
+            y = completion.complete_many(self, x[rows], n, start, rng, g).flatten(0, 1)
         else:
-            y = self._held(x[rows].repeat(n, *[1] * (x.dim() - 1)), rng)
+            labels = None if g is None else g[:, 0].long().repeat(n)
+            many = x[rows].repeat(n, *[1] * (x.dim() - 1))
+            y = self._held(many, rng, self._log_f_of(labels))
         drawn = self.unreal(y).to(x.dtype)
         filled[:, rows] = drawn.reshape(n, -1, *x.shape[1:])
         return torch.where(torch.isnan(x), filled, x)
 
-    def _held(self, x: Tensor, rng: torch.Generator) -> Tensor:
+    def _held(self, x: Tensor, rng: torch.Generator, log_f: Callable[[Tensor], Tensor]) -> Tensor:
         """Chains of missing cells from draws of p₀ given the others, which stay where they are."""
         gaps = torch.isnan(x.flatten(1))
         known = self._entered(x, rng)
         y = known
         for _ in range(self._length()):
-            y = torch.where(gaps, self._moved(y, 1, rng), known)
+            y = torch.where(gaps, self._moved(y, 1, rng, log_f), known)
         return y
 
 
