@@ -25,7 +25,9 @@ from bad import Bad
 from genus import (
     DBM,
     DBN,
+    EBM,
     IAF,
+    JEM,
     MADE,
     MAF,
     MLP,
@@ -421,6 +423,11 @@ def transformer(**args: Any) -> Callable[[], AutoregressiveTransformer]:
     return lambda: AutoregressiveTransformer(8, 1, 2, **(settings | args))
 
 
+def ebm(**args: Any) -> Callable[[], EBM]:
+    settings: dict[str, Any] = {"n_annealing": 200, "burn_in": 100, "n_chains": 200}
+    return lambda: EBM(MLP(8, 1, "silu"), trainer=QUICK, random_state=0, **(settings | args))
+
+
 def bayesian(**args: Any) -> Callable[[], BayesianGaussianMixture]:
     return lambda: BayesianGaussianMixture(3, random_state=0, **args)
 
@@ -628,6 +635,22 @@ ROWS = [
         refuses="PixelRNN needs images",
         digits=lambda: PixelRNN(8, 1, "row", trainer=DIGITS.replace(epochs=3, lr=2e-2)),
     ),
+    Row(
+        "ebm",
+        ebm(),
+        REAL,
+        chain=True,
+        digits=lambda: EBM(
+            MLP(64, 1, "silu"),
+            "nce",
+            marginals="learned",
+            n_annealing=100,
+            trainer=DIGITS.replace(lr=3e-3),
+        ),
+    ),
+    Row("ebm-nce", ebm(method="nce"), ("continuous", "mixed"), chain=True),
+    Row("ebm-hmc", ebm(sampler="hmc", method="cd", steps=3), ("continuous",), chain=True),
+    Row("ebm-denoising", ebm(method="denoising", data_noise=0.1), ("continuous",), chain=True),
 ]
 PAIRS = [(row, kind) for row in ROWS for kind in row.fits]
 
@@ -693,6 +716,13 @@ def with_bad_input(rows: list[Any], door: list[Bad], behind: list[Bad]) -> list[
 
 def _full(yes: bool) -> list[Any]:
     return [pytest.mark.full] if yes else []
+
+
+# ---------------------------------------------------------------------- models of p(x, y)
+
+
+# need labels in fit: tests/models/energy/test_jem.py asks the laws of them
+JOINT = (JEM,)
 
 
 # ---------------------------------------------------------------------- models of p(y | X)

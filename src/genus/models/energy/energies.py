@@ -155,6 +155,8 @@ class EnergyModel(Unnormalised, DensityModel):
         if last is not None and (self.network is None or isinstance(self.network, Settings)):
             with torch.no_grad():
                 last.weight.mul_(SMALL_START)
+            if out == 1:  # a constant of the energy, which Z takes up
+                last.register_parameter("bias", None)
         self.register_buffer("step_", torch.tensor(0.1, dtype=torch.float64))
         self.register_buffer("_chains", torch.zeros(0, space.dim), persistent=False)
         self.retries_ = 0

@@ -377,7 +377,8 @@ class JEM(EnergyModel):
 
     def predict(self, X: RowsLike) -> np.ndarray:
         """The likeliest class of each row, (n,)."""
-        return np.asarray(self.classes_[self.predict_proba(X).argmax(1)])
+        places = self.predict_proba(X).argmax(1)
+        return np.asarray(self.classes_[places])
 
     def score(self, X: RowsLike, y: Any = None, *, given: GivenLike = None) -> float:
         """Accuracy, as of scikit-learn's classifiers."""

@@ -1,7 +1,8 @@
 """Images as coordinates of a box: y = 2 (x − low)/(high − low) − 1, in [−1, 1].
 
-Levels are points of the box, and a draw has the nearest one. A model of such coordinates has no
-density of its own, for what it learns sits on points; it serves chains that are short.
+low and high are the ends of the data, all cells together. Levels are points of the box, and a draw
+has the nearest one. What a model learns then sits on points, so that it has no density; it serves
+chains that are short.
 """
 
 from __future__ import annotations
@@ -28,16 +29,15 @@ class Pixels(nn.Module):
         levels = torch.tensor(space.cardinality)
         self.register_buffer("levels", levels, False)
         self.register_buffer("low_", torch.zeros(space.dim, dtype=torch.float64))
-        self.register_buffer("high_", (levels - 1).clamp_min(1).double())
+        self.register_buffer("high_", torch.ones(space.dim, dtype=torch.float64))
 
     def fit(self, x: Tensor) -> None:
-        """Take the ends of real numbers from rows x (n, *shape), one pair for all of them."""
-        x, real = x.flatten(1).double(), self.levels == 0
-        seen = x[:, real]
-        seen = seen[~torch.isnan(seen)]
+        """Take the box of the data from rows x (n, *shape): one pair of ends for all cells."""
+        seen = x.double()[~torch.isnan(x)]
         if len(seen):
-            self.low_[real], self.high_[real] = seen.min(), torch.maximum(seen.max(), seen.min())
-            self.high_[real & (self.high_ <= self.low_)] += 1
+            self.low_.fill_(float(seen.min()))
+            self.high_.fill_(float(seen.max()))
+            self.high_[self.high_ <= self.low_] += 1
 
     def hides(self, x: Tensor) -> Tensor:
         """No cell hides a place."""
