@@ -25,8 +25,10 @@ from bad import Bad
 from genus import (
     DBM,
     DBN,
+    EBM,
     GAN,
     IAF,
+    JEM,
     MADE,
     MAF,
     MLP,
@@ -446,6 +448,11 @@ def gan(network: Any = NET, **args: Any) -> Callable[[], GAN]:
     return lambda: GAN(network, network, **(settings | args))
 
 
+def ebm(**args: Any) -> Callable[[], EBM]:
+    settings: dict[str, Any] = {"n_annealing": 200, "burn_in": 100, "n_chains": 200}
+    return lambda: EBM(MLP(8, 1, "silu"), trainer=QUICK, random_state=0, **(settings | args))
+
+
 def bayesian(**args: Any) -> Callable[[], BayesianGaussianMixture]:
     return lambda: BayesianGaussianMixture(3, random_state=0, **args)
 
@@ -737,6 +744,22 @@ ROWS = [
     Row("gan-hinge", gan(loss="hinge"), ("ordinal", "continuous"), chain=True),
     Row("gan-gumbel", gan(words="gumbel"), ("mixed", "binary", "categorical"), chain=True),
     Row("gan-conv", gan(IMAGES, shifts=1), ("image",), chain=True),
+    Row(
+        "ebm",
+        ebm(),
+        REAL,
+        chain=True,
+        digits=lambda: EBM(
+            MLP(64, 1, "silu"),
+            "nce",
+            marginals="learned",
+            n_annealing=100,
+            trainer=DIGITS.replace(lr=3e-3),
+        ),
+    ),
+    Row("ebm-nce", ebm(method="nce"), ("continuous", "mixed"), chain=True),
+    Row("ebm-hmc", ebm(sampler="hmc", method="cd", steps=3), ("continuous",), chain=True),
+    Row("ebm-denoising", ebm(method="denoising", data_noise=0.1), ("continuous",), chain=True),
 ]
 PAIRS = [(row, kind) for row in ROWS for kind in row.fits]
 SCORED = [row for row in ROWS if hasattr(row.make(), "log_prob")]  # the others only draw
@@ -804,6 +827,13 @@ def with_bad_input(rows: list[Any], door: list[Bad], behind: list[Bad]) -> list[
 
 def _full(yes: bool) -> list[Any]:
     return [pytest.mark.full] if yes else []
+
+
+# ---------------------------------------------------------------------- models of p(x, y)
+
+
+# need labels in fit: tests/models/energy/test_jem.py asks the laws of them
+JOINT = (JEM,)
 
 
 # ---------------------------------------------------------------------- models of p(y | X)

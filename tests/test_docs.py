@@ -31,6 +31,8 @@ def blocks(page):
         "docs/bayesian-regression.md",
         "docs/linear-latent.md",
         "docs/boltzmann.md",
+        "docs/energy.md",
+        "docs/evaluation.md",
         "docs/flows.md",
         "docs/diffusion.md",
         "docs/autoregressive.md",

@@ -24,6 +24,8 @@ from genus.models.boltzmann.rbm_classifier import RBMClassifier
 from genus.models.diffusion.diffusion import Diffusion
 from genus.models.diffusion.flow_matching import FlowMatching
 from genus.models.diffusion.score import ScoreModel
+from genus.models.energy.ebm import EBM
+from genus.models.energy.jem import JEM
 from genus.models.flows.families import IAF, MAF, NICE, Glow, RealNVP, SplineFlow
 from genus.models.graphs.bayesnet import BayesNet
 from genus.models.latent.autoencoder import Autoencoder
@@ -52,8 +54,10 @@ from genus.version import __version__
 __all__ = [
     "DBM",
     "DBN",
+    "EBM",
     "GAN",
     "IAF",
+    "JEM",
     "MADE",
     "MAF",
     "MLP",

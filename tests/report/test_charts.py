@@ -58,3 +58,19 @@ def test_one_column_has_a_principal_line():
     X = np.random.default_rng(0).normal(size=(50, 1))
     figure = charts.principal_plane(X, X, genus.Space((1,)))
     assert (figure.axes[0].collections[0].get_offsets()[:, 1] == 0).all()
+
+
+def test_a_reliability_diagram_has_a_bar_a_bin_at_its_accuracy():
+    from genus.evaluate.calibration import reliability
+
+    proba = np.array([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8], [0.4, 0.6]])
+    told = reliability(proba, np.array([0, 1, 1, 1]), bins=4)
+    ax = plots.reliability_diagram(told).axes[0]
+    assert [bar.get_height() for bar in ax.containers[0]] == [0.5, 1.0]
+    assert [bar.get_x() for bar in ax.containers[0]] == [0.5, 0.75]
+
+
+def test_attacks_are_lines_over_their_size():
+    table = pd.DataFrame({"eps": [0.1, 0.2], "noise": [1, 1], "fgsm": [0.9, 0.5], "pgd": [0.8, 0]})
+    ax = plots.attacked(SimpleNamespace(table=table, norm="linf")).axes[0]
+    assert [line.get_ydata().tolist() for line in ax.lines] == [[1, 1], [0.9, 0.5], [0.8, 0]]

@@ -115,3 +115,44 @@ def test_gibbs_of_a_correlated_pair() -> None:
         atol=0.04,
         rtol=0,
     )
+
+
+def test_unadjusted_langevin_is_stable_below_a_step_of_two() -> None:
+    near = chains.langevin(normal_energy, start(2000, 1), 300, 1.9, generator(1))
+    assert float(near.var()) == pytest.approx(1 / (1 - 0.95), rel=0.2)
+    beyond = chains.langevin(normal_energy, start(2000, 1), 300, 2.1, generator(1))
+    assert float(beyond.var()) > 1e6
+
+
+def two_modes(x: torch.Tensor) -> torch.Tensor:
+    """−log of ¾ N(−1, ½²) + ¼ N(1, ½²)."""
+    log_w = torch.tensor([0.75, 0.25], dtype=x.dtype).log()
+    centres = torch.tensor([-1.0, 1.0], dtype=x.dtype)
+    return -torch.logsumexp(log_w - 2 * (x - centres).square(), 1)
+
+
+@pytest.mark.parametrize("name", ["langevin", "mala", "hmc"])
+def test_both_modes_have_their_weight(name: str) -> None:
+    """From chains that all begin in the smaller one."""
+    x = torch.ones(4000, 1, dtype=torch.float64)
+    if name == "langevin":
+        x = chains.langevin(two_modes, x, 400, 0.02, generator(3))
+    elif name == "mala":
+        x, _ = chains.mala(two_modes, x, 150, 0.15, generator(3))
+    else:
+        x, _ = chains.hmc(two_modes, x, 80, 0.4, 4, generator(3))
+    # P(x > 0) = ¾ Φ(−2) + ¼ Φ(2)
+    share = 0.75 * 0.02275 + 0.25 * 0.97725
+    assert float((x > 0).double().mean()) == pytest.approx(share, abs=0.03)
+
+
+def test_a_box_holds_every_step() -> None:
+    seen = []
+
+    def energy(x: torch.Tensor) -> torch.Tensor:
+        seen.append(x.detach())
+        return normal_energy(x - 3)
+
+    x = chains.langevin(energy, 0.1 * start(500, 2), 30, 0.5, generator(1), box=(-1.0, 1.0))
+    assert all(bool((v.abs() <= 1).all()) for v in [*seen, x])
+    assert float((x == 1).double().mean()) > 0.7  # the energy pulls it to an end

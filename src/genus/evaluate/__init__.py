@@ -1,20 +1,25 @@
 """Evaluation: plain functions of (model, X), or of arrays."""
 
 from genus.evaluate.c2st import ClassifierTest, classifier_test
+from genus.evaluate.calibration import Calibration, calibration
 from genus.evaluate.completion import Completion, completion_score, hide
 from genus.evaluate.copies import Memorisation, memorisation
+from genus.evaluate.detection import Detection, belonging, detection
 from genus.evaluate.diagnose import Diagnosis, diagnose
 from genus.evaluate.discrepancy import MMD, mmd
 from genus.evaluate.embedding import Embedding, Frechet, frechet, frechet_gaussians
 from genus.evaluate.likelihood import Difference, Likelihood, likelihood_summary, paired_difference
 from genus.evaluate.outliers import Outliers, outlier_auroc
+from genus.evaluate.robustness import Robustness, robustness
 from genus.evaluate.samples import SampleQuality, SampleTest
 from genus.evaluate.view import NumericView
 
 __all__ = [
     "MMD",
+    "Calibration",
     "ClassifierTest",
     "Completion",
+    "Detection",
     "Diagnosis",
     "Difference",
     "Embedding",
@@ -23,10 +28,14 @@ __all__ = [
     "Memorisation",
     "NumericView",
     "Outliers",
+    "Robustness",
     "SampleQuality",
     "SampleTest",
+    "belonging",
+    "calibration",
     "classifier_test",
     "completion_score",
+    "detection",
     "diagnose",
     "frechet",
     "frechet_gaussians",
@@ -36,4 +45,5 @@ __all__ = [
     "mmd",
     "outlier_auroc",
     "paired_difference",
+    "robustness",
 ]

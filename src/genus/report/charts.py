@@ -191,3 +191,38 @@ def codes(X: Any, space: Space) -> np.ndarray:
         return np.asarray(space.encode(X).double().flatten(1).numpy())
     a = as_array(X).astype(float)
     return a.reshape(len(a), -1)
+
+
+def reliability_diagram(told: Any) -> Figure:
+    """Accuracy against confidence of a ``Calibration``, a bar a bin, beside the diagonal.
+
+    The grey bars are the share of all rows that are in the bin.
+    """
+    figure = new_figure(320, 320)
+    ax = new_axes(figure, left=46, right=10, bottom=38, top=24)
+    t = told.table
+    width = t.high - t.low
+    ax.bar(t.low, t.accuracy, width, align="edge", color=MODEL, alpha=0.7, label="accuracy")
+    ax.bar(t.low, t.n / told.n, width, align="edge", color=REAL, alpha=0.5, label="share of rows")
+    ax.plot(t.confidence, t.accuracy, "o", color=INK, ms=3)
+    ax.plot([0, 1], [0, 1], color=INK, lw=0.8)
+    ax.set_xlim(0, 1)
+    ax.set_ylim(0, 1)
+    ax.set_xlabel("confidence", fontsize=FONT, color=INK)
+    ax.set_title(f"ECE {told.ece:.3f}", fontsize=FONT, color=INK, loc="left")
+    ax.legend(frameon=False, fontsize=FONT - 1, labelcolor=INK, loc="upper left")
+    return figure
+
+
+def attacked(told: Any) -> Figure:
+    """Accuracy against the size of an attack, of a ``Robustness``; a line a way to attack."""
+    figure = new_figure(360, 260)
+    ax = new_axes(figure, left=46, right=10, bottom=38, top=10)
+    for name, colour in (("noise", REAL), ("fgsm", SECOND), ("pgd", MODEL)):
+        ax.plot(told.table.eps, told.table[name], color=colour, lw=1.5, marker=".", label=name)
+    ax.set_ylim(0, 1.02)
+    ax.set_xlabel(f"ε ({told.norm})", fontsize=FONT, color=INK)
+    ax.set_ylabel("accuracy", fontsize=FONT, color=INK)
+    ax.grid(color=FAINT, alpha=0.25, lw=0.8)
+    ax.legend(frameon=False, fontsize=FONT - 1, labelcolor=INK)
+    return figure

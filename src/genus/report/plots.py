@@ -4,7 +4,14 @@ Every function returns a matplotlib ``Figure`` of its own (no pyplot, no global 
 in a notebook, or ``figure.savefig("x.png")``.
 """
 
-from genus.report.charts import learning_curve, marginals, principal_plane, whiskers
+from genus.report.charts import (
+    attacked,
+    learning_curve,
+    marginals,
+    principal_plane,
+    reliability_diagram,
+    whiskers,
+)
 from genus.report.codes import (
     aggregated_posterior,
     arcs,
@@ -31,6 +38,7 @@ from genus.report.latents import diagnosis
 __all__ = [
     "aggregated_posterior",
     "arcs",
+    "attacked",
     "completions",
     "component_means",
     "diagnosis",
@@ -50,6 +58,7 @@ __all__ = [
     "principal_plane",
     "reconstructions",
     "reconstructions_of",
+    "reliability_diagram",
     "signed_grid",
     "temperatures",
     "traversals",

@@ -43,14 +43,18 @@ def langevin(
     step_size: float,
     rng: torch.Generator,
     temperature: float = 1.0,
+    box: tuple[float, float] | None = None,
 ) -> Tensor:
     """Unadjusted Langevin dynamics, x ← x − η ∇E(x) + √(2ηT) ξ (Roberts & Tweedie, 1996).
 
-    step_size: η > 0. Its law is e^{−E/T} up to O(η): on N(0, 1) the variance is 1/(1 − η/2).
+    step_size: η > 0. Its law is e^{−E/T} up to O(η): on N(0, 1) the variance is 1/(1 − η/2), and
+    from η = 2 on it has none. box: the ends of every coordinate, onto which each step is projected.
     """
     for _ in range(steps):
         _, g = gradient(energy, x)
         x = x - step_size * g + math.sqrt(2 * step_size * temperature) * _noise(x, rng)
+        if box is not None:
+            x = x.clamp(*box)
     return x
 
 

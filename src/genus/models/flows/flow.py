@@ -33,13 +33,13 @@ from genus.distributions.gaps import Conditionals, correlations
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer, batch_of
 from genus.likelihood import LogProb
-from genus.models.flows import completion as conditional
 from genus.models.flows.couplings import Affine, Autoregressive, Coupling, Level, Shift, Spline
 from genus.networks.blueprints import BLUEPRINT, MLP, Blueprint, SameConv
 from genus.networks.conditions import Conditions
 from genus.networks.construct import construct
 from genus.networks.layers import Linear, initialise, output_layer
 from genus.networks.masked import MaskedMLP
+from genus.samplers import completion as conditional
 from genus.settings import Number, OneOf, Rule, Whole
 from genus.space import Space
 

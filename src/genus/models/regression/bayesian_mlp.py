@@ -511,6 +511,10 @@ class BayesianMLP(Predictor):
 
     # ------------------------------------------------------------------ hooks
 
+    def _log_classes(self, given: Tensor) -> Tensor:
+        """log p(class | x) of codes of X, (n, K), with its gradient."""
+        return self._outputs(given).log_softmax(2).logsumexp(0) - math.log(len(self.draws_))
+
     def _log_prob(self, y: Tensor, given: Tensor) -> LogProb:
         each = self.log_likelihood(self._outputs(given), self._standard(y), self.log_noise_draws_)
         each = each - (self.y_std_.log() if self.task_ == "regression" else 0)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from genus import MLP, Gaussian, RealNVP, Trainer
 from genus.learn.rows import generator
-from genus.models.flows import completion as conditional
+from genus.samplers import completion as conditional
 
 N = 3000
 

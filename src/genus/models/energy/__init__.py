@@ -1,0 +1,1 @@
+"""Networks as energies: any density up to its normaliser, and a classifier that is one too."""
