@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.base import clone
 from torch import Tensor
 
-from genus import RBM, Independent, Space, Trainer
+from genus import RBM, Independent, Space, Trainer, load
 from genus.learn.rows import generator
 
 QUICK = Trainer(epochs=2, batch_size=20)
@@ -382,7 +383,7 @@ def test_a_pair_of_k_grows_from_the_first_to_the_last(monkeypatch: pytest.Monkey
     )
 
 
-@pytest.mark.parametrize("method", ["pcd", "cd"])
+@pytest.mark.parametrize("method", ["pcd", "cd", "fpcd"])
 @pytest.mark.parametrize("centred", [True, False])
 @pytest.mark.parametrize("kind", SPACES)
 def test_the_gradient_with_its_expectation_enumerated_is_exact(
@@ -398,9 +399,10 @@ def test_the_gradient_with_its_expectation_enumerated_is_exact(
     )
     p = torch.softmax(-m.free_energy(v).detach(), 0)
     m.rng, m._batch, m._chain = generator(0), 15, torch.zeros(15, H)
+    m._decay = 0.0
     total = [torch.zeros_like(g) for g in exact]
     for state, share in zip(v, p, strict=True):
-        m._sweep = lambda *_, state=state: state[None]  # type: ignore[method-assign]
+        m._fantasy = lambda _, state=state: state[None]  # type: ignore[method-assign]
         _, loss = next(iter(m.losses(data)))
         for t, g in zip(total, torch.autograd.grad(loss, parameters), strict=True):
             t += share * g
@@ -480,6 +482,8 @@ def patterns(n: int, seed: int = 0) -> np.ndarray:
         {"method": "cd", "k": 5},
         {"centred": False},
         {"n_chains": 200},
+        {"method": "fpcd"},
+        {"method": "tempering", "n_temperatures": 4},
     ],
 )
 def test_training_finds_the_structure(more: dict[str, Any]) -> None:
@@ -521,6 +525,95 @@ def test_the_chain_starts_where_the_method_says(method: str) -> None:
         list(m.losses(v[8:16]))
     expected = m.encode(v[8:16].numpy()) if method == "cd" else m.encode(1 - v[:8].numpy())
     np.testing.assert_allclose(starts[1], expected, atol=1e-4)
+
+
+def two_valleys(**more: Any) -> RBM:
+    """A machine of 6 bits that are all alike, and whose chains seldom leave a valley."""
+    X = np.repeat(np.random.default_rng(0).integers(0, 2, (100, 1)), 6, axis=1)
+    m = RBM(2, trainer=QUICK, n_chains=400, tracking=0.0, random_state=0, **more).fit(X)
+    with torch.no_grad():
+        m.W_.fill_(3.0)
+        m.mu_.fill_(0.5)
+        m.lambda_.fill_(0.5)
+        m.b_.fill_(0.2)  # one valley is deeper
+        m.c_.zero_()
+        m.base_.zero_()
+    m.rng, m._batch = generator(1), 400
+    return m
+
+
+def walk(m: RBM, steps: int) -> Tensor:
+    """Where chains that begin in the valley of ones stand after some steps without learning."""
+    ones = torch.ones(400, 6)
+    if m.method == "tempering":
+        m._chain = ones.repeat(int(m.n_temperatures), 1)
+    else:
+        m._chain = torch.ones(400, 2)
+    data = torch.cat([ones[:200], 0 * ones[:200]])
+    for _ in range(steps):
+        for _, loss in m.losses(data):
+            for p in m.parameters():
+                p.grad = None
+            loss.backward()
+    with torch.no_grad():
+        return m._fantasy(data)
+
+
+@pytest.mark.parametrize("method", ["pcd", "fpcd", "tempering"])
+def test_fast_weights_and_hot_chains_leave_a_valley(method: str) -> None:
+    ones = float((walk(two_valleys(method=method), 60).mean(1) > 0.5).float().mean())
+    if method == "pcd":
+        assert ones > 0.9
+    else:
+        assert 0.2 < ones < 0.85
+
+
+def test_swapped_chains_keep_the_distribution_and_say_how_often() -> None:
+    m = two_valleys(method="tempering", n_temperatures=6)
+    v = walk(m, 80)
+    states = every(Space((6,), "binary"))
+    p = torch.softmax(-m.free_energy(states).detach(), 0)
+    shares = torch.bincount((v @ 2.0 ** torch.arange(5, -1, -1)).long(), minlength=64) / len(v)
+    assert 0.5 * float((shares - p).abs().sum()) < 0.12
+    assert m.swap_rates_.shape == (5,)
+    assert 0.05 < float(m.swap_rates_.min()) and float(m.swap_rates_.max()) < 0.999
+
+
+def test_fast_weights_are_forgotten_and_leave_no_trace() -> None:
+    m = two_valleys(method="fpcd")
+    walk(m, 5)
+    assert float(m._fast_W.abs().max()) > 0
+    before, m.W_.grad = m._fast_W.clone(), torch.zeros_like(m.W_)
+    m._quicken()
+    torch.testing.assert_close(m._fast_W, 0.95 * before)
+    assert not any("fast" in name for name in m.state_dict())
+
+
+def test_hidden_units_are_as_active_as_is_wanted() -> None:
+    X = patterns(600)
+    trainer = Trainer(epochs=20, batch_size=50, lr=0.3)
+    free = RBM(8, trainer=trainer, random_state=0).fit(X).encode(X).mean(0)
+    sparse = RBM(8, sparsity=0.1, sparsity_cost=1.0, trainer=trainer, random_state=0).fit(X)
+    q = sparse.encode(X).mean(0)
+    assert np.abs(q - 0.1).max() < 0.1 < np.abs(free - 0.1).max()
+    x = torch.tensor(X[:50]).float()
+    a = sparse._inputs(x)
+    mean = torch.sigmoid(a).mean(0)
+    want = -(0.1 * mean.log() + 0.9 * (1 - mean).log()).sum()
+    assert float(sparse._too_active(a)) == pytest.approx(float(want), rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["fpcd", "tempering"])
+def test_fast_and_tempered_chains_go_on_after_a_break(method: str, tmp_path: Any) -> None:
+    X, path = patterns(300), tmp_path / "run.ckpt"
+    trainer = Trainer(epochs=4, schedule="constant")
+    whole = RBM(4, method=method, n_temperatures=3, trainer=trainer, random_state=0).fit(X)
+    cut = whole.set_params(trainer__checkpoint=path)
+    clone(cut).set_params(trainer__max_steps=13).fit(X)
+    again = clone(cut).fit(X, resume=True)
+    assert torch.equal(again.W_, whole.W_) and torch.equal(again._chain, whole._chain)
+    again.save(tmp_path / "m")
+    assert np.array_equal(load(tmp_path / "m").score_samples(X), again.score_samples(X))
 
 
 def test_decay_shrinks_the_weights_and_the_rate_falls_to_nothing() -> None:
