@@ -30,6 +30,7 @@ import genus
 from bad import AT_THE_DOOR, BEHIND, TABLES_AT_THE_DOOR, TABLES_BEHIND, Bad
 from contract import (
     CLASSES,
+    CLASSIFIERS,
     PAIRS,
     PREDICTORS,
     ROWS,
@@ -722,5 +723,5 @@ def valid(X: pd.DataFrame, table: pd.DataFrame) -> None:
 def test_every_public_model_has_a_row() -> None:
     public = {v for v in vars(genus).values() if isinstance(v, type) and issubclass(v, Model)}
     assert public - {Model, genus.DensityModel, genus.Predictor} == {
-        type(r.make()) for r in [*ROWS, *PREDICTORS]
+        type(r.make()) for r in [*ROWS, *PREDICTORS, *CLASSIFIERS]
     }

@@ -14,6 +14,7 @@ from sklearn.base import clone
 from torch import Tensor
 
 from genus import RBM, Independent, Space, Trainer, load
+from genus.evaluate import memorisation
 from genus.learn.rows import generator
 
 QUICK = Trainer(epochs=2, batch_size=20)
@@ -527,6 +528,28 @@ def test_the_chain_starts_where_the_method_says(method: str) -> None:
     np.testing.assert_allclose(starts[1], expected, atol=1e-4)
 
 
+def test_hidden_units_are_as_many_as_rows_can_teach(tmp_path: Any) -> None:
+    hasty = Trainer(epochs=1)
+    few, more = (RBM(trainer=hasty, random_state=0).fit(patterns(n)) for n in (60, 500))
+    assert (few.n_hidden_, more.n_hidden_) == (32, 50) and more.encode(patterns(3)).shape == (3, 50)
+    assert RBM(7, trainer=hasty).fit(patterns(60)).n_hidden_ == 7
+    more.save(tmp_path / "m")
+    assert np.array_equal(load(tmp_path / "m").encode(patterns(9)), more.encode(patterns(9)))
+
+
+def test_rough_functions_of_grey_levels_are_held_back_more() -> None:
+    """A weight of wave i decays by i² as much as that of the first."""
+    m = discrete("ordinal")
+    m.rng, m._batch, m._decay = generator(0), 20, 0.1
+    x = every(SPACES["ordinal"])[:20]
+    m._fantasy = lambda v: v  # type: ignore[method-assign]
+    _, loss = next(iter(m.losses(x)))
+    (grad,) = torch.autograd.grad(loss, m.W_)
+    wave = torch.tensor([1.0, 2, 3, 4]).repeat(3)[:, None]
+    torch.testing.assert_close(grad, 0.1 * (wave**2 - 1) * m.W_.detach(), atol=1e-5, rtol=1e-4)
+    assert not discrete("binary").units_.waves
+
+
 def two_valleys(**more: Any) -> RBM:
     """A machine of 6 bits that are all alike, and whose chains seldom leave a valley."""
     X = np.repeat(np.random.default_rng(0).integers(0, 2, (100, 1)), 6, axis=1)
@@ -614,6 +637,26 @@ def test_fast_and_tempered_chains_go_on_after_a_break(method: str, tmp_path: Any
     assert torch.equal(again.W_, whole.W_) and torch.equal(again._chain, whole._chain)
     again.save(tmp_path / "m")
     assert np.array_equal(load(tmp_path / "m").score_samples(X), again.score_samples(X))
+
+
+def test_draws_near_training_rows_are_those_of_a_machine_that_over_fits() -> None:
+    """Not of chains too short: the exact distribution of rows is as near, and decay mends it."""
+    r = np.random.default_rng(0)
+    train, held = r.integers(0, 2, (2, 80, 14))
+    trainer = Trainer(epochs=250, batch_size=40, lr=0.2)
+    words = {}
+    for decay in (0.0, 0.1):
+        m = RBM(40, trainer=trainer.replace(weight_decay=decay), random_state=0).fit(train)
+        states = every(Space((14,), "binary"))
+        p = torch.softmax(-m.free_energy(states).detach().double(), 0)
+        exact = states[torch.multinomial(p, 500, replacement=True, generator=generator(1))]
+        for name, draws in (("chains", m.sample(500, random_state=1)), ("exact", exact.numpy())):
+            views = (x.astype(np.float64) for x in (train, held, draws))
+            words[decay, name] = memorisation(*views).word
+        over = m.score(train) - m.score(held)
+        assert over > 1.5 if decay == 0 else over < 0.5
+    assert words[0.0, "chains"] == words[0.0, "exact"] != "no copying"
+    assert words[0.1, "chains"] == words[0.1, "exact"] == "no copying"
 
 
 def test_decay_shrinks_the_weights_and_the_rate_falls_to_nothing() -> None:

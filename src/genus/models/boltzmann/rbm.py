@@ -69,8 +69,8 @@ class RBM(Encoder, Unnormalised):
 
     Parameters
     ----------
-    n_hidden : int, default=128
-        H ≥ 1.
+    n_hidden : int or None, default=None
+        H ≥ 1. None: a unit for every ten rows, from 32 to 256; ``n_hidden_`` says how many.
     visible : {"auto", "bernoulli", "categorical", "gaussian"}, default="auto"
         ``auto``: by the kind of each cell (up to 64 levels between known ends by their own softmax;
         more, and all other numbers, take Gaussian units).
@@ -116,7 +116,7 @@ class RBM(Encoder, Unnormalised):
     """
 
     arguments: ClassVar[dict[str, Rule]] = {
-        "n_hidden": Whole(1),
+        "n_hidden": Whole(1) | None,
         "visible": OneOf("auto", "bernoulli", "categorical", "gaussian"),
         "method": OneOf("pcd", "cd", "fpcd", "tempering"),
         "k": Whole(1) | Several(Whole(1), Whole(1), says="a pair of them"),
@@ -133,6 +133,7 @@ class RBM(Encoder, Unnormalised):
     allow_nan = True
     learned_by = "contrastive divergence"
 
+    n_hidden_: int
     mu_: Tensor
     lambda_: Tensor
     base_: Tensor
@@ -145,7 +146,7 @@ class RBM(Encoder, Unnormalised):
 
     def __init__(
         self,
-        n_hidden: int = 128,
+        n_hidden: int | None = None,
         visible: str = "auto",
         method: str = "pcd",
         k: int | tuple[int, int] = 1,
@@ -357,7 +358,7 @@ class RBM(Encoder, Unnormalised):
 
     def build(self, space: Space) -> None:
         self.units_ = Units(space, self.visible, self._marginals_of(space))
-        D, B, H = self.units_.n_phi, self.units_.n_bias, int(self.n_hidden)
+        D, B, H = self.units_.n_phi, self.units_.n_bias, self._n_hidden()
         what = f"n_hidden={H} beside {D:,} visible units"
         check_fits(4 * D * H, what, "lower n_hidden, or merge rare words and levels", itemsize=4)
         self.W_ = nn.Parameter(torch.zeros(D, H))
@@ -375,6 +376,9 @@ class RBM(Encoder, Unnormalised):
         if self.method == "tempering":
             self.register_buffer("swap_rates_", torch.ones(int(self.n_temperatures) - 1))
 
+    def _n_hidden(self) -> int:
+        return int(self.n_hidden or self.n_hidden_)
+
     def _marginals_of(self, space: Space) -> str:
         """How numbers become Gaussian units; as the part of a model, on their own scale."""
         if self.marginals is not None:
@@ -382,6 +386,8 @@ class RBM(Encoder, Unnormalised):
         return "logit" if self.is_part else usual_marginals(space)
 
     def defaults(self, n: int) -> Trainer:
+        if not self.is_part:
+            self.n_hidden_ = int(self.n_hidden or min(256, max(32, n // 10)))
         return settings_for(n, self.space_, self._marginals_of(self.space_))
 
     @torch.no_grad()
@@ -415,11 +421,11 @@ class RBM(Encoder, Unnormalised):
 
     def _n_enumerated(self) -> int:
         """Units of the layer that is summed over."""
-        H = int(self.n_hidden)
+        H = self._n_hidden()
         return min(H, self.units_.n_binary or H)
 
     def _enumerate(self) -> float:
-        H = int(self.n_hidden)
+        H = self._n_hidden()
         if H <= SMALL:  # Σ_h e^{cᵀh} Π_cells Σ_v …
             parts = []
             for block in torch.arange(2**H, device=self.b_.device).split(4096):
