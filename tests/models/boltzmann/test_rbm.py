@@ -642,19 +642,19 @@ def test_fast_and_tempered_chains_go_on_after_a_break(method: str, tmp_path: Any
 def test_draws_near_training_rows_are_those_of_a_machine_that_over_fits() -> None:
     """Not of chains too short: the exact distribution of rows is as near, and decay mends it."""
     r = np.random.default_rng(0)
-    train, held = r.integers(0, 2, (2, 80, 14))
-    trainer = Trainer(epochs=250, batch_size=40, lr=0.2)
+    train, held = r.integers(0, 2, (2, 60, 12))
+    trainer = Trainer(epochs=300, batch_size=10, lr=0.5)
     words = {}
     for decay in (0.0, 0.1):
         m = RBM(40, trainer=trainer.replace(weight_decay=decay), random_state=0).fit(train)
-        states = every(Space((14,), "binary"))
+        states = every(Space((12,), "binary"))
         p = torch.softmax(-m.free_energy(states).detach().double(), 0)
         exact = states[torch.multinomial(p, 500, replacement=True, generator=generator(1))]
         for name, draws in (("chains", m.sample(500, random_state=1)), ("exact", exact.numpy())):
             views = (x.astype(np.float64) for x in (train, held, draws))
             words[decay, name] = memorisation(*views).word
         over = m.score(train) - m.score(held)
-        assert over > 1.5 if decay == 0 else over < 0.5
+        assert over > 1.2 if decay == 0 else over < 0.5
     assert words[0.0, "chains"] == words[0.0, "exact"] != "no copying"
     assert words[0.1, "chains"] == words[0.1, "exact"] == "no copying"
 
