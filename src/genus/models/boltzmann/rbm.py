@@ -83,12 +83,6 @@ class RBM(Encoder, Unnormalised):
         that mix ever more slowly.
     n_chains : int or None, default=None
         Persistent chains; None: the batch size.
-    n_temperatures : int, default=10
-        Of ``tempering``, two or more; each costs as much as the chain of ``pcd``.
-    sparsity : float or None, default=None
-        ρ between 0 and 1, the share of rows in which a hidden unit is wanted on; None: any.
-    sparsity_cost : float, default=0.1
-        What the cross-entropy between ρ and a unit's mean activity weighs, in nats.
     centred : bool, default=True
         Subtract μ and λ (False: the plain parametrisation).
     tracking : float, default=0.01
@@ -105,6 +99,12 @@ class RBM(Encoder, Unnormalised):
         How to descend; by default plain SGD with a rate that falls to 0.
     random_state : int, generator or None, default=None
         An int, or a numpy generator; None: fresh at every fit.
+    n_temperatures : int, default=10
+        Of ``tempering``, two or more; each costs as much as the chain of ``pcd``.
+    sparsity : float or None, default=None
+        ρ between 0 and 1, the share of rows in which a hidden unit is wanted on; None: any.
+    sparsity_cost : float, default=0.1
+        What the cross-entropy between ρ and a unit's mean activity weighs, in nats.
 
     Examples
     --------
