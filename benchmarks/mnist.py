@@ -19,8 +19,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
 import genus
 from genus import DBM, DBN, MADE, MLP, RBM, VAE, AutoregressiveTransformer, PixelCNN, Trainer
 
