@@ -58,6 +58,7 @@ from genus import (
     PixelCNN,
     PixelRNN,
     ProbabilisticPCA,
+    RBMClassifier,
     RealNVP,
     ResNet,
     ScoreModel,
@@ -542,6 +543,9 @@ ROWS = [
         ("ordinal", "mixed"),
     ),
     Row("rbm", rbm(), chain=True, digits=lambda: RBM(12, trainer=DIGITS.replace(epochs=8))),
+    Row("rbm-fpcd", rbm(method="fpcd"), ("binary",), chain=True),
+    Row("rbm-tempering", rbm(method="tempering", n_temperatures=3), ("binary",), chain=True),
+    Row("rbm-sparse", rbm(sparsity=0.3), ("binary",), chain=True),
     Row("rbm-cd", rbm(method="cd", k=2, centred=False), chain=True),
     # too many units to enumerate
     Row("rbm-ais", rbm(n_hidden=24), ("ordinal", "categorical", "continuous", "mixed"), chain=True),
@@ -890,4 +894,9 @@ PREDICTORS = [
         Predicts(f"bayesian-mlp-{p}-classes", bayesian_mlp(p, "classification"), "classification")
         for p in ("map", "vi", "laplace", "hmc")
     ),
+]
+
+# models of p(x, y), whose laws stand beside them: tests/test_classifier.py and those of each family
+CLASSIFIERS = [
+    Predicts("rbm-classifier", lambda: RBMClassifier(8, random_state=0), "classification"),
 ]

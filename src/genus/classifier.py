@@ -5,7 +5,8 @@
 
 Labels are the condition, so that ``fit(X, y)`` is ``fit(X, given=y)``. A verb without ``given``
 speaks of p(x), with it of p(x | y). A family writes ``_log_joint(x)``, log p(x, y = k) of codes x
-up to a constant, (n, K), and the hooks of ``Model`` with ``given``, the codes 0 … K − 1 of labels.
+but for what k does not change, (n, K), and the hooks of ``Model`` with ``given``: the codes
+0 … K − 1 of labels, (n, 1).
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Classifier(Model):
     # ------------------------------------------------------------------ what a family writes
 
     def _log_joint(self, x: Tensor) -> Tensor:
-        """log p(x, y = k) of codes x up to a constant that no x and no k changes, (n, K)."""
+        """log p(x, y = k) of codes x but for what k does not change, (n, K)."""
         raise NotImplementedError
 
     # ------------------------------------------------------------------ verbs

@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.base import clone
 from torch import Tensor
 
-from genus import RBM, Independent, Space, Trainer
+from genus import RBM, Independent, Space, Trainer, load
+from genus.evaluate import memorisation
 from genus.learn.rows import generator
 
 QUICK = Trainer(epochs=2, batch_size=20)
@@ -382,7 +384,7 @@ def test_a_pair_of_k_grows_from_the_first_to_the_last(monkeypatch: pytest.Monkey
     )
 
 
-@pytest.mark.parametrize("method", ["pcd", "cd"])
+@pytest.mark.parametrize("method", ["pcd", "cd", "fpcd"])
 @pytest.mark.parametrize("centred", [True, False])
 @pytest.mark.parametrize("kind", SPACES)
 def test_the_gradient_with_its_expectation_enumerated_is_exact(
@@ -398,9 +400,10 @@ def test_the_gradient_with_its_expectation_enumerated_is_exact(
     )
     p = torch.softmax(-m.free_energy(v).detach(), 0)
     m.rng, m._batch, m._chain = generator(0), 15, torch.zeros(15, H)
+    m._decay = 0.0
     total = [torch.zeros_like(g) for g in exact]
     for state, share in zip(v, p, strict=True):
-        m._sweep = lambda *_, state=state: state[None]  # type: ignore[method-assign]
+        m._fantasy = lambda _, state=state: state[None]  # type: ignore[method-assign]
         _, loss = next(iter(m.losses(data)))
         for t, g in zip(total, torch.autograd.grad(loss, parameters), strict=True):
             t += share * g
@@ -480,6 +483,8 @@ def patterns(n: int, seed: int = 0) -> np.ndarray:
         {"method": "cd", "k": 5},
         {"centred": False},
         {"n_chains": 200},
+        {"method": "fpcd"},
+        {"method": "tempering", "n_temperatures": 4},
     ],
 )
 def test_training_finds_the_structure(more: dict[str, Any]) -> None:
@@ -521,6 +526,137 @@ def test_the_chain_starts_where_the_method_says(method: str) -> None:
         list(m.losses(v[8:16]))
     expected = m.encode(v[8:16].numpy()) if method == "cd" else m.encode(1 - v[:8].numpy())
     np.testing.assert_allclose(starts[1], expected, atol=1e-4)
+
+
+def test_hidden_units_are_as_many_as_rows_can_teach(tmp_path: Any) -> None:
+    hasty = Trainer(epochs=1)
+    few, more = (RBM(trainer=hasty, random_state=0).fit(patterns(n)) for n in (60, 500))
+    assert (few.n_hidden_, more.n_hidden_) == (32, 50) and more.encode(patterns(3)).shape == (3, 50)
+    assert RBM(7, trainer=hasty).fit(patterns(60)).n_hidden_ == 7
+    more.save(tmp_path / "m")
+    assert np.array_equal(load(tmp_path / "m").encode(patterns(9)), more.encode(patterns(9)))
+
+
+def test_rough_functions_of_grey_levels_are_held_back_more() -> None:
+    """A weight of wave i decays by i² as much as that of the first."""
+    m = discrete("ordinal")
+    m.rng, m._batch, m._decay = generator(0), 20, 0.1
+    x = every(SPACES["ordinal"])[:20]
+    m._fantasy = lambda v: v  # type: ignore[method-assign]
+    _, loss = next(iter(m.losses(x)))
+    (grad,) = torch.autograd.grad(loss, m.W_)
+    wave = torch.tensor([1.0, 2, 3, 4]).repeat(3)[:, None]
+    torch.testing.assert_close(grad, 0.1 * (wave**2 - 1) * m.W_.detach(), atol=1e-5, rtol=1e-4)
+    assert not discrete("binary").units_.waves
+
+
+def two_valleys(**more: Any) -> RBM:
+    """A machine of 6 bits that are all alike, and whose chains seldom leave a valley."""
+    X = np.repeat(np.random.default_rng(0).integers(0, 2, (100, 1)), 6, axis=1)
+    m = RBM(2, trainer=QUICK, n_chains=400, tracking=0.0, random_state=0, **more).fit(X)
+    with torch.no_grad():
+        m.W_.fill_(3.0)
+        m.mu_.fill_(0.5)
+        m.lambda_.fill_(0.5)
+        m.b_.fill_(0.2)  # one valley is deeper
+        m.c_.zero_()
+        m.base_.zero_()
+    m.rng, m._batch = generator(1), 400
+    return m
+
+
+def walk(m: RBM, steps: int) -> Tensor:
+    """Where chains that begin in the valley of ones stand after some steps without learning."""
+    ones = torch.ones(400, 6)
+    if m.method == "tempering":
+        m._chain = ones.repeat(int(m.n_temperatures), 1)
+    else:
+        m._chain = torch.ones(400, 2)
+    data = torch.cat([ones[:200], 0 * ones[:200]])
+    for _ in range(steps):
+        for _, loss in m.losses(data):
+            for p in m.parameters():
+                p.grad = None
+            loss.backward()
+    with torch.no_grad():
+        return m._fantasy(data)
+
+
+@pytest.mark.parametrize("method", ["pcd", "fpcd", "tempering"])
+def test_fast_weights_and_hot_chains_leave_a_valley(method: str) -> None:
+    ones = float((walk(two_valleys(method=method), 60).mean(1) > 0.5).float().mean())
+    if method == "pcd":
+        assert ones > 0.9
+    else:
+        assert 0.2 < ones < 0.85
+
+
+def test_swapped_chains_keep_the_distribution_and_say_how_often() -> None:
+    m = two_valleys(method="tempering", n_temperatures=6)
+    v = walk(m, 80)
+    states = every(Space((6,), "binary"))
+    p = torch.softmax(-m.free_energy(states).detach(), 0)
+    shares = torch.bincount((v @ 2.0 ** torch.arange(5, -1, -1)).long(), minlength=64) / len(v)
+    assert 0.5 * float((shares - p).abs().sum()) < 0.12
+    assert m.swap_rates_.shape == (5,)
+    assert 0.05 < float(m.swap_rates_.min()) and float(m.swap_rates_.max()) < 0.999
+
+
+def test_fast_weights_are_forgotten_and_leave_no_trace() -> None:
+    m = two_valleys(method="fpcd")
+    walk(m, 5)
+    assert float(m._fast_W.abs().max()) > 0
+    before, m.W_.grad = m._fast_W.clone(), torch.zeros_like(m.W_)
+    m._quicken()
+    torch.testing.assert_close(m._fast_W, 0.95 * before)
+    assert not any("fast" in name for name in m.state_dict())
+
+
+def test_hidden_units_are_as_active_as_is_wanted() -> None:
+    X = patterns(600)
+    trainer = Trainer(epochs=20, batch_size=50, lr=0.3)
+    free = RBM(8, trainer=trainer, random_state=0).fit(X).encode(X).mean(0)
+    sparse = RBM(8, sparsity=0.1, sparsity_cost=1.0, trainer=trainer, random_state=0).fit(X)
+    q = sparse.encode(X).mean(0)
+    assert np.abs(q - 0.1).max() < 0.1 < np.abs(free - 0.1).max()
+    x = torch.tensor(X[:50]).float()
+    a = sparse._inputs(x)
+    mean = torch.sigmoid(a).mean(0)
+    want = -(0.1 * mean.log() + 0.9 * (1 - mean).log()).sum()
+    assert float(sparse._too_active(a)) == pytest.approx(float(want.detach()), rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["fpcd", "tempering"])
+def test_fast_and_tempered_chains_go_on_after_a_break(method: str, tmp_path: Any) -> None:
+    X, path = patterns(300), tmp_path / "run.ckpt"
+    trainer = Trainer(epochs=4, schedule="constant")
+    whole = RBM(4, method=method, n_temperatures=3, trainer=trainer, random_state=0).fit(X)
+    cut = whole.set_params(trainer__checkpoint=path)
+    clone(cut).set_params(trainer__max_steps=13).fit(X)
+    again = clone(cut).fit(X, resume=True)
+    assert torch.equal(again.W_, whole.W_) and torch.equal(again._chain, whole._chain)
+    again.save(tmp_path / "m")
+    assert np.array_equal(load(tmp_path / "m").score_samples(X), again.score_samples(X))
+
+
+def test_draws_near_training_rows_are_those_of_a_machine_that_over_fits() -> None:
+    """Not of chains too short: the exact distribution of rows is as near, and decay mends it."""
+    r = np.random.default_rng(0)
+    train, held = r.integers(0, 2, (2, 60, 12))
+    trainer = Trainer(epochs=300, batch_size=10, lr=0.5)
+    words = {}
+    for decay in (0.0, 0.1):
+        m = RBM(40, trainer=trainer.replace(weight_decay=decay), random_state=0).fit(train)
+        states = every(Space((12,), "binary"))
+        p = torch.softmax(-m.free_energy(states).detach().double(), 0)
+        exact = states[torch.multinomial(p, 500, replacement=True, generator=generator(1))]
+        for name, draws in (("chains", m.sample(500, random_state=1)), ("exact", exact.numpy())):
+            views = (x.astype(np.float64) for x in (train, held, draws))
+            words[decay, name] = memorisation(*views).word
+        over = m.score(train) - m.score(held)
+        assert over > 1.2 if decay == 0 else over < 0.5
+    assert words[0.0, "chains"] == words[0.0, "exact"] != "no copying"
+    assert words[0.1, "chains"] == words[0.1, "exact"] == "no copying"
 
 
 def test_decay_shrinks_the_weights_and_the_rate_falls_to_nothing() -> None:

@@ -23,7 +23,7 @@ the cells that are missing, is summed over: in learning by Gibbs draws given wha
 
 μ and λ, the means of φ and h, only condition the gradient (Montavon & Müller, 2012):
 when λ moves, b takes up the difference and the distribution stays. Tieleman (2008): the
-chain persists between steps.
+chain persists between steps. Fast weights drive it on, or chains at higher temperatures feed it.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ Hidden = Callable[[Tensor], Tensor]
 
 FILLS = 3  # Gibbs sweeps that draw what a row hides, in learning
 ROUNDS = 8  # of mean field
+FAST, FORGET = 0.05, 0.95  # rate of fast weights, and what is left of them after a step
+SEEN = 0.02  # what a step counts in the rates of swaps
 POINTS = 16  # importance points a row; where cells are missing, four times as many
 
 
@@ -67,13 +69,15 @@ class RBM(Encoder, Unnormalised):
 
     Parameters
     ----------
-    n_hidden : int, default=128
-        H ≥ 1.
+    n_hidden : int or None, default=None
+        H ≥ 1. None: a unit for every ten rows, from 32 to 256; ``n_hidden_`` says how many.
     visible : {"auto", "bernoulli", "categorical", "gaussian"}, default="auto"
         ``auto``: by the kind of each cell (up to 64 levels between known ends by their own softmax;
         more, and all other numbers, take Gaussian units).
-    method : {"pcd", "cd"}, default="pcd"
-        A persistent chain, or a chain started at the data.
+    method : {"pcd", "cd", "fpcd", "tempering"}, default="pcd"
+        A persistent chain, or a chain started at the data. ``fpcd``: a persistent chain driven on
+        by fast weights (Tieleman & Hinton, 2009); ``tempering``: persistent chains at several
+        temperatures that swap states (Desjardins et al., 2010), ``swap_rates_`` how often.
     k : int or pair of ints, default=1
         Gibbs steps a gradient; a pair: at the beginning and at the end, growing evenly, for chains
         that mix ever more slowly.
@@ -95,6 +99,12 @@ class RBM(Encoder, Unnormalised):
         How to descend; by default plain SGD with a rate that falls to 0.
     random_state : int, generator or None, default=None
         An int, or a numpy generator; None: fresh at every fit.
+    n_temperatures : int, default=10
+        Of ``tempering``, two or more; each costs as much as the chain of ``pcd``.
+    sparsity : float or None, default=None
+        ρ between 0 and 1, the share of rows in which a hidden unit is wanted on; None: any.
+    sparsity_cost : float, default=0.1
+        What the cross-entropy between ρ and a unit's mean activity weighs, in nats.
 
     Examples
     --------
@@ -106,11 +116,14 @@ class RBM(Encoder, Unnormalised):
     """
 
     arguments: ClassVar[dict[str, Rule]] = {
-        "n_hidden": Whole(1),
+        "n_hidden": Whole(1) | None,
         "visible": OneOf("auto", "bernoulli", "categorical", "gaussian"),
-        "method": OneOf("pcd", "cd"),
+        "method": OneOf("pcd", "cd", "fpcd", "tempering"),
         "k": Whole(1) | Several(Whole(1), Whole(1), says="a pair of them"),
         "n_chains": Whole(1) | None,
+        "n_temperatures": Whole(2),
+        "sparsity": Number(0, 1) | None,
+        "sparsity_cost": Number(0),
         "centred": Flag(),
         "tracking": Number(0, 1),
         "n_annealing": Whole(1),
@@ -120,15 +133,20 @@ class RBM(Encoder, Unnormalised):
     allow_nan = True
     learned_by = "contrastive divergence"
 
+    n_hidden_: int
     mu_: Tensor
     lambda_: Tensor
     base_: Tensor
     base_c_: Tensor
-    chains_: Tensor
+    _chain: Tensor
+    _fast_W: Tensor
+    _fast_b: Tensor
+    _fast_c: Tensor
+    swap_rates_: Tensor
 
     def __init__(
         self,
-        n_hidden: int = 128,
+        n_hidden: int | None = None,
         visible: str = "auto",
         method: str = "pcd",
         k: int | tuple[int, int] = 1,
@@ -140,6 +158,9 @@ class RBM(Encoder, Unnormalised):
         marginals: str | None = None,
         trainer: Trainer | None = None,
         random_state: Any = None,
+        n_temperatures: int = 10,
+        sparsity: float | None = None,
+        sparsity_cost: float = 0.1,
     ) -> None:
         self.n_hidden = n_hidden
         self.visible = visible
@@ -153,6 +174,9 @@ class RBM(Encoder, Unnormalised):
         self.marginals = marginals
         self.trainer = trainer
         self.random_state = random_state
+        self.n_temperatures = n_temperatures
+        self.sparsity = sparsity
+        self.sparsity_cost = sparsity_cost
 
     # ------------------------------------------------------------------ learning
 
@@ -161,24 +185,105 @@ class RBM(Encoder, Unnormalised):
         self.units_.project_()
         with torch.no_grad():
             v = self._entered(x)
-            if self.method == "cd":
-                self._chain = torch.sigmoid(self._inputs(v))
-            elif len(self._chain) != (self.n_chains or self._batch):
-                self._chain = torch.sigmoid(self.c_).repeat(self.n_chains or self._batch, 1)
-            fantasy = self._sweep(self._chain, self._steps())
+            fantasy = self._fantasy(v)
         both = torch.cat([v, fantasy])
-        hidden, h = _hidden_term(
-            torch.addmm(self.c_, self.units_.phi(both) - self.mu_, self.W_), self.lambda_
-        )
+        a = torch.addmm(self.c_, self.units_.phi(both) - self.mu_, self.W_)
+        hidden, h = _hidden_term(a, self.lambda_)
         minus_f = self.units_.bias(both, self.b_) + hidden + self.c_ @ self.lambda_
-        yield self, minus_f[len(v) :].mean() - minus_f[: len(v)].mean()
+        loss = minus_f[len(v) :].mean() - minus_f[: len(v)].mean()
+        if self.units_.waves:
+            loss = loss + self._roughness()
+        if self.sparsity is not None:
+            loss = loss + self._too_active(a[: len(v)])
+        yield self, loss
         with torch.no_grad():
             if self.method == "pcd":
                 self._chain = h[len(v) :]
+            elif self.method == "fpcd":
+                self._quicken()
+                self._chain = torch.sigmoid(self._fast()._inputs(fantasy))
             if self.centred and self.tracking:
                 move = self.tracking * (h[: len(v)].mean(0) - self.lambda_)
                 self.lambda_ += move
                 self.units_.absorb_(self.b_, self.W_ @ move)
+
+    def _roughness(self) -> Tensor:
+        """½ d Σ (i² − 1) W², i the wave of an ordered level: with the decay d, i² d in all."""
+        rough = self.W_.new_tensor(self.units_.waves).square() - 1
+        return 0.5 * self._decay * (rough @ self.W_.square().sum(1))
+
+    def _too_active(self, a: Tensor) -> Tensor:
+        """−Σ_j ρ log q_j + (1 − ρ) log(1 − q_j) at its cost, q the mean activities of a batch."""
+        q = torch.sigmoid(a).mean(0).clamp(1e-6, 1 - 1e-6)
+        rho = float(self.sparsity or 0)
+        cross_entropy = -(rho * q.log() + (1 - rho) * torch.log1p(-q)).sum()
+        return float(self.sparsity_cost) * cross_entropy
+
+    def _fantasy(self, v: Tensor) -> Tensor:
+        """The model's rows beside those of data v: where chains stand after k steps."""
+        n = self.n_chains or self._batch
+        if self.method == "tempering":
+            return self._tempered(n, self._steps())
+        if self.method == "cd":
+            self._chain = torch.sigmoid(self._inputs(v))
+        elif len(self._chain) != n:
+            self._chain = torch.sigmoid(self.c_).repeat(n, 1)
+        machine = self._fast() if self.method == "fpcd" else self
+        return machine._sweep(self._chain, self._steps())
+
+    def _fast(self) -> RBM:
+        """The machine that the chain of ``fpcd`` follows: weights and fast weights together."""
+        return self.at(W=self.W_ + self._fast_W, b=self.b_ + self._fast_b, c=self.c_ + self._fast_c)
+
+    def _quicken(self) -> None:
+        """Fast weights follow the gradient of the step that was just taken, and are forgotten."""
+        for fast, p in (
+            (self._fast_W, self.W_),
+            (self._fast_b, self.b_),
+            (self._fast_c, self.c_),
+        ):
+            if p.grad is not None:
+                fast.mul_(FORGET).sub_(p.grad, alpha=FAST)
+
+    def _tempered(self, n: int, steps: int) -> Tensor:
+        """Where the coldest of T tempered chains stand after k steps of all, and one of swaps.
+
+        Chain t follows the model at β_t, between the base rates (0) and this one (1). Neighbours
+        swap states with probability min(1, e^{F_t(v) + F_{t+1}(u) − F_t(u) − F_{t+1}(v)}).
+        """
+        T, dim = int(self.n_temperatures), self.space_.dim
+        b, c = self._plain()
+        b0, c0 = self.base_, self._base_c()
+        db, dc, W = b - b0, c - c0, self.W_.detach()
+        if len(self._chain) != T * n:
+            self._chain = self._begin(T * n, self.rng)
+        grid = torch.linspace(0, 1, T, dtype=W.dtype, device=W.device)
+        beta, v = grid.repeat_interleave(n)[:, None], self._chain
+        for _ in range(steps):
+            y = torch.addmm(dc, self.units_.phi(v), W)
+            h = flip(torch.sigmoid(c0 + beta * y), self.rng)
+            v = self.units_.draw(b0 + beta * db, beta * (h @ W.T), self.rng)
+        y = torch.addmm(dc, self.units_.phi(v), W).reshape(T, n, -1)
+        own = self.units_.linear(v, db).reshape(T, n)
+        v = v.reshape(T, n, dim).clone()
+
+        def minus_f(t: int, at: int) -> Tensor:
+            """−F at β_at of the states of chain t, but for what no β changes."""
+            return grid[at] * own[t] + F.softplus(c0 + grid[at] * y[t]).sum(1)
+
+        for t in range(T - 1):
+            log_ratio = minus_f(t + 1, t) + minus_f(t, t + 1)
+            log_ratio -= minus_f(t, t) + minus_f(t + 1, t + 1)
+            u = torch.rand(n, generator=self.rng, dtype=W.dtype, device=W.device)
+            swap = u.log() < log_ratio
+            self.swap_rates_[t].lerp_(swap.to(W.dtype).mean(), SEEN)
+            for state in (v, y, own):
+                which = swap.reshape(-1, *[1] * (state.dim() - 2))
+                low, high = state[t].clone(), state[t + 1].clone()
+                state[t] = torch.where(which, high, low)
+                state[t + 1] = torch.where(which, low, high)
+        self._chain = v.flatten(0, 1)
+        return v[-1]
 
     def _entered(self, x: Tensor) -> Tensor:
         """v of codes x to learn from, what they hide drawn given what they tell."""
@@ -253,7 +358,7 @@ class RBM(Encoder, Unnormalised):
 
     def build(self, space: Space) -> None:
         self.units_ = Units(space, self.visible, self._marginals_of(space))
-        D, B, H = self.units_.n_phi, self.units_.n_bias, int(self.n_hidden)
+        D, B, H = self.units_.n_phi, self.units_.n_bias, self._n_hidden()
         what = f"n_hidden={H} beside {D:,} visible units"
         check_fits(4 * D * H, what, "lower n_hidden, or merge rare words and levels", itemsize=4)
         self.W_ = nn.Parameter(torch.zeros(D, H))
@@ -263,7 +368,16 @@ class RBM(Encoder, Unnormalised):
         self.register_buffer("lambda_", torch.zeros(H))
         # the model without hidden units: where annealing starts
         self.register_buffer("base_", torch.zeros(B))
-        self.register_buffer("_chain", torch.zeros(0, H), persistent=False)
+        wide = space.dim if self.method == "tempering" else H  # visible states, or activities
+        self.register_buffer("_chain", torch.zeros(0, wide), persistent=False)
+        if self.method == "fpcd":
+            for name, p in (("W", self.W_), ("b", self.b_), ("c", self.c_)):
+                self.register_buffer(f"_fast_{name}", torch.zeros_like(p), persistent=False)
+        if self.method == "tempering":
+            self.register_buffer("swap_rates_", torch.ones(int(self.n_temperatures) - 1))
+
+    def _n_hidden(self) -> int:
+        return int(self.n_hidden or self.n_hidden_)
 
     def _marginals_of(self, space: Space) -> str:
         """How numbers become Gaussian units; as the part of a model, on their own scale."""
@@ -272,14 +386,16 @@ class RBM(Encoder, Unnormalised):
         return "logit" if self.is_part else usual_marginals(space)
 
     def defaults(self, n: int) -> Trainer:
+        if not self.is_part:
+            self.n_hidden_ = int(self.n_hidden or min(256, max(32, n // 10)))
         return settings_for(n, self.space_, self._marginals_of(self.space_))
 
     @torch.no_grad()
     def start(self, rows: Rows) -> None:
         x = rows.take(slice(0, 65536), self.rng)[0]
-        self._batch = min(
-            self._trainer().over(self.defaults(len(rows))).batch_size or 100, len(rows)
-        )
+        trainer = self._trainer().over(self.defaults(len(rows)))
+        self._batch = min(trainer.batch_size or 100, len(rows))
+        self._decay = float(trainer.weight_decay or 0)
         self.units_.fit(x)
         v, _ = self.units_.enter(x, self.rng)
         self.b_.copy_(self.units_.independent(v))  # of the cells that are seen
@@ -305,11 +421,11 @@ class RBM(Encoder, Unnormalised):
 
     def _n_enumerated(self) -> int:
         """Units of the layer that is summed over."""
-        H = int(self.n_hidden)
+        H = self._n_hidden()
         return min(H, self.units_.n_binary or H)
 
     def _enumerate(self) -> float:
-        H = int(self.n_hidden)
+        H = self._n_hidden()
         if H <= SMALL:  # Σ_h e^{cᵀh} Π_cells Σ_v …
             parts = []
             for block in torch.arange(2**H, device=self.b_.device).split(4096):
@@ -483,8 +599,12 @@ class RBM(Encoder, Unnormalised):
 
     def _upwards(self, phi: Tensor) -> Tensor:
         """E[h | φ] in float32, summed in float64: the order of the rows then changes no digit."""
+        return torch.sigmoid(self._inputs_of(phi)).to(phi.dtype)
+
+    def _inputs_of(self, phi: Tensor) -> Tensor:
+        """c + Wᵀ(φ − μ) in float64, (n, H)."""
         c, mu, W = (t.double() for t in (self.c_, self.mu_, self.W_))
-        return torch.sigmoid(torch.addmm(c, phi.double() - mu, W)).to(phi.dtype)
+        return torch.addmm(c, phi.double() - mu, W)
 
     @property
     def _n_features_out(self) -> int:
@@ -516,9 +636,14 @@ def usual_trainer(n: int) -> Trainer:
 
 
 def settings_for(n: int, space: Space, marginals: str) -> Trainer:
-    """The usual settings; far tails of numbers that are normal scores have large gradients."""
-    real = {"integer", "continuous"} & set(space.kinds)
-    return usual_trainer(n).replace(grad_clip=10.0 if real and marginals == "learned" else None)
+    """The usual settings; far tails of numbers that are normal scores have large gradients.
+
+    Functions of ordered levels decay by half as much, the rough ones by more (``_roughness``).
+    """
+    real, usual = {"integer", "continuous"} & set(space.kinds), usual_trainer(n)
+    if "ordinal" in space.kinds:
+        usual = usual.replace(weight_decay=0.5 * (usual.weight_decay or 0))
+    return usual.replace(grad_clip=10.0 if real and marginals == "learned" else None)
 
 
 class _HiddenTerm(torch.autograd.Function):

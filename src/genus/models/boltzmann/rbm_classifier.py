@@ -170,10 +170,11 @@ class RBMClassifier(Encoder, Classifier):
         return value, torch.stack([f[1] for f in found], 1), found[0][2]
 
     def _log_joint(self, x: Tensor) -> Tensor:
-        x = x.flatten(1)
-        if self.rbm_._hides(x):
+        rbm, x = self.rbm_, x.flatten(1)
+        if rbm._hides(x):
             return self._log_mass(x)[0]
-        return self._minus_free(self.rbm_._states(x))[0]
+        a = rbm._inputs_of(rbm.units_.phi(rbm._states(x)))  # the order of rows changes no digit
+        return F.softplus(a[:, None] + self.U_.double()).sum(2) + self._biases().double()
 
     # ------------------------------------------------------------------ learning
 
@@ -196,7 +197,7 @@ class RBMClassifier(Encoder, Classifier):
             move = rbm.tracking * (h.mean(0) - rbm.lambda_)
             rbm.lambda_ += move
             rbm.units_.absorb_(rbm.b_, rbm.W_ @ move)
-            self.d_ += self.U_ @ move
+            self.d_.add_(self.U_ @ move)
 
     def _entered(self, x: Tensor, label: Tensor) -> Tensor:
         """v of codes x to learn from, what they hide drawn given what they and labels tell."""

@@ -95,6 +95,18 @@ class Units(nn.Module):
             )
             self.n_phi, self.n_bias = self.n_phi + wide, self.n_bias + long
 
+        self.waves = self._waves()
+
+    def _waves(self) -> list[int]:
+        """Which wave each φ of ordered levels is, 1 of others; empty where there are no levels."""
+        if not any(sort == "ordinal" for sort, _, _ in self.groups):
+            return []
+        found = []
+        for (sort, _, columns), (s, _) in zip(self.groups, self.slices, strict=True):
+            times = (s.stop - s.start) // len(columns)
+            found += len(columns) * [i + 1 if sort == "ordinal" else 1 for i in range(times)]
+        return found
+
     def _table(self, sort: str, levels: int, like: Tensor) -> Tensor:
         """φ of every level, (levels, r): a one-hot code, or cosines of the level."""
         key = (sort, levels, like.dtype, like.device)
