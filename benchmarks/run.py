@@ -33,6 +33,7 @@ BENCHMARKS = (
     "pixelcnn_sampling 56",
     "transformer_sampling 28",
     "made_tables",
+    "boltzmann_tables",
     "mnist rbm 8",
     "mnist vae 600",
     "mnist made 240",

@@ -340,3 +340,11 @@ def test_a_conditional_by_name_is_that_of_the_energy() -> None:
     np.testing.assert_allclose(p[:, 0], want)
     with pytest.raises(ValueError, match="l=0"):
         m.conditional(0, x.numpy(), h)
+
+
+def test_the_bound_and_the_likelihood_share_one_log_z() -> None:
+    m = DBM((12, 11), n_annealing=30, trainer=QUICK, random_state=0).fit(patterns(60))
+    m._log_z()
+    found = m.elbo(patterns(10))
+    m.log_partition_["value"] += 1.0
+    np.testing.assert_allclose(m.elbo(patterns(10)), found - 1, atol=1e-9)

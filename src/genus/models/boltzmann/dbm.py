@@ -353,11 +353,15 @@ class DBM(Encoder, Unnormalised):
         )
         return entropy - self._energy(v, q).double()
 
-    @on_rows
-    def elbo(self, x: Tensor) -> Tensor:
+    def elbo(self, x: Any) -> Any:
         """The mean-field bound E_q[−E] + H(q) − log Z of codes x, (n, *shape) → (n,)."""
+        return self._bound_of_rows(x) - self._log_z().value
+
+    @on_rows
+    def _bound_of_rows(self, x: Tensor) -> Tensor:
+        """E_q[−E] + H(q) of codes x, (n, *shape) → (n,)."""
         v = self._states(x)
-        return self._bound(v, self._mean_field(v)) - self._log_z().value
+        return self._bound(v, self._mean_field(v))
 
     def mean_field(
         self, X: RowsLike, starts: int = 4, rounds: int = MOST, random_state: RandomState = None
