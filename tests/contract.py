@@ -32,6 +32,7 @@ from genus import (
     NICE,
     RBM,
     VAE,
+    Autoencoder,
     AutoregressiveTransformer,
     BayesianGaussianMixture,
     BayesianLinearRegression,
@@ -220,8 +221,9 @@ def over_latent(model: Any, t: Toy) -> np.ndarray:
     step = 0.05
     axis = torch.arange(-5.5, 5.5, step) + step / 2
     z = torch.cartesian_prod(axis, axis)
-    with torch.no_grad():
-        prior = model._p().log_prob(z).double().exp() * step**2
+    prior = torch.exp(-0.5 * z.double().square().sum(1)) / (2 * math.pi) * step**2
+    if hasattr(model, "log_prior"):
+        prior = torch.from_numpy(model.log_prior(z)).double().exp() * step**2
     codes = model.space_.encode(t.states()).double().flatten(1)
     tables = []  # p(x_j | z) of the values of each cell; given z the cells are independent
     with torch.no_grad():
@@ -340,6 +342,11 @@ def vae(network: Any = NET, lr: float = 1e-2, **args: Any) -> Callable[[], VAE]:
     return lambda: VAE(
         2, network, network, k=32, trainer=QUICK.replace(lr=lr), random_state=0, **args
     )
+
+
+def autoencoder(**args: Any) -> Callable[[], Autoencoder]:
+    density = GaussianMixture(3)
+    return lambda: Autoencoder(2, NET, NET, density=density, trainer=QUICK, random_state=0, **args)
 
 
 def rbm(**args: Any) -> Callable[[], RBM]:
@@ -600,6 +607,18 @@ ROWS = [
         refuses="does not suit|variance=2.0 is lost beside X",
     ),
     Row("vae-conv", vae(IMAGES, lr=2e-2), ("image",), over_latent),
+    Row(
+        "autoencoder",
+        autoencoder(),
+        digits=lambda: Autoencoder(
+            8,
+            MLP(64, 1),
+            MLP(64, 1),
+            density=GaussianMixture(10),
+            trainer=DIGITS.replace(epochs=20, lr=3e-3),
+        ),
+    ),
+    Row("autoencoder-denoising", autoencoder(corruption=0.2), ("mixed", "ordinal")),
     Row("vae-flows", vae(posterior_family="flow", prior="flow"), ("binary", "mixed"), over_latent),
     Row(
         "vae-full-mixture",
@@ -655,6 +674,8 @@ ROWS = [
     ),
 ]
 PAIRS = [(row, kind) for row in ROWS for kind in row.fits]
+SCORED = [row for row in ROWS if hasattr(row.make(), "log_prob")]  # the others only draw
+SCORED_PAIRS = [(row, kind) for row in SCORED for kind in row.fits]
 
 
 @cache
