@@ -622,8 +622,15 @@ ROWS = [
     Row("vae-flows", vae(posterior_family="flow", prior="flow"), ("binary", "mixed"), over_latent),
     Row(
         "vae-full-mixture",
-        vae(posterior_family="full", prior="mixture", bound="iwae", k_train=4, gradient="dreg"),
-        ("continuous", "binary"),
+        vae(
+            posterior_family="full",
+            prior="mixture",
+            prior_components=4,
+            bound="iwae",
+            k_train=4,
+            gradient="dreg",
+        ),
+        ("binary", "continuous"),
         over_latent,
     ),
     Row("vae-vamp", vae(prior="vamp", prior_components=8, kl_warmup=0.2), truth=over_latent),
