@@ -35,6 +35,7 @@ from genus import (
     NICE,
     RBM,
     VAE,
+    Autoencoder,
     AutoregressiveTransformer,
     BayesianGaussianMixture,
     BayesianLinearRegression,
@@ -231,8 +232,9 @@ def over_latent(model: Any, t: Toy) -> np.ndarray:
     step = 0.05
     axis = torch.arange(-5.5, 5.5, step) + step / 2
     z = torch.cartesian_prod(axis, axis)
-    with torch.no_grad():
-        prior = model._p().log_prob(z).double().exp() * step**2
+    prior = torch.exp(-0.5 * z.double().square().sum(1)) / (2 * math.pi) * step**2
+    if hasattr(model, "log_prior"):
+        prior = torch.from_numpy(model.log_prior(z)).double().exp() * step**2
     codes = model.space_.encode(t.states()).double().flatten(1)
     tables = []  # p(x_j | z) of the values of each cell; given z the cells are independent
     with torch.no_grad():
@@ -356,6 +358,11 @@ def vae(network: Any = NET, lr: float = 1e-2, **args: Any) -> Callable[[], VAE]:
 def multimodal(joint: str = "product", **args: Any) -> Callable[[], MultimodalVAE]:
     settings: dict[str, Any] = {"encoder": NET, "decoder": NET, "k": 32, "trainer": QUICK}
     return lambda: MultimodalVAE(2, joint, modalities=2, random_state=0, **(settings | args))
+
+
+def autoencoder(**args: Any) -> Callable[[], Autoencoder]:
+    density = GaussianMixture(3)
+    return lambda: Autoencoder(2, NET, NET, density=density, trainer=QUICK, random_state=0, **args)
 
 
 def rbm(**args: Any) -> Callable[[], RBM]:
@@ -680,11 +687,30 @@ ROWS = [
     Row("multimodal-vae-mixture", multimodal("mixture"), truth=over_latent),
     Row("multimodal-vae-products", multimodal("mixture of products"), truth=over_latent),
     Row("vae-conv", vae(IMAGES, lr=2e-2), ("image",), over_latent),
+    Row(
+        "autoencoder",
+        autoencoder(),
+        digits=lambda: Autoencoder(
+            8,
+            MLP(64, 1),
+            MLP(64, 1),
+            density=GaussianMixture(10),
+            trainer=DIGITS.replace(epochs=20, lr=3e-3),
+        ),
+    ),
+    Row("autoencoder-denoising", autoencoder(corruption=0.2), ("mixed", "ordinal")),
     Row("vae-flows", vae(posterior_family="flow", prior="flow"), ("binary", "mixed"), over_latent),
     Row(
         "vae-full-mixture",
-        vae(posterior_family="full", prior="mixture", bound="iwae", k_train=4, gradient="dreg"),
-        ("continuous", "binary"),
+        vae(
+            posterior_family="full",
+            prior="mixture",
+            prior_components=4,
+            bound="iwae",
+            k_train=4,
+            gradient="dreg",
+        ),
+        ("binary", "continuous"),
         over_latent,
     ),
     Row("vae-vamp", vae(prior="vamp", prior_components=8, kl_warmup=0.2), truth=over_latent),

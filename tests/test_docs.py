@@ -30,6 +30,7 @@ def blocks(page):
         "docs/bayesian-networks.md",
         "docs/bayesian-regression.md",
         "docs/linear-latent.md",
+        "docs/vae.md",
         "docs/boltzmann.md",
         "docs/energy.md",
         "docs/evaluation.md",

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from genus.coding import as_array
-from genus.report.figures import INK, MODEL, new_axes, new_figure
+from genus.report.figures import FONT, INK, MODEL, new_axes, new_figure
 from genus.report.images import Scale, limits, pixels, tiled
 
 EDGE = 4.0  # least half-width of a plane of codes, in standard deviations of N(0, I)
@@ -35,7 +35,7 @@ def aggregated_posterior(
     rng = np.random.default_rng(random_state)
     z = m + s * rng.normal(size=m.shape)
     figure = new_figure(330, 330)
-    ax = new_axes(figure, left=28, right=8, bottom=24, top=8)
+    ax = new_axes(figure, left=28, right=8 if y is None else 48, bottom=24, top=8)
     kinds = [] if y is None else list(np.unique(np.asarray(y)[:most]))
     dots: dict[str, Any] = {"s": 5, "lw": 0, "alpha": 0.6, "rasterized": True}
     if not kinds:
@@ -43,6 +43,16 @@ def aggregated_posterior(
     palette = colormaps["tab10" if len(kinds) <= 10 else "tab20"]
     for i, kind in enumerate(kinds):
         ax.scatter(*z[np.asarray(y)[:most] == kind].T, color=palette(i), label=str(kind), **dots)
+    if kinds:
+        ax.legend(
+            frameon=False,
+            fontsize=FONT - 1,
+            labelcolor=INK,
+            loc="upper left",
+            bbox_to_anchor=(1, 1.02),
+            handletextpad=0.1,
+            markerscale=1.6,
+        )
     edge = max(EDGE, float(np.quantile(np.abs(z), 0.995)))
     axis = np.linspace(-edge, edge, 160)
     plane = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
@@ -54,6 +64,7 @@ def aggregated_posterior(
         levels=sorted({_level(log_p, share) for share in (0.9, 0.5, 0.1)}),
         colors=INK,
         linewidths=0.8,
+        linestyles="solid",
     )
     ax.set(xlim=(-edge, edge), ylim=(-edge, edge), aspect="equal")
     return figure

@@ -188,7 +188,7 @@ class Autoencoder(Decoded):
     def learn(self, fit: Fit) -> None:
         """The networks first, then the density of the codes."""
         super().learn(fit)
-        if self.density is not None and not getattr(self, "interrupted_", False):
+        if self.density is not None:
             self._learn_density(fit.rows)
 
     def _learn_density(self, rows: Rows) -> None:

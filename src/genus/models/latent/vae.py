@@ -54,7 +54,13 @@ from genus.networks.layers import output_layer
 from genus.samplers.particles import enough, pick_several
 from genus.settings import Instance, Number, OneOf, Rule, Whole
 from genus.space import Space
-from genus.typing import GivenLike, RandomState, RowsLike
+from genus.typing import GivenLike, RandomState, RowsLike, available_if
+
+
+def _has_kl_of_each(model: Any) -> bool:
+    """Is KL a sum over latent dimensions?"""
+    return model.posterior_family != "flow" and model.prior in ("normal", "gaussian")
+
 
 QUARTER = -0.6744897501960817  # Φ of it is ¼
 
@@ -139,7 +145,7 @@ class VAE(Decoded):
         "prior_components": Whole(1),
         "posterior_family": OneOf(*POSTERIORS),
         "gradient": OneOf("reparameterised", "score", "dreg"),
-        "free_bits": Number(0),
+        "free_bits": Number(0, most=1e6),
         "kl_warmup": Number(0, below=1),
         "n_logistics": Whole(1, 100),
     }
@@ -520,17 +526,16 @@ class VAE(Decoded):
         z = torch.as_tensor(np.asarray(Z), dtype=like.dtype, device=like.device)
         return self._chunked(lambda some: self._p().log_prob(some), z).numpy()
 
+    @available_if(_has_kl_of_each)
     def kl_per_dimension(self, X: Any, *, given: Any = None) -> np.ndarray:
-        """Mean KL[q(z_j | x) ‖ p(z_j)] of every latent dimension, in nats; near 0: unused."""
+        """Mean KL[q(z_j | x) ‖ p(z_j)] of every latent dimension, in nats; near 0: unused.
+
+        There where q and p are Gaussian; else ``elbo_terms`` has KL of all dimensions together.
+        """
         x, conditions = self._enter(X, given)
 
         def kl(some: Tensor, *g: Tensor) -> Tensor:
-            each = self._kl(self._q(some, *g), self._p())
-            if each is None:
-                raise CapabilityError(
-                    f"posterior_family={self.posterior_family!r} and prior={self.prior!r} have no "
-                    "KL of each dimension: elbo_terms(X) has all of it by its draws"
-                )
+            each: Any = self._kl(self._q(some, *g), self._p())
             return each
 
         return self._chunked(kl, x, *conditions).mean(0).numpy()
