@@ -365,6 +365,11 @@ def autoencoder(**args: Any) -> Callable[[], Autoencoder]:
     return lambda: Autoencoder(2, NET, NET, density=density, trainer=QUICK, random_state=0, **args)
 
 
+def multimodal(joint: str = "product", **args: Any) -> Callable[[], MultimodalVAE]:
+    settings: dict[str, Any] = {"encoder": NET, "decoder": NET, "k": 32, "trainer": QUICK}
+    return lambda: MultimodalVAE(2, joint, modalities=2, random_state=0, **(settings | args))
+
+
 def rbm(**args: Any) -> Callable[[], RBM]:
     settings: dict[str, Any] = {
         "n_hidden": 4,
@@ -680,7 +685,12 @@ ROWS = [
         multimodal(),
         truth=over_latent,
         digits=lambda: MultimodalVAE(
-            8, modalities=2, k=32, trainer=DIGITS.replace(epochs=20, lr=3e-3)
+            8,
+            modalities=2,
+            encoder=MLP(64, 1),
+            decoder=MLP(64, 1),
+            k=32,
+            trainer=DIGITS.replace(lr=3e-3),
         ),
     ),
     Row("multimodal-vae-full", multimodal(covariance="full"), truth=over_latent),
