@@ -33,6 +33,7 @@ def blocks(page):
         "docs/boltzmann.md",
         "docs/flows.md",
         "docs/autoregressive.md",
+        "docs/gan.md",
         "docs/rows-and-conditions.md",
         "docs/missing.md",
         "docs/columns.md",

@@ -1,11 +1,12 @@
 """Evaluation: plain functions of (model, X), or of arrays."""
 
-from genus.evaluate.c2st import ClassifierTest, classifier_test
+from genus.evaluate.c2st import ClassifierTest, classifier_test, network_test
 from genus.evaluate.completion import Completion, completion_score, hide
 from genus.evaluate.copies import Memorisation, memorisation
 from genus.evaluate.discrepancy import MMD, mmd
 from genus.evaluate.embedding import Embedding, Frechet, frechet, frechet_gaussians
 from genus.evaluate.likelihood import Difference, Likelihood, likelihood_summary, paired_difference
+from genus.evaluate.manifolds import Overlap, overlap
 from genus.evaluate.outliers import Outliers, outlier_auroc
 from genus.evaluate.samples import SampleQuality, SampleTest
 from genus.evaluate.view import NumericView
@@ -21,6 +22,7 @@ __all__ = [
     "Memorisation",
     "NumericView",
     "Outliers",
+    "Overlap",
     "SampleQuality",
     "SampleTest",
     "classifier_test",
@@ -31,6 +33,8 @@ __all__ = [
     "likelihood_summary",
     "memorisation",
     "mmd",
+    "network_test",
     "outlier_auroc",
+    "overlap",
     "paired_difference",
 ]
