@@ -51,8 +51,8 @@ class Watched(genus.GAN):
             at = torch.from_numpy(self.x).float()[:, None]
             with torch.no_grad():
                 d = torch.sigmoid(self.criticise(at)).numpy()
-            g = self.generator_
-            FRAMES.append((self.seen_, float(g.a), float(g.b), d))
+            a, b = (float(p.detach()) for p in self.generator_.parameters())
+            FRAMES.append((self.seen_, a, b, d))
         yield from super().losses(x, given)
 
 

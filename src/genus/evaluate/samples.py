@@ -116,7 +116,8 @@ class SampleTest:
         """Measure samples (at least n rows) as the model gave them.
 
         The first n are judged. Where there are as many again or more, a network learns on the rest,
-        or on as many as there are training rows, and judges as well. Raises ValueError when they are too few or hold values that are not numbers.
+        up to the number of training rows, and judges as well. Raises ValueError when they are too
+        few or hold values that are not numbers.
         """
         codes = self._codes(samples).double()
         if len(codes) < self.n:
