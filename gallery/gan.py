@@ -90,7 +90,7 @@ def digits(folder: Path, model: genus.GAN | None = None) -> None:
     """Real digits, draws, and draws that are truncated."""
     data = genus.data.load("digits")
     model = model or genus.GAN(random_state=0).fit(data.train)
-    fig, axes = plt.subplots(4, 1, figsize=(8, 6.2))
+    fig, axes = plt.subplots(4, 1, figsize=(8, 3.6))
     pictures = {
         "real": np.asarray(data.test.X)[:40],
         "drawn": model.sample(40, random_state=1),
