@@ -37,6 +37,7 @@ def blocks(page):
         "docs/flows.md",
         "docs/diffusion.md",
         "docs/autoregressive.md",
+        "docs/gan.md",
         "docs/rows-and-conditions.md",
         "docs/missing.md",
         "docs/columns.md",

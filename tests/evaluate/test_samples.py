@@ -33,6 +33,29 @@ def test_sample_test_uses_equal_counts_and_repeats(judge):
     assert test(x[:80]).memorisation.word == "copies training rows"
 
 
+def test_a_network_judges_where_there_are_draws_to_learn_from(judge):
+    _, test = judge
+    r = np.random.RandomState(2)
+    good = r.randn(380, 3) * [1, 10, 100]
+    bad = good.copy()
+    bad[:, 1] = 5 * bad[:, 0] + 8 * r.randn(380)
+    assert test(good[:80]).network is None
+    fair, found = test(good), test(bad)
+    assert fair.network.p_value > 0.01 and found.network.accuracy > fair.network.accuracy + 0.1
+    assert found.classifier == test(bad[:80]).classifier, "the first are judged as ever"
+    assert found.network.n == 160
+
+
+def test_real_rows_have_a_spread_and_an_overlap(judge):
+    _, test = judge
+    good = test(np.random.RandomState(1).randn(80, 3) * [1, 10, 100])
+    low, high = good.frechet.spread
+    assert 0 <= low < high and good.frechet.distance < 3 * high
+    few = test(np.repeat(np.random.RandomState(1).randn(4, 3) * [1, 10, 100], 20, 0))
+    assert few.overlap.coverage < 0.3 < 0.8 < good.overlap.coverage
+    assert good.overlap.n == 80
+
+
 def test_too_few_or_broken_samples_are_refused(judge):
     x, test = judge
     with pytest.raises(ValueError, match="fewer than the 80"):

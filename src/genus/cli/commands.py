@@ -267,7 +267,12 @@ def _quality_facts(q: SampleQuality) -> dict[str, Any]:
         "mmd_p": q.mmd.p_value,
         "frechet": q.frechet.distance,
         "frechet_floor": q.frechet.floor,
+        "frechet_spread": list(q.frechet.spread),
         "frechet_embedding": q.frechet.embedding,
+        "precision": q.overlap.precision,
+        "recall": q.overlap.recall,
+        "density": q.overlap.density,
+        "coverage": q.overlap.coverage,
         "memorisation": q.memorisation.word,
     }
 
@@ -279,7 +284,9 @@ def _quality_lines(q: SampleQuality) -> list[str]:
         f"C2ST            {told} ({q.n} of each; 0.5: guessing)",
         f"MMD             p = {q.mmd.p_value:.3f}",
         f"Fréchet         {frechet.distance:.4g} in {frechet.embedding} "
-        f"(real against real {frechet.floor:.4g})",
+        f"(real against real {frechet.spread[0]:.4g} to {frechet.spread[1]:.4g})",
+        f"precision       {q.overlap.precision:.3f}, recall {q.overlap.recall:.3f}",
+        f"density         {q.overlap.density:.3f}, coverage {q.overlap.coverage:.3f}",
         f"memorisation    {q.memorisation.word}",
     ]
 

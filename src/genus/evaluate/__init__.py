@@ -1,6 +1,6 @@
 """Evaluation: plain functions of (model, X), or of arrays."""
 
-from genus.evaluate.c2st import ClassifierTest, classifier_test
+from genus.evaluate.c2st import ClassifierTest, classifier_test, network_test
 from genus.evaluate.calibration import Calibration, calibration
 from genus.evaluate.completion import Completion, completion_score, hide
 from genus.evaluate.copies import Memorisation, memorisation
@@ -9,6 +9,7 @@ from genus.evaluate.diagnose import Diagnosis, diagnose
 from genus.evaluate.discrepancy import MMD, mmd
 from genus.evaluate.embedding import Embedding, Frechet, frechet, frechet_gaussians
 from genus.evaluate.likelihood import Difference, Likelihood, likelihood_summary, paired_difference
+from genus.evaluate.manifolds import Overlap, overlap
 from genus.evaluate.outliers import Outliers, outlier_auroc
 from genus.evaluate.robustness import Robustness, robustness
 from genus.evaluate.samples import SampleQuality, SampleTest
@@ -28,6 +29,7 @@ __all__ = [
     "Memorisation",
     "NumericView",
     "Outliers",
+    "Overlap",
     "Robustness",
     "SampleQuality",
     "SampleTest",
@@ -43,7 +45,9 @@ __all__ = [
     "likelihood_summary",
     "memorisation",
     "mmd",
+    "network_test",
     "outlier_auroc",
+    "overlap",
     "paired_difference",
     "robustness",
 ]

@@ -222,11 +222,30 @@ def test_a_loss_of_any_size_is_health() -> None:
 # ---------------------------------------------------------------------- what it draws
 
 
+@cache
+def well_fitted() -> GAN:
+    return model(trainer=QUICK.replace(epochs=60, ema=0.99)).fit(plane())
+
+
 def test_it_draws_what_it_saw() -> None:
-    fitted = model(trainer=QUICK.replace(epochs=60, ema=0.99)).fit(plane())
-    drawn = fitted.sample(2000, random_state=0)
+    drawn = well_fitted().sample(2000, random_state=0)
     np.testing.assert_allclose(drawn.mean(0), plane().mean(0), atol=0.25)
     np.testing.assert_allclose(np.cov(drawn.T), np.cov(plane().T), atol=0.3)
+
+
+def test_collapse_is_measured_and_said() -> None:
+    class Still(GAN):
+        """Its generator draws one row."""
+
+        def generate(self, n: int, *context: Tensor) -> Tensor:
+            return super().generate(n, *context)[:1].expand(n, -1)
+
+    brief = QUICK.replace(epochs=1)
+    with pytest.warns(UserWarning, match="near only [01]% of the training rows.*97%.*penalty"):
+        fitted = Still(NET, NET, trainer=brief, random_state=0).fit(plane())
+    assert fitted.coverage_ < 0.1
+    good = well_fitted()
+    assert good.coverage_ > 0.6 and good.precision_ > 0.6
 
 
 def test_conditions_are_met() -> None:

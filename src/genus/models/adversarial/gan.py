@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from genus.distributions.points import row_normals
 from genus.encoder import Encoder
+from genus.evaluate.manifolds import overlap
 from genus.learn.fit import Fit
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer
@@ -36,6 +38,9 @@ FIRST = 1 << 18  # rows from which columns are learned, at most
 STARTS = 64  # latent vectors that ``encode`` begins with
 KEPT = 4  # of which it follows the best
 STEPS = 100  # of its descent
+LOOK = 500  # training rows that are looked at for collapse
+FEW = 50  # below which nothing is said of it
+COLLAPSED = 0.1  # coverage below which a warning comes
 PENALTY = {"minimax": 1.0, "non-saturating": 1.0, "wasserstein-gp": 10.0, "hinge": 0.0}
 NO_LIKELIHOOD = ("log_prob", "score_samples", "score")
 
@@ -51,7 +56,8 @@ class GAN(Encoder, Model):
         generator   max_G  E_z log σ(D(G(z)))
 
     It has no likelihood: ``log_prob`` says so. ``encode`` looks for the z whose G(z) is nearest to
-    a row.
+    a row. After ``fit``, ``coverage_`` is the share of training rows near which it draws, and
+    ``precision_`` that of draws near training rows; a warning says when it draws near few.
 
     Parameters
     ----------
@@ -111,6 +117,8 @@ class GAN(Encoder, Model):
     conditions = "optional"
     learned_by = "two players"
 
+    coverage_: float
+    precision_: float
     gaps_: list[int]
     sight_: Sight
     generator_: nn.Module
@@ -273,11 +281,31 @@ class GAN(Encoder, Model):
             self.context_.fit(given[0])
 
     def learn(self, fit: Fit) -> None:
-        """Descend; spectral norms are those of the weights that are kept."""
+        """Descend; spectral norms are those of the weights that are kept; say what is covered."""
         super().learn(fit)
         for module in self.modules():
             if isinstance(module, SpectralNorm):
                 module.settle()
+        if not self.is_part:
+            self._look_for_collapse(fit.rows)
+
+    @torch.no_grad()
+    def _look_for_collapse(self, rows: Rows) -> None:
+        """Note the share of training rows near which it draws, and warn where that is small."""
+        x, *given = rows.take(slice(0, LOOK), self.rng)
+        if len(x) < FEW:
+            return
+        real = self.sight_.seen(x.flatten(1), self.rng)
+        drawn = self.generate(len(x), *self._context(*given)) if given else self.generate(len(x))
+        found = overlap(*(v.flatten(1).cpu().numpy() for v in (real, drawn)))
+        self.coverage_, self.precision_ = found.coverage, found.precision
+        if self.coverage_ < COLLAPSED:
+            warnings.warn(
+                f"the draws come near only {self.coverage_:.0%} of the training rows, where as "
+                "many real rows come near 97%: train longer, or hold the critic less or more by "
+                "penalty",
+                stacklevel=2,
+            )
 
     def trouble(self, loss: float, first: float) -> str:
         """A loss that is no number; its size says nothing, for it starts near 0."""
