@@ -477,9 +477,8 @@ class Denoiser(DensityModel):
 
     def _moved(self, x: Tensor, times: Tensor, given: Tensor | None) -> Tensor:
         """x̂ (n, d) of the first of the times as it is at the last."""
-        return self.in_pieces(
-            lambda x, g: transport(self.field(g), self.path(), x, times), x, given
-        )
+        path = self.path()
+        return self.in_pieces(lambda x, g: transport(self.field(g), path, x, times), x, given)
 
     def _decode(self, z: Tensor, given: Tensor | None = None) -> Tensor:
         times = self.path().times(ODE_STEPS, z.device)
