@@ -325,9 +325,9 @@ class Denoiser(DensityModel):
         x = x * path.radius(times[0])
         return SAMPLERS[self.sampler](self.field(given), path, x, times, rng)
 
-    def times(self) -> Tensor:
-        """The times that the sampler goes through, from 1 to 0."""
-        return self.path().times(self.steps or STEPS[self.sampler])
+    def times(self, sampler: str | None = None) -> Tensor:
+        """The times that a sampler goes through, the model's own by default, from 1 to 0."""
+        return self.path().times(self.steps or STEPS[sampler or self.sampler])
 
     def _sample(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
         return self._drawn(n, rng, given)
