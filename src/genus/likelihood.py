@@ -2,8 +2,8 @@
 
 ``Exact`` is log p(x). ``LowerBound`` is a number that is ≤ log p(x) in expectation (ELBO,
 importance weighted bound, dequantisation). ``Estimate`` involves a Monte Carlo
-log-partition, or the steps of an ODE, and may err on either side. All are natural logarithms (nats) in the units of
-the data the caller passed in.
+log-partition, or the steps of an ODE, and may err on either side. All are natural logarithms
+(nats) in the units of the data the caller passed in.
 """
 
 from __future__ import annotations
