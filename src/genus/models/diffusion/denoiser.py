@@ -376,10 +376,12 @@ class Denoiser(DensityModel):
         rows = torch.isnan(x).flatten(1).any(1)
         if not rows.any():
             return filled
-        few = x[rows]
-        K = PARTICLES if self.space_.dim <= EXACT else 1
-        K = K if n == 1 else max(K, 2 * n)
-        conditions = None if given is None else given[rows]
+        short = self.space_.dim <= EXACT
+        # short rows have n draws of one set of particles, long ones n chains of one particle
+        keep, chains = (n, 1) if short else (1, n)
+        K = max(PARTICLES, 2 * n if n > 1 else 1) if short else 1
+        few = x[rows].repeat(chains, *[1] * (x.dim() - 1))
+        conditions = None if given is None else given[rows].repeat(chains, *[1] * (given.dim() - 1))
         path = self.path()
         times = path.times(GUIDED_STEPS, x.device)
         low, high, _ = self.coordinates_.box(few.flatten(1))
@@ -388,10 +390,9 @@ class Denoiser(DensityModel):
         for i in range(0, len(few), size):
             some = slice(i, i + size)
             g = None if conditions is None else conditions[some].repeat_interleave(K, 0)
-            pieces.append(guided(self.field(g), path, low[some], high[some], times, rng, K, n))
-        y = torch.cat(pieces, 1)
-        drawn = self.unreal(y.flatten(0, 1)).to(x.dtype)
-        filled[:, rows] = drawn.reshape(n, *few.shape)
+            pieces.append(guided(self.field(g), path, low[some], high[some], times, rng, K, keep))
+        y = torch.cat(pieces, 1).flatten(0, 1)
+        filled[:, rows] = self.unreal(y).to(x.dtype).reshape(n, -1, *x.shape[1:])
         return torch.where(torch.isnan(x), filled, x)
 
     # ------------------------------------------------------------------ likelihood
