@@ -5,6 +5,7 @@ Writes diffusion_plane.png and diffusion_digits.png into the folder given (galle
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def plane(folder: Path) -> None:
     x = torch.randn(250, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     way = [x]
     with torch.no_grad():
-        for t, s in zip(times[:-1], times[1:], strict=True):
+        for t, s in itertools.pairwise(times):
             x = x * model.path().radius(t)
             x = genus_heun(model, x, torch.stack([t, s])) / model.path().radius(s)
             way.append(x)

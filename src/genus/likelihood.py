@@ -2,8 +2,8 @@
 
 ``Exact`` is log p(x). ``LowerBound`` is a number that is ≤ log p(x) in expectation (ELBO,
 importance weighted bound, dequantisation). ``Estimate`` involves a Monte Carlo
-log-partition and may err on either side. All are natural logarithms (nats) in the units of
-the data the caller passed in.
+log-partition, or the steps of an ODE, and may err on either side. All are natural logarithms
+(nats) in the units of the data the caller passed in.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class LowerBound(LogProb):
 
 
 class Estimate(LogProb):
-    """log p(x) up to the error of a Monte Carlo log-partition, on either side.
+    """log p(x) up to the error of a Monte Carlo log-partition or of an ODE, on either side.
 
     It takes what :class:`genus.LogProb` takes.
 

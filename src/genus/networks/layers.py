@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,11 @@ class Linear(nn.Linear):
 
 
 class Conv2d(nn.Conv2d):
-    """nn.Conv2d that draws nothing from the global random state."""
+    """nn.Conv2d that draws nothing from the global random state; ``zero=True`` starts it at 0."""
+
+    def __init__(self, *args: Any, zero: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.zero = zero
 
     def reset_parameters(self) -> None:
         """Left to :func:`initialise`."""

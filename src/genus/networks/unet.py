@@ -11,6 +11,7 @@ Abbeel (2020).
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import ClassVar
@@ -92,15 +93,11 @@ class _UNet(nn.Module):
         for i, w in enumerate(widths):
             if i:
                 self.shrink.append(Conv2d(c, c, 3, stride=2, padding=1))
-            self.down.append(
-                nn.ModuleList(_Block(c if j == 0 else w, w, size) for j in range(blocks))
-            )
+            self.down.append(_Blocks([c] + [w] * blocks, size))
             c = w
         self.middle = nn.ModuleList([_Block(c, c, size), _Attention(c), _Block(c, c, size)])
         for w in reversed(widths):
-            self.up.append(
-                nn.ModuleList(_Block(c + w if j == 0 else w, w, size) for j in range(blocks))
-            )
+            self.up.append(_Blocks([c + w] + [w] * blocks, size))
             c = w
         self.last = nn.Sequential(_norm(c), nn.SiLU(), Conv2d(c, n_out, 3, padding=1))
 
@@ -116,8 +113,7 @@ class _UNet(nn.Module):
         for i, blocks in enumerate(self.down):
             if i:
                 h = self.shrink[i - 1](h)
-            for block in blocks:
-                h = block(h, c)
+            h = blocks(h, c)
             seen.append(h)
         h = self.middle[0](h, c)
         h = self.middle[2](self.middle[1](h), c)
@@ -125,10 +121,23 @@ class _UNet(nn.Module):
             beside = seen.pop()
             h = F.interpolate(h, size=beside.shape[2:], mode="nearest")
             h = torch.cat([h, beside], 1)
-            for block in blocks:
-                h = block(h, c)
+            h = blocks(h, c)
         out: Tensor = self.last(h)
         return out
+
+
+class _Blocks(nn.Module):
+    """Blocks one after another, from so many feature maps to the next so many."""
+
+    def __init__(self, widths: list[int], context: int) -> None:
+        super().__init__()
+        pairs = itertools.pairwise(widths)
+        self.blocks = nn.ModuleList(_Block(a, b, context) for a, b in pairs)
+
+    def forward(self, h: Tensor, context: Tensor | None) -> Tensor:
+        for block in self.blocks:
+            h = block(h, context)
+        return h
 
 
 class _Block(nn.Module):
@@ -138,8 +147,7 @@ class _Block(nn.Module):
         super().__init__()
         self.norm1, self.conv1 = _norm(n_in), Conv2d(n_in, n_out, 3, padding=1)
         self.film = FiLM(context, n_out) if context else None
-        self.norm2, self.conv2 = _norm(n_out), Conv2d(n_out, n_out, 3, padding=1)
-        self.conv2.zero = True
+        self.norm2, self.conv2 = _norm(n_out), Conv2d(n_out, n_out, 3, padding=1, zero=True)
         self.past = Conv2d(n_in, n_out, 1) if n_in != n_out else nn.Identity()
 
     def forward(self, h: Tensor, context: Tensor | None) -> Tensor:

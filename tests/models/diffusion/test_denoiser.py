@@ -142,3 +142,15 @@ def test_rows_are_images_for_a_u_net_alone() -> None:
     assert model.context_.n_channels == 1 and model.sample(2, given=bits[:2]).shape == (2, 4, 4)
     flat = FlowMatching(genus.MLP(8, 1), trainer=few, random_state=0).fit(bits)
     assert flat._shape == (16,) and flat.sample(2).shape == (2, 4, 4)
+
+
+def test_several_completions_of_a_long_row_are_chains_of_their_own() -> None:
+    X = np.random.default_rng(0).normal(size=(60, 20)) + 10 * np.arange(60)[:, None]
+    few = Trainer(epochs=1, progress=False)
+    model = FlowMatching(ResNet(8, 1), trainer=few, random_state=0).fit(X)
+    gappy = X[:4].copy()
+    gappy[:, :2] = np.nan
+    filled = model.complete(gappy, 5, random_state=0)
+    assert filled.shape == (5, 4, 20) and np.isfinite(filled).all()
+    assert np.allclose(filled[:, :, 2:], X[:4, 2:])
+    assert len(np.unique(filled[:, 0, 0])) == 5

@@ -50,7 +50,7 @@ NEAR = 0.01  # the angle below which the field is that at this angle
 EXACT = 16  # coordinates up to which divergences are exact, and completions have particles
 ODE_STEPS = 16  # of the likelihood, each of four looks
 SOME = 32  # rows from which errors are estimated
-AT_ONCE = 4096  # rows that a network sees together
+AT_ONCE = 1 << 18  # cells that a network sees together, and at most 4096 rows
 GUIDED_STEPS = 100  # of a completion
 PARTICLES = 4  # of a completion, a row
 STEPS = {
@@ -298,14 +298,23 @@ class Denoiser(DensityModel):
 
     def draw(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
         """n draws of the coordinates, (n, d)."""
+        shape = (n, self.space_.dim)
+        x = torch.randn(shape, generator=rng, dtype=torch.float64, device=rng.device)
+        return self.in_pieces(lambda x, g: self.denoised(x, self.times(), rng, g), x, given)
+
+    def in_pieces(
+        self, f: Callable[[Tensor, Tensor | None], Tensor], x: Tensor, given: Tensor | None
+    ) -> Tensor:
+        """f of as many rows and conditions at a time as a network should see together."""
+        size = self.at_once()
         pieces = []
-        for i in range(0, n, AT_ONCE):
-            m = min(AT_ONCE, n - i)
-            some = None if given is None else given[i : i + m]
-            shape = (m, self.space_.dim)
-            x = torch.randn(shape, generator=rng, dtype=torch.float64, device=rng.device)
-            pieces.append(self.denoised(x, self.times(), rng, some))
+        for i in range(0, len(x), size):
+            pieces.append(f(x[i : i + size], None if given is None else given[i : i + size]))
         return torch.cat(pieces)
+
+    def at_once(self) -> int:
+        """How many rows that is."""
+        return max(1, min(4096, AT_ONCE // self.space_.dim))
 
     def denoised(
         self, x: Tensor, times: Tensor, rng: torch.Generator, given: Tensor | None = None
@@ -316,9 +325,9 @@ class Denoiser(DensityModel):
         x = x * path.radius(times[0])
         return SAMPLERS[self.sampler](self.field(given), path, x, times, rng)
 
-    def times(self) -> Tensor:
-        """The times that the sampler goes through, from 1 to 0."""
-        return self.path().times(self.steps or STEPS[self.sampler])
+    def times(self, sampler: str | None = None) -> Tensor:
+        """The times that a sampler goes through, the model's own by default, from 1 to 0."""
+        return self.path().times(self.steps or STEPS[sampler or self.sampler])
 
     def _sample(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
         return self._drawn(n, rng, given)
@@ -367,21 +376,23 @@ class Denoiser(DensityModel):
         rows = torch.isnan(x).flatten(1).any(1)
         if not rows.any():
             return filled
-        few = x[rows]
-        K = PARTICLES if self.space_.dim <= EXACT else 1
-        K = K if n == 1 else max(K, 2 * n)
-        conditions = None if given is None else given[rows]
+        short = self.space_.dim <= EXACT
+        # short rows have n draws of one set of particles, long ones n chains of one particle
+        keep, chains = (n, 1) if short else (1, n)
+        K = max(PARTICLES, 2 * n if n > 1 else 1) if short else 1
+        few = x[rows].repeat(chains, *[1] * (x.dim() - 1))
+        conditions = None if given is None else given[rows].repeat(chains, *[1] * (given.dim() - 1))
         path = self.path()
         times = path.times(GUIDED_STEPS, x.device)
         low, high, _ = self.coordinates_.box(few.flatten(1))
         pieces = []
-        for i in range(0, len(few), max(1, AT_ONCE // K)):
-            some = slice(i, i + max(1, AT_ONCE // K))
+        size = max(1, self.at_once() // K)
+        for i in range(0, len(few), size):
+            some = slice(i, i + size)
             g = None if conditions is None else conditions[some].repeat_interleave(K, 0)
-            pieces.append(guided(self.field(g), path, low[some], high[some], times, rng, K, n))
-        y = torch.cat(pieces, 1)
-        drawn = self.unreal(y.flatten(0, 1)).to(x.dtype)
-        filled[:, rows] = drawn.reshape(n, *few.shape)
+            pieces.append(guided(self.field(g), path, low[some], high[some], times, rng, K, keep))
+        y = torch.cat(pieces, 1).flatten(0, 1)
+        filled[:, rows] = self.unreal(y).to(x.dtype).reshape(n, -1, *x.shape[1:])
         return torch.where(torch.isnan(x), filled, x)
 
     # ------------------------------------------------------------------ likelihood
@@ -394,6 +405,8 @@ class Denoiser(DensityModel):
         which: int = 0,
     ) -> Tensor:
         """log p(y) of rows (n, d) by the ODE, in nats; float64. which: of a row's probes."""
+        if len(y) > self.at_once():
+            return self.in_pieces(lambda y, g: self.log_density(y, g, steps, which), y, given)
         path = self.path()
         probe = None
         if y.shape[1] > EXACT:
@@ -411,8 +424,9 @@ class Denoiser(DensityModel):
         if not self.hides(x).any() and not torch.isnan(x).any():
             return Estimate(self._scored_once(x, given), 0.0, shared_stderr=off)
         pieces = []
-        for i in range(0, len(x), max(1, AT_ONCE // self.points)):
-            some = slice(i, i + max(1, AT_ONCE // self.points))
+        size = max(1, self.at_once() // self.points)
+        for i in range(0, len(x), size):
+            some = slice(i, i + size)
             pieces.append(self._scored_often(x[some], None if given is None else given[some]))
         p = concatenate(pieces)
         off = math.hypot(off, p.detail["moved"])
@@ -460,11 +474,16 @@ class Denoiser(DensityModel):
         y, _ = self.real(x, x.new_full((1, 1), 0.5, dtype=torch.float64))
         y, _ = self.fill(y, torch.full_like(y, 0.5))
         times = self.path().times(ODE_STEPS, x.device).flip(0)
-        return transport(self.field(given), self.path(), y, times)
+        return self._moved(y, times, given)
+
+    def _moved(self, x: Tensor, times: Tensor, given: Tensor | None) -> Tensor:
+        """x̂ (n, d) of the first of the times as it is at the last."""
+        path = self.path()
+        return self.in_pieces(lambda x, g: transport(self.field(g), path, x, times), x, given)
 
     def _decode(self, z: Tensor, given: Tensor | None = None) -> Tensor:
         times = self.path().times(ODE_STEPS, z.device)
-        return self.unreal(transport(self.field(given), self.path(), z.double(), times))
+        return self.unreal(self._moved(z.double(), times, given))
 
 
 def once_and_again(

@@ -54,7 +54,8 @@ class Diffusion(Denoiser):
     variance : {"beta", "beta-tilde", "learned"}, default="beta-tilde"
         Of an ancestral step.
     likelihood : {"ode", "bound"}, default="ode"
-        What ``log_prob`` is; the bound is that of the chain of ``steps`` ancestral steps.
+        What ``log_prob`` is; the bound is that of the chain of ``steps`` ancestral steps, 200 where
+        none are stated.
     sampler : str, default="heun"
         How noise becomes data: ``heun``, ``ddim``, ``dpm-solver++``, ``ancestral``,
         ``predictor-corrector`` or ``langevin``.
@@ -133,9 +134,9 @@ class Diffusion(Denoiser):
             return u
         return (u * self.n_times).floor().add(1).clamp_max(self.n_times) / self.n_times
 
-    def times(self) -> Tensor:
-        """Those of the sampler, among those at which it learned."""
-        times = super().times()
+    def times(self, sampler: str | None = None) -> Tensor:
+        """Those of a sampler, among those at which it learned."""
+        times = super().times(sampler)
         if self.n_times is None:
             return times
         return ((times * self.n_times).round() / self.n_times).unique().flip(0)
@@ -208,7 +209,7 @@ class Diffusion(Denoiser):
 
     def _bounded(self, x: Tensor, given: Tensor | None, which: int = 0) -> Tensor:
         """The bound of the chain at one place inside the cells, by one noise a step."""
-        times = self.times().to(x.device)
+        times = self.times("ancestral").to(x.device)
         n_steps, d = len(times) - 1, x.shape[1:].numel()
         pieces = []
         for i in range(0, len(x), 64):
