@@ -360,6 +360,11 @@ def multimodal(joint: str = "product", **args: Any) -> Callable[[], MultimodalVA
     return lambda: MultimodalVAE(2, joint, modalities=2, random_state=0, **(settings | args))
 
 
+def autoencoder(**args: Any) -> Callable[[], Autoencoder]:
+    density = GaussianMixture(3)
+    return lambda: Autoencoder(2, NET, NET, density=density, trainer=QUICK, random_state=0, **args)
+
+
 def rbm(**args: Any) -> Callable[[], RBM]:
     settings: dict[str, Any] = {
         "n_hidden": 4,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 import genus
 from genus import CapabilityError
@@ -21,6 +22,15 @@ def test_areas_of_two_normals():
     recall, false = stats.norm.cdf(t), stats.norm.cdf(t - 1.5)
     area = np.trapezoid(recall / (recall + false), recall)
     assert told.aupr == pytest.approx(area, abs=0.01)
+
+
+def test_areas_are_those_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(2, 9, 60), rng.integers(0, 7, 40)
+    told = told_apart(a, b, n_bootstrap=2)
+    strange, scores = np.repeat([0, 1], [60, 40]), -np.concatenate([a, b])
+    assert told.auroc == pytest.approx(roc_auc_score(strange, scores))
+    assert told.aupr == pytest.approx(average_precision_score(strange, scores))
 
 
 def test_the_interval_is_as_wide_as_the_error():

@@ -119,3 +119,15 @@ def test_a_tilt_needs_normal_scores():
     X = np.random.default_rng(0).integers(0, 5, (40, 3, 3)).astype(np.uint8)
     with pytest.raises(ValueError, match="tilt=True"):
         genus.EBM(tilt=True).fit(X)
+
+
+def test_ways_without_chains_take_images_as_normal_scores():
+    X = np.random.default_rng(0).integers(0, 5, (40, 3, 3)).astype(np.uint8)
+    kw = {"trainer": QUICK.replace(epochs=1), "n_annealing": 5, "random_state": 0}
+    model = genus.EBM(genus.MLP(4, 1), "nce", **kw).fit(X)
+    assert model.log_prob(X).measure == "probability"
+    with pytest.raises(ValueError, match="serves chains alone"):
+        genus.EBM(genus.MLP(4, 1), "nce", marginals="pixels", **kw).fit(X)
+    warm = genus.EBM(genus.MLP(4, 1), temperature=1.0, steps=1, **kw).fit(X)
+    with pytest.raises(genus.CapabilityError, match="temperature of 1"):
+        warm.log_prob(X)

@@ -149,6 +149,14 @@ def test_joint_chains_know_their_label(blobs, monkeypatch):
     assert own.score(X, y) > 0.9
 
 
+def test_held_out_labels_stop_it_early(blobs):
+    X, y = blobs
+    own = jem().set_params(trainer=QUICK.replace(epochs=4, patience=2))
+    own.fit(X[:300], y[:300], validation=(X[300:], y[300:]))
+    last = own.history_[-1]["validation"]
+    assert 0 < last < 0.5
+
+
 def images():
     """Three sorts of stripes, 4 × 4 levels."""
     r = np.random.default_rng(0)

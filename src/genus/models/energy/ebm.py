@@ -67,7 +67,8 @@ class EBM(EnergyModel):
     spectral_norm : bool, default=False
         Keep the largest singular value of every layer's weights at most 1.
     marginals : {"learned", "pixels"} or None, default=None
-        Coordinates: normal scores of the columns, or the box [−1, 1]. None: ``pixels`` for images.
+        Coordinates: normal scores of the columns, or the box [−1, 1]. None: ``pixels`` for images
+        where chains learn.
     n_annealing : int, default=500
         Temperatures of annealed importance sampling.
     burn_in : int, default=200
@@ -158,6 +159,9 @@ class EBM(EnergyModel):
         self._build(space, 1)
         if self._method() == "nce":
             self.constant_ = nn.Parameter(torch.zeros(()))
+
+    def _takes_pixels(self) -> bool:
+        return self.method in ("auto", *CHAINS)
 
     def _method(self) -> str:
         if self.method != "auto":

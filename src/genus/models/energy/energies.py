@@ -71,7 +71,6 @@ class EnergyModel(Unnormalised, DensityModel):
     methods: ClassVar[tuple[str, ...]] = ("auto", "ais")
     allow_nan = True
     fills_gaps = True
-    by_default = False
     network: Blueprint | None
     steps: int | None
     step_size: float | None
@@ -104,6 +103,10 @@ class EnergyModel(Unnormalised, DensityModel):
 
     # ------------------------------------------------------------------ settings, resolved
 
+    def _takes_pixels(self) -> bool:
+        """Does the way to learn serve images in a box?"""
+        return True
+
     def _short(self) -> bool:
         """Are rows images in a box, and chains short?"""
         return isinstance(self.coordinates_, Pixels)
@@ -128,14 +131,18 @@ class EnergyModel(Unnormalised, DensityModel):
 
     def _converges(self) -> bool:
         """Do chains sample p, so that the energy is that of a density?"""
-        return self._temperature() == 1 and self._method() != "short-run"
+        return not self._short() and self._temperature() == 1 and self._method() != "short-run"
 
     # ------------------------------------------------------------------ construction
 
     def _make(self, space: Space) -> None:
         """Coordinates, then what every model has."""
         images = space.layout is not None and space.image_shape is not None
-        pixels = self.marginals == "pixels" or (self.marginals is None and images)
+        pixels = self.marginals == "pixels" or (
+            self.marginals is None and images and self._takes_pixels()
+        )
+        if pixels and not self._takes_pixels():
+            raise ValueError("marginals='pixels' serves chains alone: leave it out")
         if self.marginals == "pixels" and "categorical" in space.kinds:
             raise ValueError("marginals='pixels' does not suit words: leave it out")
         scores = Coordinates(space, "learned")
@@ -394,11 +401,10 @@ class EnergyModel(Unnormalised, DensityModel):
         if self._converges():
             return
         T = self._temperature()
-        why = "of a temperature of" if T != 1 else "too short, at a temperature of"
         raise CapabilityError(
-            f"this {type(self).__name__} learned by chains {why} {T:g}: its energy is no density's "
-            "and has no log-probability; energy(X) ranks rows, and marginals='learned' with "
-            "method='pcd' learns a density"
+            f"this {type(self).__name__} learned by short chains at a temperature of {T:g}: its "
+            "energy is no density's and has no log-probability; energy(X) ranks rows, and "
+            "marginals='learned' with method='pcd' learns a density"
         )
 
     def log_density(self, y: Tensor) -> Tensor:

@@ -128,6 +128,7 @@ class JEM(EnergyModel):
         "burn_in": Whole(1),
     }
     learned_by = "cross-entropy and Langevin chains"
+    by_default = False  # it needs labels
     conditions = "optional"
     null_condition = True
     y_is_given = True
@@ -331,6 +332,14 @@ class JEM(EnergyModel):
         squares = own_energy.square().mean() + other_energy.square().mean()
         loss = loss + float(self.weight) * (gap + self.energy_penalty * squares)
         yield self, self._checked(loss, gap, y, end)
+
+    def validate(self, x: Tensor, given: Tensor) -> Tensor | None:  # type: ignore[override]
+        """Mean −log p(y | x) of held-out rows with a label; None where none has one."""
+        seen = ~torch.isnan(given[:, 0])
+        if not bool(seen.any()):
+            return None
+        log_p = self._log_classes(x[seen])
+        return -log_p.gather(1, given[seen].long()).mean()
 
     def _labelled_negatives(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Where chains end, as many as there are rows y, and the labels that they began with."""
