@@ -76,6 +76,19 @@ def test_a_full_covariance_is_a_multivariate_normal() -> None:
     )
 
 
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_draws_keep_their_precision_beside_networks_of_bfloat16(name: str) -> None:
+    posterior = stirred(posterior_of(name, 3, generator(0)))
+    q = posterior.parameters_of(code(posterior))
+    e = torch.randn(5, 3, 3, generator=generator(2))
+    with torch.no_grad():
+        expected = posterior.draw(q, e)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = posterior.draw(q, e)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
+
+
 def test_a_flow_starts_as_the_gaussian_that_it_bends() -> None:
     flow, plain = InverseAutoregressive(3, generator(0)), Diagonal(3)
     own = code(flow)

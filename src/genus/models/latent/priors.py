@@ -11,6 +11,7 @@ A prior is learned by the same bound as the encoder and the decoder.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -125,7 +126,7 @@ class _Aggregate(Prior):
     def log_prob(self, z: Tensor) -> Tensor:
         K = len(self.q[0])
         each = self.posterior.log_prob(self.q, z[..., None, :].expand(*z.shape[:-1], K, -1))
-        return torch.logsumexp(each, -1) - torch.log(torch.tensor(float(K)))
+        return torch.logsumexp(each, -1) - math.log(K)
 
     def sample(self, n: int, rng: torch.Generator) -> Tensor:
         k = torch.randint(len(self.q[0]), (n,), generator=rng, device=rng.device)
