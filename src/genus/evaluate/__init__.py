@@ -2,6 +2,7 @@
 
 from genus.evaluate.c2st import ClassifierTest, classifier_test, network_test
 from genus.evaluate.calibration import Calibration, calibration
+from genus.evaluate.coherence import Coherence, coherence
 from genus.evaluate.completion import Completion, completion_score, hide
 from genus.evaluate.copies import Memorisation, memorisation
 from genus.evaluate.detection import Detection, belonging, detection
@@ -19,6 +20,7 @@ __all__ = [
     "MMD",
     "Calibration",
     "ClassifierTest",
+    "Coherence",
     "Completion",
     "Detection",
     "Diagnosis",
@@ -36,6 +38,7 @@ __all__ = [
     "belonging",
     "calibration",
     "classifier_test",
+    "coherence",
     "completion_score",
     "detection",
     "diagnose",
