@@ -78,17 +78,17 @@ def test_residual_blocks_start_as_the_identity() -> None:
     assert torch.allclose(deep(x), shallow(x))
 
 
-def test_norm_leaves_the_size_of_the_input_to_the_first_layer() -> None:
+def test_norm_is_of_every_hidden_layer() -> None:
     def network(**more: Any) -> nn.Module:
         return construct(MLP(64, 3, **more), (3,), (2,), generator(0))
 
     x = torch.randn(5, 3, generator=generator(1))
     normed, plain = network(norm=True), network()
     norms = [m for m in normed if isinstance(m, nn.LayerNorm)]
-    assert len(norms) == 2 and not any(isinstance(m, nn.LayerNorm) for m in plain)
-    hidden = normed[:5](x)  # after the first norm
+    assert len(norms) == 3 and not any(isinstance(m, nn.LayerNorm) for m in plain)
+    hidden = normed[:3](x)  # after the first norm
     np.testing.assert_allclose(hidden.detach().mean(1), 0, atol=1e-5)
-    assert not torch.allclose(normed[:3](x), normed[:3](2 * x))
+    np.testing.assert_allclose(hidden.detach().var(1, correction=0), 1, atol=1e-3)
 
 
 @pytest.mark.parametrize("blueprint", [MLP(3, 1, "tanh", 0.1), ResNet(5), Conv(4, 1)])

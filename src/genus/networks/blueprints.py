@@ -54,8 +54,7 @@ class MLP(Settings):
         1: a denoising regulariser.
     norm : bool, default=False
         Are the units of a hidden layer brought to mean 0 and variance 1, row by row, before their
-        activation (layer normalisation; Ba, Kiros & Hinton, 2016)? Those of the first are not, so
-        that the size of the input counts.
+        activation (layer normalisation; Ba, Kiros & Hinton, 2016)?
 
     Examples
     --------
@@ -84,9 +83,9 @@ class MLP(Settings):
         layers: list[nn.Module] = [Beside()]
         if self.dropout:
             layers.append(Dropout(self.dropout))
-        for i, (a, b) in enumerate(itertools.pairwise(sizes)):
+        for a, b in itertools.pairwise(sizes):
             layers.append(Linear(a, b))
-            if self.norm and i > 0:
+            if self.norm:
                 layers.append(nn.LayerNorm(b))
             layers.append(activation_of(self.activation, own=True))
         last = Linear(sizes[-1], math.prod(out_shape))
