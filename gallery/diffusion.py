@@ -54,7 +54,7 @@ def plane(folder: Path) -> None:
     for ax in axes:
         ax.set(xlim=(-2.7, 2.7), ylim=(-2.7, 2.7), xticks=[], yticks=[], aspect="equal")
     fig.tight_layout()
-    fig.savefig(folder / "diffusion_plane.png", dpi=130)
+    fig.savefig(folder / "diffusion_plane.png", dpi=100)
 
 
 def genus_heun(model: genus.FlowMatching, x: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
@@ -98,7 +98,7 @@ def digits(folder: Path, epochs: int) -> None:
     model.guidance = 1.0
     for n in (1, 2, 5, 10, 40):
         model.steps = n
-        rows.append((f"{n} Heun steps", np.asarray(model.sample(7, given=5, random_state=2))))
+        rows.append((f"Heun, {n}", np.asarray(model.sample(7, given=5, random_state=2))))
     fig, axes = plt.subplots(len(rows), 7, figsize=(6, 0.85 * len(rows)))
     for line, (name, images) in zip(axes, rows, strict=True):
         for ax, image in zip(line, images, strict=True):
