@@ -98,7 +98,7 @@ def digits(folder: Path, epochs: int) -> None:
     model.guidance = 1.0
     for n in (1, 2, 5, 10, 40):
         model.steps = n
-        rows.append((f"Heun, {n}", np.asarray(model.sample(7, given=5, random_state=2))))
+        rows.append((f"{n} Heun steps", np.asarray(model.sample(7, given=5, random_state=2))))
     fig, axes = plt.subplots(len(rows), 7, figsize=(6, 0.85 * len(rows)))
     for line, (name, images) in zip(axes, rows, strict=True):
         for ax, image in zip(line, images, strict=True):
