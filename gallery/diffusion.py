@@ -54,7 +54,7 @@ def plane(folder: Path) -> None:
     for ax in axes:
         ax.set(xlim=(-2.7, 2.7), ylim=(-2.7, 2.7), xticks=[], yticks=[], aspect="equal")
     fig.tight_layout()
-    fig.savefig(folder / "diffusion_plane.png", dpi=130)
+    fig.savefig(folder / "diffusion_plane.png", dpi=100)
 
 
 def genus_heun(model: genus.FlowMatching, x: torch.Tensor, times: torch.Tensor) -> torch.Tensor:

@@ -126,7 +126,18 @@ def test_11_conditions_are_learned_and_every_verb_takes_them(row: Row, tmp_path:
         assert model.interpolate(X[0], X[1], 3, given="a").shape == (3, *X.shape[1:])
 
 
-@named(CONDITIONAL)
+@named([r for r in CONDITIONAL if r.make().null_condition])
+def test_11_the_condition_may_be_left_out_where_a_class_says_so(row: Row) -> None:
+    model, X, labels = conditional(row)
+    right = np.where(labels, "b", "a")
+    assert model.score(X) < model.score(X, given=right)
+    free, told = (model.sample(400, given=g, random_state=0) for g in (None, "a"))
+    assert free.std() > told.std()
+    assert model.reconstruct(X[:5]).shape == X[:5].shape
+    assert model.complete(X[:5], mask=np.ones_like(X[:5], dtype=bool)).shape == X[:5].shape
+
+
+@named([r for r in CONDITIONAL if not r.make().null_condition])
 def test_11_without_the_condition_there_is_one_message(row: Row) -> None:
     model, X, _ = conditional(row)
     verbs: list[Any] = [lambda: scores(model, X), lambda: model.sample(2)]

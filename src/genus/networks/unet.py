@@ -88,7 +88,7 @@ class _UNet(nn.Module):
             self.embed = nn.Sequential(Linear(context, size), nn.SiLU(), Linear(size, size))
         self.first = Conv2d(n_in, width, 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
-        self.shrink = nn.ModuleList()
+        self.shrink, self.grow = nn.ModuleList(), nn.ModuleList()
         c = width
         for i, w in enumerate(widths):
             if i:
@@ -96,9 +96,11 @@ class _UNet(nn.Module):
             self.down.append(_Blocks([c] + [w] * blocks, size))
             c = w
         self.middle = nn.ModuleList([_Block(c, c, size), _Attention(c), _Block(c, c, size)])
-        for w in reversed(widths):
+        for i, w in reversed(list(enumerate(widths))):
             self.up.append(_Blocks([c + w] + [w] * blocks, size))
             c = w
+            if i:
+                self.grow.append(Conv2d(c, c, 3, padding=1))
         self.last = nn.Sequential(_norm(c), nn.SiLU(), Conv2d(c, n_out, 3, padding=1))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -117,9 +119,10 @@ class _UNet(nn.Module):
             seen.append(h)
         h = self.middle[0](h, c)
         h = self.middle[2](self.middle[1](h), c)
-        for blocks in self.up:
+        for i, blocks in enumerate(self.up):
             beside = seen.pop()
-            h = F.interpolate(h, size=beside.shape[2:], mode="nearest")
+            if i:
+                h = self.grow[i - 1](F.interpolate(h, size=beside.shape[2:], mode="nearest"))
             h = torch.cat([h, beside], 1)
             h = blocks(h, c)
         out: Tensor = self.last(h)

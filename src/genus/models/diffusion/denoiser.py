@@ -270,7 +270,7 @@ class Denoiser(DensityModel):
     def defaults(self, n: int) -> Trainer:
         images = self.image_of(self.space_) is not None
         batch = batch_of(n, 16, 32, 128 if images else 256)
-        steps = 2400 if images else 6000
+        steps = 3000 if images else 6000
         epochs = min(1000, max(20, steps * batch // max(n, 1)))
         share = 0.1 if n >= 100 else 0.0
         return Trainer(
