@@ -144,8 +144,10 @@ def test_large_machines_are_watched_by_their_pseudo_likelihood() -> None:
     x = torch.tensor(X[:30]).float()
     want = float(-m.pseudo_log_likelihood(x).mean().detach())
     assert m.history_[-1]["validation"] == pytest.approx(want, abs=1e-4)
-    rbm = RBM(16, trainer=QUICK, random_state=0).fit(X)
-    assert rbm.validate(x) is None
+    rbm = RBM(16, trainer=QUICK, random_state=0).fit(X, validation=X[:30])
+    want = float(-rbm.pseudo_log_likelihood(x).mean().detach())
+    best = min(line["validation"] for line in rbm.history_)
+    assert best == pytest.approx(want, abs=1e-4)
 
 
 def test_missing_cells_have_no_energy() -> None:

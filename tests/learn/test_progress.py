@@ -27,8 +27,16 @@ def test_the_bar_is_on_stderr_only(capfd: pytest.CaptureFixture[str]) -> None:
     out, err = capfd.readouterr()
     assert out == ""
     assert "ToyVAE" in err and "epoch 3" in err and "rows/s" in err and "objective" in err
+    assert "validation" not in err
     ToyVAE(trainer=Trainer(epochs=3), random_state=0).fit(X)
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_bar_shows_the_objective_on_held_out_rows(capfd: pytest.CaptureFixture[str]) -> None:
+    trainer = Trainer(epochs=3, progress=True, validation=0.2)
+    model = ToyVAE(trainer=trainer, random_state=0).fit(X)
+    last = model.history_[-1]["validation"]
+    assert f"validation {last:.4f}" in capfd.readouterr().err
 
 
 def test_ctrl_c_in_the_first_stage_starts_no_second(

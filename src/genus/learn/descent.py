@@ -234,6 +234,8 @@ class Descent(Run):
                 self.try_to_save()
         if at.batch == self.batches:
             self.end_epoch()
+            if self.history and "validation" in self.history[-1]:
+                bar.note_validation(self.history[-1]["validation"])
 
     def one_step(self, batch: tuple[Tensor, ...]) -> float | Tensor | None:
         """Every player's step on one batch; the sum of the losses, or None when not finite."""

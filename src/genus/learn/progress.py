@@ -75,7 +75,7 @@ def stopping_as_ctrl_c() -> Iterator[None]:
 
 
 class Bar:
-    """A progress bar on stderr: epoch, objective, rows a second, time left.
+    """A progress bar on stderr: epoch, objective, that of held-out rows, rows a second, time left.
 
     None: shown where stderr is a terminal.
     """
@@ -94,7 +94,7 @@ class Bar:
                 BarColumn(),
                 TextColumn(
                     "epoch {task.fields[epoch]}  objective {task.fields[objective]:.4f}  "
-                    "{task.fields[speed]:,.0f} rows/s"
+                    "{task.fields[held]}{task.fields[speed]:,.0f} rows/s"
                 ),
                 TimeRemainingColumn(),
                 console=Console(stderr=True),
@@ -106,6 +106,7 @@ class Bar:
                 total=self.max_time if timed else self.total,
                 epoch=0,
                 objective=math.nan,
+                held="",
                 speed=0.0,
             )
             self.begun = self.last = time.perf_counter()
@@ -130,6 +131,11 @@ class Bar:
             objective=objective,
             speed=(step - self.first) * rows / max(spent, 1e-9),
         )
+
+    def note_validation(self, value: float) -> None:
+        """Show the objective on held-out rows, from now on."""
+        if self.shown:
+            self.bar.update(self.task, held=f"validation {value:.4f}  ")
 
     def __exit__(self, *exc: object) -> None:
         if self.shown:

@@ -244,8 +244,14 @@ def test_the_pseudo_likelihood_is_a_product_of_conditionals(states: str) -> None
         for bit in (1, 2, 4, 8):
             want[s] += torch.log(p[s] / (p[s] + p[s ^ bit]))
     torch.testing.assert_close(m.pseudo_log_likelihood(x).detach(), want, atol=1e-9, rtol=0)
-    with pytest.raises(ValueError, match="n_hidden=0"):
-        machine(3, n_hidden=1).pseudo_log_likelihood(every(3))
+    m = machine(3, n_hidden=2, states=states)
+    x = every(3)
+    p = torch.softmax(-m._free_energy(m._states(x)).detach(), 0)
+    want = torch.zeros(8, dtype=torch.float64)
+    for s in range(8):
+        for bit in (1, 2, 4):
+            want[s] += torch.log(p[s] / (p[s] + p[s ^ bit]))
+    torch.testing.assert_close(m.pseudo_log_likelihood(x).detach(), want, atol=1e-9, rtol=0)
 
 
 # ---------------------------------------------------------------------- learning

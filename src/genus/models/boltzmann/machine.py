@@ -263,20 +263,20 @@ class BoltzmannMachine(Unnormalised):
     def validate(self, x: Tensor) -> Tensor | None:
         """Mean −log p of held-out codes, or of their pseudo-likelihood where units are many."""
         found = super().validate(x)
-        if found is not None or self.n_hidden:
-            return found
-        return -self.pseudo_log_likelihood(x).mean()
+        return found if found is not None else -self.pseudo_log_likelihood(x).mean()
 
     def pseudo_log_likelihood(self, x: Tensor) -> Tensor:
-        """Σ_i log p(s_i | others) of codes x, (n, *shape) → (n,).
-
-        Raises ValueError where units are hidden.
-        """
+        """Σ_i log p(s_i | others) of codes x, (n, *shape) → (n,), hidden units summed over."""
         self._check_fitted()
-        if self.n_hidden:
-            raise ValueError("a pseudo-likelihood needs n_hidden=0: use log_prob")
         s = self._states(x)
         up, down = self._values()
+        if self.n_hidden:
+            here, total = self._free_energy(s), 0.0
+            for i in range(s.shape[1]):
+                other = s.clone()
+                other[:, i] = up + down - s[:, i]
+                total = total + F.logsigmoid(self._free_energy(other) - here)
+            return total
         W = self._pairs()
         field = (up - down) * (s @ (W + W.T) + self.b_)
         sign = 2 * x.flatten(1) - 1

@@ -44,6 +44,7 @@ from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer
 from genus.likelihood import LogProb
 from genus.memory import check_fits
+from genus.models.boltzmann.conditionals import log_conditionals
 from genus.models.boltzmann.units import Units
 from genus.samplers.annealing import anneal, temperatures
 from genus.samplers.chains import gibbs
@@ -57,6 +58,7 @@ FILLS = 3  # Gibbs sweeps that draw what a row hides, in learning
 ROUNDS = 8  # of mean field
 FAST, FORGET = 0.05, 0.95  # rate of fast weights, and what is left of them after a step
 SEEN = 0.02  # what a step counts in the rates of swaps
+WATCHED_CELLS = 32  # of held-out rows, by which training is watched
 POINTS = 16  # importance points a row; where cells are missing, four times as many
 
 
@@ -327,6 +329,36 @@ class RBM(Encoder, Unnormalised):
             - F.softplus(inputs).sum(1)
             + (inputs - self.c_) @ self.lambda_
         )
+
+    def pseudo_log_likelihood(self, x: Tensor) -> Tensor:
+        """Σ_i log p(v_i | others) of codes x, (n, *shape) → (n,); of numbers, densities of v.
+
+        Raises ValueError where a cell is missing.
+        """
+        self._check_fitted()
+        if torch.isnan(x).any():
+            raise ValueError("X has missing cells, which have no energy: fill them, complete(X)")
+        return log_conditionals(self, self._states(x), list(range(self.space_.dim))).sum(1)
+
+    def validate(self, x: Tensor) -> Tensor | None:
+        """Mean −log p of held-out codes where units are few, else of their pseudo-likelihood.
+
+        That is of at most 32 cells of a row, the same at every look, as if the others were alike.
+        Missing cells are drawn, and not counted.
+        """
+        found = super().validate(x)
+        if found is not None:
+            return found
+        dim = self.space_.dim
+        columns = list(range(dim))
+        if dim > WATCHED_CELLS:
+            order = torch.randperm(dim, generator=self.rng, device=x.device)
+            columns = order[:WATCHED_CELLS].tolist()
+        seen = ~torch.isnan(x.flatten(1))
+        v = self._states(x) if seen.all() else self._held(x.flatten(1), FILLS, self.rng)
+        seen = seen[:, columns]
+        each = log_conditionals(self, v, columns) * seen
+        return -dim * each.sum() / seen.sum().clamp_min(1)
 
     def energy(self, v: Tensor, h: Tensor) -> Tensor:
         """E(v, h) of visible units v (n, d) and hidden ones h (n, H), (n,)."""
