@@ -3,6 +3,7 @@
 from genus import data
 from genus.compare.run import compare
 from genus.density import DensityModel
+from genus.evaluate.diagnose import diagnose
 from genus.imputer import Imputer
 from genus.learn import Trainer
 from genus.likelihood import Estimate, Exact, LogProb, LowerBound
@@ -88,5 +89,6 @@ __all__ = [
     "__version__",
     "compare",
     "data",
+    "diagnose",
     "load",
 ]

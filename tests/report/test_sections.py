@@ -53,3 +53,11 @@ def test_rows_of_every_sort_are_picked():
     for X in (np.array([1, 2, 3]), torch.tensor([1, 2, 3])):
         assert rows_of(X, index).tolist() == [3, 1] and first(X, 2).tolist() == [1, 2]
     assert first(table, 2)["a"].tolist() == [1, 2]
+
+
+def test_a_latent_space_is_diagnosed_in_words_and_as_a_figure(sections: Sections):
+    (vae,) = [r.model for r in sections.models if r.name == "VAE"]
+    card = sections.diagnosis(vae)
+    assert "posterior collapse" in str(card["below"]) and "<svg" in str(card["body"])
+    titles = [c["above"] for r in sections.models for c in sections.latent(r.model)]
+    assert titles.count("Diagnosis") == 1

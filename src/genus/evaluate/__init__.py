@@ -3,6 +3,7 @@
 from genus.evaluate.c2st import ClassifierTest, classifier_test
 from genus.evaluate.completion import Completion, completion_score, hide
 from genus.evaluate.copies import Memorisation, memorisation
+from genus.evaluate.diagnose import Diagnosis, diagnose
 from genus.evaluate.discrepancy import MMD, mmd
 from genus.evaluate.embedding import Embedding, Frechet, frechet, frechet_gaussians
 from genus.evaluate.likelihood import Difference, Likelihood, likelihood_summary, paired_difference
@@ -14,6 +15,7 @@ __all__ = [
     "MMD",
     "ClassifierTest",
     "Completion",
+    "Diagnosis",
     "Difference",
     "Embedding",
     "Frechet",
@@ -25,6 +27,7 @@ __all__ = [
     "SampleTest",
     "classifier_test",
     "completion_score",
+    "diagnose",
     "frechet",
     "frechet_gaussians",
     "hide",

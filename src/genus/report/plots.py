@@ -26,12 +26,14 @@ from genus.report.insides import (
     manifold,
     reconstructions,
 )
+from genus.report.latents import diagnosis
 
 __all__ = [
     "aggregated_posterior",
     "arcs",
     "completions",
     "component_means",
+    "diagnosis",
     "extremes",
     "filters",
     "graph",

@@ -12,7 +12,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from genus.evaluate import hide
+from genus.evaluate import diagnose, hide
 from genus.report import markup, plots
 from genus.report.words import number
 from genus.report.writing import frame
@@ -161,6 +161,8 @@ class Sections:
             note, rows = "A dimension near 0 says nothing about the row.", first(self.test, 500)
             title = "Use of the latent dimensions"
             cards.append(self.card(title, note, plots.latent_use, model, rows))
+        if hasattr(model, "posterior"):
+            cards.append(self.diagnosis(model))
         if hasattr(model, "encode"):
             where = "." if flat else ", on its first two principal components."
             note = "Held-out rows in latent space" + where
@@ -179,6 +181,17 @@ class Sections:
                 )
             )
         return cards
+
+    def diagnosis(self, model: Any) -> Card:
+        """What is right and wrong in its latent space, as a figure and in words."""
+        title = "Diagnosis"
+        try:
+            found = diagnose(model, self.test, n=200)
+        except REFUSALS as e:
+            return markup.refused(title, e)
+        card = self.card(title, "", plots.diagnosis, found)
+        lines = Markup("<br>").join(str(found).splitlines()[1:])
+        return card | {"below": lines}
 
     # ------------------------------------------------------------------ extreme rows
 

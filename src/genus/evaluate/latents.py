@@ -1,0 +1,181 @@
+"""What a latent-variable model says of some rows, in one form for all such models.
+
+    p(z),    p(x | z),    q(z | x) = Σ_c w_c N(m_c, R_c R_cᵀ)
+
+A model is asked for ``posterior``, and for ``log_likelihood`` and ``parameters_of`` where it has
+networks. A linear model has all of these in closed form, on the scale on which it is linear.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genus.distributions.draws import choose
+from genus.distributions.points import LOG_2PI
+from genus.model import CapabilityError
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """q(z | x) of n rows: each a mixture of C Gaussians.
+
+    log_weight (n, C); mean (n, C, K); root (n, C, K, K), lower triangular.
+    """
+
+    log_weight: Tensor
+    mean: Tensor
+    root: Tensor
+
+    def __len__(self) -> int:
+        return len(self.mean)
+
+    @property
+    def centre(self) -> Tensor:
+        """E[z | x], (n, K)."""
+        return (self.log_weight.exp()[..., None] * self.mean).sum(1)
+
+    @property
+    def spread(self) -> Tensor:
+        """The standard deviation of every coordinate of every component, (n, C, K)."""
+        return self.root.square().sum(-1).sqrt()
+
+    def draw(self, k: int, rng: torch.Generator) -> Tensor:
+        """k draws of every row, (k, n, K)."""
+        n, _, K = self.mean.shape
+        c = choose(self.log_weight.exp().expand(k, *self.log_weight.shape), rng)
+        rows = torch.arange(n, device=c.device).expand(k, n)
+        e = torch.randn(k, n, K, 1, generator=rng, dtype=self.mean.dtype, device=c.device)
+        return self.mean[rows, c] + (self.root[rows, c] @ e)[..., 0]
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """log q(z | x_i) at draws z (k, n, K), each of its own row; (k, n)."""
+        gap = (z[:, :, None] - self.mean)[..., None]
+        e = torch.linalg.solve_triangular(self.root, gap, upper=False)[..., 0]
+        return torch.logsumexp(self.log_weight + self._log_normal(e), -1)
+
+    def log_pairs(self, z: Tensor) -> Tensor:
+        """log q(z | x_j) of points z (m, K) under every row; (m, n)."""
+        each = []
+        for weight, mean, root in zip(self.log_weight, self.mean, self.root, strict=True):
+            gap = (z[:, None] - mean).permute(1, 2, 0)  # (C, K, m)
+            e = torch.linalg.solve_triangular(root, gap, upper=False).transpose(1, 2)
+            log_det = root.diagonal(dim1=-2, dim2=-1).log().sum(-1)[:, None]
+            log_p = -0.5 * (e.square() + LOG_2PI).sum(-1) - log_det
+            each.append(torch.logsumexp(weight[:, None] + log_p, 0))
+        return torch.stack(each, 1)
+
+    def log_coordinates(self, z: Tensor) -> Tensor:
+        """log q(z_l) of every coordinate l of points z (m, K), averaged over the rows; (m, K)."""
+        mean, spread = self.mean.flatten(0, 1), self.spread.flatten(0, 1)
+        weight = self.log_weight.reshape(-1, 1) - math.log(len(self))
+        out = []
+        for some in z.split(max(1, 20_000_000 // mean.numel())):
+            t = (some[:, None] - mean) / spread
+            log_p = -0.5 * (t.square() + LOG_2PI) - torch.log(spread)
+            out.append(torch.logsumexp(weight + log_p, 1))
+        return torch.cat(out)
+
+    def _log_normal(self, e: Tensor) -> Tensor:
+        """log N(m + R e | m, R Rᵀ) of standardised e (..., C, K); (..., C)."""
+        log_det = self.root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return -0.5 * (e.square() + LOG_2PI).sum(-1) - log_det
+
+
+class Latents:
+    """The latent variable of some rows x under a model of p(x | z) p(z)."""
+
+    x: Tensor  # cells (n, d), NaN where missing
+    posterior: Posterior
+
+    def log_likelihood(self, z: Tensor, rows: Tensor) -> Tensor:
+        """log p(x_i | z) of some rows; z (k, len(rows), K) → (k, len(rows))."""
+        raise NotImplementedError
+
+    def draw_cells(self, z: Tensor, rng: torch.Generator) -> Tensor:
+        """x ~ p(x | z) of all rows; z (k, n, K) → (k, n, d)."""
+        raise NotImplementedError
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        """log p(z), (...)."""
+        return -0.5 * (z.square() + LOG_2PI).sum(-1)
+
+    def draw_prior(self, n: int, rng: torch.Generator) -> Tensor:
+        """z ~ p(z), (n, K)."""
+        mean = self.posterior.mean
+        shape = (n, mean.shape[-1])
+        return torch.randn(shape, generator=rng, dtype=mean.dtype, device=mean.device)
+
+
+class OfNetworks(Latents):
+    """Of a model with an encoder and a decoder."""
+
+    def __init__(self, model: Any, x: Tensor, given: Tensor | None) -> None:
+        self.model, self.rows, self.given = model, x, given
+        self.x = x.flatten(1)
+        if hasattr(model, "experts_of"):
+            log_weight, m, s = model.experts_of(x)
+        else:
+            m, s = (t[:, None] for t in model.posterior(x, *self._given(slice(None))))
+            log_weight = m.new_zeros(m.shape[:2])
+        self.posterior = Posterior(log_weight, m, torch.diag_embed(s))
+
+    def _given(self, some: Any) -> tuple[Tensor, ...]:
+        return () if self.given is None else (self.given[some],)
+
+    def log_likelihood(self, z: Tensor, rows: Tensor) -> Tensor:
+        out: Tensor = self.model.log_likelihood(z, self.rows[rows], *self._given(rows))
+        return out
+
+    def draw_cells(self, z: Tensor, rng: torch.Generator) -> Tensor:
+        p = self.model.parameters_of(z, *self._given(slice(None)))
+        out: Tensor = self.model.observation_.sample(p, rng)
+        return out
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        own = getattr(self.model, "log_prior", None)
+        return super().log_prior(z) if own is None else own(z)
+
+    def draw_prior(self, n: int, rng: torch.Generator) -> Tensor:
+        own = getattr(self.model, "draw_prior", None)
+        return super().draw_prior(n, rng) if own is None else own(n, rng)
+
+
+class OfLines(Latents):
+    """Of y = μ + W z + noise, whose posterior is exact."""
+
+    def __init__(self, model: Any, x: Tensor, X: Any) -> None:
+        self.model = model
+        self.x = model._centres(x)
+        mean, cov = (torch.from_numpy(a).to(self.x) for a in model.posterior(X))
+        root = torch.linalg.cholesky(cov)
+        self.posterior = Posterior(mean.new_zeros(len(x), 1), mean[:, None], root[:, None])
+
+    def log_likelihood(self, z: Tensor, rows: Tensor) -> Tensor:
+        v = self.model.noise_
+        gap = self.x[rows] - self.model.mean_ - z @ self.model.loadings_.T
+        return -0.5 * (gap.square() / v + torch.log(v) + LOG_2PI).nan_to_num().sum(-1)
+
+    def draw_cells(self, z: Tensor, rng: torch.Generator) -> Tensor:
+        mean = self.model.mean_ + z @ self.model.loadings_.T
+        e = torch.randn(mean.shape, generator=rng, dtype=mean.dtype, device=mean.device)
+        return mean + self.model.noise_.sqrt() * e
+
+
+def latents_of(model: Any, X: Any, given: Any = None) -> Latents:
+    """The latent variable of rows X; CapabilityError where the model has none of real numbers."""
+    if not hasattr(model, "posterior"):
+        name = type(model).__name__
+        raise CapabilityError(
+            f"{name} has no latent vector with a posterior: diagnose takes latent-variable models, "
+            "such as VAE, HierarchicalVAE, MultimodalVAE, ProbabilisticPCA and FactorAnalysis"
+        )
+    x, conditions = model._enter(X, given)
+    with torch.no_grad():
+        if hasattr(model, "loadings_"):
+            return OfLines(model, x, X)
+        return OfNetworks(model, x, *conditions or (None,))
