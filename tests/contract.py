@@ -47,6 +47,7 @@ from genus import (
     GaussianBasis,
     GaussianMixture,
     Glow,
+    HierarchicalVAE,
     Independent,
     LowerBound,
     PixelCNN,
@@ -605,6 +606,14 @@ ROWS = [
         ("continuous",),
         over_latent,
         refuses="does not suit|variance=2.0 is lost beside X",
+    ),
+    Row(
+        "hierarchical-vae",
+        lambda: HierarchicalVAE((1, 1), 16, k=32, trainer=QUICK, random_state=0),
+        truth=over_latent,
+        digits=lambda: HierarchicalVAE(
+            (8, 4), 64, k=32, trainer=DIGITS.replace(epochs=20, lr=3e-3)
+        ),
     ),
     Row("vae-conv", vae(IMAGES, lr=2e-2), ("image",), over_latent),
     Row(

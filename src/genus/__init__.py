@@ -21,6 +21,7 @@ from genus.models.boltzmann.rbm import RBM
 from genus.models.flows.families import IAF, MAF, NICE, Glow, RealNVP, SplineFlow
 from genus.models.graphs.bayesnet import BayesNet
 from genus.models.latent.autoencoder import Autoencoder
+from genus.models.latent.hierarchical_vae import HierarchicalVAE
 from genus.models.latent.ppca import FactorAnalysis, ProbabilisticPCA
 from genus.models.latent.vae import VAE
 from genus.models.mixtures.bayesian_gaussian_mixture import BayesianGaussianMixture
@@ -68,6 +69,7 @@ __all__ = [
     "GaussianBasis",
     "GaussianMixture",
     "Glow",
+    "HierarchicalVAE",
     "Identity",
     "Imputer",
     "Independent",

@@ -14,7 +14,8 @@ RNG = np.random.default_rng(0)
 Z = RNG.normal(size=(400, 2))
 W = np.array([[2.0, 0, 1, 0, 1, 0], [0, 2.0, 0, 1, 0, -1]])
 X = Z @ W + 0.3 * RNG.normal(size=(400, 6))
-SHORT = genus.Trainer(epochs=20, lr=3e-3, progress=False)
+SHORT = genus.Trainer(epochs=10, batch_size=40, lr=1e-2, progress=False)
+NET = genus.MLP(16, 1, "tanh")
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +104,8 @@ def test_a_hole_is_found_where_it_is():
 
 
 def test_collapse_is_detected_and_its_cure_named():
-    fine = genus.VAE(2, k=16, trainer=SHORT, random_state=0).fit(X)
-    strict = genus.VAE(2, k=16, beta=200.0, trainer=SHORT, random_state=0).fit(X)
+    fine = genus.VAE(2, NET, NET, k=16, trainer=SHORT, random_state=0).fit(X)
+    strict = genus.VAE(2, NET, NET, k=16, beta=200.0, trainer=SHORT, random_state=0).fit(X)
     found = diagnose(strict, X, n=200)
     assert found.collapsed == "whole" and found.active == 0
     assert "free bits" in str(found) and "posterior collapse: whole" in str(found)
@@ -136,7 +137,7 @@ def test_it_is_repeatable_and_few_rows_are_drawn(line):
 
 def test_bits_of_tables_and_gaps_are_welcome():
     table = np.where(RNG.random(X.shape) < 0.1, np.nan, X)
-    model = genus.VAE(2, k=16, trainer=SHORT, random_state=0).fit(table)
+    model = genus.VAE(2, NET, NET, k=16, trainer=SHORT, random_state=0).fit(table)
     found = diagnose(model, table, n=100)
     assert len(found.ranks) == int((~np.isnan(table[found_rows(found, table)])).sum())
     assert np.isfinite(found.kl)

@@ -55,12 +55,38 @@ def test_a_model_without_a_latent_vector_says_what_has_one():
         latents_of(genus.Gaussian().fit(X), X)
 
 
+SHORT = genus.Trainer(epochs=3, progress=False)
+
+
+def of(**args):
+    model = genus.VAE(
+        2, genus.MLP(16, 1), genus.MLP(16, 1), k=8, trainer=SHORT, random_state=0, **args
+    ).fit(X)
+    return model, latents_of(model, X)
+
+
 def test_networks_are_asked_for_their_prior():
-    few = genus.Trainer(epochs=1, progress=False)
-    model = genus.VAE(2, k=8, trainer=few, random_state=0).fit(X)
-    view = latents_of(model, X)
-    z = torch.zeros(1, 2)
-    usual = float(view.log_prior(z))
-    assert usual == pytest.approx(-math.log(2 * math.pi))
-    model.log_prior = lambda z: z.sum(-1) + 7
-    assert float(view.log_prior(z)) == 7
+    z = torch.tensor([[0.5, -1.0]])
+    _, plain = of()
+    assert float(plain.log_prior(z)) == pytest.approx(-math.log(2 * math.pi) - 0.625)
+    model, view = of(prior="mixture")
+    assert torch.equal(view.log_prior(z), model.prior_.log_prob(z))
+    assert view.draw_prior(7, generator(0)).shape == (7, 2)
+
+
+@pytest.mark.parametrize("family", ["diagonal", "full", "flow"])
+def test_every_posterior_has_its_own_density_or_its_moments(family):
+    model, view = of(posterior_family=family)
+    x = model._codes(X)
+    with torch.no_grad():
+        q = model._q(x)
+        z = view.posterior.draw(400, generator(0))
+        own = model.posterior_.log_prob(q, z)
+        found = view.bound(torch.arange(60), generator(0)).mean()
+        elbo = np.mean([model.elbo(X, random_state=i).mean() for i in range(20)])
+    assert float(found) == pytest.approx(float(elbo), abs=0.3)
+    assert view.refinable == (family != "flow")
+    if family != "flow":
+        assert torch.allclose(view.posterior.log_prob(z), own, atol=1e-3)
+    else:  # a flow that has hardly learned is nearly Gaussian
+        assert float((view.posterior.log_prob(z) - own).mean()) == pytest.approx(0, abs=0.3)

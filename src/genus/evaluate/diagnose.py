@@ -170,8 +170,9 @@ class Diagnosis:
             lines.append(f"amortisation gap: {gap:.2f} ± {error:.2f} nats")
         if not math.isnan(self.approximation[0]):
             gap, error = self.approximation
+            which = "inference" if math.isnan(self.amortisation[0]) else "approximation"
             lines.append(
-                f"approximation gap: {gap:.2f} ± {error:.2f} nats "
+                f"{which} gap: {gap:.2f} ± {error:.2f} nats "
                 f"(log p(x) of its rows by annealing: {self.log_p:.2f})"
             )
         half, most = self.coverage
@@ -274,7 +275,7 @@ def diagnose(
         scores=scores,
         surprise=surprise,
         strange=places[strange],
-        layers=() if layers is None else tuple(layers(X)),
+        layers=() if layers is None else tuple(map(float, layers(X, given=given)[::-1])),
         **parts,
         **picture,
         **covered,
@@ -389,24 +390,18 @@ def amortisation(
     view: Latents, rows: Tensor, rng: torch.Generator, steps: int = 150, lr: float = 0.03
 ) -> dict[str, Any]:
     """The bound of q(z | x), and of q refined on each row by itself."""
+    if not view.refinable:
+        with torch.no_grad():
+            bound = view.bound(rows, rng)
+        nothing = {"refined": math.nan, "amortisation": (math.nan, math.nan)}
+        return {"elbo": float(bound.mean()), "refined_rows": bound, **nothing}
     q = view.posterior
-    with torch.no_grad():
-        z = q.draw(64, rng)[:, rows]
-        at_rows = type(q)(q.log_weight[rows], q.mean[rows], q.root[rows])
-        first = view.log_likelihood(z, rows) + view.log_prior(z) - at_rows.log_prob(z)
-    if q.mean.shape[1] > 1:
-        return {
-            "elbo": float(first.mean()),
-            "refined": math.nan,
-            "amortisation": (math.nan, math.nan),
-            "refined_rows": first.mean(0),
-        }
     mean, root = q.mean[rows, 0], q.root[rows, 0]
     log_det = root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     shift = torch.zeros_like(mean, requires_grad=True)  # in units of the posterior's own spread
     scale = torch.zeros_like(mean, requires_grad=True)
 
-    def bound(e: Tensor) -> Tensor:
+    def at(e: Tensor) -> Tensor:
         z = mean + (root @ (shift + scale.exp() * e)[..., None])[..., 0]
         log_q = -0.5 * (e.square() + math.log(2 * math.pi)).sum(-1) - scale.sum(-1) - log_det
         return view.log_likelihood(z, rows) + view.log_prior(z) - log_q
@@ -416,15 +411,15 @@ def amortisation(
 
     test = noise(64)
     with torch.no_grad():
-        before = bound(test).mean(0)
+        before = at(test).mean(0)
     optimizer = torch.optim.Adam([shift, scale], lr=lr)
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = lr * (1 - step / steps)
-        loss = -bound(noise(8)).mean(0).sum()
+        loss = -at(noise(8)).mean(0).sum()
         shift.grad, scale.grad = torch.autograd.grad(loss, [shift, scale])
         optimizer.step()
     with torch.no_grad():
-        after = torch.maximum(bound(test).mean(0), before)
+        after = torch.maximum(at(test).mean(0), before)
     gap = (after - before).double()
     error = float(gap.std() / math.sqrt(len(gap)))
     return {
@@ -447,8 +442,7 @@ def approximation(
 
     The logarithm of an unbiased estimate errs downwards, and so does the gap (Wu et al., 2017).
     """
-    K = view.posterior.mean.shape[-1]
-    n = len(rows)
+    K, n = view.size, len(rows)
     z = view.draw_prior(chains * n, rng)
     size = 0.3
 

@@ -92,6 +92,24 @@ class Latents:
     x: Tensor  # cells (n, d), NaN where missing
     posterior: Posterior
 
+    @property
+    def size(self) -> int:
+        """Numbers of a draw of the prior."""
+        return self.posterior.mean.shape[-1]
+
+    @property
+    def refinable(self) -> bool:
+        """Is q(z | x) one Gaussian of all that is latent?"""
+        return self.posterior.mean.shape[1] == 1
+
+    def bound(self, rows: Tensor, rng: torch.Generator, k: int = 64) -> Tensor:
+        """The ELBO of some rows, a mean over k draws, (len(rows),) nats."""
+        q = self.posterior
+        z = q.draw(k, rng)
+        log_q = q.log_prob(z)[:, rows]
+        z = z[:, rows]
+        return (self.log_likelihood(z, rows) + self.log_prior(z) - log_q).mean(0)
+
     def log_likelihood(self, z: Tensor, rows: Tensor) -> Tensor:
         """log p(x_i | z) of some rows; z (k, len(rows), K) → (k, len(rows))."""
         raise NotImplementedError
@@ -106,26 +124,52 @@ class Latents:
 
     def draw_prior(self, n: int, rng: torch.Generator) -> Tensor:
         """z ~ p(z), (n, K)."""
-        mean = self.posterior.mean
-        shape = (n, mean.shape[-1])
+        mean, shape = self.posterior.mean, (n, self.size)
         return torch.randn(shape, generator=rng, dtype=mean.dtype, device=mean.device)
 
 
 class OfNetworks(Latents):
-    """Of a model with an encoder and a decoder."""
+    """Of a model with an encoder and a decoder.
+
+    Where q(z | x) is no Gaussian, as one bent by a flow, it stands as that of its own moments.
+    """
 
     def __init__(self, model: Any, x: Tensor, given: Tensor | None) -> None:
         self.model, self.rows, self.given = model, x, given
         self.x = x.flatten(1)
         if hasattr(model, "experts_of"):
-            log_weight, m, s = model.experts_of(x)
-        else:
-            m, s = (t[:, None] for t in model.posterior(x, *self._given(slice(None))))
-            log_weight = m.new_zeros(m.shape[:2])
-        self.posterior = Posterior(log_weight, m, torch.diag_embed(s))
+            self.posterior = Posterior(*model.experts_of(x))
+            return
+        q = model._q(x, *self._given(slice(None)))
+        self.exact = model.posterior_.gaussian(q) is not None
+        mean, root = q[:2] if self.exact else self._moments(q)
+        root = torch.diag_embed(root) if root.dim() == 2 else root
+        self.posterior = Posterior(mean.new_zeros(len(x), 1), mean[:, None], root[:, None])
+
+    exact = True
+
+    @property
+    def refinable(self) -> bool:
+        return self.exact and super().refinable
+
+    def _moments(self, q: Any, k: int = 256) -> tuple[Tensor, Tensor]:
+        """The mean of draws of q, and a root of their covariance."""
+        n, K = q[0].shape
+        e = torch.randn(k, n, K, generator=self.model._stream(0), device=q[0].device)
+        z = self.model.posterior_.draw(q, e)[0]
+        mean = z.mean(0)
+        cov = torch.einsum("kni,knj->nij", z - mean, z - mean) / (k - 1)
+        return mean, torch.linalg.cholesky(cov + 1e-6 * torch.eye(K, device=cov.device))
 
     def _given(self, some: Any) -> tuple[Tensor, ...]:
         return () if self.given is None else (self.given[some],)
+
+    def bound(self, rows: Tensor, rng: torch.Generator, k: int = 64) -> Tensor:
+        if self.exact:
+            return super().bound(rows, rng, k)
+        model = self.model._with_stream(int(torch.randint(2**31, (1,), generator=rng)))
+        draws = [model.elbo(self.rows[rows], *self._given(rows)) for _ in range(k)]
+        return torch.stack(draws).mean(0)
 
     def log_likelihood(self, z: Tensor, rows: Tensor) -> Tensor:
         out: Tensor = self.model.log_likelihood(z, self.rows[rows], *self._given(rows))
@@ -137,12 +181,38 @@ class OfNetworks(Latents):
         return out
 
     def log_prior(self, z: Tensor) -> Tensor:
-        own = getattr(self.model, "log_prior", None)
-        return super().log_prior(z) if own is None else own(z)
+        out: Tensor = self.model._p().log_prob(z)
+        return out
 
     def draw_prior(self, n: int, rng: torch.Generator) -> Tensor:
-        own = getattr(self.model, "draw_prior", None)
-        return super().draw_prior(n, rng) if own is None else own(n, rng)
+        out: Tensor = self.model._p().sample(n, rng)
+        return out
+
+
+class OfLadder(OfNetworks):
+    """Of a model with latent vectors above one another: what is said of z is said of the top."""
+
+    exact = False
+
+    def __init__(self, model: Any, x: Tensor, given: Tensor | None) -> None:
+        self.model, self.rows, self.given = model, x, given
+        self.x = x.flatten(1)
+        self.q = model._q(x, *self._given(slice(None)))
+        _, m, s, _ = model.posterior_.down(self.q, torch.zeros_like(self.q[0]))
+        self.top = slice(model.latent_dim - int(model.latent_dims[-1]), model.latent_dim)
+        self.m, self.s = m[:, self.top], s[:, self.top]
+        root = torch.diag_embed(self.s)[:, None]
+        self.posterior = Posterior(m.new_zeros(len(m), 1), self.m[:, None], root)
+
+    @property
+    def size(self) -> int:
+        return int(self.model.latent_dim)
+
+    def draw_cells(self, z: Tensor, rng: torch.Generator) -> Tensor:
+        shape = (len(z), len(self.m), self.size)
+        e = torch.randn(shape, generator=rng, dtype=z.dtype, device=z.device)
+        e[..., self.top] = (z - self.m) / self.s
+        return super().draw_cells(self.model.posterior_.down(self.q, e)[0], rng)
 
 
 class OfLines(Latents):
@@ -178,4 +248,5 @@ def latents_of(model: Any, X: Any, given: Any = None) -> Latents:
     with torch.no_grad():
         if hasattr(model, "loadings_"):
             return OfLines(model, x, X)
-        return OfNetworks(model, x, *conditions or (None,))
+        kind = OfLadder if hasattr(model, "kl_per_layer") else OfNetworks
+        return kind(model, x, *conditions or (None,))

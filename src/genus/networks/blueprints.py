@@ -119,7 +119,7 @@ class ResNet(Settings):
 
     def __call__(self, in_shape: Shape, out_shape: Shape, context: int = 0) -> nn.Module:
         self.check()
-        blocks = [_Residual(self.width, self.activation) for _ in range(self.depth)]
+        blocks = [Residual(self.width, self.activation) for _ in range(self.depth)]
         first = Linear(math.prod(in_shape) + context, self.width)
         last = Linear(self.width, math.prod(out_shape))
         act = activation_of(self.activation)
@@ -128,7 +128,9 @@ class ResNet(Settings):
         )
 
 
-class _Residual(nn.Module):
+class Residual(nn.Module):
+    """x + W₂ φ(W₁ norm(x)), at first x."""
+
     def __init__(self, width: int, activation: str) -> None:
         super().__init__()
         self.body = nn.Sequential(

@@ -113,7 +113,10 @@ class Decoded(Encoder, Model):
         return p if self.line_ is None else p + self.line_.expand(z)
 
     def _log_likelihood(self, z: Tensor, cells: Tensor, given: Tensor | None = None) -> Tensor:
-        p = self.parameters_of(z, given)
+        return self._log_p(self.parameters_of(z, given), cells)
+
+    def _log_p(self, p: Tensor, cells: Tensor) -> Tensor:
+        """log p(cells | parameters p) of the observed cells, (...)."""
         if self._whole(cells):
             return self.observation_.log_prob(p, *self._split(cells)).sum(-1)
         gap = torch.isnan(cells)
