@@ -104,12 +104,13 @@ def test_a_hole_is_found_where_it_is():
 
 
 def test_collapse_is_detected_and_its_cure_named():
-    fine = genus.VAE(2, NET, NET, k=16, trainer=SHORT, random_state=0).fit(X)
-    strict = genus.VAE(2, NET, NET, k=16, beta=200.0, trainer=SHORT, random_state=0).fit(X)
-    found = diagnose(strict, X, n=200)
+    bits = (X > 0).astype(int)
+    fine = genus.VAE(2, NET, NET, k=16, trainer=SHORT, random_state=0).fit(bits)
+    strict = genus.VAE(2, NET, NET, k=16, beta=50.0, trainer=SHORT, random_state=0).fit(bits)
+    found = diagnose(strict, bits, n=200)
     assert found.collapsed == "whole" and found.active == 0
     assert "free bits" in str(found) and "posterior collapse: whole" in str(found)
-    assert diagnose(fine, X, n=200).collapsed == "none"
+    assert diagnose(fine, bits, n=200).collapsed == "none"
 
 
 def test_reconstructions_that_are_too_sure_are_told(line):
