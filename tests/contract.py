@@ -50,6 +50,7 @@ from genus import (
     HierarchicalVAE,
     Independent,
     LowerBound,
+    MultimodalVAE,
     PixelCNN,
     PixelRNN,
     ProbabilisticPCA,
@@ -348,6 +349,9 @@ def vae(network: Any = NET, lr: float = 1e-2, **args: Any) -> Callable[[], VAE]:
 def autoencoder(**args: Any) -> Callable[[], Autoencoder]:
     density = GaussianMixture(3)
     return lambda: Autoencoder(2, NET, NET, density=density, trainer=QUICK, random_state=0, **args)
+def multimodal(joint: str = "product", **args: Any) -> Callable[[], MultimodalVAE]:
+    settings: dict[str, Any] = {"encoder": NET, "decoder": NET, "k": 32, "trainer": QUICK}
+    return lambda: MultimodalVAE(2, joint, modalities=2, random_state=0, **(settings | args))
 
 
 def rbm(**args: Any) -> Callable[[], RBM]:
@@ -615,6 +619,17 @@ ROWS = [
             (8, 4), 64, k=32, trainer=DIGITS.replace(epochs=20, lr=3e-3)
         ),
     ),
+    Row(
+        "multimodal-vae",
+        multimodal(),
+        truth=over_latent,
+        digits=lambda: MultimodalVAE(
+            8, modalities=2, k=32, trainer=DIGITS.replace(epochs=20, lr=3e-3)
+        ),
+    ),
+    Row("multimodal-vae-full", multimodal(covariance="full"), truth=over_latent),
+    Row("multimodal-vae-mixture", multimodal("mixture"), truth=over_latent),
+    Row("multimodal-vae-products", multimodal("mixture of products"), truth=over_latent),
     Row("vae-conv", vae(IMAGES, lr=2e-2), ("image",), over_latent),
     Row(
         "autoencoder",

@@ -22,6 +22,7 @@ from genus.models.flows.families import IAF, MAF, NICE, Glow, RealNVP, SplineFlo
 from genus.models.graphs.bayesnet import BayesNet
 from genus.models.latent.autoencoder import Autoencoder
 from genus.models.latent.hierarchical_vae import HierarchicalVAE
+from genus.models.latent.multimodal_vae import MultimodalVAE
 from genus.models.latent.ppca import FactorAnalysis, ProbabilisticPCA
 from genus.models.latent.vae import VAE
 from genus.models.mixtures.bayesian_gaussian_mixture import BayesianGaussianMixture
@@ -76,6 +77,7 @@ __all__ = [
     "LogProb",
     "LowerBound",
     "Model",
+    "MultimodalVAE",
     "OutlierDetector",
     "PixelCNN",
     "PixelRNN",

@@ -43,6 +43,11 @@ class Observation(nn.Module):
         return self.d * self.per_cell
 
     @property
+    def n_read(self) -> int:
+        """Numbers that ``read`` finds in a row."""
+        return self.d * self.reads_per_cell
+
+    @property
     def places(self) -> list[int]:
         """The cell of each feature, from 0 to d − 1."""
         return list(range(self.d))
@@ -507,7 +512,7 @@ class Mixed(Observation):
         self.parts = nn.ModuleList(part for _, part in parts)
         self.widths = [part.d for _, part in parts]
         self.sizes = [part.n_out for _, part in parts]
-        self.reads = [part.d * part.reads_per_cell for _, part in parts]
+        self.reads = [part.n_read for _, part in parts]
         self._places = [columns[j] for columns, part in parts for j in part.places]
         order = torch.tensor([j for columns, _ in parts for j in columns])
         self.register_buffer("order", order, persistent=False)
@@ -516,6 +521,10 @@ class Mixed(Observation):
     @property
     def n_out(self) -> int:
         return sum(self.sizes)
+
+    @property
+    def n_read(self) -> int:
+        return sum(self.reads)
 
     def _columns(self, x: Tensor) -> tuple[Tensor, ...]:
         """The columns (…, d) of each part."""

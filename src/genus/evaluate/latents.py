@@ -137,9 +137,6 @@ class OfNetworks(Latents):
     def __init__(self, model: Any, x: Tensor, given: Tensor | None) -> None:
         self.model, self.rows, self.given = model, x, given
         self.x = x.flatten(1)
-        if hasattr(model, "experts_of"):
-            self.posterior = Posterior(*model.experts_of(x))
-            return
         q = model._q(x, *self._given(slice(None)))
         self.exact = model.posterior_.gaussian(q) is not None
         mean, root = q[:2] if self.exact else self._moments(q)
@@ -187,6 +184,18 @@ class OfNetworks(Latents):
     def draw_prior(self, n: int, rng: torch.Generator) -> Tensor:
         out: Tensor = self.model._p().sample(n, rng)
         return out
+
+
+class OfExperts(OfNetworks):
+    """Of a model whose q(z | x) is a mixture of products of experts, and whose prior is N(0, I)."""
+
+    def __init__(self, model: Any, x: Tensor, given: Tensor | None) -> None:
+        self.model, self.rows, self.given = model, x, given
+        self.x = x.flatten(1)
+        self.posterior = Posterior(*model.experts_of(x, given))
+
+    log_prior = Latents.log_prior
+    draw_prior = Latents.draw_prior
 
 
 class OfLadder(OfNetworks):
@@ -248,5 +257,9 @@ def latents_of(model: Any, X: Any, given: Any = None) -> Latents:
     with torch.no_grad():
         if hasattr(model, "loadings_"):
             return OfLines(model, x, X)
-        kind = OfLadder if hasattr(model, "kl_per_layer") else OfNetworks
+        kind: type[OfNetworks] = OfNetworks
+        if hasattr(model, "kl_per_layer"):
+            kind = OfLadder
+        elif hasattr(model, "experts_of"):
+            kind = OfExperts
         return kind(model, x, *conditions or (None,))
