@@ -624,7 +624,12 @@ ROWS = [
         multimodal(),
         truth=over_latent,
         digits=lambda: MultimodalVAE(
-            8, modalities=2, k=32, trainer=DIGITS.replace(epochs=20, lr=3e-3)
+            8,
+            modalities=2,
+            encoder=MLP(64, 1),
+            decoder=MLP(64, 1),
+            k=32,
+            trainer=DIGITS.replace(lr=3e-3),
         ),
     ),
     Row("multimodal-vae-full", multimodal(covariance="full"), truth=over_latent),

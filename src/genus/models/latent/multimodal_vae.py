@@ -26,10 +26,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genus.distributions.observation import Mixed
+from genus.distributions.columns import check_observed
+from genus.distributions.observation import Mixed, Normal
 from genus.distributions.points import LOG_2PI, by_blocks, log_mean_exp, row_uniforms
 from genus.encoder import Encoder
 from genus.learn.fit import Fit
@@ -38,13 +38,16 @@ from genus.learn.trainer import Trainer, batch_of
 from genus.likelihood import Estimate, LogProb, LowerBound
 from genus.model import Model, on_rows
 from genus.models.latent.decoded import MOST, Decoded
+from genus.models.latent.line import factors
 from genus.networks.blueprints import BLUEPRINT, Blueprint
+from genus.networks.layers import output_layer
 from genus.samplers.particles import enough, pick_several
 from genus.settings import Instance, Number, OneOf, Rule, Whole
 from genus.space import Space
 
 JOINTS = ("product", "mixture", "mixture of products")
 FEW = 4  # modalities up to which all their subsets are taken
+HIGHEST = 15.0  # of the logarithm of a precision
 SAMPLED = 12  # subsets that are drawn of more
 
 
@@ -156,46 +159,38 @@ class MultimodalVAE(Encoder, Model):
     # ------------------------------------------------------------------ the bound
 
     def losses(self, x: Tensor, given: Tensor | None = None) -> Any:
-        """−ELBO with weights; of a product, the mean of that of all and of its subsets."""
+        """−ELBO with weights; of a product, the mean over subsets of the bound of each alone."""
         views = self._views(x)
-        seen = self._seen(views)
-        if self.joint != "product":
-            yield self, -self._bound(views, seen, seen, given, self.beta, self._weights).mean()
-            return
-        subsets = self._subsets(self.rng)
-        total = x.new_zeros(())
-        for subset in subsets:
-            part = seen & subset.to(seen.device)
-            total = total + self._bound(views, part, part, given, self.beta, self._weights).mean()
-        yield self, -total / len(subsets)
+        subsets = self._subsets(self.rng) if self.joint == "product" else None
+        yield self, -self._bound(views, given, self.beta, self._weights, subsets).mean()
 
     @on_rows
     def elbo(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """E_q[log p(x | z)] − KL[q ‖ p], a draw of z for each component of q; (n,) nats."""
-        views = self._views(x)
-        seen = self._seen(views)
-        return self._bound(views, seen, seen, given, 1.0, None)
+        return self._bound(self._views(x), given)
 
     def _bound(
         self,
         views: list[Tensor],
-        told: Tensor,
-        scored: Tensor,
         given: Tensor | None,
-        beta: float,
-        weights: list[float] | None,
+        beta: float = 1.0,
+        weights: list[float] | None = None,
+        subsets: Tensor | None = None,
     ) -> Tensor:
-        """The ELBO of the modalities ``scored`` under q of those ``told``, (n, M) each; (n,)."""
-        log_w, mean, L = self._components(self._experts(views, given), told, self._masks())
+        """The ELBO of all that was seen, (n,); or the mean of those of ``subsets`` (C, M)."""
+        seen = self._seen(views)
+        masks = self._masks() if subsets is None else subsets
+        log_w, mean, L = self._components(self._experts(views, given), seen, masks)
         e = torch.randn(mean.shape, generator=self.rng, device=mean.device)
         z = mean + unwhiten(L, e)  # (n, C, T)
+        scored = seen if subsets is None else seen & subsets.to(seen.device)[:, None]  # (C, n, M)
         log_x = self._log_x(z.transpose(0, 1), views, scored, given, weights).T  # (n, C)
-        if mean.shape[1] == 1:
-            kl = 0.5 * (trace_of_inverse(L) + mean.square().sum(-1) - mean.shape[-1])
-            kl = kl + log_det(L)
-        else:
+        if subsets is None and mean.shape[1] > 1:
             kl = log_mixture(z, log_w, mean, L) - log_normal(z)
-        return (log_w.exp() * (log_x - beta * kl)).sum(1)
+        else:
+            kl = 0.5 * (trace_of_inverse(L) + mean.square().sum(-1) - mean.shape[-1]) + log_det(L)
+        value = log_x - beta * kl
+        return (log_w.exp() * value).sum(1) if subsets is None else value.mean(1)
 
     def validate(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """−ELBO of held-out rows, unweighted."""
@@ -314,11 +309,11 @@ class MultimodalVAE(Encoder, Model):
         given: Tensor | None,
         weights: list[float] | None = None,
     ) -> Tensor:
-        """Σ_i log p(x_i | z) of modalities that are scored; z (..., n, T) → (..., n)."""
+        """Σ_i log p(x_i | z) of modalities ``scored``, (..., n, M); z (..., n, T) → (..., n)."""
         total = z.new_zeros(z.shape[:-1])
         for i, (leg, v) in enumerate(zip(self.legs_, views, strict=True)):
             log_p = leg.log_likelihood(z[..., self._places(i)], v, given)  # type: ignore[operator]
-            log_p = log_p * scored[:, i]
+            log_p = log_p * scored[..., i]
             total = total + (log_p if weights is None else weights[i] * log_p)
         return total
 
@@ -418,6 +413,9 @@ class MultimodalVAE(Encoder, Model):
     @torch.no_grad()
     def prepare(self, rows: Rows) -> None:
         """Learn the columns' own distributions."""
+        if any(leg._learned for leg in self.legs_):
+            (x, *_) = rows.take(slice(0, 1 << 18), self.rng)
+            check_observed(self.space_, (~torch.isnan(x.flatten(1))).any(0))
         for leg, own in self._each(rows):
             leg.prepare(own)
 
@@ -426,6 +424,35 @@ class MultimodalVAE(Encoder, Model):
         for leg, own in self._each(rows):
             leg.start(own)
             leg._no_gaps = False
+        self._start_at_factors(rows)
+
+    def _start_at_factors(self, rows: Rows) -> None:
+        """Set the linear paths to factor analysis of all modalities that have one, together.
+
+        Its posterior is a product of experts, η_i = W_iᵀ Ψ_i⁻¹ h_i and Λ_i = W_iᵀ Ψ_i⁻¹ W_i.
+        """
+        views = self._views(rows.take(slice(0, 65536), self.rng)[0])
+        chosen = [(leg, v) for leg, v in zip(self.legs_, views, strict=True) if leg.line_]
+        if not chosen:
+            return
+        h = torch.cat([leg.standardised(v) for leg, v in chosen], 1)  # type: ignore[operator]
+        share = (~torch.isnan(h)).double().mean(0).clamp_min(1 / len(h)).sqrt()
+        h = h.nan_to_num() / share
+        S = h.T @ h / len(h)
+        cells: list[int] = []
+        least: list[float] = []
+        sizes: list[int] = []
+        for leg, _ in chosen:
+            own: Any = leg.observation_
+            cells += [len(cells) + j for j in own.places]
+            least += list(leg.least)  # type: ignore[arg-type]
+            sizes.append(len(own.places))
+        at = torch.tensor(cells, device=S.device)
+        S = S * ((at[:, None] != at) | torch.eye(len(S), dtype=torch.bool, device=S.device))
+        floor = torch.tensor(least, dtype=S.dtype, device=S.device)
+        W, noise = factors(S, min(self.latent_dim, len(S), len(h) - 1), floor)
+        for (leg, _), w, v in zip(chosen, W.split(sizes), noise.split(sizes), strict=True):
+            leg.start_at(w, v)  # type: ignore[operator]
 
     def _each(self, rows: Rows) -> Any:
         """Every leg with the rows of its modality."""
@@ -606,11 +633,48 @@ class Leg(Decoded):
 
     def code_size(self) -> int:
         K = self.latent_dim
-        return K + K * (K + 1) // 2 if self.full else 2 * K
+        return 2 * K + K * (K - 1) // 2 if self.full else 2 * K
 
-    def build(self, space: Space) -> None:
-        super().build(space)
-        self.line_ = None  # lines of different modalities would not be of one z
+    def standardised(self, x: Tensor) -> Tensor:
+        """What the encoder sees of cells x, NaN where missing, in float64."""
+        f = self.features_
+        return (self._seen(x).double() - f.shift_) / f.scale_
+
+    @property
+    def least(self) -> list[float]:
+        """The least share of the variance of each feature that is noise."""
+        own = self.observation_
+        return [2 * own.floor**2] * own.d if isinstance(own, Normal) else own.least
+
+    def start_at(self, W: Tensor, noise: Tensor) -> None:
+        """Set expert and decoder to loadings W (F, k) and noise (F,) of standardised features."""
+        k, K, own = W.shape[1], self.latent_dim, self.observation_
+        V = W / noise[:, None]
+        Lambda = 1e-4 * torch.eye(K, dtype=W.dtype, device=W.device)
+        Lambda[:k, :k] += V.T @ W
+        if not self.full:
+            Lambda = torch.diag(Lambda.diagonal())
+        line: Any = self.line_
+        line.expand_.weight.zero_()
+        line.project_.weight.zero_()
+        inverse = torch.linalg.inv(Lambda + torch.eye(K, dtype=W.dtype, device=W.device))
+        line.project_.weight.copy_((inverse[:, :k] @ V.T).float())
+        if isinstance(own, Normal):
+            line.expand_.weight[:, :k] = W.float()
+            if self.variance is None:
+                own.log_v_.copy_(torch.log(noise - own.floor**2))
+        else:
+            mean, std = (t.double() for t in (self.features_.shift_, self.features_.scale_))
+            line.expand_.weight[:, :k] = own.start_at(W, noise, mean, std).float()
+        last = output_layer(self.encoder_)
+        if last is None or last.bias is None or len(last.bias) != self.code_size():
+            return
+        A = torch.linalg.cholesky(Lambda)
+        own_scale = A.diagonal()
+        last.bias[K : 2 * K] = 2 * torch.log(own_scale).float()
+        if self.full:
+            at = torch.tril_indices(K, K, -1, device=W.device)
+            last.bias[2 * K :] = (A / own_scale[:, None])[at[0], at[1]].float()
 
     @property
     def reads(self) -> int:
@@ -618,17 +682,23 @@ class Leg(Decoded):
         return self.observation_.n_read if self._learned else 0
 
     def expert(self, x: Tensor, given: Tensor | None) -> tuple[Tensor, Tensor]:
-        """η (n, K), and Λ (n, K) or (n, K, K) = A Aᵀ, which is never negative."""
+        """η (n, K), and Λ (n, K) or (n, K, K), which is never negative.
+
+        The encoder puts out the mean μ = (I + Λ)⁻¹ η of q(z | x_i), and log Λ; or the logarithm of
+        the diagonal of A, Λ = A Aᵀ, and what is below it in units of it.
+        """
         K = self.latent_dim
         code = self.code(x, given)
-        eta, raw = code[:, :K], code[:, K:]
+        mean, logs = code[:, :K], code[:, K : 2 * K].clamp_max(HIGHEST)
         if not self.full:
-            return eta, F.softplus(raw)
-        A = raw.new_zeros(len(raw), K, K)
-        at = torch.tril_indices(K, K, device=raw.device)
-        A[:, at[0], at[1]] = raw
-        A = A + torch.eye(K, device=raw.device)
-        return eta, A @ A.mT
+            Lambda = logs.exp()
+            return mean + Lambda * mean, Lambda
+        at = torch.tril_indices(K, K, -1, device=code.device)
+        A = torch.eye(K, device=code.device).repeat(len(code), 1, 1)
+        A[:, at[0], at[1]] = code[:, 2 * K :]
+        A = (0.5 * logs).exp()[..., None] * A
+        Lambda = A @ A.mT
+        return mean + (Lambda @ mean[..., None])[..., 0], Lambda
 
 
 # ---------------------------------------------------------------------- Gaussians by precisions
