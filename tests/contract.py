@@ -349,6 +349,8 @@ def vae(network: Any = NET, lr: float = 1e-2, **args: Any) -> Callable[[], VAE]:
 def autoencoder(**args: Any) -> Callable[[], Autoencoder]:
     density = GaussianMixture(3)
     return lambda: Autoencoder(2, NET, NET, density=density, trainer=QUICK, random_state=0, **args)
+
+
 def multimodal(joint: str = "product", **args: Any) -> Callable[[], MultimodalVAE]:
     settings: dict[str, Any] = {"encoder": NET, "decoder": NET, "k": 32, "trainer": QUICK}
     return lambda: MultimodalVAE(2, joint, modalities=2, random_state=0, **(settings | args))
