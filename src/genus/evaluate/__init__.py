@@ -1,6 +1,7 @@
 """Evaluation: plain functions of (model, X), or of arrays."""
 
 from genus.evaluate.c2st import ClassifierTest, classifier_test
+from genus.evaluate.coherence import Coherence, coherence
 from genus.evaluate.completion import Completion, completion_score, hide
 from genus.evaluate.copies import Memorisation, memorisation
 from genus.evaluate.diagnose import Diagnosis, diagnose
@@ -14,6 +15,7 @@ from genus.evaluate.view import NumericView
 __all__ = [
     "MMD",
     "ClassifierTest",
+    "Coherence",
     "Completion",
     "Diagnosis",
     "Difference",
@@ -26,6 +28,7 @@ __all__ = [
     "SampleQuality",
     "SampleTest",
     "classifier_test",
+    "coherence",
     "completion_score",
     "diagnose",
     "frechet",
