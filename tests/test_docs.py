@@ -31,6 +31,7 @@ def blocks(page):
         "docs/bayesian-regression.md",
         "docs/linear-latent.md",
         "docs/vae.md",
+        "docs/multimodal.md",
         "docs/boltzmann.md",
         "docs/flows.md",
         "docs/autoregressive.md",

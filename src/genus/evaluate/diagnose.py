@@ -131,7 +131,10 @@ class Diagnosis:
                 "reconstructions: try a learned prior (a mixture, VampPrior or a flow)."
             )
         if self.amortisation[0] > max(1.0, 3 * self.amortisation[1]):
-            said.append("The encoder is too weak for its family: widen it, or train for longer.")
+            said.append(
+                "The encoder misses the best q of its family: widen it, train for longer, or bring "
+                "beta nearer to 1."
+            )
         if self.approximation[0] > max(2.0, 3 * self.approximation[1]):
             said.append(
                 "The posterior's family is too narrow: try a full covariance, a flow, or more "
