@@ -514,7 +514,7 @@ class MultimodalVAE(Encoder, Model):
         """log p(x_A | x_B) of each row, A the modalities ``of``, B the others that were seen.
 
         log Σ w_i p(x_A | z_i) / Σ w_i with w_i = p(x_B, z_i)/r(z_i), at k points of the mixture r
-        of q(z | x_A, x_B) and q(z | x_B): an ``Estimate``, since the ratio of two means is no bound.
+        of q(z | x_A, x_B) and q(z | x_B): an ``Estimate``, as the ratio of two means is no bound.
         Raises ValueError for a modality that is not there.
         """
         x, conditions = self._enter(X, given)
