@@ -106,7 +106,9 @@ def test_bound_and_conditional_are_exact_where_the_posterior_is(line):
     np.testing.assert_allclose(line.score_samples(REAL), joint, atol=2e-3)
     np.testing.assert_allclose(line.score_samples({"a": REAL["a"]}), alone, atol=2e-3)
     found = line.log_conditional(REAL, of="b")
-    np.testing.assert_allclose(found.nats, joint - alone, atol=4e-3)
+    np.testing.assert_allclose(found.nats, joint - alone, atol=0.03)
+    assert found.mean() == pytest.approx((joint - alone).mean(), abs=1e-3)
+    assert (np.abs(found.nats - joint + alone) <= 6 * found.stderr + 1e-3).all()
     assert isinstance(found, genus.Estimate) and (found.dims == 2).all()
     elbo = np.mean([line.elbo(REAL, random_state=i).mean() for i in range(30)])
     assert elbo == pytest.approx(joint.mean(), abs=0.03)
@@ -319,6 +321,18 @@ def test_what_does_not_fit_is_said(more, says):
     frame = pd.DataFrame(np.concatenate([REAL["a"], REAL["b"]], 1), columns=list("pqrst"))
     with pytest.raises(ValueError, match=says):
         fitted(frame, **more)
+
+
+def test_the_conditional_of_a_word_is_a_probability():
+    """Also where few points count: the two means are over the same points."""
+    sign = np.where(REAL["a"][:, 0] > 0, "plus", "minus")
+    model = fitted({"a": REAL["a"], "word": sign}, trainer=SHORT, k=8)
+    each = [
+        np.exp(model.log_conditional({"a": REAL["a"], "word": np.full(300, w)}, of="word").nats)
+        for w in ("plus", "minus")
+    ]
+    assert max(p.max() for p in each) < 1
+    assert np.mean(sum(each)) == pytest.approx(1, abs=0.05)
 
 
 def test_a_modality_that_is_not_there_has_no_conditional(line):

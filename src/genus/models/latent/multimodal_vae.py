@@ -35,7 +35,7 @@ from genus.encoder import Encoder
 from genus.learn.fit import Fit
 from genus.learn.rows import Rows, generator
 from genus.learn.trainer import Trainer, batch_of
-from genus.likelihood import Estimate, LogProb, LowerBound
+from genus.likelihood import Estimate, LogProb, LowerBound, concatenate
 from genus.model import Model, on_rows
 from genus.models.latent.decoded import MOST, Decoded
 from genus.models.latent.line import factors
@@ -492,15 +492,19 @@ class MultimodalVAE(Encoder, Model):
     def _log_weights(self, x: Tensor, k: int, given: Tensor | None) -> Tensor:
         """log p(x, z)/q(z | x) at k draws of the mixture, (k, n)."""
         views = self._views_read(x)
-        log_w, mean, L = self._q(views, given)
+        z, log_q = self._points(x, k, self._q(views, given))
+        return self._log_joint(z, views, given) - log_q
+
+    def _points(self, x: Tensor, k: int, q: Any) -> tuple[Tensor, Tensor]:
+        """k draws of a mixture q for every row, that hang on the row alone, and log q of them."""
+        log_w, mean, L = q
         u = row_uniforms(x, k, self.size + 1).transpose(0, 1)  # (k, n, 1 + T)
         c = torch.searchsorted(log_w.exp().cumsum(1), u[..., 0].T.contiguous()).T
         c = c.clamp_max(log_w.shape[1] - 1)
         rows = torch.arange(len(x), device=x.device).expand_as(c)
         e = torch.erfinv(2 * u[..., 1:] - 1) * math.sqrt(2)
         z = mean[rows, c] + unwhiten(L[rows, c], e)
-        log_q = log_mixture(z.transpose(0, 1), log_w, mean, L).T
-        return self._log_joint(z, views, given) - log_q
+        return z, log_mixture(z.transpose(0, 1), log_w, mean, L).T
 
     def _log_joint(self, z: Tensor, views: list[Tensor], given: Tensor | None) -> Tensor:
         """log p(what was seen, z), (..., n)."""
@@ -509,27 +513,45 @@ class MultimodalVAE(Encoder, Model):
     def log_conditional(self, X: Any, of: str | Sequence[str], *, given: Any = None) -> LogProb:
         """log p(x_A | x_B) of each row, A the modalities ``of``, B the others that were seen.
 
-        It is log p(x_A, x_B) − log p(x_B), both by importance sampling: an ``Estimate``, since the
-        difference of two bounds is none. Raises ValueError for a modality that is not there.
+        log Σ w_i p(x_A | z_i) / Σ w_i with w_i = p(x_B, z_i)/r(z_i), at k points of the mixture r
+        of q(z | x_A, x_B) and q(z | x_B): an ``Estimate``, as the ratio of two means is no bound.
+        Raises ValueError for a modality that is not there.
         """
         x, conditions = self._enter(X, given)
         some = [of] if isinstance(of, str) else list(of)
         for name in some:
             if name not in self.names_:
                 raise ValueError(f"of={name!r} is no modality: there are {self.names_}")
-        rest = x.flatten(1).clone()
+        hidden = torch.zeros(self.space_.dim, dtype=torch.bool, device=x.device)
         for name, at in zip(self.names_, self._columns, strict=True):
-            if name in some:
-                rest[:, at] = math.nan
+            hidden[at] = name in some
+        values, errors = [], []
         with torch.no_grad():
-            joint = self._log_prob(x, *conditions)
-            alone = self._log_prob(rest.reshape(x.shape), *conditions)
-        dims = (~torch.isnan(x.flatten(1)) & torch.isnan(rest)).sum(1)
-        stderr = torch.sqrt(joint.stderr.square() + alone.stderr.square())
-        value: LogProb = Estimate(joint.nats - alone.nats, stderr, detail=dict(joint.detail))
-        value = value.with_rows(dims=dims, measure=self.space_.measure)
-        arrays = {f: getattr(value, f).double().cpu().numpy() for f in ("nats", "stderr", "dims")}
-        return value.with_rows(**arrays)
+            for c, g in _pieces(max(1, 4096 // self.k), x.flatten(1), *conditions or (None,)):
+                value, error = self._conditional(c, c.masked_fill(hidden, math.nan), g)
+                values.append(value)
+                errors.append(error)
+        dims = (hidden & ~torch.isnan(x.flatten(1))).sum(1)
+        found: LogProb = Estimate(torch.cat(values), torch.cat(errors), detail={"k": self.k})
+        found = found.with_rows(dims=dims, measure=self.space_.measure)
+        return concatenate([found])
+
+    def _conditional(self, x: Tensor, rest: Tensor, given: Tensor | None) -> tuple[Tensor, Tensor]:
+        """log p(x | rest), and its standard error from blocks of the points, (n,) each."""
+        views, others = self._views_read(x), self._views_read(rest)
+        each = zip(self._q(views, given), self._q(others, given), strict=True)
+        log_w, mean, L = (torch.cat(pair, 1) for pair in each)
+        z, log_r = self._points(x, self.k, (log_w - math.log(2), mean, L))
+        joint = self._log_joint(z, views, given) - log_r
+        alone = self._log_joint(z, others, given) - log_r
+        blocks = min(8, self.k)
+        at = torch.arange(self.k, device=z.device) % blocks
+        apart = [
+            torch.logsumexp(joint[at == b], 0) - torch.logsumexp(alone[at == b], 0)
+            for b in range(blocks)
+        ]
+        value = torch.logsumexp(joint, 0) - torch.logsumexp(alone, 0)
+        return value, torch.stack(apart).std(0) / math.sqrt(blocks)
 
     def _sample(self, n: int, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
         z = torch.randn(n, self.size, generator=rng, device=self._device())
