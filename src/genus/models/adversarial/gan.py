@@ -295,9 +295,11 @@ class GAN(Encoder, Model):
         x, *given = rows.take(slice(0, LOOK), self.rng)
         if len(x) < FEW:
             return
-        real = self.sight_.seen(x.flatten(1), self.rng)
-        drawn = self.generate(len(x), *self._context(*given)) if given else self.generate(len(x))
-        found = overlap(*(v.flatten(1).cpu().numpy() for v in (real, drawn)))
+        x = x.flatten(1)
+        drawn = self._sample(len(x), self.rng, *given).flatten(1)
+        drawn = torch.where(torch.isnan(x), math.nan, drawn.to(x.dtype))  # with the same gaps
+        seen = (self.sight_.seen(v, self.rng).flatten(1).cpu().numpy() for v in (x, drawn))
+        found = overlap(*seen)
         self.coverage_, self.precision_ = found.coverage, found.precision
         if self.coverage_ < COLLAPSED:
             warnings.warn(
