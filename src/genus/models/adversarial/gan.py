@@ -295,7 +295,7 @@ class GAN(Encoder, Model):
         if len(x) < FEW:
             return
         x = x.flatten(1)
-        drawn = self._sample(len(x), self.rng, *given).flatten(1)
+        drawn = self._sample(len(x), self.rng, given[0] if given else None).flatten(1)
         drawn = torch.where(torch.isnan(x), math.nan, drawn.to(x.dtype))  # with the same gaps
         seen = (self.sight_.seen(v, self.rng).flatten(1).cpu().numpy() for v in (x, drawn))
         found = overlap(*seen)
