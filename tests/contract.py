@@ -346,6 +346,7 @@ def truth(row: Row, model: Any, t: Toy) -> np.ndarray | None:
 QUICK = Trainer(epochs=30, batch_size=40, lr=1e-2, validation=0.0, progress=False)
 NET = MLP(8, 1, "tanh")
 IMAGES = Conv(channels=8, depth=1)
+GAME = QUICK.replace(betas=(0.0, 0.99), schedule="constant")  # of two players
 DIGITS = Trainer(epochs=12, batch_size=64, progress=False)
 
 
@@ -451,8 +452,7 @@ def transformer(**args: Any) -> Callable[[], AutoregressiveTransformer]:
 
 
 def gan(network: Any = NET, **args: Any) -> Callable[[], GAN]:
-    trainer = QUICK.replace(lr=2e-3, betas=(0.0, 0.99), schedule="constant")
-    settings: dict[str, Any] = {"latent_dim": 2, "trainer": trainer, "random_state": 0}
+    settings: dict[str, Any] = {"latent_dim": 2, "trainer": GAME, "random_state": 0}
     return lambda: GAN(network, network, **(settings | args))
 
 
@@ -766,7 +766,7 @@ ROWS = [
     ),
     Row(
         "gan",
-        gan(),
+        gan(penalty=0.1, trainer=GAME.replace(epochs=60)),
         chain=True,
         digits=lambda: GAN(
             MLP(64, 2, norm=True),

@@ -63,9 +63,9 @@ class GAN(Encoder, Model):
     ----------
     generator : blueprint or None, default=None
         Or a callable (in_shape, out_shape) -> nn.Module, with a context where there are
-        conditions; None: an MLP of 3 × 256 units with layer normalisation.
+        conditions; None: an MLP of 3 × 256 units.
     critic : blueprint or None, default=None
-        As ``generator``; None: an MLP of 3 × 256 units.
+        As ``generator``.
     loss : {"non-saturating", "minimax", "wasserstein-gp", "hinge"}, default="non-saturating"
         What the two players lose.
     latent_dim : int, default=32
@@ -253,10 +253,9 @@ class GAN(Encoder, Model):
             self.context_ = Conditions(self.given_space_)
             context = self.context_.width
         shape = self.sight_.shape
-        critic = MLP(256, 3, "leaky_relu")
-        generator, z = critic.replace(norm=True), (self.latent_dim,)
-        self.generator_ = self.make_network(self.generator, z, shape, generator, context)
-        self.critic_ = self.make_network(self.critic, shape, (1 + context,), critic)
+        default, z = MLP(256, 3, "leaky_relu"), (self.latent_dim,)
+        self.generator_ = self.make_network(self.generator, z, shape, default, context)
+        self.critic_ = self.make_network(self.critic, shape, (1 + context,), default)
         if self._spectral:
             self.critic_ = with_spectral_norm(self.critic_, self.rng)
         self.critic_.learning_rate = self.critic_rate  # type: ignore[assignment]
@@ -264,7 +263,7 @@ class GAN(Encoder, Model):
 
     def defaults(self, n: int) -> Trainer:
         return Trainer(
-            epochs=min(2000, max(20, 400_000 // max(n, 1))),  # about 6,000 steps
+            epochs=min(2000, max(20, 200_000 // max(n, 1))),  # about 3,000 steps
             batch_size=64 * self.critic_steps,
             lr=4e-4,
             betas=(0.0, 0.99),
@@ -295,9 +294,11 @@ class GAN(Encoder, Model):
         x, *given = rows.take(slice(0, LOOK), self.rng)
         if len(x) < FEW:
             return
-        real = self.sight_.seen(x.flatten(1), self.rng)
-        drawn = self.generate(len(x), *self._context(*given)) if given else self.generate(len(x))
-        found = overlap(*(v.flatten(1).cpu().numpy() for v in (real, drawn)))
+        x = x.flatten(1)
+        drawn = self._sample(len(x), self.rng, given[0] if given else None).flatten(1)
+        drawn = torch.where(torch.isnan(x), math.nan, drawn.to(x.dtype))  # with the same gaps
+        seen = (self.sight_.seen(v, self.rng).flatten(1).cpu().numpy() for v in (x, drawn))
+        found = overlap(*seen)
         self.coverage_, self.precision_ = found.coverage, found.precision
         if self.coverage_ < COLLAPSED:
             warnings.warn(
@@ -333,7 +334,8 @@ class GAN(Encoder, Model):
         """n draws, in the type of the data it was fitted on.
 
         given: one condition, or n of them. truncation: each |z_k| stays below it, which gives more
-        usual rows and fewer sorts of them (Brock et al., 2019).
+        usual rows and fewer sorts of them (Brock et al., 2019). A generator whose layers are
+        normalised hardly sees how large z is.
         """
         (Number(above=0) | None).check("truncation", truncation)
         return self._draws(n, given, random_state, truncation=truncation)
