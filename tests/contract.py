@@ -428,9 +428,9 @@ def flow(family: Any, **args: Any) -> Callable[[], Any]:
     return lambda: family(2, NET, trainer=QUICK, random_state=0, **args)
 
 
-def denoiser(family: Any, **args: Any) -> Callable[[], Any]:
+def denoiser(family: Any) -> Callable[[], Any]:
     trainer = QUICK.replace(epochs=80, lr=5e-3)
-    return lambda: family(ResNet(32, 2), trainer=trainer, random_state=0, **args)
+    return lambda: family(ResNet(32, 2), trainer=trainer, random_state=0)
 
 
 def on_digits(family: Any, steps: int) -> Callable[[], Any]:
@@ -521,7 +521,6 @@ ROWS = [
         REAL,
         digits=lambda: Diffusion(UNet(8), trainer=DIGITS.replace(lr=5e-3)),
     ),
-    Row("diffusion-linear", denoiser(Diffusion, schedule="linear", prediction="noise"), REAL),
     Row(
         "score-model",
         denoiser(ScoreModel),
