@@ -150,6 +150,23 @@ def test_large_machines_are_watched_by_their_pseudo_likelihood() -> None:
     assert best == pytest.approx(want, abs=1e-4)
 
 
+def test_log_z_is_computed_once_for_all_chunks_and_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    X = np.random.default_rng(0).integers(0, 2, (30, 22))
+    m = DBM((21, 21), n_annealing=5, trainer=QUICK, random_state=0).fit(X)
+    m.chunk, drawn = 10, []
+    usual = DBM._by_annealing
+
+    def counted(self: DBM, *settings: Any) -> Any:
+        drawn.append(settings)
+        return usual(self, *settings)
+
+    monkeypatch.setattr(DBM, "_by_annealing", counted)
+    bound = m.elbo(X)
+    assert len(drawn) == 1 and np.array_equal(m.elbo(X), bound)
+    m.log_prob(X)
+    assert len(drawn) == 1 and m.log_partition_["value"] == m._log_z().value
+
+
 def test_missing_cells_have_no_energy() -> None:
     with pytest.raises(ValueError, match="fill them"):
         fitted("rbm").free_energy(torch.full((1, 4), math.nan))

@@ -819,6 +819,7 @@ class Model(nn.Module, BaseEstimator):
         view = object.__new__(type(self))
         view.__dict__.update(self.__dict__)
         view.__dict__["rng"] = self._stream(random_state)
+        view.__dict__["_fitted"] = self  # where what is computed once is kept
         return view
 
     def _encode_rows(self, X: Any, *, missing: bool) -> Tensor:

@@ -178,6 +178,10 @@ class Unnormalised(Model):
 
     def _log_z(self) -> LogPartition:
         """log Z, computed once and kept with the model; while it learns, afresh."""
+        fitted = self.__dict__.get("_fitted", self)
+        if fitted is not self:  # a view with a stream, which lives for one call
+            found: LogPartition = fitted._log_z()
+            return found
         if "rng" in self.__dict__:
             return self.log_partition(reverse=False)
         if not hasattr(self, "log_partition_"):

@@ -254,6 +254,52 @@ def test_the_pseudo_likelihood_is_a_product_of_conditionals(states: str) -> None
     torch.testing.assert_close(m.pseudo_log_likelihood(x).detach(), want, atol=1e-9, rtol=0)
 
 
+# ---------------------------------------------------------------------- missing cells
+
+
+@states
+@pytest.mark.parametrize("n_hidden", [0, 2])
+def test_missing_cells_are_summed_over(
+    states: str, n_hidden: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    m = machine(4, states=states, n_hidden=n_hidden)
+    p = m.log_prob(every(4).numpy().astype(int))
+    rows = np.array([[0, 1, 1, 0], [0, np.nan, 1, np.nan], [np.nan] * 4, [np.nan, 1, 0, 0]])
+    fits = (rows[:, None] == every(4).numpy()) | np.isnan(rows[:, None])
+    want = np.log(fits.all(2) @ np.exp(p.nats))
+    found = m.log_prob(rows)
+    assert found.kind == "exact"
+    np.testing.assert_allclose(found.nats, want, atol=1e-6)
+    monkeypatch.setattr("genus.models.boltzmann.machine.SUMMED", 0)
+    annealed = m.log_prob(rows)
+    assert annealed.kind == "lower bound" and annealed.stderr[0] == 0 < annealed.stderr[1]
+    np.testing.assert_allclose(annealed.nats, want, atol=0.3)
+    np.testing.assert_allclose(m.log_prob(rows[2:]).nats, annealed.nats[2:], atol=1e-6)
+
+
+@states
+@pytest.mark.parametrize("n_hidden", [0, 2])
+def test_the_exact_loss_of_rows_with_gaps_is_their_likelihood(states: str, n_hidden: int) -> None:
+    m = machine(4, states=states, n_hidden=n_hidden)
+    rows = torch.tensor([[0, 1, 1, 0], [0, math.nan, 1, math.nan], [math.nan, 1, 0, 0]]).double()
+    (_, loss), *_ = m.losses(rows)
+    assert float(loss.detach()) == pytest.approx(-m.score(rows.numpy()), abs=1e-6)
+
+
+@pytest.mark.parametrize("method", ["exact", "pseudo", "pcd", "cd"])
+def test_rows_with_gaps_are_learned_from(method: str) -> None:
+    """A third of the cells is missing: what is drawn in their place keeps pairs together."""
+    X, held = patterns(600), patterns(500, seed=1)
+    r = np.random.default_rng(0)
+    gaps = np.where(r.random(X.shape) < 0.3, np.nan, X)
+    trainer = Trainer(epochs=15, batch_size=50, lr=0.05)
+    m = BoltzmannMachine(method=method, trainer=trainer, random_state=0).fit(gaps)
+    assert m.score(held) > exact_score() - 0.15
+    filled = np.where(np.isnan(gaps), np.nanmean(gaps, 0).round(), gaps).astype(int)
+    naive = BoltzmannMachine(method=method, trainer=trainer, random_state=0).fit(filled)
+    assert m.score(held) > naive.score(held) + 0.05
+
+
 # ---------------------------------------------------------------------- learning
 
 
@@ -323,4 +369,8 @@ def test_what_it_cannot_do_is_refused() -> None:
         BoltzmannMachine().fit(np.random.default_rng(0).normal(size=(30, 2)))
     with pytest.raises(ValueError, match="use method='ais'"):
         machine(21).log_partition("exact")
+    with pytest.raises(ValueError, match="missing cells"):
+        machine(2).energy(np.array([[1, np.nan]]))
+    with pytest.raises(ValueError, match="missing cells"):
+        machine(2).pseudo_log_likelihood(torch.full((1, 2), math.nan))
     assert math.isnan(machine(4).log_partition("mean-field").stderr)

@@ -353,15 +353,11 @@ class DBM(Encoder, Unnormalised):
         )
         return entropy - self._energy(v, q).double()
 
-    def elbo(self, x: Any) -> Any:
-        """The mean-field bound E_q[−E] + H(q) − log Z of codes x, (n, *shape) → (n,)."""
-        return self._bound_of_rows(x) - self._log_z().value
-
     @on_rows
-    def _bound_of_rows(self, x: Tensor) -> Tensor:
-        """E_q[−E] + H(q) of codes x, (n, *shape) → (n,)."""
+    def elbo(self, x: Tensor) -> Tensor:
+        """The mean-field bound E_q[−E] + H(q) − log Z of codes x, (n, *shape) → (n,)."""
         v = self._states(x)
-        return self._bound(v, self._mean_field(v))
+        return self._bound(v, self._mean_field(v)) - self._log_z().value
 
     def mean_field(
         self, X: RowsLike, starts: int = 4, rounds: int = MOST, random_state: RandomState = None

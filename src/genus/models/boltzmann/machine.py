@@ -11,6 +11,10 @@ ones, of which there are few, are summed over: F(v) = −log Σ_h e^{−E(v, h)}
     pseudo    the pseudo-likelihood Π_i p(s_i | others) in the place of p (Besag, 1975)
     pcd, cd   E_model from Gibbs chains that persist, or start at the data
 
+Missing cells are summed over as hidden units are: exactly where learning is exact, else by Gibbs
+draws given what is seen; the pseudo-likelihood is then that of the cells that are seen. The mass
+of a row with many gaps is annealed, its seen cells held.
+
 log Z also by mean-field theory at its fixed point, m_i = E[s_i] with each unit on its own:
 
     naive   −⟨E⟩_m + Σ H(m_i)                                         a lower bound
@@ -28,7 +32,8 @@ from torch import Tensor, nn
 
 from genus.distributions.columns import share_of_ones
 from genus.distributions.draws import flip
-from genus.learn.rows import Rows
+from genus.distributions.points import log_mean_exp
+from genus.learn.rows import Rows, generator
 from genus.learn.trainer import Trainer
 from genus.likelihood import LogProb
 from genus.memory import check_fits
@@ -38,6 +43,9 @@ from genus.space import Space
 from genus.unnormalised import Unnormalised
 
 EXACT = 16  # units up to which learning enumerates all states
+FILLS = 5  # Gibbs sweeps that draw what a row hides, in learning
+SUMMED = 10  # missing cells of a row, up to which log_prob sums over all their states
+RUNS, STEPS = 16, 200  # annealed runs a row with more of them, and their temperatures
 FIXED_POINT = 500  # rounds of mean field, at most
 
 
@@ -45,7 +53,8 @@ class BoltzmannMachine(Unnormalised):
     r"""A machine of binary units in which every two have an energy.
 
     E(s) = −Σ_{i<j} W_ij s_i s_j − bᵀs. ``log_prob`` is ``Exact`` up to 20 units, else an
-    ``Estimate``. Its data are bits.
+    ``Estimate``; of rows with more than 10 missing cells a ``LowerBound`` or an ``Estimate``.
+    Its data are bits; NaN marks missing cells in fit and in every verb.
 
     Parameters
     ----------
@@ -92,6 +101,7 @@ class BoltzmannMachine(Unnormalised):
         "n_annealing": Whole(1),
         "burn_in": Whole(1),
     }
+    allow_nan = True
     learned_by = "pseudo-likelihood or contrastive divergence"
     methods = ("auto", "exact", "ais", "mean-field", "tap")
 
@@ -200,6 +210,7 @@ class BoltzmannMachine(Unnormalised):
         """
         self._check_fitted()
         codes = X if isinstance(X, Tensor) else self._codes(X)
+        _check_whole(codes)
         s = self._states(codes)
         if self.n_hidden:
             if h is None:
@@ -243,15 +254,14 @@ class BoltzmannMachine(Unnormalised):
 
     def losses(self, x: Tensor) -> Any:
         """−log p, its pseudo-likelihood, or F(data) − F(model); means over rows."""
-        v = self._states(x)
         way = self._way()
         if way == "exact":
-            log_z = torch.logsumexp(-self._energy(self._every(len(self.b_), v)), 0)
-            yield self, self._free_energy(v).mean() + log_z
+            yield self, self._exact_loss(x)
         elif way == "pseudo":
-            yield self, -self.pseudo_log_likelihood(x).mean()
+            yield self, -self._of_seen(x)
         else:
             with torch.no_grad():
+                v = self._filled(x)
                 start = self._whole(v, self.rng) if way == "cd" else self._chain
                 if way == "pcd" and len(start) != self.n_chains:
                     start = self._begin(int(self.n_chains), self.rng)
@@ -260,27 +270,62 @@ class BoltzmannMachine(Unnormalised):
             d = self.space_.dim
             yield self, self._free_energy(v).mean() - self._free_energy(fantasy[:, :d]).mean()
 
+    def _exact_loss(self, x: Tensor) -> Tensor:
+        """Mean −log p of codes x, over all states of all units."""
+        every = self._every(len(self.b_), self.b_)
+        minus_e = -self._energy(every)
+        log_z = torch.logsumexp(minus_e, 0)
+        gap = torch.isnan(x.flatten(1)).any(1)
+        if not gap.any():
+            return self._free_energy(self._states(x)).mean() + log_z
+        total = self._free_energy(self._states(x[~gap])).sum()
+        holed = x[gap].flatten(1)
+        ones = (self._codes_of(every).flatten(1) == 1).to(minus_e.dtype)
+        clashes = (holed == 1).to(ones.dtype) @ (1 - ones).T + (holed == 0).to(ones.dtype) @ ones.T
+        possible = minus_e.masked_fill(clashes > 0, -math.inf)
+        return (total - torch.logsumexp(possible, 1).sum()) / len(x) + log_z
+
+    def _filled(self, x: Tensor) -> Tensor:
+        """Visible units of codes x, what is missing drawn by Gibbs given what is seen."""
+        v = self._states(x)
+        gap = torch.isnan(v).any(1)
+        if gap.any():
+            v[gap] = self._held(x[gap], FILLS, self.rng)[:, : self.space_.dim]
+        return v
+
+    def _of_seen(self, x: Tensor) -> Tensor:
+        """The mean of Σ_i log p(s_i | others) over the cells of codes x that are seen."""
+        v = self._filled(x)
+        return (self._log_conditionals(v) * ~torch.isnan(x.flatten(1))).sum(1).mean()
+
     def validate(self, x: Tensor) -> Tensor | None:
         """Mean −log p of held-out codes, or of their pseudo-likelihood where units are many."""
         found = super().validate(x)
-        return found if found is not None else -self.pseudo_log_likelihood(x).mean()
+        return found if found is not None else -self._of_seen(x)
 
     def pseudo_log_likelihood(self, x: Tensor) -> Tensor:
-        """Σ_i log p(s_i | others) of codes x, (n, *shape) → (n,), hidden units summed over."""
+        """Σ_i log p(s_i | others) of codes x, (n, *shape) → (n,), hidden units summed over.
+
+        Raises ValueError where a cell is missing.
+        """
         self._check_fitted()
-        s = self._states(x)
+        _check_whole(x)
+        return self._log_conditionals(self._states(x)).sum(1)
+
+    def _log_conditionals(self, v: Tensor) -> Tensor:
+        """log p(s_i | others) of every visible unit of v (n, d), (n, d)."""
         up, down = self._values()
-        if self.n_hidden:
-            here, total = self._free_energy(s), 0.0
-            for i in range(s.shape[1]):
-                other = s.clone()
-                other[:, i] = up + down - s[:, i]
-                total = total + F.logsigmoid(self._free_energy(other) - here)
-            return total
-        W = self._pairs()
-        field = (up - down) * (s @ (W + W.T) + self.b_)
-        sign = 2 * x.flatten(1) - 1
-        return F.logsigmoid(sign * field).sum(1)
+        if not self.n_hidden:
+            W = self._pairs()
+            field = (up - down) * (v @ (W + W.T) + self.b_)
+            sign = 2 * (v - down) / (up - down) - 1
+            return F.logsigmoid(sign * field)
+        here, found = self._free_energy(v), []
+        for i in range(v.shape[1]):
+            other = v.clone()
+            other[:, i] = up + down - v[:, i]
+            found.append(F.logsigmoid(self._free_energy(other) - here))
+        return torch.stack(found, 1)
 
     # ------------------------------------------------------------------ chains
 
@@ -296,10 +341,12 @@ class BoltzmannMachine(Unnormalised):
         rng: torch.Generator,
         free: Tensor | None = None,
         beta: float = 1.0,
+        alike: int = 1,
     ) -> Tensor:
         """Each unit in turn drawn given all others, some sweeps, from states v of all units.
 
-        free: (n, N), which may change. beta: the share of what is not the base.
+        free: (n, N), which may change. beta: the share of what is not the base. alike: so many
+        parts of the states, one after the other, are drawn by the same uniforms.
         """
         up, down = self._values()
         gap = up - down
@@ -311,7 +358,8 @@ class BoltzmannMachine(Unnormalised):
         x = ((v - down) / gap).T.contiguous()  # a unit a row
         places = range(len(b)) if free is None else free.any(0).nonzero().flatten().tolist()
         for _ in range(sweeps):
-            u = torch.rand(x.shape, generator=rng, dtype=x.dtype, device=x.device)
+            size = len(x), x.shape[1] // alike
+            u = torch.rand(size, generator=rng, dtype=x.dtype, device=x.device).repeat(1, alike)
             least = torch.logit(u) - c[:, None]
             for i in places:
                 new = (J[i] @ x > least[i]).to(x.dtype)
@@ -394,7 +442,53 @@ class BoltzmannMachine(Unnormalised):
     # ------------------------------------------------------------------ hooks
 
     def _log_prob(self, x: Tensor) -> LogProb:
-        return self._normalised(-self._free_energy(self._states(x)))
+        gaps = torch.isnan(x.flatten(1)).sum(1)
+        v = self._states(x)
+        if not gaps.any():
+            return self._normalised(-self._free_energy(v))
+        value, stderr = (v.new_zeros(len(v), dtype=torch.float64) for _ in range(2))
+        value[gaps == 0] = -self._free_energy(v[gaps == 0]).double()
+        for i in ((gaps > 0) & (gaps <= SUMMED)).nonzero()[:, 0].tolist():
+            value[i] = self._log_sum(v[i])
+        many = gaps > SUMMED
+        if not many.any():
+            return self._normalised(value)
+        for rows in many.nonzero()[:, 0].split(64):
+            value[rows], stderr[rows] = self._annealed_sum(v[rows])
+        return self._normalised(value, stderr, bound=True, k=RUNS)
+
+    def _log_sum(self, v: Tensor) -> Tensor:
+        """log Σ e^{−F} of one row v (d,), over all states of the units that are NaN."""
+        missing = torch.isnan(v)
+        every = self._every(int(missing.sum()), v)
+        whole = v.repeat(len(every), 1)
+        whole[:, missing] = every
+        return torch.logsumexp(-self._free_energy(whole).double(), 0)
+
+    def _annealed_sum(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of rows v (n, d), by annealing with seen units held, and its standard error.
+
+        All rows are drawn by the same uniforms, so that no row depends on its neighbours.
+        """
+        n, d = v.shape
+        rng = generator(0, v.device)
+        v = v.repeat_interleave(RUNS, 0)
+        s = self._begin(RUNS, rng).repeat(n, 1)
+        free = torch.ones_like(s, dtype=torch.bool)
+        free[:, :d] = torch.isnan(v)
+        s[:, :d] = torch.where(free[:, :d], s[:, :d], v)
+        up, down = self._values()
+        b0, W, db = self.base_, self._pairs(), self.b_ - self.base_
+        of_free = down * b0 + F.softplus((up - down) * b0)
+        base = torch.where(free, of_free, s * b0).double().sum(1)
+
+        def step(s: Tensor, now: float, then: float) -> tuple[Tensor, Tensor]:
+            gain = (then - now) * (((s @ W) * s).sum(1) + s @ db).double()
+            return self._swept(s, 1, rng, free, then, alike=n), gain
+
+        _, log_w = anneal(step, s, temperatures(STEPS))
+        value, stderr, _ = log_mean_exp((base + log_w).reshape(n, RUNS), 1)
+        return value, stderr
 
     def _sample(self, n: int, rng: torch.Generator) -> Tensor:
         """Chains annealed from independent units, then swept by Gibbs."""
@@ -404,6 +498,11 @@ class BoltzmannMachine(Unnormalised):
 
     def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:
         """Gibbs sweeps with the observed cells held."""
+        s = self._held(x, int(self.burn_in), rng)
+        return torch.where(torch.isnan(x), self._codes_of(s).to(x.dtype), x)
+
+    def _held(self, x: Tensor, sweeps: int, rng: torch.Generator) -> Tensor:
+        """All units (n, N) after Gibbs sweeps with the observed cells of codes x held."""
         gap = torch.isnan(x.flatten(1))
         s = self._begin(len(x), rng)
         d = self.space_.dim
@@ -411,5 +510,9 @@ class BoltzmannMachine(Unnormalised):
         s[:, :d] = torch.where(gap, s[:, :d], seen.to(s.dtype))
         free = torch.ones_like(s, dtype=torch.bool)
         free[:, :d] = gap
-        s = self._swept(s, int(self.burn_in), rng, free)
-        return torch.where(torch.isnan(x), self._codes_of(s).to(x.dtype), x)
+        return self._swept(s, sweeps, rng, free)
+
+
+def _check_whole(x: Tensor) -> None:
+    if torch.isnan(x).any():
+        raise ValueError("X has missing cells, which have no energy: fill them, complete(X)")

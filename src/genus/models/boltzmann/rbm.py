@@ -444,7 +444,8 @@ class RBM(Encoder, Unnormalised):
         """This machine at other parameters, as ``at(c=...)``: nothing is copied, nothing moves."""
         view = object.__new__(RBM)
         view.__dict__.update(self.__dict__)
-        view.__dict__.pop("log_partition_", None)
+        for name in ("log_partition_", "_fitted"):
+            view.__dict__.pop(name, None)
         own = {f"{name}_": value for name, value in parameters.items()}
         view.__dict__["_parameters"] = {**self._parameters, **own}
         return view

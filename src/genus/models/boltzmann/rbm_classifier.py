@@ -253,6 +253,10 @@ class RBMClassifier(Encoder, Classifier):
 
     def _log_zs(self) -> list[LogPartition]:
         """log Z_y of every label, computed once and kept; while it learns, afresh."""
+        fitted = self.__dict__.get("_fitted", self)
+        if fitted is not self:  # a view with a stream, which lives for one call
+            kept_there: list[LogPartition] = fitted._log_zs()
+            return kept_there
         if "rng" in self.__dict__ or not hasattr(self, "log_partitions_"):
             every = [self._of_label(k) for k in range(self._n_labels())]
             found = [rbm.log_partition(reverse=False) for rbm in every]
