@@ -111,9 +111,9 @@ def rbm(epochs: float) -> None:
 def deep(model: Any, epochs: float) -> None:
     """The bound of a DBN or DBM of 500 and 500 hidden units, by importance points and plainly."""
     data = genus.data.load("mnist", binarize="sample")
-    trainer = Trainer(epochs=int(epochs), batch_size=100, lr=0.1, schedule="linear", threads=1)
+    trainer = Trainer(epochs=int(epochs), batch_size=100, lr=0.2, schedule="linear", threads=1)
     used = time.process_time()
-    model.set_params(trainer=trainer, n_annealing=4000, random_state=0).fit(data.train)
+    model.set_params(trainer=trainer, n_points=16, random_state=0).fit(data.train)
     print(
         f"{type(model).__name__} 784-500-500: {model.n_steps_} steps in "
         f"{time.process_time() - used:.0f} s of the processor",
@@ -174,7 +174,7 @@ if __name__ == "__main__":
         "made": made,
         "transformer": transformer,
         "rbm": lambda n: rbm(int(n)),
-        "dbn": lambda epochs: deep(DBN((500, 500), k=(1, 5), n_points=16), epochs),
-        "dbm": lambda epochs: deep(DBM((500, 500), n_mean_field=5, n_points=16), epochs),
+        "dbn": lambda epochs: deep(DBN((500, 500), k=(1, 5), n_annealing=10_000), epochs),
+        "dbm": lambda epochs: deep(DBM((500, 500), n_mean_field=5, n_annealing=4000), epochs),
     }
     runs[sys.argv[1]](float(sys.argv[2]))

@@ -4,7 +4,8 @@
     p(h_{l−1} | h_l)  as the RBM of layer l draws its visible units
 
 Layers are learned from below: each is an RBM of the activities of the one beneath, drawn afresh for
-every batch. Its bound is that of the recognition model q(h | v) = Π_l p(h_l | h_{l−1}) of the same
+every batch. It starts as the one beneath turned over, of which it keeps the units that say most; if
+it has room for all of them, p(v) is at first as it was. The bound is that of the recognition model q(h | v) = Π_l p(h_l | h_{l−1}) of the same
 RBMs, read upwards; F is the free energy of the top RBM:
 
     log p(v) ≥ E log (1/K) Σ_k p(v | h₁) … p(h_{L−2} | h_{L−1}) e^{−F(h_{L−1})} / q(h | v) − log Z
@@ -173,6 +174,9 @@ class DBN(Encoder, Model):
         rows = fit.rows
         stages = len(self.layers_) + self.fine_tune
         for l, layer in enumerate(self.layers_):
+            layer.start(rows)
+            if l:
+                self._turn_over(self.layers_[l - 1], layer, rows)
             self._learn_layer(layer, rows, fit, f"layer {l + 1}", stages - l)
             hidden = [layer._encode(x) for (x,) in rows.chunks(self.chunk, self.rng)]
             rows = Rows(torch.cat(hidden).detach())
@@ -185,7 +189,6 @@ class DBN(Encoder, Model):
             descend(self, fit, losses=self._up_down, stage="up-down", lr=rate)
 
     def _learn_layer(self, layer: Any, rows: Rows, fit: Fit, stage: str, left: int) -> None:
-        layer.start(rows)
         own = Fit(rows, None, fit.trainer, fit.seed, fit.resume, fit.begun)
 
         def losses(x: Tensor) -> Any:
@@ -193,6 +196,27 @@ class DBN(Encoder, Model):
             yield from layer.losses(x)
 
         descend(self, own, losses=losses, stage=stage, max_time=fit.time_left() / left)
+
+    @torch.no_grad()
+    def _turn_over(self, below: RBM, layer: RBM, rows: Rows) -> None:
+        """Start a layer as the one below turned over: p(h) = Σ_v p(v, h) of the machine below.
+
+        Where it has fewer units than v, those are kept whose log-odds vary most: what the others
+        say is linear, and centred, it is nothing. Where it has more, the rest stay as they are.
+        Units of words or levels are not bits, and v of them cannot be turned over.
+        """
+        if any(kind != "binary" for kind in below.space_.kinds):
+            return
+        told = below.mu_ * (1 - below.mu_) * below.W_.square().sum(1)
+        kept = told.argsort(descending=True, stable=True)[: layer.W_.shape[1]]
+        n = len(kept)
+        layer.W_[:, :n] = below.W_[kept].T
+        layer.c_[:n] = below.b_[kept]
+        layer.lambda_[:n] = below.mu_[kept]
+        layer.b_.copy_(below.c_)
+        layer.mu_.copy_(below.lambda_)
+        if self.method == "pcd":  # a chain from nowhere would take long to arrive
+            layer._chain = layer._encode(rows.take(slice(0, layer._batch), self.rng)[0])
 
     def _up_down(self, x: Tensor) -> Any:
         """Wake and sleep: what is drawn upwards, and what is dreamt downwards; means over rows."""
