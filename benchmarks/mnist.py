@@ -108,10 +108,10 @@ def rbm(epochs: float) -> None:
     print(f"{len(f)} test rows: {-float(f.mean()) - z.value:.2f} nats")
 
 
-def deep(model: Any, epochs: float) -> None:
+def deep(model: Any, epochs: float, lr: float) -> None:
     """The bound of a DBN or DBM of 500 and 500 hidden units, by importance points and plainly."""
     data = genus.data.load("mnist", binarize="sample")
-    trainer = Trainer(epochs=int(epochs), batch_size=100, lr=0.2, schedule="linear", threads=1)
+    trainer = Trainer(epochs=int(epochs), batch_size=100, lr=lr, schedule="linear", threads=1)
     used = time.process_time()
     model.set_params(trainer=trainer, n_points=16, random_state=0).fit(data.train)
     print(
@@ -174,7 +174,13 @@ if __name__ == "__main__":
         "made": made,
         "transformer": transformer,
         "rbm": lambda n: rbm(int(n)),
-        "dbn": lambda epochs: deep(DBN((500, 500), k=(1, 5), n_annealing=10_000), epochs),
-        "dbm": lambda epochs: deep(DBM((500, 500), n_mean_field=5, n_annealing=4000), epochs),
+        "dbn": lambda epochs: deep(
+            DBN((500, 500), k=(1, 5), n_annealing=10_000), epochs, lr=0.2
+        ),
+        "dbm": lambda epochs: deep(
+            DBM((500, 500), k=(1, 3), n_mean_field=3, pretrain=True, n_annealing=4000),
+            epochs,
+            lr=0.3,
+        ),
     }
     runs[sys.argv[1]](float(sys.argv[2]))

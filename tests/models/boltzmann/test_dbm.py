@@ -233,6 +233,20 @@ def test_pretraining_finds_structure_before_all_layers_learn() -> None:
     assert m.score(X) > started.score(X)
 
 
+def test_pretrained_the_upper_layer_is_in_use() -> None:
+    """From small weights mean field leaves h₂ near ½; from v turned over it has something to say."""
+    X, held = patterns(1000), patterns(500, seed=1)
+    trainer = Trainer(epochs=30, batch_size=50, lr=0.2)
+    spread, score = [], []
+    for pretrain in (False, True):
+        m = DBM((6, 8), pretrain=pretrain, random_state=0, trainer=trainer).fit(X)
+        spread.append(m.encode(held)[:, 6:].std(0).mean())
+        score.append(m.score(held))
+    assert spread[0] < 0.05 < 0.15 < spread[1]
+    assert score[1] > score[0] + 0.03
+    assert {line["stage"] for line in m.history_} == {"layer 1", ""}  # none for layer 2
+
+
 def test_the_one_neighbour_of_a_layer_speaks_for_both() -> None:
     m, v = deep(THREE), every(SPACES["binary"])
     q = m._upward(0, v, 2.0).detach()

@@ -215,6 +215,23 @@ def test_upper_layers_learn_the_activities_below() -> None:
     np.testing.assert_allclose(m.layers_[1].mu_, activities.mean(0), atol=0.05)
 
 
+@pytest.mark.parametrize("more", [0, 3])
+def test_a_layer_starts_as_the_one_below_turned_over(more: int) -> None:
+    """p(v) is then that of the machine below; units that hardly vary are the ones left out."""
+    X = np.concatenate([patterns(600), np.ones((600, more), int)], 1)
+    X[::200, 8:] = 0
+    trainer = Trainer(epochs=20, batch_size=50, lr=0.3)
+    with pytest.MonkeyPatch.context() as patch:
+        learn = DBN._learn_layer
+        lowest = [True, False]
+        patch.setattr(DBN, "_learn_layer", lambda *a: learn(*a) if lowest.pop(0) else None)
+        m = DBN((6, 8), random_state=0, trainer=trainer).fit(X)
+    bottom, top = m.layers_
+    assert bottom.score(X) > Independent().fit(X).score(X) + 0.5
+    np.testing.assert_allclose(m.elbo(X).mean(), bottom.score(X), atol=0.02 if more else 1e-4)
+    torch.testing.assert_close(top._chain.mean(0), bottom.mu_[:8], atol=0.15, rtol=0)
+
+
 @pytest.mark.parametrize("steps", [20, 45])  # within either layer
 def test_an_interrupted_run_goes_on(steps: int, tmp_path: Any) -> None:
     X = patterns(300)

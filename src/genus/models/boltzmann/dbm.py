@@ -21,7 +21,9 @@ Learning compares the data under q with a chain that persists; λ follows the da
 
 Pretraining takes the layers one by one, as machines of two layers by contrastive divergence. What
 the missing neighbour would say is said by the one that is there: inputs from it count twice, to h_l
-from below for all but the top layer, from above for all but the lowest.
+from below for all but the top layer, from above for all but the lowest. Of two layers over bits only
+the lower one is learned so: what then says the same from above as v does from below is a copy of v,
+and h₂ starts as one.
 """
 
 from __future__ import annotations
@@ -401,13 +403,24 @@ class DBM(Encoder, Unnormalised):
         if fit.fresh:
             self.start(fit.rows)
         if self.pretrain:
-            stages = len(self.n_hidden)
-            epochs = max(1, (fit.trainer.epochs or 2) // 2)
-            for l in range(stages):
-                share = fit.time_left() / (2 * stages - l)
-                losses, stage = partial(self._layer_losses, l), f"layer {l + 1}"
-                descend(self, fit, losses=losses, stage=stage, epochs=epochs, max_time=share)
+            self._pretrain(fit)
         descend(self, fit)
+
+    def _pretrain(self, fit: Fit) -> None:
+        """Layer by layer; of two layers over bits the upper one is the lower one turned over."""
+        bits = all(kind == "binary" for kind in self.space_.kinds)
+        turned = bits and len(self.n_hidden) == 2
+        stages = 1 if turned else len(self.n_hidden)
+        epochs = max(1, (fit.trainer.epochs or 2) // 2)
+        for l in range(stages):
+            share = fit.time_left() / (2 * stages - l)
+            losses, stage = partial(self._layer_losses, l), f"layer {l + 1}"
+            descend(self, fit, losses=losses, stage=stage, epochs=epochs, max_time=share)
+        if turned:
+            self._turn_over()
+        index = torch.arange(int(self.n_chains), device=self.b_.device) % len(fit.rows)
+        with torch.no_grad():  # chains from nowhere would take long to arrive
+            self._chain = self._whole(self._states(fit.rows.take(index)[0]), self.rng)
 
     def _layer_losses(self, l: int, x: Tensor) -> Any:
         """E(data, h_l) − E(one sweep later), of layer l and the one below alone."""
@@ -424,6 +437,20 @@ class DBM(Encoder, Unnormalised):
                 again = self.units_.phi(self.units_.draw(self.b_, a, self.rng))
             then = self._upward(l, again, up)
         yield self, self._pair_energy(l, below, p) - self._pair_energy(l, again, then)
+
+    @torch.no_grad()
+    def _turn_over(self) -> None:
+        """Start h₂ as a copy of v: h₁ hears from above what it hears from below.
+
+        That is what its doubled weights took for granted. Where h₂ has fewer units than v, those
+        are kept whose log-odds vary most; where it has more, the rest stay as they are.
+        """
+        told = self.mu_ * (1 - self.mu_) * self.W_[0].square().sum(1)
+        kept = told.argsort(descending=True, stable=True)[: int(self.n_hidden[1])]
+        n = len(kept)
+        self.W_[1][:, :n] = self.W_[0][kept].T
+        self.c_[1][:n] = self.b_[kept]
+        self._lambda(1)[:n] = self.mu_[kept]
 
     def _activities(self, l: int, x: Tensor) -> Tensor:
         """Draws of the layer below l, upwards from codes x; φ(v) for the lowest."""
