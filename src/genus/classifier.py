@@ -38,6 +38,7 @@ class Classifier(Model):
     (True, array(['a'], dtype='<U1'))
     """
 
+    by_default = False  # it needs labels
     conditions = "required"
     null_condition = True
     y_is_given = True

@@ -56,10 +56,14 @@ def capabilities() -> pd.DataFrame:
     (True, False)
     """
     rows = {}
+    labels = Space.of(pd.DataFrame({"label": ["a", "b"]}))
     for name, cls in families(predictors=True).items():
         about: dict[str, object] = {"learned_by": cls.learned_by}
         for kind, space in _spaces().items():
-            about[kind] = None if issubclass(cls, Predictor) else not refusal(cls, space)
+            if issubclass(cls, Predictor):
+                about[kind] = None
+            else:
+                about[kind] = not refusal(cls, space, labels if cls.y_is_given else None)
         about["missing"] = cls.allow_nan
         about["given"] = cls.conditions
         model = cls()

@@ -45,9 +45,14 @@ def suits(family: type[Model], space: Space) -> bool:
     return not refusal(family, space)
 
 
-def refusal(family: type[Model], space: Space) -> str:
-    """Why the family, with no arguments, does not model rows of this space; empty where it does."""
+def refusal(family: type[Model], space: Space, given: Space | None = None) -> str:
+    """Why the family, with no arguments, does not model rows of this space; empty where it does.
+
+    given: the space of conditions, for a family that has to have some.
+    """
     model: Any = family()
+    if given is not None:
+        model.given_space_ = given
     model.space_, model.rng = space, generator(0)
     try:
         model._make(space)

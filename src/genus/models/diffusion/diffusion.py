@@ -79,6 +79,8 @@ class Diffusion(Denoiser):
     ((3, 2), 'estimate')
     """
 
+    by_default = False  # FlowMatching learns the same field
+
     arguments: ClassVar[dict[str, Rule]] = {
         "schedule": OneOf(*SCHEDULES),
         "prediction": OneOf("v", "noise", "data", "edm"),

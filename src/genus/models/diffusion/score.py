@@ -66,7 +66,7 @@ class ScoreModel(Denoiser):
     ((3, 2), (200, 2))
     """
 
-    by_default = False  # beside the other two it says little that is new
+    by_default = False  # FlowMatching learns the same field
     arguments: ClassVar[dict[str, Rule]] = {
         "sigma_min": Number(1e-4, 1.0),
         "sigma_max": Number(2.0, 1e6),
