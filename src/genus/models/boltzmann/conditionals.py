@@ -11,7 +11,7 @@ hidden units a gaussian cell is normal with precision τ, so that its sum is one
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,19 +19,19 @@ from torch import Tensor
 
 from genus.models.boltzmann.units import Units
 
-if TYPE_CHECKING:
-    from genus.models.boltzmann.rbm import RBM
-
 LARGEST = 2**23  # numbers at a time
 
 
-def log_conditionals(m: RBM, v: Tensor, columns: list[int]) -> Tensor:
-    """log p(v_i | v_−i) of the cells ``columns`` of states v (n, d), (n, len(columns))."""
+def log_conditionals(m: Any, v: Tensor, columns: list[int]) -> Tensor:
+    """log p(v_i | v_−i) of the cells ``columns`` of states v (n, d), (n, len(columns)).
+
+    m: an RBM.
+    """
     found = [_log_conditional(m, v, column) for column in columns]
     return torch.stack(found, 1)
 
 
-def _log_conditional(m: RBM, v: Tensor, column: int) -> Tensor:
+def _log_conditional(m: Any, v: Tensor, column: int) -> Tensor:
     """log p(v_i | v_−i) of cell i, (n,), in float64."""
     units, lam = m.units_, m.lambda_
     group, s, t = _place(units, column)

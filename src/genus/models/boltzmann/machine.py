@@ -261,7 +261,7 @@ class BoltzmannMachine(Unnormalised):
             yield self, -self._of_seen(x)
         else:
             with torch.no_grad():
-                v = self._filled(x)
+                v = self._entered(x)
                 start = self._whole(v, self.rng) if way == "cd" else self._chain
                 if way == "pcd" and len(start) != self.n_chains:
                     start = self._begin(int(self.n_chains), self.rng)
@@ -285,7 +285,7 @@ class BoltzmannMachine(Unnormalised):
         possible = minus_e.masked_fill(clashes > 0, -math.inf)
         return (total - torch.logsumexp(possible, 1).sum()) / len(x) + log_z
 
-    def _filled(self, x: Tensor) -> Tensor:
+    def _entered(self, x: Tensor) -> Tensor:
         """Visible units of codes x, what is missing drawn by Gibbs given what is seen."""
         v = self._states(x)
         gap = torch.isnan(v).any(1)
@@ -295,7 +295,7 @@ class BoltzmannMachine(Unnormalised):
 
     def _of_seen(self, x: Tensor) -> Tensor:
         """The mean of Σ_i log p(s_i | others) over the cells of codes x that are seen."""
-        v = self._filled(x)
+        v = self._entered(x)
         return (self._log_conditionals(v) * ~torch.isnan(x.flatten(1))).sum(1).mean()
 
     def validate(self, x: Tensor) -> Tensor | None:
