@@ -102,7 +102,9 @@ class DBM(Encoder, Unnormalised):
     n_mean_field : int, default=10
         Rounds of mean field a gradient.
     pretrain : bool, default=False
-        Learn layer by layer first, in half as many epochs each.
+        Learn layer by layer first, in half as many epochs each. Of two layers over bits the lower
+        one alone: the upper one starts as v turned over. From its usual small weights it hardly
+        learns.
     tracking : float, default=0.01
         Share by which λ follows the batch's mean activities.
     n_points : int, default=64
