@@ -174,9 +174,7 @@ if __name__ == "__main__":
         "made": made,
         "transformer": transformer,
         "rbm": lambda n: rbm(int(n)),
-        "dbn": lambda epochs: deep(
-            DBN((500, 500), k=(1, 5), n_annealing=10_000), epochs, lr=0.2
-        ),
+        "dbn": lambda epochs: deep(DBN((500, 500), k=(1, 5), n_annealing=10_000), epochs, lr=0.2),
         "dbm": lambda epochs: deep(
             DBM((500, 500), k=(1, 3), n_mean_field=3, pretrain=True, n_annealing=2000),
             epochs,

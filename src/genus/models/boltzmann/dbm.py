@@ -21,9 +21,9 @@ Learning compares the data under q with a chain that persists; λ follows the da
 
 Pretraining takes the layers one by one, as machines of two layers by contrastive divergence. What
 the missing neighbour would say is said by the one that is there: inputs from it count twice, to h_l
-from below for all but the top layer, from above for all but the lowest. Of two layers over bits only
-the lower one is learned so: what then says the same from above as v does from below is a copy of v,
-and h₂ starts as one.
+from below for all but the top layer, from above for all but the lowest. Of two layers over bits
+only the lower one is learned so. A copy of v above h₁ would say what v says below it: h₂ starts as
+one.
 """
 
 from __future__ import annotations
