@@ -176,9 +176,9 @@ if __name__ == "__main__":
         "rbm": lambda n: rbm(int(n)),
         "dbn": lambda epochs: deep(DBN((500, 500), k=(1, 5), n_annealing=10_000), epochs, lr=0.2),
         "dbm": lambda epochs: deep(
-            DBM((500, 500), k=(1, 3), n_mean_field=3, pretrain=True, n_annealing=2000),
+            DBM((500, 500), k=(1, 3), n_mean_field=3, pretrain=True, n_annealing=1000),
             epochs,
-            lr=0.3,
+            lr=0.1,
         ),
     }
     runs[sys.argv[1]](float(sys.argv[2]))

@@ -443,6 +443,8 @@ class DBM(Encoder, Unnormalised):
                 again = self.units_.phi(self.units_.draw(self.b_, a, self.rng))
             then = self._upward(l, again, up)
         yield self, self._pair_energy(l, below, p) - self._pair_energy(l, again, then)
+        if l == 0 and self.tracking:  # far from the means a step of many units goes too far
+            self._move_centre(0, float(self.tracking) * (p.mean(0) - self._lambda(0)))
 
     @torch.no_grad()
     def _turn_over(self) -> None:
