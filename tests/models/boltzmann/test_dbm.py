@@ -234,7 +234,7 @@ def test_pretraining_finds_structure_before_all_layers_learn() -> None:
 
 
 def test_pretrained_the_upper_layer_is_in_use() -> None:
-    """From small weights mean field leaves h₂ near ½; from v turned over it has something to say."""
+    """From small weights mean field leaves h₂ near ½; from v turned over it speaks."""
     X, held = patterns(1000), patterns(500, seed=1)
     trainer = Trainer(epochs=30, batch_size=50, lr=0.2)
     spread, score = [], []

@@ -21,9 +21,9 @@ Learning compares the data under q with a chain that persists; λ follows the da
 
 Pretraining takes the layers one by one, as machines of two layers by contrastive divergence. What
 the missing neighbour would say is said by the one that is there: inputs from it count twice, to h_l
-from below for all but the top layer, from above for all but the lowest. Of two layers over bits only
-the lower one is learned so: what then says the same from above as v does from below is a copy of v,
-and h₂ starts as one.
+from below for all but the top layer, from above for all but the lowest. Of two layers over bits
+only the lower one is learned so. A copy of v above h₁ would say what v says below it: h₂ starts as
+one.
 """
 
 from __future__ import annotations
@@ -102,7 +102,9 @@ class DBM(Encoder, Unnormalised):
     n_mean_field : int, default=10
         Rounds of mean field a gradient.
     pretrain : bool, default=False
-        Learn layer by layer first, in half as many epochs each.
+        Learn layer by layer first, in half as many epochs each. Of two layers over bits the lower
+        one alone: the upper one starts as v turned over. From its usual small weights it hardly
+        learns.
     tracking : float, default=0.01
         Share by which λ follows the batch's mean activities.
     n_points : int, default=64
@@ -437,6 +439,8 @@ class DBM(Encoder, Unnormalised):
                 again = self.units_.phi(self.units_.draw(self.b_, a, self.rng))
             then = self._upward(l, again, up)
         yield self, self._pair_energy(l, below, p) - self._pair_energy(l, again, then)
+        if l == 0 and self.tracking:  # far from the means a step of many units goes too far
+            self._move_centre(0, float(self.tracking) * (p.mean(0) - self._lambda(0)))
 
     @torch.no_grad()
     def _turn_over(self) -> None:

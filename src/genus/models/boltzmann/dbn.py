@@ -5,8 +5,8 @@
 
 Layers are learned from below: each is an RBM of the activities of the one beneath, drawn afresh for
 every batch. It starts as the one beneath turned over, of which it keeps the units that say most; if
-it has room for all of them, p(v) is at first as it was. The bound is that of the recognition model q(h | v) = Π_l p(h_l | h_{l−1}) of the same
-RBMs, read upwards; F is the free energy of the top RBM:
+it has room for all of them, p(v) is at first as it was. The bound is that of the recognition model
+q(h | v) = Π_l p(h_l | h_{l−1}) of the same RBMs, read upwards; F is the free energy of the top RBM:
 
     log p(v) ≥ E log (1/K) Σ_k p(v | h₁) … p(h_{L−2} | h_{L−1}) e^{−F(h_{L−1})} / q(h | v) − log Z
 

@@ -54,6 +54,7 @@ from genus.unnormalised import SMALL, Unnormalised
 
 Hidden = Callable[[Tensor], Tensor]
 
+FEWEST, MOST = 32, 256  # hidden units by default
 FILLS = 3  # Gibbs sweeps that draw what a row hides, in learning
 ROUNDS = 8  # of mean field
 FAST, FORGET = 0.05, 0.95  # rate of fast weights, and what is left of them after a step
@@ -409,7 +410,8 @@ class RBM(Encoder, Unnormalised):
             self.register_buffer("swap_rates_", torch.ones(int(self.n_temperatures) - 1))
 
     def _n_hidden(self) -> int:
-        return int(self.n_hidden or self.n_hidden_)
+        """H; before rows have been counted, the fewest."""
+        return int(self.n_hidden or getattr(self, "n_hidden_", FEWEST))
 
     def _marginals_of(self, space: Space) -> str:
         """How numbers become Gaussian units; as the part of a model, on their own scale."""
@@ -419,7 +421,7 @@ class RBM(Encoder, Unnormalised):
 
     def defaults(self, n: int) -> Trainer:
         if not self.is_part:
-            self.n_hidden_ = int(self.n_hidden or min(256, max(32, n // 10)))
+            self.n_hidden_ = int(self.n_hidden or min(MOST, max(FEWEST, n // 10)))
         return settings_for(n, self.space_, self._marginals_of(self.space_))
 
     @torch.no_grad()
