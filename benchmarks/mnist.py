@@ -8,7 +8,7 @@ PixelCNN's and MADE's; the RBM's once. Nothing is chosen by the test rows.
     GENUS_DATA=folder python benchmarks/mnist.py vae-steps 45000     # where others use the machine
     GENUS_DATA=folder python benchmarks/mnist.py ladder 1800 # seconds of training
     GENUS_DATA=folder python benchmarks/mnist.py rbm 43      # epochs
-    GENUS_DATA=folder python benchmarks/mnist.py dbn 36      # epochs a layer; dbm 20 as well
+    GENUS_DATA=folder python benchmarks/mnist.py dbn 36      # epochs a layer; dbm 11 as well
     GENUS_DATA=folder python benchmarks/mnist.py pixelcnn 1200     # seconds of training
     GENUS_DATA=folder python benchmarks/mnist.py made 240     # seconds of training
     GENUS_DATA=folder python benchmarks/mnist.py transformer 1200    # seconds of training
