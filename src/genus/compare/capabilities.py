@@ -24,7 +24,7 @@ def _spaces() -> dict[str, Space]:
     rows = np.arange(12)
     numbers = rows / 7
     words = np.array(["a", "b", "c"])[rows % 3]
-    images = (np.arange(12 * 64).reshape(12, 8, 8) % 17).astype(np.uint8)
+    images = np.arange(12 * 64).reshape(12, 8, 8) % 17
     table = pd.DataFrame({"word": words, "count": rows, "size": numbers})
     return {
         "bits": Space.of((rows[:, None] >> np.arange(4)) & 1, "binary"),
@@ -32,7 +32,7 @@ def _spaces() -> dict[str, Space]:
         "words": Space.of(pd.DataFrame({"first": words, "second": words[::-1]})),
         "numbers": Space.of(np.stack([numbers, numbers**2], 1), "continuous"),
         "tables": Space.of(table),
-        "images": Space.of(images),
+        "images": Space.of(images, "ordinal"),
     }
 
 
@@ -91,5 +91,5 @@ def _in_a_cell(value: object) -> str:
     if value is None:
         return "–"
     if isinstance(value, str):
-        return "" if value == "none" else value
+        return "" if value == "none" else value.replace("|", r"\|")
     return "●" if value else ""
