@@ -76,26 +76,6 @@ def test_links_lead_somewhere(page):
     assert not missing
 
 
-def test_catalogue_is_what_is_exported():
-    rows = re.findall(
-        r"^\| (`.*?) \| .*? \| (yes|planned) \|$",
-        (ROOT / "README.md").read_text(encoding="utf-8"),
-        re.MULTILINE,
-    )
-    works = {n for names, state in rows if state == "yes" for n in re.findall(r"`(\w+)`", names)}
-    planned = {
-        n for names, state in rows if state == "planned" for n in re.findall(r"`(\w+)`", names)
-    }
-    models = {
-        n
-        for n in genus.__all__
-        if isinstance(getattr(genus, n), type) and issubclass(getattr(genus, n), genus.Model)
-    }
-    models -= {"Model", "DensityModel", "Predictor"}
-    assert works == models
-    assert not planned & models
-
-
 def test_contributors_page_works(monkeypatch):
     """The family of the contributor's page passes its test, its example and laws of its row."""
     family, export, line, test = [code for _, code in blocks("docs/contributing-a-model.md")]
