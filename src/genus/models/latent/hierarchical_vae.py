@@ -99,7 +99,7 @@ class HierarchicalVAE(VAE):
 
     def __init__(
         self,
-        latent_dims: Sequence[int] = (32, 16),
+        latent_dims: tuple[int, ...] = (32, 16),
         width: int | None = None,
         depth: int = 1,
         likelihood: str = "auto",
