@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# the same examples in every run
+settings.register_profile("fixed", derandomize=True)
+settings.load_profile("fixed")
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that tests may import toys
 

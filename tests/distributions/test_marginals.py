@@ -164,6 +164,8 @@ def test_any_column_is_finite_where_it_was_seen_and_comes_back(values: list[floa
     assert (low <= high).all()
     back = m.invert(between(low, high, torch.full_like(low, 0.5)))
     scale = codes.abs().clamp_min(1e-3)
+    if space.columns[0].atoms:  # beside the mass of an atom, that of a far cell may be lost
+        scale = scale.max()
     assert ((back - codes).abs() <= 1e-6 * scale).all()
     assert torch.isnan(m.invert(torch.full_like(low, torch.nan))).all()
 
