@@ -65,7 +65,10 @@ def check_arguments(owner: Any, of: str = "") -> None:
     The arguments of what is given as an argument, a blueprint or another model, are checked too.
     """
     for name, rule in table(type(owner)).items():
-        if hasattr(owner, name):
+        settled = isinstance(
+            getattr(type(owner), name, None), property
+        )  # no argument of this class
+        if not settled and hasattr(owner, name):
             rule.check(name, getattr(owner, name), of)
 
 

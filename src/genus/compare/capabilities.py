@@ -52,7 +52,7 @@ def capabilities() -> pd.DataFrame:
     --------
     >>> import genus
     >>> table = genus.capabilities()
-    >>> bool(table.loc["Gaussian", "complete"]), bool(table.loc["RealNVP", "missing"])
+    >>> bool(table.loc["Gaussian", "complete"]), bool(table.loc["PixelCNN", "tables"])
     (True, False)
     """
     rows = {}

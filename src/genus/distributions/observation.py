@@ -635,6 +635,9 @@ def observe(
 
     def sort(j: int, kind: str, levels: int) -> tuple[str, int]:
         name = auto[kind] if likelihood == "auto" else likelihood
+        if name not in suits:
+            known = ", ".join(repr(each) for each in ("auto", *suits))
+            raise ValueError(f"likelihood={likelihood!r} is not known: use one of {known}")
         if kind not in suits[name]:
             what = f"likelihood={likelihood!r} does not suit {space.names()[j]}, which is {kind}"
             other = "" if auto[kind] == "scores" else f" or {auto[kind]!r}"

@@ -181,12 +181,13 @@ def _check_origin(resume: Any, here: dict[str, Any], meta: dict[str, Any]) -> No
     there = meta["said"]
     if there["class"] != here["class"]:
         raise ValueError(f"{resume} is a checkpoint of {there['class']}, not of {here['class']}")
+    own = {k: v for k, v in here["params"].items() if k != "trainer"}
+    for new in _only_in(own, there["params"]):
+        raise ValueError(
+            f"{resume} was written by a version of genus whose {here['class']} had no {new}=: "
+            "it cannot be gone on with; start anew"
+        )
     for k, v in here["params"].items():
-        if k not in there["params"]:
-            raise ValueError(
-                f"{resume} was written by a version of genus whose {here['class']} had no {k}=: "
-                "it cannot be gone on with; start anew"
-            )
         if k != "trainer" and there["params"].get(k) != v:
             raise ValueError(
                 f"{resume} was trained with {k}={there['params'].get(k)!r}, not {v!r}: "
@@ -201,6 +202,16 @@ def _check_origin(resume: Any, here: dict[str, Any], meta: dict[str, Any]) -> No
                 f"{resume} was trained with trainer {k}={theirs.get(k)!r}, not {mine.get(k)!r}: "
                 "resume with the same settings"
             )
+
+
+def _only_in(here: Any, there: Any) -> list[str]:
+    """The names of settings that stand in one description alone, those of blueprints too."""
+    found: list[str] = []
+    if isinstance(here, dict) and isinstance(there, dict):
+        same_class = here.get("!") == there.get("!")
+        for name, value in here.items() if same_class else ():
+            found += [name] if name not in there else _only_in(value, there[name])
+    return found
 
 
 def everything(model: Learner) -> dict[str, Tensor]:

@@ -83,7 +83,7 @@ class HierarchicalVAE(VAE):
         "latent_dims": Each(Whole(1), says="a list of sizes"),
         "width": Whole(1, 1 << 20) | None,
         "depth": Whole(1, 1000),
-        "free_bits": Number(0),
+        "free_bits": Number(0, most=1e6),
     }
     prior = "normal"
     posterior_family = "diagonal"
@@ -124,6 +124,11 @@ class HierarchicalVAE(VAE):
         self.marginals = marginals
         self.trainer = trainer
         self.random_state = random_state
+
+    @property
+    def latent_dim(self) -> int:
+        """The dimensions of all layers together."""
+        return sum(int(k) for k in self.latent_dims)
 
     # ------------------------------------------------------------------ the model
 
@@ -198,7 +203,6 @@ class HierarchicalVAE(VAE):
     def build(self, space: Space) -> None:
         if not self._dims:
             raise ValueError("latent_dims=() is no layer: pass sizes, as (32, 16)")
-        self.latent_dim = sum(self._dims)
         self._width = self.width or (512 if space.dim > 256 else 256)
         self.posterior_ = Chain(self._dims, self._width)
         initialise(self.posterior_, self.rng)
@@ -244,7 +248,7 @@ class Chain(Posterior):
 
     def __init__(self, dims: Sequence[int], width: int) -> None:
         super().__init__(sum(dims))
-        self.dims, self.width = list(dims), width
+        self.dims, self.width = [int(k) for k in dims], int(width)
         self.heads = nn.ModuleList(Apart(k, width) for k in dims)
 
     @property

@@ -772,6 +772,8 @@ def _places_of(name: Any, columns: Any, space: Space) -> list[int]:
     """Columns by name or by place as places."""
     names = [c.name for c in space.columns] or list(range(space.dim))
     found = []
+    if not isinstance(columns, str | int | list | tuple | range | np.ndarray):
+        raise ValueError(f"modalities: {name!r} needs a list of columns, not {columns!r:.40}")
     for c in [columns] if isinstance(columns, str | int) else columns:
         if c in names:
             found.append(names.index(c))
