@@ -411,7 +411,9 @@ class RBM(Encoder, Unnormalised):
 
     def _n_hidden(self) -> int:
         """H; before rows have been counted, the fewest."""
-        return int(self.n_hidden or getattr(self, "n_hidden_", FEWEST))
+        if self.n_hidden is not None:
+            return int(self.n_hidden)
+        return int(getattr(self, "n_hidden_", FEWEST))
 
     def _marginals_of(self, space: Space) -> str:
         """How numbers become Gaussian units; as the part of a model, on their own scale."""

@@ -126,7 +126,7 @@ class HierarchicalVAE(VAE):
         self.random_state = random_state
 
     @property
-    def latent_dim(self) -> int:
+    def latent_dim(self) -> int:  # type: ignore[override]
         """The dimensions of all layers together."""
         return sum(int(k) for k in self.latent_dims)
 
