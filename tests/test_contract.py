@@ -69,7 +69,7 @@ MIXED = [r for r in ROWS if "mixed" in r.fits]
 
 def bits(model: Any, X: Any) -> list[Any]:
     """Everything a fitted model says: parameters, samples, scores, completions."""
-    X = X[:30]
+    X = X[:8]
     gaps = np.zeros((len(X), model.space_.dim), dtype=bool)
     gaps[:, 0] = True
     out: list[Any] = [t.numpy() for t in model.state_dict().values()]
@@ -187,13 +187,13 @@ def test_2_fits_in_threads_are_those_alone(row: Row, length: str) -> None:
 
 @scored_pairs
 def test_3_a_row_has_its_score_in_any_company(row: Row, kind: str) -> None:
-    model, X = fitted(row, kind), toy(kind).X[:60]
+    model, X = fitted(row, kind), toy(kind).X[:15]
     whole = model.score_samples(X)
-    assert whole.shape == (60,) and np.isfinite(whole).all()
+    assert whole.shape == (15,) and np.isfinite(whole).all()
     for size in (1, 7):
-        parts = np.concatenate([model.score_samples(X[i : i + size]) for i in range(0, 60, size)])
+        parts = np.concatenate([model.score_samples(X[i : i + size]) for i in range(0, 15, size)])
         np.testing.assert_allclose(parts, whole, rtol=0, atol=2e-5 * (1 + np.abs(whole).max()))
-    order = np.random.default_rng(0).permutation(60)
+    order = np.random.default_rng(0).permutation(15)
     shuffled = X.iloc[order] if isinstance(X, pd.DataFrame) else X[order]
     np.testing.assert_allclose(
         model.score_samples(shuffled), whole[order], rtol=0, atol=2e-5 * (1 + np.abs(whole).max())
@@ -287,7 +287,11 @@ def test_5_samples_follow_the_likelihood(row: Row, kind: str) -> None:
 COMPLETE = [(r, k) for r, k in PAIRS if hasattr(r.make(), "complete")]
 
 
-CELLS = [("telling", 1), ("telling", 10), pytest.param("other", 1, marks=pytest.mark.full)]
+CELLS = [
+    ("telling", 1),
+    pytest.param("telling", 10, marks=pytest.mark.full),
+    pytest.param("other", 1, marks=pytest.mark.full),
+]
 
 
 @pytest.mark.parametrize(("cells", "draws"), CELLS)
@@ -618,8 +622,9 @@ def test_14_better_than_independent_pixels_on_held_out_digits(row: Row) -> None:
         told, of_base = (told_apart(m, test) for m in (model, base))
         assert told < of_base - 0.03
         return
-    assert model.log_prob(test).measure == "probability"
-    assert model.score(test) > base.score(test) + 5
+    p = model.log_prob(test)
+    assert p.measure == "probability"
+    assert p.nats.mean() > base.score(test) + 5
 
 
 def told_apart(model: Any, test: Any) -> float:

@@ -190,6 +190,7 @@ print(torch.get_num_threads())
 """
 
 
+@pytest.mark.full
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no forks")
 def test_forks_of_a_process_that_used_threads_do_not_wait_for_them() -> None:
     env = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
