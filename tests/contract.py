@@ -849,7 +849,7 @@ def matrix(pairs: list[tuple[Row, str]]) -> list[Any]:
 
 
 def with_bad_input(rows: list[Any], door: list[Bad], behind: list[Bad]) -> list[Any]:
-    """Rows with bad input: at the door the rows DOOR, behind it one of each class that is not alike.
+    """Rows with bad input: at the door the rows DOOR, behind it one of each sort of class.
 
     The others are in the full matrix.
     """
