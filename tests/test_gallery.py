@@ -1,4 +1,4 @@
-"""Scripts of the gallery that also stand as measurements, in a small version."""
+"""Scripts of the gallery and of the benchmarks that measure all families, in a small version."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 
 import genus
 
-GALLERY = Path(__file__).parents[1] / "gallery"
+HOME = Path(__file__).parents[1]
 
 
-def script(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, GALLERY / f"{name}.py")
+def script(name: str, folder: str = "gallery") -> Any:
+    spec = importlib.util.spec_from_file_location(name, HOME / folder / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up
@@ -45,3 +45,25 @@ def test_a_question_keeps_what_the_task_says() -> None:
     assert s.left_half(X).shape == (1, 4, 2)
     assert s.psnr(np.zeros((1, 2, 2)), np.full((1, 2, 2), 25.5)) == pytest.approx(20)
     assert s.grey(np.full((1, 1, 1, 3), 200, np.uint8)).tolist() == [[[200]]]
+
+
+def test_the_closing_table() -> None:
+    s = script("closing", "benchmarks")
+    X = np.random.default_rng(0).multivariate_normal([0, 0], [[1, 0.9], [0.9, 1]], 300)
+    data = {"X": X[:200], "test": X[200:]}
+    found = s.closing(data, ["Gaussian", "Independent", "GAN"], 0.5, 2)
+    assert found["kind"].tolist() == ["=", "=", "—"]
+    assert found["failed"].tolist()[:2] == ["0 of 2", "0 of 2"]
+    assert found.loc["Gaussian", "filled"] < 0.8 < found.loc["Independent", "filled"]
+    assert found.loc["GAN", "bits/dim"] == "—" and found.loc["GAN", "draw 1"] > 0
+    assert not np.isfinite(found.loc["GAN", "score 1000"])
+
+
+def test_what_counts_as_a_failure() -> None:
+    s = script("closing", "benchmarks")
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    row = genus.compare("Gaussian", X, samples=0, progress=False)["Gaussian"]
+    assert row.likelihood is not None
+    assert not s.failed(row, row.likelihood.nats - 1) and s.failed(row, row.likelihood.nats + 1)
+    row.model = None
+    assert s.failed(row, -1e9)
