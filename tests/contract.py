@@ -25,6 +25,7 @@ from bad import Bad
 from genus import (
     DBM,
     DBN,
+    DBNClassifier,
     EBM,
     GAN,
     IAF,
@@ -930,4 +931,5 @@ PREDICTORS = [
 # models of p(x, y), whose laws stand beside them: tests/test_classifier.py and those of each family
 CLASSIFIERS = [
     Predicts("rbm-classifier", lambda: RBMClassifier(8, random_state=0), "classification"),
+    Predicts("dbn-classifier", lambda: DBNClassifier((4, 3), random_state=0), "classification"),
 ]
