@@ -25,7 +25,6 @@ from bad import Bad
 from genus import (
     DBM,
     DBN,
-    DBNClassifier,
     EBM,
     GAN,
     IAF,
@@ -45,6 +44,7 @@ from genus import (
     BoltzmannMachine,
     CategoricalMixture,
     Conv,
+    DBNClassifier,
     DensityModel,
     Diffusion,
     FactorAnalysis,

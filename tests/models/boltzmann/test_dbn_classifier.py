@@ -11,7 +11,7 @@ import torch
 import genus
 from genus import DBN, DBNClassifier, Trainer
 
-QUICK = Trainer(epochs=10, batch_size=20)
+QUICK = Trainer(epochs=30, batch_size=20, lr=0.3)
 
 
 def rows(n: int = 200, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

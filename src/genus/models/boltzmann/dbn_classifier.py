@@ -81,7 +81,7 @@ class DBNClassifier(Encoder, Classifier):
     }
     allow_nan = True
     may_lack_labels = True
-    learned_by = "contrastive divergence, and back-propagation"
+    learned_by = "contrastive divergence, back-propagation"
 
     dbn_: Any
     network_: nn.Sequential
