@@ -44,6 +44,7 @@ from genus import (
     BoltzmannMachine,
     CategoricalMixture,
     Conv,
+    DBNClassifier,
     DensityModel,
     Diffusion,
     FactorAnalysis,
@@ -933,4 +934,5 @@ PREDICTORS = [
 # models of p(x, y), whose laws stand beside them: tests/test_classifier.py and those of each family
 CLASSIFIERS = [
     Predicts("rbm-classifier", lambda: RBMClassifier(8, random_state=0), "classification"),
+    Predicts("dbn-classifier", lambda: DBNClassifier((4, 3), random_state=0), "classification"),
 ]

@@ -18,6 +18,7 @@ from genus.models.baselines.gaussian import Gaussian
 from genus.models.baselines.independent import Independent
 from genus.models.boltzmann.dbm import DBM
 from genus.models.boltzmann.dbn import DBN
+from genus.models.boltzmann.dbn_classifier import DBNClassifier
 from genus.models.boltzmann.machine import BoltzmannMachine
 from genus.models.boltzmann.rbm import RBM
 from genus.models.boltzmann.rbm_classifier import RBMClassifier
@@ -74,6 +75,7 @@ __all__ = [
     "CapabilityError",
     "CategoricalMixture",
     "Conv",
+    "DBNClassifier",
     "DensityModel",
     "Diffusion",
     "Estimate",

@@ -6,12 +6,12 @@
 Labels are the condition, so that ``fit(X, y)`` is ``fit(X, given=y)``. A verb without ``given``
 speaks of p(x), with it of p(x | y). A family writes ``_log_joint(x)``, log p(x, y = k) of codes x
 but for what k does not change, (n, K), and the hooks of ``Model`` with ``given``: the codes
-0 … K − 1 of labels, (n, 1).
+0 … K − 1 of labels, (n, 1), NaN for a row of fit without one.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -42,6 +42,7 @@ class Classifier(Model):
     conditions = "required"
     null_condition = True
     y_is_given = True
+    may_lack_labels: ClassVar[bool] = False  # may rows of fit be without one, None or NaN?
 
     classes_: np.ndarray  # labels, sorted
 
@@ -77,21 +78,26 @@ class Classifier(Model):
     # ------------------------------------------------------------------ labels and their codes
 
     def _look(self, X: Any, given: Any, space: Any) -> None:
-        labels = self._labels(given)
-        check_classification_targets(labels)
-        super()._look(X, None if given is None else labels, space)
-        self.classes_ = np.unique(labels)
+        labels = self._labels(given, gaps=self.may_lack_labels)
+        known = labels[~pd.isna(labels)]
+        if len(labels) and not len(known):
+            raise ValueError("y has no label at all: a class needs at least one row")
+        if known.dtype.kind == "O":
+            known = np.asarray(pd.Series(known).infer_objects())
+        check_classification_targets(known)
+        super()._look(X, known, space)
+        self.classes_ = np.unique(known)
         self.given_space_ = Space((1,), "categorical", levels=len(self.classes_))
 
-    def _labels(self, y: Any) -> np.ndarray:
-        """Labels as a vector without gaps; ValueError that names the row."""
+    def _labels(self, y: Any, gaps: bool = False) -> np.ndarray:
+        """Labels as a vector, without gaps unless they may be; ValueError that names the row."""
         name = type(self).__name__
         if y is None:
             raise ValueError(f"{name} requires y to be passed, but the target y is None")
         y = y.detach().cpu().numpy() if isinstance(y, Tensor) else y
         a = column_or_1d(y, warn=True)
         missing = pd.isna(a)
-        if missing.any():
+        if missing.any() and not gaps:
             raise ValueError(f"y contains NaN (row {int(missing.argmax())}): drop those rows")
         if a.dtype.kind == "f" and np.isinf(a).any():
             row = int(np.isinf(a).argmax())
@@ -99,22 +105,28 @@ class Classifier(Model):
         return np.asarray(pd.Series(a).infer_objects()) if a.dtype.kind == "O" else a
 
     def _given_source(self, given: Any) -> Tensor:
-        return self._codes_of_labels(given)
+        return self._codes_of_labels(given, gaps=self.may_lack_labels)
 
     def _encode_given(self, given: Any) -> Tensor:
         return self._codes_of_labels(np.atleast_1d(given)).to(self._device())
 
-    def _codes_of_labels(self, y: Any) -> Tensor:
+    def _codes_of_labels(self, y: Any, gaps: bool = False) -> Tensor:
         """0 … K − 1 for each label, (n, 1); ValueError for one that fit never saw."""
-        a = self._labels(y)
+        a = self._labels(y, gaps)
         code = pd.Index(self.classes_).get_indexer(pd.Index(a))
-        if (code < 0).any():
-            row = int((code < 0).argmax())
+        missing = np.asarray(pd.isna(a))
+        unknown = (code < 0) & ~missing
+        if unknown.any():
+            row = int(unknown.argmax())
             raise ValueError(
                 f"y has {a.tolist()[row]!r} (row {row}), a class that was not seen in fit: "
                 "drop the row"
             )
-        return torch.from_numpy(code.astype(np.int64))[:, None]
+        codes = torch.from_numpy(code.astype(np.int64))[:, None]
+        if missing.any():
+            codes = codes.to(torch.get_default_dtype())
+            codes[torch.from_numpy(missing)] = torch.nan
+        return codes
 
     # ------------------------------------------------------------------ scikit-learn
 

@@ -167,20 +167,8 @@ class DBN(Encoder, Model):
     # ------------------------------------------------------------------ learning
 
     def learn(self, fit: Fit) -> None:
-        """Each layer in turn, as an RBM of the activities below, within its share of the time.
-
-        All layers together after that, where they are fine-tuned.
-        """
-        rows = fit.rows
-        stages = len(self.layers_) + self.fine_tune
-        for l, layer in enumerate(self.layers_):
-            layer.start(rows)
-            if l:
-                self._turn_over(self.layers_[l - 1], layer, rows)
-            self._learn_layer(layer, rows, fit, f"layer {l + 1}", stages - l)
-            hidden = [layer._encode(x) for (x,) in rows.chunks(self.chunk, self.rng)]
-            rows = Rows(torch.cat(hidden).detach())
-            rows.draw = True  # activities are probabilities: units are drawn for every batch
+        """Each layer in turn, and all together after that, where they are fine-tuned."""
+        self.learn_layers(fit, self, int(self.fine_tune))
         if self.fine_tune:
             with torch.no_grad():
                 for R, layer in zip(self.R_, self.layers_, strict=False):
@@ -188,14 +176,32 @@ class DBN(Encoder, Model):
             rate = UP_DOWN * float(fit.trainer.lr or 0)
             descend(self, fit, losses=self._up_down, stage="up-down", lr=rate)
 
-    def _learn_layer(self, layer: Any, rows: Rows, fit: Fit, stage: str, left: int) -> None:
+    def learn_layers(self, fit: Fit, whole: Model, more: int) -> None:
+        """Each layer in turn, as an RBM of the activities below, within its share of the time.
+
+        whole: the model that learns, this one or one that has it as a part. more: its stages after.
+        """
+        rows = fit.rows
+        stages = len(self.layers_) + more
+        for l, layer in enumerate(self.layers_):
+            layer.start(rows)
+            if l:
+                self._turn_over(self.layers_[l - 1], layer, rows)
+            self._learn_layer(layer, rows, fit, whole, f"layer {l + 1}", stages - l)
+            hidden = [layer._encode(x) for (x,) in rows.chunks(self.chunk, self.rng)]
+            rows = Rows(torch.cat(hidden).detach())
+            rows.draw = True  # activities are probabilities: units are drawn for every batch
+
+    def _learn_layer(
+        self, layer: Any, rows: Rows, fit: Fit, whole: Model, stage: str, left: int
+    ) -> None:
         own = Fit(rows, None, fit.trainer, fit.seed, fit.resume, fit.begun)
 
         def losses(x: Tensor) -> Any:
-            layer.spent = self.spent
+            layer.spent = whole.spent
             yield from layer.losses(x)
 
-        descend(self, own, losses=losses, stage=stage, max_time=fit.time_left() / left)
+        descend(whole, own, losses=losses, stage=stage, max_time=fit.time_left() / left)
 
     @torch.no_grad()
     def _turn_over(self, below: RBM, layer: RBM, rows: Rows) -> None:
@@ -247,21 +253,32 @@ class DBN(Encoder, Model):
         return found
 
     def _upward(self, l: int, below: Tensor) -> Tensor:
-        """Log-odds of the units of layer l in q, given the one below, (n, H_l).
+        """Log-odds of the units of layer l in q, given the one below, (n, H_l)."""
+        layer, R = self.layers_[l], self._recognition(l)
+        logits: Tensor = torch.addmm(layer.c_, self._heard(l, below), R)
+        return logits
+
+    def _recognition(self, l: int) -> Tensor:
+        """Weights of layer l upwards, (n_phi, H_l)."""
+        own = self.fine_tune and l + 1 < len(self.layers_)
+        W: Tensor = self.R_[l] if own else self.layers_[l].W_
+        return W
+
+    def _heard(self, l: int, below: Tensor) -> Tensor:
+        """φ − μ of the units below layer l, (n, n_phi).
 
         Missing cells of a row are at their means given the others.
         """
-        layer = self.layers_[l]
-        R = self.R_[l] if self.fine_tune and l + 1 < len(self.layers_) else layer.W_
+        layer, R = self.layers_[l], self._recognition(l)
         gaps = bool(torch.isnan(below).any())
         seen = ~layer.units_.wide(torch.isnan(below)) if gaps else None
-        phi = layer.units_.phi(below.nan_to_num()) - layer.mu_
-        logits: Tensor = torch.addmm(layer.c_, phi if seen is None else phi * seen, R)
+        phi: Tensor = layer.units_.phi(below.nan_to_num()) - layer.mu_
+        phi = phi if seen is None else phi * seen
         for _ in range(ROUNDS if gaps else 0):
+            logits = torch.addmm(layer.c_, phi, R)
             a = (torch.sigmoid(logits) - layer.lambda_) @ layer.W_.T
             phi = expected_phi(layer.units_, below, layer.b_, a) - layer.mu_
-            logits = torch.addmm(layer.c_, phi, R)
-        return logits
+        return phi
 
     def _drawn_upwards(self, v: Tensor) -> list[Tensor]:
         """h₁ … h_{L−1} ~ q given v."""

@@ -1,0 +1,102 @@
+"""The fine-tuned deep belief network: what is copied, what learns, and from which rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import genus
+from genus import DBN, DBNClassifier, Trainer
+
+QUICK = Trainer(epochs=30, batch_size=20, lr=0.3)
+
+
+def rows(n: int = 200, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    r = np.random.default_rng(seed)
+    y = r.integers(0, 3, n)
+    codes = np.array([[0, 0, 1, 1, 0, 1], [1, 1, 0, 0, 0, 1], [1, 0, 1, 0, 1, 0]])
+    return codes[y] ^ (r.random((n, 6)) < 0.05), np.array(["a", "b", "c"])[y]
+
+
+def some_labels() -> tuple[np.ndarray, np.ndarray]:
+    """Rows of which every fourth has a label."""
+    X, y = rows()
+    return X, np.where(np.arange(len(y)) % 4, None, y)
+
+
+def test_rows_without_a_label_count_for_the_stack() -> None:
+    X, y = some_labels()
+    m = DBNClassifier((5, 4), trainer=QUICK, random_state=0).fit(X, y)
+    alone = DBN((5, 4), trainer=QUICK, random_state=0).fit(X)
+    for ours, theirs in zip(m.dbn_.layers_, alone.layers_, strict=True):
+        assert torch.equal(ours.W_, theirs.W_) and torch.equal(ours.c_, theirs.c_)
+    held, labels = rows(seed=1)
+    assert list(m.classes_) == ["a", "b", "c"] and m.score(held, labels) > 0.9
+
+
+def test_fine_tuning_begins_at_the_stack_and_moves_all_of_it() -> None:
+    X, y = rows()
+    m = DBNClassifier((5, 4), trainer=QUICK, random_state=0).fit(X, y)
+    tuned = [p.clone() for p in m.network_.parameters()]
+    features = m.encode(X)
+    m._copy_recognition()
+    np.testing.assert_allclose(m.encode(X), m.dbn_.encode(X), atol=1e-6)
+    assert np.abs(features - m.dbn_.encode(X)).max() > 0.05
+    begin = list(m.network_.parameters())[:-2]
+    assert all(not torch.equal(a, b) for a, b in zip(tuned, begin, strict=False))
+
+
+def test_cells_that_are_missing() -> None:
+    X, y = rows()
+    gaps = np.where(np.random.default_rng(5).random(X.shape) < 0.15, np.nan, X)
+    m = DBNClassifier((5, 4), trainer=QUICK, random_state=0).fit(gaps, y)
+    assert m.score(gaps, y) > 0.8 and np.isfinite(m.transform(gaps)).all()
+
+
+def test_held_out_rows_choose_the_weights() -> None:
+    X, y = rows()
+    m = DBNClassifier((5, 4), trainer=QUICK, random_state=0)
+    m.fit(X, y, validation=(X[:50], y[:50]))
+    p = m.predict_proba(X[:50])[np.arange(50), np.searchsorted(m.classes_, y[:50])]
+    told = [line["validation"] for line in m.history_ if "validation" in line]
+    assert min(told) == pytest.approx(-np.log(p).mean(), abs=1e-5)
+
+
+@pytest.mark.parametrize("steps", [5, 15, 25])
+def test_it_is_saved_and_a_broken_run_goes_on(steps: int, tmp_path: Path) -> None:
+    X, y = some_labels()
+    trainer = Trainer(epochs=1, batch_size=20, schedule="constant", checkpoint_every=0.0)
+    whole = DBNClassifier((5, 4), trainer=trainer, random_state=0).fit(X, y)
+    cut = trainer.replace(checkpoint=tmp_path / "run.ckpt")
+    calls, step = 0, torch.optim.Optimizer.zero_grad
+
+    def stop(self: torch.optim.Optimizer, *a: bool, **more: bool) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == steps:
+            raise KeyboardInterrupt
+        step(self, *a, **more)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.warns(UserWarning, match="interrupted"):
+        patch.setattr(torch.optim.Optimizer, "zero_grad", stop)
+        DBNClassifier((5, 4), trainer=cut, random_state=0).fit(X, y)
+    again = DBNClassifier((5, 4), trainer=cut, random_state=0).fit(X, y, resume=True)
+    for a, b in zip(whole.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
+    whole.save(tmp_path / "m")
+    loaded = genus.load(tmp_path / "m")
+    assert np.array_equal(loaded.predict_proba(X), whole.predict_proba(X))
+    assert np.array_equal(loaded.dbn_.sample(5), whole.dbn_.sample(5))
+
+
+def test_what_it_cannot_learn_from_is_told() -> None:
+    X, y = rows()
+    with pytest.raises(ValueError, match="no label at all"):
+        DBNClassifier().fit(X, np.full(len(X), np.nan))
+    with pytest.raises(ValueError, match="needs bits, words or"):
+        DBNClassifier().fit(X + 0.5 * np.random.default_rng(0).normal(size=X.shape), y)
+    with pytest.raises(ValueError, match="requires y"):
+        DBNClassifier().fit(X)
