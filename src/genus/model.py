@@ -158,7 +158,7 @@ class Model(nn.Module, BaseEstimator):
     random_state: Any
     space_: Space
     rng: torch.Generator  # while it learns
-    spent: float  # share of the budget behind it, while it descends
+    spent: float = 1.0  # share of the budget behind it, while it descends; 1 outside of a descent
     history_: list[dict[str, Any]]
     n_steps_: int
     n_iter_: int
@@ -211,6 +211,11 @@ class Model(nn.Module, BaseEstimator):
     def defaults(self, n: int) -> Trainer:
         """The family's own good training settings for n rows."""
         return Trainer()
+
+    @property
+    def patience_from(self) -> float:
+        """The share of the budget, 0 to 1, before which patience does not count."""
+        return 0.0
 
     def start(self, rows: Rows) -> None:
         """Initialise from the training rows: scales, biases, first centres. Nothing by default."""

@@ -870,6 +870,16 @@ def test_kl_warms_up_and_patience_waits() -> None:
     assert len(waits) == 5 and len(not_so) == 2
 
 
+def test_outside_of_a_descent_all_of_kl_counts(tmp_path: Path) -> None:
+    m, X = fitted("binary", kl_warmup=0.5)
+    m.save(tmp_path / "m.genus")
+    again = genus.load(tmp_path / "m.genus")
+    np.testing.assert_array_equal(m.elbo(X), again.elbo(X))
+    for model in (m, again):
+        model.train()
+        assert model._warmth() == 1 and model.patience_from == 0.5
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

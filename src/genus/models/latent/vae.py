@@ -251,7 +251,7 @@ class VAE(Decoded):
         """The share of ``beta`` that counts now."""
         if not (self.kl_warmup and self.training):
             return 1.0
-        return min(1.0, getattr(self, "spent", 1.0) / self.kl_warmup)
+        return min(1.0, self.spent / self.kl_warmup)
 
     @property
     def patience_from(self) -> float:
