@@ -202,6 +202,12 @@ class Model(nn.Module, BaseEstimator):
         """Create parameters and buffers (names end in ``_``) for rows of this space."""
         raise NotImplementedError(f"{type(self).__name__} does not define build(space)")
 
+    def before_build(self, rows: Rows) -> None:
+        """Note what ``build`` must know of the training rows, in facts whose names end in ``_``.
+
+        A file keeps them, and sets them before it builds. Nothing by default.
+        """
+
     def prepare(self, rows: Rows) -> None:
         """Learn from the training rows what does not depend on how the model learns.
 
@@ -327,6 +333,7 @@ class Model(nn.Module, BaseEstimator):
                     "validation needs conditions just where X has them: pass validation=(X, given)"
                 )
         self.rng = generator(seed)
+        self.before_build(fit.rows)
         self._make(self.space_)
         device = trainer.device or (
             "cuda" if torch.cuda.is_available() and hasattr(self, "trainer") else "cpu"

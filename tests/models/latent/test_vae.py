@@ -1037,3 +1037,24 @@ def test_one_shared_variance_learned_is_probabilistic_pca() -> None:
     )
     np.testing.assert_allclose(filled, expected, atol=0.4)
     assert np.abs(filled - expected)[:, 2:].mean() < 0.1
+
+
+@pytest.mark.parametrize("kind", ["continuous", "binary"])
+def test_where_the_training_rows_have_gaps_the_encoder_is_told_of_them(
+    kind: str, tmp_path: Path
+) -> None:
+    full, _ = ones(400, kind)
+    holes = np.random.default_rng(0).random(full.shape) < 0.3
+    pierced = np.where(holes, np.nan, full.astype(float))
+    few = Trainer(epochs=3, batch_size=50)
+    m = VAE(1, NET, NET, trainer=few, random_state=0).fit(pierced, space=kind)
+    assert m.gaps_
+    x = m.space_.encode(pierced).float()
+    x[:, 0] = math.nan
+    middle = torch.where(torch.isnan(x), m.features_.shift_.to(x.dtype), x)
+    with torch.no_grad():
+        apart = m._q(x)[0] - m._q(middle)[0]
+    assert float(apart.abs().mean()) > 1e-3
+    m.save(tmp_path / "m.genus")
+    np.testing.assert_array_equal(genus.load(tmp_path / "m.genus").elbo(pierced), m.elbo(pierced))
+    assert not m.fit(full, space=kind).gaps_
