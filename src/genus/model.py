@@ -158,7 +158,7 @@ class Model(nn.Module, BaseEstimator):
     random_state: Any
     space_: Space
     rng: torch.Generator  # while it learns
-    spent: float  # share of the budget behind it, while it descends
+    spent: float = 1.0  # share of the budget behind it, while it descends; 1 outside of a descent
     history_: list[dict[str, Any]]
     n_steps_: int
     n_iter_: int
@@ -202,6 +202,12 @@ class Model(nn.Module, BaseEstimator):
         """Create parameters and buffers (names end in ``_``) for rows of this space."""
         raise NotImplementedError(f"{type(self).__name__} does not define build(space)")
 
+    def before_build(self, rows: Rows) -> None:
+        """Note what ``build`` must know of the training rows, in facts whose names end in ``_``.
+
+        A file keeps them, and sets them before it builds. Nothing by default.
+        """
+
     def prepare(self, rows: Rows) -> None:
         """Learn from the training rows what does not depend on how the model learns.
 
@@ -211,6 +217,11 @@ class Model(nn.Module, BaseEstimator):
     def defaults(self, n: int) -> Trainer:
         """The family's own good training settings for n rows."""
         return Trainer()
+
+    @property
+    def patience_from(self) -> float:
+        """The share of the budget, 0 to 1, before which patience does not count."""
+        return 0.0
 
     def start(self, rows: Rows) -> None:
         """Initialise from the training rows: scales, biases, first centres. Nothing by default."""
@@ -322,6 +333,7 @@ class Model(nn.Module, BaseEstimator):
                     "validation needs conditions just where X has them: pass validation=(X, given)"
                 )
         self.rng = generator(seed)
+        self.before_build(fit.rows)
         self._make(self.space_)
         device = trainer.device or (
             "cuda" if torch.cuda.is_available() and hasattr(self, "trainer") else "cpu"

@@ -328,7 +328,7 @@ class Descent(Run):
             at.best_value, at.bad_epochs = value, 0
             with self.averaged():
                 self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-        elif self.fraction() >= getattr(self.model, "patience_from", 0.0):
+        elif self.fraction() >= self.model.patience_from:
             at.bad_epochs += 1
             self.stopped = at.bad_epochs >= (self.t.patience or math.inf)
 

@@ -69,7 +69,7 @@ class Learner(Protocol):
 
     # what the loops lend the model
     rng: torch.Generator  # all randomness while it learns
-    spent: float  # share of the budget behind it, 0 to 1, while it descends
+    spent: float  # share of the budget behind it, 0 to 1, while it descends; 1 outside of it
 
     # what they leave behind
     history_: list[dict[str, Any]]  # a line an epoch or iteration: stage, epoch, objective, ...
@@ -81,12 +81,16 @@ class Learner(Protocol):
     # what a model says of itself
     may_use_bfloat16: ClassVar[bool]  # are likelihoods computed in float32 from its networks?
     frozen: ClassVar[tuple[str, ...]]  # names of parameters that no gradient moves
-    # where it has one: ``patience_from``, the share of the budget before which patience waits
 
     # ------------------------------------------------------------------ hooks
 
     def defaults(self, n: int) -> Trainer:
         """The family's own good settings for n rows."""
+        ...
+
+    @property
+    def patience_from(self) -> float:
+        """The share of the budget, 0 to 1, before which patience does not count."""
         ...
 
     def start(self, rows: Rows) -> None:

@@ -377,7 +377,7 @@ def test_a_pair_of_k_grows_from_the_first_to_the_last(monkeypatch: pytest.Monkey
         patterns(100)
     )
     assert taken == [1, 2, 2, 2, 3, 4, 4, 4]  # round(1 + 4 i/8)
-    assert not hasattr(m, "spent")
+    assert m.spent == 1  # as before it learned
     twice = RBM(3, k=(3, 3), trainer=Trainer(epochs=2), random_state=0).fit(patterns(100))
     assert torch.equal(
         twice.W_, RBM(3, k=3, trainer=Trainer(epochs=2), random_state=0).fit(patterns(100)).W_

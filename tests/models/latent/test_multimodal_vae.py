@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -353,3 +354,23 @@ def test_conditions_files_and_diagnosis(tmp_path):
     np.testing.assert_array_equal(*scores)
     found = genus.diagnose(fitted(joint="mixture", trainer=SHORT, k=16), BITS, n=60)
     assert math.isnan(found.amortisation[0]) and np.isfinite(found.kl)
+
+
+def test_experts_are_told_of_gaps_within_a_modality(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    X = {"a": rng.normal(size=(200, 3)), "b": rng.normal(size=(200, 2))}
+    few = Trainer(epochs=2)
+    whole = MultimodalVAE(1, trainer=few, random_state=0)
+    X["b"][:50] = np.nan  # a modality that is not there is no expert
+    assert not whole.fit(X).gaps_
+    X["a"][50:90, 0] = np.nan
+    m = MultimodalVAE(1, trainer=few, random_state=0).fit(X)
+    assert m.gaps_ and m.legs_[0].gaps_
+    x = m.space_.encode(X)
+    filled = torch.where(torch.isnan(x), x.nanmean(0), x)
+    views, others = m._views(x), m._views(filled)
+    with torch.no_grad():
+        told, untold = m.legs_[0].expert(views[0], None)[0], m.legs_[0].expert(others[0], None)[0]
+    assert float((told - untold)[50:90].abs().max()) > 1e-4
+    m.save(tmp_path / "m.genus")
+    np.testing.assert_array_equal(genus.load(tmp_path / "m.genus").elbo(X), m.elbo(X))

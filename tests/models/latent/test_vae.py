@@ -870,6 +870,16 @@ def test_kl_warms_up_and_patience_waits() -> None:
     assert len(waits) == 5 and len(not_so) == 2
 
 
+def test_outside_of_a_descent_all_of_kl_counts(tmp_path: Path) -> None:
+    m, X = fitted("binary", kl_warmup=0.5)
+    m.save(tmp_path / "m.genus")
+    again = genus.load(tmp_path / "m.genus")
+    np.testing.assert_array_equal(m.elbo(X), again.elbo(X))
+    for model in (m, again):
+        model.train()
+        assert model._warmth() == 1 and model.patience_from == 0.5
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -1027,3 +1037,24 @@ def test_one_shared_variance_learned_is_probabilistic_pca() -> None:
     )
     np.testing.assert_allclose(filled, expected, atol=0.4)
     assert np.abs(filled - expected)[:, 2:].mean() < 0.1
+
+
+@pytest.mark.parametrize("kind", ["continuous", "binary"])
+def test_where_the_training_rows_have_gaps_the_encoder_is_told_of_them(
+    kind: str, tmp_path: Path
+) -> None:
+    full, _ = ones(400, kind)
+    holes = np.random.default_rng(0).random(full.shape) < 0.3
+    pierced = np.where(holes, np.nan, full.astype(float))
+    few = Trainer(epochs=3, batch_size=50)
+    m = VAE(1, NET, NET, trainer=few, random_state=0).fit(pierced, space=kind)
+    assert m.gaps_
+    x = m.space_.encode(pierced).float()
+    x[:, 0] = math.nan
+    middle = torch.where(torch.isnan(x), m.features_.shift_.to(x.dtype), x)
+    with torch.no_grad():
+        apart = m._q(x)[0] - m._q(middle)[0]
+    assert float(apart.abs().mean()) > 1e-3
+    m.save(tmp_path / "m.genus")
+    np.testing.assert_array_equal(genus.load(tmp_path / "m.genus").elbo(pierced), m.elbo(pierced))
+    assert not m.fit(full, space=kind).gaps_

@@ -143,27 +143,28 @@ class Autoencoder(Decoded):
 
     def losses(self, x: Tensor, given: Tensor | None = None) -> Any:
         """−log p(x | z), with z of what the encoder is shown."""
-        yield self, self._loss(x, self._corrupted(x), given)
+        yield self, self._loss(x, *self._corrupted(x), given)
 
     def validate(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """The same of held-out rows, of which nothing is hidden."""
-        return self._loss(x, self.features(x), given)
+        return self._loss(x, self.features(x), self._gap(x), given)
 
-    def _loss(self, x: Tensor, h: Tensor, given: Tensor | None) -> Tensor:
-        return -self.log_likelihood(self.code_of(h, given), x, given).mean()
+    def _loss(self, x: Tensor, h: Tensor, gap: Tensor, given: Tensor | None) -> Tensor:
+        return -self.log_likelihood(self.code_of(h, given, gap), x, given).mean()
 
-    def _corrupted(self, x: Tensor) -> Tensor:
-        """Features of rows of which some cells are hidden, as missing ones are."""
-        h = self.features(x)
+    def _corrupted(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of rows of which some cells are hidden, as missing ones are, and which are."""
+        h, gap = self.features(x), self._gap(x)
         if not self.corruption:
-            return h
+            return h, gap
         drawn = torch.rand(len(x), self.space_.dim, generator=self.rng, device=x.device)
         hidden = drawn < self.corruption
+        gap = gap | hidden
         if self._learned:
             hidden = hidden[:, self.observation_.places]
         nothing = self.features_.shift_ if self.features_.bits else h.new_zeros(())
         cells = torch.where(hidden, nothing, h.flatten(1))
-        return cells.reshape(h.shape)
+        return cells.reshape(h.shape), gap
 
     def reconstruction(self, X: Any, *, given: Any = None) -> Any:
         """log p(x | z) of each row by its own code, (n,) nats; no likelihood of the row."""

@@ -1,7 +1,8 @@
 """Models whose rows are decoded from a vector z: p(x | z) = observation(decoder(z)).
 
     h    = features(x)                    bits, other cells standardised, missing ones at 0
-    code = encoder(h) + A h               what q(z | x), or z itself, is made of
+    g    = 1 where x is missing, else 0   where the training rows have gaps
+    code = encoder(h, g) + A h            what q(z | x), or z itself, is made of
     p    = decoder(z) + offset + B z      the observation's parameters, cell after cell
 
 The offset is the best model without z; A and B are a linear path (``line.py``), where there is one.
@@ -64,6 +65,8 @@ class Decoded(Encoder, Model):
         "expand_.weight": "line_.expand_.weight",
     }
 
+    gaps_: bool = False  # have the training rows gaps, and is the encoder told of them?
+
     latent_dim: int
     encoder: Blueprint | None
     decoder: Blueprint | None
@@ -82,15 +85,27 @@ class Decoded(Encoder, Model):
 
     def code(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """What the encoder puts out, (n, code_size), the linear path added to the first numbers."""
-        return self.code_of(self.features(x), given)
+        return self.code_of(self.features(x), given, self._gap(x))
 
-    def code_of(self, h: Tensor, given: Tensor | None = None) -> Tensor:
-        """The same of features h."""
-        raw: Tensor = self.encoder_(h, *self._context(given)).float()
+    def code_of(self, h: Tensor, given: Tensor | None = None, gap: Tensor | None = None) -> Tensor:
+        """The same of features h, of which cells ``gap`` (n, d) are missing; None: none is."""
+        seen = torch.cat([h, self._indicators(h, gap)], 1) if self.gaps_ else h
+        raw: Tensor = self.encoder_(seen, *self._context(given)).float()
         if self.line_ is None:
             return raw
         first, others = raw[:, : self.latent_dim], raw[:, self.latent_dim :]
         return torch.cat([first + self.line_.project(h), others], 1)
+
+    def _gap(self, x: Tensor) -> Tensor:
+        """Which cells are missing, (n, d)."""
+        return torch.isnan(self._split(x.flatten(1))[0])
+
+    def _indicators(self, h: Tensor, gap: Tensor | None) -> Tensor:
+        """1 for each missing cell, in the shape of features h: (n, d) or (n, C, H, W)."""
+        if gap is None:
+            gap = h.new_zeros(len(h), self.space_.dim)
+        image = self.space_.image_shape
+        return (gap.reshape(len(h), *image) if image else gap).to(h.dtype)
 
     def features(self, x: Tensor) -> Tensor:
         """What the encoder sees: bits, other cells standardised, missing ones at their mean.
@@ -133,6 +148,9 @@ class Decoded(Encoder, Model):
         """Numbers that the encoder puts out, the first ``latent_dim`` of them a place in z."""
         return self.latent_dim
 
+    def before_build(self, rows: Rows) -> None:
+        self.gaps_ = _any_gap(rows)
+
     def build(self, space: Space) -> None:
         self._learned = self._learns_marginals(space)
         self.observation_ = self._observe(space)
@@ -146,7 +164,10 @@ class Decoded(Encoder, Model):
             self.context_ = Conditions(self.given_space_)
             context = self.context_.width
         code, z = (self.code_size(),), (self.latent_dim,)
-        self.encoder_ = self.make_network(self.encoder, image or (d,), code, default, context)
+        seen = image or (d,)
+        if self.gaps_:  # a channel of indicators for each, or an indicator a column
+            seen = (2 * image[0], *image[1:]) if image else (d + space.dim,)
+        self.encoder_ = self.make_network(self.encoder, seen, code, default, context)
         per_cell = self.observation_.per_cell
         out = (per_cell * image[0], *image[1:]) if image else (n_out,)
         self.decoder_ = self.make_network(self.decoder, z, out, default, context)
@@ -216,9 +237,7 @@ class Decoded(Encoder, Model):
 
     @torch.no_grad()
     def start(self, rows: Rows) -> None:
-        self._no_gaps = not any(
-            bool(torch.isnan(x).any()) for x, *_ in rows.chunks(65536, generator(0))
-        )
+        self._no_gaps = not (self.gaps_ or _any_gap(rows))
         x, *given = rows.take(slice(0, 65536), self.rng)
         x = self._split(x.flatten(1))[0]
         if given:
@@ -277,6 +296,12 @@ class Decoded(Encoder, Model):
 
     def _decode(self, z: Tensor, given: Tensor | None = None) -> Tensor:
         return self._shaped(self.observation_.mean(self.parameters_of(z, given)))
+
+
+def _any_gap(rows: Rows) -> bool:
+    """Is a cell of the rows missing?"""
+    batches = rows.chunks(65536, generator(0))
+    return any(bool(torch.isnan(x).any()) for x, *_ in batches)
 
 
 class Features(nn.Module):

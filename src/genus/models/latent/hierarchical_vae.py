@@ -92,7 +92,6 @@ class HierarchicalVAE(VAE):
     k_train = 1
     prior_components = 1
     n_logistics = 5
-    spent = 1.0  # outside of a descent all of the KL counts
 
     posterior_: Chain
     decoder_: Downward

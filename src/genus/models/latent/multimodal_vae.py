@@ -119,6 +119,7 @@ class MultimodalVAE(Encoder, Model):
         "marginals": OneOf("learned", "affine") | None,
     }
     allow_nan = True
+    gaps_: bool = False  # have modalities of the training rows gaps within?
     conditions = "optional"
     learned_by = "gradient of a bound"
 
@@ -342,6 +343,14 @@ class MultimodalVAE(Encoder, Model):
 
     # ------------------------------------------------------------------ construction
 
+    def before_build(self, rows: Rows) -> None:
+        self._columns = self._split(self.space_)[1]
+        self.gaps_ = any(
+            bool((torch.isnan(view).any(1) & ~torch.isnan(view).all(1)).any())
+            for x, *_ in rows.chunks(65536, generator(0))
+            for view in self._views(x)
+        )
+
     def build(self, space: Space) -> None:
         names, self._columns, spaces = self._split(space)
         self.names_ = names
@@ -357,6 +366,7 @@ class MultimodalVAE(Encoder, Model):
                 self._own("likelihood", name, "auto"),
                 marginals=self.marginals,
                 full=self.covariance == "full",
+                gaps=self.gaps_,
             )
             legs.append(self.part(leg, own, given))
         self.legs_ = nn.ModuleList(legs)
@@ -644,6 +654,7 @@ class Leg(Decoded):
         variance: float | str | None = None,
         marginals: str | None = None,
         full: bool = False,
+        gaps: bool = False,
     ) -> None:
         self.latent_dim = latent_dim
         self.encoder = encoder
@@ -652,6 +663,12 @@ class Leg(Decoded):
         self.variance = variance
         self.marginals = marginals
         self.full = full
+        self.gaps = gaps
+
+    @property
+    def gaps_(self) -> bool:  # type: ignore[override]
+        """Has a modality of the training rows gaps, and are encoders told of them?"""
+        return self.gaps
 
     def code_size(self) -> int:
         K = self.latent_dim

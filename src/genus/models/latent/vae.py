@@ -16,7 +16,7 @@ The bound climbs by one of three gradients with regard to the parameters φ of q
 Priors are in ``priors.py``, posteriors in ``posteriors.py``, what VAEs share with plain
 autoencoders in ``decoded.py``. Under conditions y it is p(x | z, y) and q(z | x, y), and z has the
 same prior (Sohn et al., 2015). Missing cells drop out of p(x | z), and the encoder sees them at
-their mean (Mattei & Frellsen, 2019).
+their mean (Mattei & Frellsen, 2019), with an indicator a cell where the training rows have gaps.
 """
 
 from __future__ import annotations
@@ -251,7 +251,7 @@ class VAE(Decoded):
         """The share of ``beta`` that counts now."""
         if not (self.kl_warmup and self.training):
             return 1.0
-        return min(1.0, getattr(self, "spent", 1.0) / self.kl_warmup)
+        return min(1.0, self.spent / self.kl_warmup)
 
     @property
     def patience_from(self) -> float:

@@ -123,7 +123,6 @@ class BayesianMLP(Predictor):
     learned_by = "variational inference, Laplace, HMC"
     learned_shapes = ("draws_", "log_noise_draws_")
     chunk = 1024
-    spent = 1.0  # outside of a descent
 
     mean_: Tensor
     log_std_: Tensor  # log ρ
