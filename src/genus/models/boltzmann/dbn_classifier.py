@@ -8,7 +8,7 @@ recognition stack then learns by back-propagation of
 
     −log p(y | v)
 
-from the rows with a label, U from 0. So few labels are enough: the rows say where the stack begins.
+from the rows with a label, U from 0. Rows without one say where the stack begins.
 """
 
 from __future__ import annotations
