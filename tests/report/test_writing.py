@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import genus
-from genus.report.writing import frame, write_rows
+from genus.report.writing import frame, with_decimals, write_rows
 
 SPACES = {
     "numbers": genus.Space((2,)),
@@ -64,3 +64,12 @@ def test_write_rows_keeps_the_permissions_of_a_new_file(tmp_path: Path):
     write_rows(tmp_path / "x.csv", np.zeros((2, 2)), genus.Space((2,)))
     (tmp_path / "y").write_text("")
     assert (tmp_path / "x.csv").stat().st_mode == (tmp_path / "y").stat().st_mode
+
+
+def test_whole_numbers_have_no_decimals_where_a_gap_made_them_floats():
+    table = pd.DataFrame({"age": [31.0, np.nan, 45.0, 52.0], "pay": [1.25, 2.5, 3.75, np.nan]})
+    space = genus.Independent().fit(table).space_
+    told = with_decimals(table, space).to_csv(index=False).split()
+    assert told == ["age,pay", "31,1.25", ",2.5", "45,3.75", "52,"]
+    between = table.assign(age=[31.5, 32.0, 33.0, 34.0])
+    assert with_decimals(between, space)["age"].iloc[0] == 31.5

@@ -59,14 +59,19 @@ def check_ending(path: str | Path, space: Space) -> None:
 def with_decimals(table: pd.DataFrame, space: Space) -> pd.DataFrame:
     """The table with as many decimals in a column as the data that were fitted had there.
 
-    What has more, as a draw between two of their values, is rounded.
+    What has more, as a draw between two of their values, is rounded. Whole numbers have none, also
+    where a gap among the rows made their column one of floats.
     """
     table = table.copy()
     for c in space.columns:
-        if c.decimals is None or c.kind != "continuous" or c.name not in table:
+        if c.name not in table or table[c.name].dtype.kind != "f":
             continue
-        if table[c.name].dtype.kind == "f":
-            table[c.name] = table[c.name].round(c.decimals)
+        cells = table[c.name]
+        whole = cells.isna() | ((cells.mod(1) == 0) & (cells.abs() < 2**53))
+        if c.kind == "integer" and bool(whole.all()):
+            table[c.name] = cells.astype("Int64")
+        elif c.kind == "continuous" and c.decimals is not None:
+            table[c.name] = cells.round(c.decimals)
     return table
 
 
