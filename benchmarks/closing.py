@@ -36,7 +36,7 @@ import pandas as pd
 
 import genus
 from genus.compare.capabilities import as_markdown
-from genus.compare.entries import families, suits
+from genus.compare.entries import resolve
 from genus.evaluate.completion import completion_score
 
 
@@ -161,8 +161,8 @@ def main() -> None:
     pages = []
     for name in asked.sets.split(","):
         data = SETS[name]()
-        space = genus.Space.of(data["X"])
-        names = asked.families.split(",") if asked.families else those_that_suit(space)
+        suiting = [n for n, _ in resolve("all", genus.Space.of(data["X"]))]
+        names = asked.families.split(",") if asked.families else suiting
         found = closing(data, names, asked.seconds, asked.seeds)
         pages.append(f"## {name}\n\n{as_markdown(found.map(in_words))}\n")
         Path(asked.out).write_text("\n".join(pages))
@@ -174,11 +174,6 @@ def in_words(cell: Any) -> str:
     if not isinstance(cell, float):
         return str(cell)
     return "—" if math.isnan(cell) else f"{cell:.3g}"
-
-
-def those_that_suit(space: Any) -> list[str]:
-    """Every family that models such rows without labels."""
-    return [n for n, c in families().items() if hasattr(c, "_sample") and suits(c, space)]
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ Every model learns p(answer | question) by ``fit(X, given=questions)`` and draws
     PSNR        10 log₁₀(range² / mean squared error) of one answer and of the mean of eight, dB;
                 where many answers are right, a good answer need not be near the one in the file
     diversity   the standard deviation of eight answers to one question, over that of all truths
-    Fréchet     between answers and truths, beside what two halves of truths have
+    Fréchet     between answers and truths, beside what as many rows of the two real sets have
 
 Writes a picture a task, such as given_colour.png, into the folder given (gallery/figures), and
 prints its table. A second argument is the seconds of each fit (90).
@@ -120,7 +120,8 @@ def answered(task: Task, make: Callable[..., Any], trainer: Any) -> tuple[dict, 
     drawn = drawn.reshape(m, ANSWERS, *truth.shape[1:])
     embed = Embedding(task.answers.reshape(len(task.answers), -1).astype(np.float32))
     of_truth, of_drawn = (embed(x.reshape(m, -1)) for x in (truth, drawn[:, 0]))
-    low, high = frechet_spread(of_truth[: m // 2], of_truth[m // 2 :])
+    others = embed(task.answers[:m].reshape(m, -1))
+    low, high = frechet_spread(of_truth, others)
     row = {
         "PSNR of one": psnr(truth, drawn[:, 0]),
         "PSNR of the mean": psnr(truth, drawn.mean(1)),

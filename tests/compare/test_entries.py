@@ -78,3 +78,12 @@ def test_a_mixture_of_bernoullis_stands_in_every_table_of_binary_data():
 def test_a_regressor_is_refused_by_name():
     with pytest.raises(ValueError, match=r"BayesianLinearRegression models p\(y \| X\)"):
         resolve([genus.BayesianLinearRegression()])
+
+
+def test_all_are_those_that_are_slow_as_well_but_none_that_needs_labels():
+    space = Space.of(np.arange(32).reshape(8, 4) % 3, "ordinal")
+    unasked, everything = ([n for n, _ in resolve(w, space)] for w in (None, "all"))
+    assert set(unasked) < set(everything)
+    assert {"Diffusion", "IAF"} <= set(everything) - set(unasked)
+    assert not {"JEM", "RBMClassifier", "DBNClassifier"} & set(everything)
+    assert [n for n, _ in resolve(["all"], space)] == everything

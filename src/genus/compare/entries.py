@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from sklearn.utils import get_tags
+
 from genus.learn.rows import generator
 from genus.model import Model
 from genus.predictor import Predictor
@@ -82,15 +84,19 @@ def resolve(
 ) -> list[tuple[str, Model]]:
     """(name, model) pairs of whatever :func:`compare` was given, baselines added, names distinct.
 
-    models: see :func:`compare`; None: all families that are compared unasked.
+    models: see :func:`compare`; None: all families that are compared unasked; "all": those that
+    are slow by themselves as well.
     space: of the data; of those, families that do not suit them are left out.
     missing: the data have missing cells; of those, families that take none are left out.
     Raises ValueError with the nearest name for one that is unknown, TypeError for what is no model.
     """
     known = families()
     base = BASELINES if space is None else baselines(space)
-    if models is None:
-        given: list[Any] = _unasked(known, base, space, missing)
+    everything = isinstance(models, str) and models == "all"
+    if isinstance(models, list | tuple) and len(models) == 1:
+        everything = isinstance(models[0], str) and models[0] == "all"
+    if models is None or everything:
+        given: list[Any] = _suiting(known, base, space, missing, everything)
     elif isinstance(models, Mapping):
         given = list(models.items())
     elif isinstance(models, str | type | Model):
@@ -101,7 +107,7 @@ def resolve(
     present = {type(model).__name__ for _, model in pairs}
     beside = [(name, known[name]()) for name in base if name in known and name not in present]
     # what every model must beat comes first, where nobody asked for an order
-    pairs = beside + pairs if models is None else pairs + beside
+    pairs = beside + pairs if models is None or everything else pairs + beside
     for name, model in pairs:
         if isinstance(model, Predictor):
             raise ValueError(
@@ -117,13 +123,21 @@ def resolve(
     return list(named.items())
 
 
-def _unasked(
-    known: dict[str, type[Model]], base: tuple[str, ...], space: Space | None, missing: bool
+def _suiting(
+    known: dict[str, type[Model]],
+    base: tuple[str, ...],
+    space: Space | None,
+    missing: bool,
+    everything: bool,
 ) -> list[str]:
-    """The families, without the baselines, that are compared when nobody names any."""
+    """The families, without the baselines, that are compared when nobody names any.
+
+    everything: with those of p(x) that are not compared unasked.
+    """
     found = []
     for name, cls in known.items():
-        able = cls.by_default and hasattr(cls, "_sample") and (cls.allow_nan or not missing)
+        asked = cls.by_default or (everything and not get_tags(cls()).target_tags.required)
+        able = asked and hasattr(cls, "_sample") and (cls.allow_nan or not missing)
         if able and name not in base and (space is None or suits(cls, space)):
             found.append(name)
     return found

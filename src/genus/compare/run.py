@@ -52,7 +52,8 @@ def compare(
     Parameters
     ----------
     models : name, class, instance, list or dict, default=None
-        Models, or (name, model) pairs; None: every family that suits the data. The baselines, an
+        Models, or (name, model) pairs; None: every family that suits the data; ``"all"``: also
+        those that are slow by themselves (diffusion, scores). The baselines, an
         independent histogram and one Gaussian, are always added; on binary data a mixture of
         Bernoullis too. A fitted instance is used as it is (it must not have seen the test rows);
         others are cloned.
