@@ -385,7 +385,7 @@ genus compare digits --models VAE --VAE.latent_dim 2 --VAE.trainer.epochs 20 --j
     parser.add_argument(
         "--models",
         nargs="+",
-        help="families of `genus models`, or `all`; left out, those that suit the data and learn fast",
+        help="families of `genus models`, or `all`; left out, those that suit the data",
     )
     parser.add_argument("--report", metavar="FILE", help="write the page to this .html file")
     parser.add_argument(
