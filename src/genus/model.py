@@ -23,7 +23,7 @@ import inspect
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import wraps
 from pathlib import Path
 from types import SimpleNamespace
@@ -246,6 +246,23 @@ class Model(nn.Module, BaseEstimator):
                 f"{type(self).__name__} does not say how it learns: define losses(x), or "
                 "statistics(x) and maximise(sums), or learn(fit)"
             )
+
+    def plan(self) -> Hashable:
+        """What decides how a step runs, beside its rows: the number of Gibbs steps, say.
+
+        Steps of another plan are captured anew on a CUDA device.
+        """
+        return None
+
+    def ramp(self, share: float) -> Any:
+        """How far a warm-up over this share of the budget is, 0 to 1.
+
+        A number, also one on the device where steps are captured.
+        """
+        on_device = getattr(self.spent, "tensor", None)
+        if on_device is None:
+            return min(1.0, self.spent / share)
+        return (on_device / share).clamp(max=1.0)
 
     def trouble(self, loss: float, first: float) -> str:
         """What is wrong with a loss, in words, or nothing. first: the size of the first loss."""

@@ -31,6 +31,7 @@ FREE = {
     "patience",
     "device",
     "compile",
+    "capture",
     "threads",
 }
 

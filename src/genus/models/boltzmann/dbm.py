@@ -47,6 +47,7 @@ from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer
 from genus.likelihood import LogProb
 from genus.memory import check_fits
+from genus.missing import has_gaps
 from genus.model import on_rows
 from genus.models.boltzmann.gaps import expected_phi, log_sum
 from genus.models.boltzmann.rbm import usual_trainer
@@ -247,7 +248,7 @@ class DBM(Encoder, Unnormalised):
 
     def _told(self, v: Tensor, h1: Tensor) -> Tensor:
         """bᵀt(v) + (φ(v) − μ)ᵀ W₁ (h₁ − λ₁), or log Σ of its exponential over missing cells."""
-        if torch.isnan(v).any():
+        if has_gaps(v):
             a = self._natural(h1)
             return log_sum(self.units_, v, self.b_, a).to(a.dtype) - a @ self.mu_
         pairs = (self.units_.phi(v) - self.mu_) @ self.W_[0] * (h1 - self._lambda(0))
@@ -255,7 +256,7 @@ class DBM(Encoder, Unnormalised):
 
     def _phi(self, v: Tensor, h1: Tensor) -> Tensor:
         """φ(v), that of missing cells in the mean given h₁."""
-        if torch.isnan(v).any():
+        if has_gaps(v):
             return expected_phi(self.units_, v, self.b_, self._natural(h1))
         return self.units_.phi(v)
 
@@ -332,7 +333,7 @@ class DBM(Encoder, Unnormalised):
         Every row gets as many rounds, so that none hangs on its neighbours. start: means of the
         hidden layers to begin with.
         """
-        gaps = bool(torch.isnan(v).any())
+        gaps = has_gaps(v)
         if start is None:
             start = [self._lambda(l).expand(len(v), -1) for l in range(len(self.n_hidden))]
         q = [*start]
@@ -500,6 +501,9 @@ class DBM(Encoder, Unnormalised):
             return int(self.k)
         first, last = self.k
         return round(first + (last - first) * self.spent)
+
+    def plan(self) -> int:
+        return self._steps()
 
     @torch.no_grad()
     def _move_centre(self, l: int, by: Tensor) -> None:

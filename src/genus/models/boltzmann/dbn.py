@@ -32,6 +32,7 @@ Metropolis' rule: proposals take A to first order, as if the units did not compe
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from typing import Any, ClassVar
 
 import torch
@@ -202,6 +203,11 @@ class DBN(Encoder, Model):
             yield from layer.losses(x)
 
         descend(whole, own, losses=losses, stage=stage, max_time=fit.time_left() / left)
+
+    def plan(self) -> Hashable:
+        for layer in self.layers_:
+            layer.spent = self.spent
+        return tuple(layer.plan() for layer in self.layers_)
 
     @torch.no_grad()
     def _turn_over(self, below: RBM, layer: RBM, rows: Rows) -> None:

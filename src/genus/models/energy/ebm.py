@@ -203,7 +203,8 @@ class EBM(EnergyModel):
         own, other = self._energy(torch.cat([y + self._noise_of_rows() * e, end])).split(len(y))
         gap = own.mean() - other.mean()
         penalty = self.energy_penalty * (own.square().mean() + other.square().mean())
-        yield self, self._checked(gap + penalty, gap, y, end)
+        self._note_health(gap, y, end)
+        yield self, gap + penalty
 
     def _objective(self, y: Tensor, rng: torch.Generator) -> Tensor:
         """What the methods without chains minimise, (n,)."""

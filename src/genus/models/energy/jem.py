@@ -299,8 +299,7 @@ class JEM(EnergyModel):
         z = self.base_.draw(len(labels), rng)
         for k, base in enumerate(self._bases()):
             own = labels == k
-            if bool(own.any()):
-                z[own] = base.draw(int(own.sum()), rng)
+            z = torch.where(own[:, None], base.draw(len(labels), rng), z)
         return self._from_scores(z)
 
     def losses(self, x: Tensor, given: Tensor) -> Iterator[tuple[nn.Module, Tensor]]:
@@ -331,7 +330,8 @@ class JEM(EnergyModel):
         gap = own_energy.mean() - other_energy.mean()
         squares = own_energy.square().mean() + other_energy.square().mean()
         loss = loss + float(self.weight) * (gap + self.energy_penalty * squares)
-        yield self, self._checked(loss, gap, y, end)
+        self._note_health(gap, y, end)
+        yield self, loss
 
     def validate(self, x: Tensor, given: Tensor) -> Tensor | None:  # type: ignore[override]
         """Mean −log p(y | x) of held-out rows with a label; None where none has one."""
@@ -351,8 +351,7 @@ class JEM(EnergyModel):
             labels = self._theirs[index]
             begin = self._chains[index]
             again = torch.rand(len(begin), generator=rng, device=y.device) < self.restart
-            if again.any():
-                begin[again] = self._fresh(labels[again], rng)
+            begin = torch.where(again[:, None], self._fresh(labels, rng), begin)
         else:
             begin = self._fresh(labels, rng)
         log_f = self._log_f_of(labels if self.joint else None)

@@ -33,6 +33,7 @@ from genus.distributions.gaps import Conditionals, correlations
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer, batch_of
 from genus.likelihood import LogProb
+from genus.missing import has_gaps
 from genus.models.flows.couplings import Affine, Autoregressive, Coupling, Level, Shift, Spline
 from genus.networks.blueprints import BLUEPRINT, MLP, Blueprint, SameConv
 from genus.networks.conditions import Conditions
@@ -208,7 +209,7 @@ class Flow(DensityModel):
     def fill(self, y: Tensor, e: Tensor, copies: int = 1) -> tuple[Tensor, Tensor]:
         """Missing coordinates drawn from a Gaussian of the rows, given the others."""
         gaps = torch.isnan(y)
-        if not gaps.any():
+        if not has_gaps(y):
             return y, y.new_zeros(len(y))
         draws = Conditionals(self.correlation_.double(), gaps[::copies], copies, WIDE)
         mean, scale = self.scale_.mean_, self.scale_.std_
