@@ -1,9 +1,9 @@
 """What a step costs on a CUDA device: plain, captured as a graph, and by hand.
 
 A fit of the same seed is made twice, with Trainer(capture=False) and with capture=True;
-milliseconds a step are those after the first pass, without the time that capturing took. Both end at the same
-objective, or the line says how far apart they are. By hand: the loop that everybody writes, and
-zuko's spline flow where it is installed. Then what follows training: IWAE, annealed importance
+milliseconds a step are those after the first pass, without the time that capturing took. Both
+end at the same objective, or the line says how far apart they are. By hand: the loop that
+everybody writes, and zuko's spline flow where it is installed. Then what follows training: IWAE, annealed importance
 sampling, draws pixel by pixel, completion by a flow.
 
     python benchmarks/device.py [--steps 200] [--device cuda] [--only VAE,RBM]

@@ -122,6 +122,8 @@ class Bar:
 
     def update(self, step: int, epoch: int, objective: float, rows: int) -> None:
         """Show where the run is."""
+        if not self.shown:
+            return
         self.last = now = time.perf_counter()
         self.first = step - 1 if self.first is None else self.first
         spent = now - self.begun
