@@ -3,8 +3,8 @@
 A fit of the same seed is made twice, with Trainer(capture=False) and with capture=True;
 milliseconds a step are those after the first pass, without the time that capturing took. Both
 end at the same objective, or the line says how far apart they are. By hand: the loop that
-everybody writes, and zuko's spline flow where it is installed. Then what follows training: IWAE, annealed importance
-sampling, draws pixel by pixel, completion by a flow.
+everybody writes, in float32, and zuko's spline flow where it is installed. Then what follows
+training: IWAE, annealed importance sampling, draws pixel by pixel, completion by a flow.
 
     python benchmarks/device.py [--steps 200] [--device cuda] [--only VAE,RBM]
 """
@@ -81,8 +81,7 @@ def main() -> None:
         times, ends, why = [], [], ""
         for capture in (False, True):
             trainer = genus.Trainer(
-                epochs=3, batch_size=batch, device=args.device, capture=capture,
-                precision="float32", **Exact,
+                epochs=3, batch_size=batch, device=args.device, capture=capture, **Exact,
             )  # fmt: skip
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
@@ -224,7 +223,7 @@ def after(bits: np.ndarray, images: np.ndarray, table: np.ndarray, device: str) 
     gaps = table[:200].copy()
     gaps[:, ::3] = np.nan
     tasks: dict[str, Callable[[], Any]] = {
-        "IWAE-500 of 10,000 rows, VAE": lambda: vae.log_prob(bits[-10_000:], k=500),
+        "IWAE-500 of 10,000 rows, VAE": lambda: vae.set_params(k=500).log_prob(bits[-10_000:]),
         "AIS, 100 chains, RBM": lambda: rbm.log_partition(),
         "100 draws of 28 x 28, PixelCNN": lambda: cnn.sample(100, random_state=0),
         "200 rows completed, SplineFlow": lambda: flow.complete(gaps, random_state=0),

@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import time
+import traceback
+import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -67,7 +70,8 @@ class Capture:
         rows = min(run.batch_size, len(run.fit.rows))
         self.index = torch.zeros(rows, dtype=torch.long, device=run.device)
         self.spent = torch.zeros((), device=run.device)
-        if not isinstance(run.fit.rows.x, Tensor) or run.fit.rows.device != run.device:
+        x = run.fit.rows.x
+        if not isinstance(x, Tensor) or x.device != run.device:
             self.refused = "the rows are not on the device"
         elif run.scaler is not None:
             self.refused = "float16 scales its losses as they come"
@@ -108,7 +112,7 @@ class Capture:
             try:
                 self.graphs[plan] = self.record()
             except Exception as e:  # whatever it was, the plain way meets it again or does not
-                self.refused = f"{type(e).__name__}: {str(e).strip().splitlines()[0]:.200}"
+                self.refused = _in_words(e)
                 self.forget()
                 return None
             finally:  # not of the budget
@@ -193,6 +197,13 @@ class Capture:
             model.rng.set_state(self.random)
 
 
+def _in_words(e: Exception) -> str:
+    """What was wrong, and where in genus or in a model of one's own."""
+    places = [f for f in traceback.extract_tb(e.__traceback__) if "/torch/" not in f.filename]
+    at = f" ({Path(places[-1].filename).name}, line {places[-1].lineno})" if places else ""
+    return f"{str(e).strip().splitlines()[0]:.200}{at}"
+
+
 def _put(model: Any, name: str, tensor: Tensor) -> None:
     """Set a buffer by its full name."""
     path, _, leaf = name.rpartition(".")
@@ -206,7 +217,9 @@ def _no_waiting(device: torch.device) -> Iterator[None]:
         yield
         return
     before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says that it is a prototype
+        torch.cuda.set_sync_debug_mode("error")
     try:
         yield
     finally:

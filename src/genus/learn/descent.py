@@ -126,8 +126,9 @@ class Descent(Run):
         self.device = next(iter(self.weights.values())).device
         self.threads = self.t.threads  # None: as many as torch has
         x = fit.rows.x
-        floats = isinstance(x, Tensor) and x.is_floating_point()
-        self.no_gaps = floats and not bool(torch.isnan(x.sum()))  # NaN stays in a sum
+        self.no_gaps = isinstance(x, Tensor) and not (
+            x.is_floating_point() and bool(torch.isnan(x.sum()))  # NaN stays in a sum
+        )
         self.capture: Capture | None = None  # of steps on a CUDA device
         self.dtype = PRECISIONS[self.t.precision or "float32"]  # of networks, None: the weights'
         if self.dtype is torch.float16:
