@@ -209,6 +209,13 @@ class Descent(Run):
             self.say_if_plain()
             if self.t.checkpoint is not None and self.whole:
                 self.try_to_save()
+        if not self.at.step and not getattr(model, "interrupted_", False):
+            name = f"{type(model).__name__} {self.stage}".strip()
+            warnings.warn(
+                f"{name} learned nothing: max_time={self.t.max_time} was over before its first "
+                "step; give it more time",
+                stacklevel=2,
+            )
         if self.at.batch and not self.stopped:  # part of a pass, which counts
             self.end_epoch()
         self.keep_best()

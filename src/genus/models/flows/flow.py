@@ -50,6 +50,7 @@ LANES = 16
 
 
 WIDE = 1.2  # standard deviations of the Gaussian that fills gaps, times those of the rows
+START = 2**18  # cells of rows that actnorms take their first scales from, about
 LARGE = 16  # least side of images that are bent scale by scale
 
 
@@ -258,9 +259,10 @@ class Flow(DensityModel):
         for m in norms:
             m.starting = True
         if norms:
+            few = min(4096, max(64, START // y.shape[1]))
             self._bend(
-                self.scale_(y)[0].to(self._dtype())[:4096],
-                *self._context(*(g[:4096] for g in given)),
+                self.scale_(y)[0].to(self._dtype())[:few],
+                *self._context(*(g[:few] for g in given)),
             )
         for m in norms:
             m.starting = False
