@@ -1,8 +1,9 @@
 """A device to try models on: a real one where there is one, else one that pretends.
 
 ``DEVICE`` is the environment variable GENUS_TEST_DEVICE, else "cuda" where torch finds one, else
-"pretend", a back end of torch's PrivateUse1 key that is written in Python. Its tensors hold their
-numbers on the processor, so that these are right, but as on a GPU
+"pretend", a back end of torch's PrivateUse1 key that is written in Python (a torch of before it had
+such has "cpu"). Its tensors hold their numbers on the processor, so that these are right, but as on
+a GPU
 
     a tensor of the processor may not meet one of the device, but for one number in an operation
         cell by cell. An index of the processor, which a GPU takes after a copy and a wait, is
@@ -29,7 +30,9 @@ from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 NAME = "pretend"
-DEVICE = os.environ.get("GENUS_TEST_DEVICE") or ("cuda" if torch.cuda.is_available() else NAME)
+CAN_PRETEND = hasattr(backend_registration, "_setup_privateuseone_for_python_backend")
+USUAL = "cuda" if torch.cuda.is_available() else NAME if CAN_PRETEND else "cpu"
+DEVICE = os.environ.get("GENUS_TEST_DEVICE") or USUAL
 PRETENDS = DEVICE == NAME
 aten = torch.ops.aten
 
@@ -194,9 +197,7 @@ class _Watch(TorchDispatchMode):
 
 def _set_up() -> torch.library.Library:
     """Make the device known to torch; what makes tensors from nothing, as zeros do, comes here."""
-    backend_registration._setup_privateuseone_for_python_backend(
-        NAME, backend_module=_Module()
-    )
+    backend_registration._setup_privateuseone_for_python_backend(NAME, backend_module=_Module())
     library = torch.library.Library("_", "IMPL")
     library.fallback(lambda op, *args, **kwargs: run(op, args, kwargs), "PrivateUse1")
     return library

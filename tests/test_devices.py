@@ -29,7 +29,11 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 N = 3  # rows that are asked about
 CLOSE = 1e-3  # how far an answer of the device may be from that of the processor
 # fewer steps for numbers at which no test looks; on a real device they are looked at
-LIGHT = {"n_annealing": 4, "burn_in": 4, "n_chains": 8, "steps": 3, "k": 4, "n_draws": 3} if PRETENDS else {}
+LIGHT = (
+    {"n_annealing": 4, "burn_in": 4, "n_chains": 8, "steps": 3, "k": 4, "n_draws": 3}
+    if PRETENDS
+    else {}
+)
 
 
 @pytest.fixture(autouse=True)

@@ -354,9 +354,7 @@ class Model(nn.Module, BaseEstimator):
         self.rng = generator(seed)
         self.before_build(fit.rows)
         self._make(self.space_)
-        usual_device = (
-            "cuda" if torch.cuda.is_available() and hasattr(self, "trainer") else "cpu"
-        )
+        usual_device = "cuda" if torch.cuda.is_available() and hasattr(self, "trainer") else "cpu"
         device = torch.device(device or trainer.device or usual_device)
         if device.type != "cpu":
             self.to(device)

@@ -52,7 +52,7 @@ class Rows:
         x = self._some(self.x, index)
         if self.draw:
             at = x.device if rng is None else rng.device
-            u = torch.rand(x.shape, generator=rng, dtype=x.dtype, device=at)
+            u = torch.rand(x.shape, generator=rng, device=at)
             x = (u.to(x.device) < x).to(x.dtype)
         return (x,) if self.given is None else (x, self._some(self.given, index))
 

@@ -80,7 +80,9 @@ class Net:
             parents,
             order,
             children,
-            *(torch.from_numpy(a).to(adjacency.device) for a in (slots, strides, starts)),
+            torch.from_numpy(slots).to(adjacency.device),
+            torch.from_numpy(strides).to(adjacency.device),
+            torch.from_numpy(starts).to(adjacency.device),
             group.to(adjacency.device),
         )
 

@@ -607,7 +607,9 @@ class FactorAnalysis(LinearGaussian):
             return A, total
         S = 0.99 * A.T @ A
         left = (
-            torch.linalg.inv(S + torch.eye(len(S), dtype=S.dtype, device=S.device) - torch.diag(S.diagonal()))
+            torch.linalg.inv(
+                S + torch.eye(len(S), dtype=S.dtype, device=S.device) - torch.diag(S.diagonal())
+            )
             .diagonal()
             .reciprocal()
         )

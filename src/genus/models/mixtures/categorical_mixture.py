@@ -442,7 +442,11 @@ class CategoricalMixture(Clusters, Model):
         weight = fit.rows.weight
         if weight is not None and len(weight) != len(x):
             raise ValueError(f"sample_weight.shape == {tuple(weight.shape)}, expected {(len(x),)}!")
-        w = torch.ones(len(x), dtype=torch.float64, device=x.device) if weight is None else weight.double()
+        w = (
+            torch.ones(len(x), dtype=torch.float64, device=x.device)
+            if weight is None
+            else weight.double()
+        )
         x, w = (x, w) if bool(w.all()) else (x[w > 0], w[w > 0])
         check_observed(self.space_, (~torch.isnan(x)).flatten(1).any(0))
         if self._in_bins() and not hasattr(self, "n_iter_"):
