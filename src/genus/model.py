@@ -45,7 +45,7 @@ from genus.learn.fit import Fit
 from genus.learn.rows import Rows, Stream, generator
 from genus.learn.starts import warn_unless_converged
 from genus.learn.sums import solve
-from genus.learn.trainer import BASE, Trainer
+from genus.learn.trainer import BASE, Device, Trainer
 from genus.likelihood import LogProb, concatenate
 from genus.memory import naming_what_is_large
 from genus.networks.blueprints import MLP, Blueprint, Shape
@@ -283,6 +283,7 @@ class Model(nn.Module, BaseEstimator):
         space: Space | str | None = None,
         validation: float | RowsLike | None = None,
         resume: bool | str | Path | None = None,
+        device: str | torch.device | None = None,
     ) -> Self:
         """Learn from the rows of X.
 
@@ -292,17 +293,26 @@ class Model(nn.Module, BaseEstimator):
         space: a Space or a kind's name, where the inferred one is not wanted.
         validation: rows, or the share of X, held out to stop early and keep the best weights.
         resume: True, or the checkpoint file to go on from.
+        device: where to learn, as ``"cuda"``; the model stays there. None: that of the trainer,
+        where the model has one, else the processor.
         A failed fit leaves the old model whole. Returns self.
         """
         given = self._labels_as_given(y, given)
-        return self._fit(X, given, space, validation, resume, None)
+        return self._fit(X, given, space, validation, resume, device)
 
     def _fit(
-        self, X: Any, given: Any, space: Any, validation: Any, resume: Any, weight: Any
+        self,
+        X: Any,
+        given: Any,
+        space: Any,
+        validation: Any,
+        resume: Any,
+        device: Any,
+        weight: Any = None,
     ) -> Self:
         fresh = type(self)(**self.get_params(deep=False))
         with naming_what_is_large(fresh):
-            fresh._learn(self, X, given, space, validation, resume, weight)
+            fresh._learn(self, X, given, space, validation, resume, device, weight)
         others = {
             k: v for k, v in self.__dict__.items() if k.startswith("_") and k not in fresh.__dict__
         }
@@ -310,9 +320,18 @@ class Model(nn.Module, BaseEstimator):
         return self
 
     def _learn(
-        self, old: Model, X: Any, given: Any, space: Any, validation: Any, resume: Any, weight: Any
+        self,
+        old: Model,
+        X: Any,
+        given: Any,
+        space: Any,
+        validation: Any,
+        resume: Any,
+        device: Any,
+        weight: Any,
     ) -> None:
         check_arguments(self)
+        (Device() | None).check("device", device)
         if self.conditions not in CONDITIONS:
             raise TypeError(
                 f"{type(self).__name__}.conditions is {self.conditions!r}: "
@@ -352,10 +371,9 @@ class Model(nn.Module, BaseEstimator):
         self.rng = generator(seed)
         self.before_build(fit.rows)
         self._make(self.space_)
-        device = trainer.device or (
-            "cuda" if torch.cuda.is_available() and hasattr(self, "trainer") else "cpu"
-        )
-        if device != "cpu":
+        usual_device = "cuda" if torch.cuda.is_available() and hasattr(self, "trainer") else "cpu"
+        device = torch.device(device or trainer.device or usual_device)
+        if device.type != "cpu":
             self.to(device)
             self._lend(generator(seed, device))
             for part in (fit.rows, fit.held):
@@ -574,7 +592,7 @@ class Model(nn.Module, BaseEstimator):
         new = self._new_words(x)
         may = torch.tensor(self.space_.open, device=x.device)
         old = may & ~new & ~torch.isnan(x)
-        share = torch.where(may, self.novelty_, 0.5)
+        share = torch.where(may, self.novelty_.to(x.device), 0.5)
         log_words = (new * share.log() + old * torch.log1p(-share)).sum(1)
         return self._hidden(x, new), log_words
 

@@ -51,7 +51,9 @@ class Rows:
         """(x,) or (x, given) of some rows, as floating-point codes."""
         x = self._some(self.x, index)
         if self.draw:
-            x = (torch.rand(x.shape, generator=rng, device=x.device) < x).to(x.dtype)
+            at = x.device if rng is None else rng.device
+            u = torch.rand(x.shape, generator=rng, device=at)
+            x = (u.to(x.device) < x).to(x.dtype)
         return (x,) if self.given is None else (x, self._some(self.given, index))
 
     def _some(self, source: Any, index: Tensor | slice) -> Tensor:
@@ -62,6 +64,11 @@ class Rows:
             x = source[index]
         x = x.to(self.device)
         return x if x.is_floating_point() else x.to(torch.get_default_dtype())
+
+    def order(self, rng: torch.Generator) -> Tensor:
+        """The numbers of the rows in a random order, where ``take`` wants them."""
+        order = torch.randperm(len(self), generator=rng, device=rng.device)
+        return order.to(self.x.device if isinstance(self.x, Tensor) else "cpu")
 
     def chunks(self, size: int, rng: torch.Generator | None = None) -> Iterator[tuple[Tensor, ...]]:
         """All rows in order, ``size`` at a time."""

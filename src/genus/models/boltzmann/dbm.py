@@ -391,7 +391,7 @@ class DBM(Encoder, Unnormalised):
                 )
                 found.append(q)
                 bounds.append(self._bound(v, q) - self._log_z().value)
-        bound, row = torch.stack(bounds), torch.arange(len(v))
+        bound, row = torch.stack(bounds), torch.arange(len(v), device=v.device)
         best = bound.argmax(0)
         layers = [
             torch.stack([q[l] for q in found])[best, row].cpu().numpy() for l in range(len(sizes))

@@ -186,6 +186,7 @@ class JEM(EnergyModel):
         space: Space | str | None = None,
         validation: float | tuple[RowsLike, ArrayLike] | None = None,
         resume: bool | str | Path | None = None,
+        device: str | torch.device | None = None,
     ) -> Self:
         """Learn p(x, y).
 
@@ -196,7 +197,7 @@ class JEM(EnergyModel):
         labels = y if given is None else given
         if labels is None:
             raise ValueError("JEM requires y to be passed, but the target y is None")
-        return self._fit(X, labels, space, validation, resume, None)
+        return self._fit(X, labels, space, validation, resume, device)
 
     def _look(self, X: Any, given: Any, space: Any) -> None:
         super()._look(X, None, space)

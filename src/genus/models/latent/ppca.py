@@ -296,7 +296,7 @@ class LinearGaussian(Encoder, DensityModel):
             return min(int(self.n_components), most)
         limit = int(max(1, min(most, d - 1, n / 2, 200)))
         values = leading(A, limit, self.rng)[0]
-        k = torch.arange(1, limit + 1, dtype=torch.float64)
+        k = torch.arange(1, limit + 1, dtype=torch.float64, device=values.device)
         least = max(ENOUGH, 1 - share) * float(total) / d
         noise = ((total - values.cumsum(0)) / (d - k).clamp_min(1)).clamp_min(least)
         fit = values.clamp_min(least).log().cumsum(0) + (d - k) * noise.log()
@@ -362,7 +362,7 @@ class LinearGaussian(Encoder, DensityModel):
         W = self.noise_.sqrt()[:, None] * U * (big - 1).sqrt()
         return {
             "log_likelihood": log_likelihood,
-            "weight": torch.tensor(float(n)),
+            "weight": torch.tensor(float(n), device=self.noise_.device),
             "W": W,
             "noise": variance - W.square().sum(1),
         }
@@ -607,7 +607,9 @@ class FactorAnalysis(LinearGaussian):
             return A, total
         S = 0.99 * A.T @ A
         left = (
-            torch.linalg.inv(S + torch.eye(len(S), dtype=S.dtype) - torch.diag(S.diagonal()))
+            torch.linalg.inv(
+                S + torch.eye(len(S), dtype=S.dtype, device=S.device) - torch.diag(S.diagonal())
+            )
             .diagonal()
             .reciprocal()
         )

@@ -468,7 +468,7 @@ class VAE(Decoded):
         """
         k, d = self.k, self.latent_dim
         if k < 8:
-            return row_normals(x, k, d).transpose(0, 1), torch.zeros(())
+            return row_normals(x, k, d).transpose(0, 1), torch.zeros((), device=x.device)
         e, pick = row_normals(x, k, d + 1).transpose(0, 1).split([d, 1], -1)
         c = 1 + 1 / math.sqrt(d)
         e = torch.where(pick < QUARTER, c * e, e)

@@ -612,7 +612,9 @@ class BayesianGaussianMixture(Clusters, DensityModel):
 
     def _taken(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """An argument in the units of the data as a tensor of that shape."""
-        value = torch.as_tensor(np.asarray(getattr(self, name), dtype=np.float64))
+        value = torch.as_tensor(
+            np.asarray(getattr(self, name), dtype=np.float64), device=self._device()
+        )
         if tuple(value.shape) != shape and (value.dim() or len(shape) > 1):
             raise ValueError(f"{name} has shape {tuple(value.shape)}, expected {shape}")
         return value.expand(shape).clone()
@@ -625,7 +627,7 @@ class BayesianGaussianMixture(Clusters, DensityModel):
             y = torch.cat([self.real(x, self.rng)[0] for (x,) in rows.chunks(8192, self.rng)])
         else:
             y = self.real(
-                rows.take(torch.randperm(len(rows), generator=self.rng)[:FIRST_LOOK], self.rng)[0],
+                rows.take(rows.order(self.rng)[:FIRST_LOOK], self.rng)[0],
                 self.rng,
             )[0]
         resumed = hasattr(self, "n_iter_")
@@ -649,7 +651,7 @@ class BayesianGaussianMixture(Clusters, DensityModel):
         if drawn := isinstance(self.init, str):
             some, weight, _ = sample_rows(y, every, SAMPLE * self.n_components)
         else:
-            some, weight = torch.arange(len(y)), every
+            some, weight = torch.arange(len(y), device=y.device), every
         z, x1 = centred[some], self._with_ones(y[some])
         scale = len(rows) / float(weight.sum())
 
@@ -713,9 +715,9 @@ class BayesianGaussianMixture(Clusters, DensityModel):
         ):
             try:
                 for i in range(self.n_iter_, self.max_iter):
-                    rng = generator(fit.seed * 1_000_003 + i)
+                    rng = generator(fit.seed * 1_000_003 + i, rows.device)
                     now = 0.0
-                    for index in torch.randperm(n, generator=rng).split(self.batch_size):
+                    for index in rows.order(rng).split(self.batch_size):
                         x1 = self._with_ones(self.real(rows.take(index, rng)[0], rng)[0])
                         sums = self.statistics(x1, n / len(index))
                         now += float(sums["log_likelihood"]) * len(index) / n
@@ -747,7 +749,7 @@ class BayesianGaussianMixture(Clusters, DensityModel):
                     stacklevel=2,
                 )
                 self.interrupted_ = True
-        rng = generator(fit.seed)
+        rng = generator(fit.seed, rows.device)
         parts = [
             self.statistics(self._with_ones(self.real(x, rng)[0]))
             for (x,) in rows.chunks(8192, rng)
@@ -764,7 +766,7 @@ class BayesianGaussianMixture(Clusters, DensityModel):
             return self.fit(X)
         x = self._codes(X)
         self.n_partial_ = getattr(self, "n_partial_", 0) + 1
-        rng = generator(seed_of(self.random_state) + self.n_partial_)
+        rng = generator(seed_of(self.random_state) + self.n_partial_, x.device)
         with torch.no_grad():
             n = self.n_seen_ + len(x)
             sums = self.statistics(self._with_ones(self.real(x, rng)[0]), n / len(x))
@@ -792,15 +794,15 @@ class BayesianGaussianMixture(Clusters, DensityModel):
             clever = self.init == "k-means++"
             label, _ = k_means(
                 z,
-                torch.ones(len(z), dtype=z.dtype),
+                torch.ones_like(z[:, 0]),
                 clusters,
                 self.rng,
                 steps=10 if clever else 0,
                 spread=clever,
             )
-            r = torch.zeros(K, len(z), dtype=z.dtype).scatter_(0, label[None], 1.0)
+            r = z.new_zeros(K, len(z)).scatter_(0, label[None], 1.0)
         else:
-            r = torch.as_tensor(np.asarray(self.init, dtype=np.float64)).T
+            r = torch.as_tensor(np.asarray(self.init, dtype=np.float64), device=centred.device).T
             if (
                 r.shape != (K, len(centred))
                 or not bool((r >= 0).all())

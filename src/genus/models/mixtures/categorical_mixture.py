@@ -406,12 +406,14 @@ class CategoricalMixture(Clusters, Model):
         space: Space | str | None = None,
         validation: float | RowsLike | None = None,
         resume: bool | str | Path | None = None,
+        device: str | torch.device | None = None,
     ) -> Self:
         """Learn by EM from the rows of X; ``sample_weight`` (n,) ≥ 0 counts a row that many times.
 
         See ``Model.fit``.
         """
-        return self._fit(X, given, space, validation, resume, row_weights(sample_weight))
+        weight = row_weights(sample_weight)
+        return self._fit(X, given, space, validation, resume, device, weight)
 
     def partial_fit(self, X: RowsLike, y: Any = None) -> Self:
         """Stepwise EM: sums a row s ← (1 − γ) s + γ s(X), γ = (t + 2)^−0.6, then the M step.
@@ -440,7 +442,11 @@ class CategoricalMixture(Clusters, Model):
         weight = fit.rows.weight
         if weight is not None and len(weight) != len(x):
             raise ValueError(f"sample_weight.shape == {tuple(weight.shape)}, expected {(len(x),)}!")
-        w = torch.ones(len(x), dtype=torch.float64) if weight is None else weight.double()
+        w = (
+            torch.ones(len(x), dtype=torch.float64, device=x.device)
+            if weight is None
+            else weight.double()
+        )
         x, w = (x, w) if bool(w.all()) else (x[w > 0], w[w > 0])
         check_observed(self.space_, (~torch.isnan(x)).flatten(1).any(0))
         if self._in_bins() and not hasattr(self, "n_iter_"):
@@ -492,7 +498,7 @@ class CategoricalMixture(Clusters, Model):
             [hot - known * mean, ((y - self._centre) / self._spread / math.sqrt(2)).nan_to_num()], 1
         )
         label, _ = k_means(features, w, K, self.rng)
-        r = torch.zeros(K, len(w), dtype=torch.float64).scatter_(0, label[None], w[None])
+        r = w.new_zeros(K, len(w)).scatter_(0, label[None], w[None])
         self.maximise(self._weighted(hot if self._narrow() else v, y, r))
 
     # ------------------------------------------------------------------ the verbs

@@ -227,13 +227,15 @@ class GaussianMixture(Clusters, DensityModel):
         space: Space | str | None = None,
         validation: float | RowsLike | None = None,
         resume: bool | str | Path | None = None,
+        device: str | torch.device | None = None,
     ) -> Self:
         """Learn by EM from the rows of X; ``sample_weight`` (n,) ≥ 0 counts a row that many times.
 
         ``resume``: True goes on from the present parameters, a path from a saved
         model. See ``Model.fit``.
         """
-        return self._fit(X, given, space, validation, resume, row_weights(sample_weight))
+        weight = row_weights(sample_weight)
+        return self._fit(X, given, space, validation, resume, device, weight)
 
     def partial_fit(self, X: RowsLike, y: Any = None) -> Self:
         """Stepwise EM: s ← (1 − γ) s + γ s(X), γ = (t + 2)^−0.6, then the M step.
@@ -246,7 +248,7 @@ class GaussianMixture(Clusters, DensityModel):
             return self
         x = self._codes(X)
         self.n_batches_ = getattr(self, "n_batches_", 1)
-        rng = generator(seed_of(self.random_state) + self.n_batches_)
+        rng = generator(seed_of(self.random_state) + self.n_batches_, x.device)
         before = self._sums_of_parameters()
         with torch.no_grad():
             now = self.statistics(self._with_ones(self.real(x, rng)[0]))
@@ -534,7 +536,7 @@ class GaussianMixture(Clusters, DensityModel):
                     f"init: {name.rstrip('_')} of shape {tuple(t.shape)}, "
                     f"expected {tuple(expected)}"
                 )
-            setattr(self, name, t.clone())
+            setattr(self, name, t.to(self._device(), copy=True))
 
     # ------------------------------------------------------------------ densities
 

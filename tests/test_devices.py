@@ -1,0 +1,272 @@
+"""Law 10: every model on every device, a real one or one that pretends (device.py).
+
+A model that was moved says what it said on the processor. One that learned on the device stays
+there, and its verbs meet nothing left behind. Moves and files carry both back.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import genus
+from contract import CLASSIFIERS, PREDICTORS, ROWS, SPEAKERS, Predicts, questions, toy
+from device import DEVICE, PRETENDS, there
+from genus import JEM, MLP, LogProb, Model, Trainer
+from genus.models.diffusion import denoiser
+from genus.models.regression import bayesian_mlp
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+N = 3  # rows that are asked about
+CLOSE = 1e-3  # how far an answer of the device may be from that of the processor
+# fewer steps for numbers at which no test looks; on a real device they are looked at
+LIGHT = (
+    {"n_annealing": 4, "burn_in": 4, "n_chains": 8, "steps": 3, "k": 4, "n_draws": 3}
+    if PRETENDS
+    else {}
+)
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    if PRETENDS:
+        monkeypatch.setattr(denoiser, "ODE_STEPS", 4)
+        monkeypatch.setattr(bayesian_mlp, "WARM_UP", 4)
+
+
+# ---------------------------------------------------------------------- what a model says
+
+
+SAME_AS_OTHERS = {"score", "score_samples", "transform"}
+
+
+def answers(model: Any, X: Any, y: Any) -> dict[str, Any]:
+    """What every public verb says that needs rows, or nothing, by its name; or its error."""
+    verbs: dict[str, Callable[[], Any]] = {}
+    for name in dir(type(model)):
+        if name.startswith(("_", "fit", "partial_fit", "set_", "get_", "save")):
+            continue
+        inside = any(name in vars(c) for c in type(model).__mro__ if c.__module__[:6] == "genus.")
+        if not inside or name in SAME_AS_OTHERS or not hasattr(type(model), name):
+            continue
+        if isinstance(inspect.getattr_static(type(model), name), property):
+            verbs[name] = lambda name=name: getattr(model, name)
+        elif hasattr(model, name) and callable(verb := getattr(model, name)):
+            takes = inspect.signature(verb).parameters
+            if any("Tensor" in str(p.annotation) for p in takes.values()):
+                continue  # a hook
+            needed = [p.name for p in takes.values() if p.default is p.empty and p.kind < 2]
+            some = {"random_state": 0} if "random_state" in takes else {}
+            some |= {"steps": 3} if "steps" in takes else {}
+            if needed in ([], ["X"]):
+                rows = [X] if needed else []
+                verbs[name] = lambda verb=verb, rows=rows, some=some: verb(*rows, **some)
+    if isinstance(model, genus.Predictor):
+        verbs["log_prob"] = lambda: model.log_prob(y, given=X)
+        verbs["sample"] = lambda: model.sample(given=X, random_state=0)
+        verbs["draws"] = lambda: model.sample(2, given=X, random_state=0)
+    if hasattr(model, "complete"):
+        mask = np.zeros((len(X), model.space_.dim), dtype=bool)
+        mask[:, 0] = True
+        mask = mask.reshape(len(X), *model.space_.shape)
+        verbs["complete"] = lambda: model.complete(X, mask=mask, random_state=0)
+        verbs["means"] = lambda: model.complete(X, 2, how="mean", mask=mask, random_state=0)
+    if hasattr(model, "interpolate"):
+        one, two = (X.iloc[i] if isinstance(X, pd.DataFrame) else X[i] for i in (0, 1))
+        verbs["interpolate"] = lambda: model.interpolate(one, two, 3)
+    return {name: tried(verb) for name, verb in verbs.items()}
+
+
+def tried(verb: Callable[[], Any]) -> Any:
+    try:
+        return verb()
+    except Exception as e:
+        return e
+
+
+DRAWN = {"sample", "draws", "complete", "means", "edit", "chains", "gibbs", "diagnose"}
+DRAWN |= {"sample_latent", "sample_weights", "sample_parameters", "elbo_terms", "mean_field"}
+
+
+def differences(here: dict[str, Any], away: dict[str, Any]) -> dict[str, str]:
+    """The verbs that say something else on the device, and what."""
+    found = {}
+    for verb, value in here.items():
+        # the same seed is another stream on a real device
+        close = np.inf if verb in DRAWN and not PRETENDS else CLOSE
+        found[verb] = disagreement(value, away[verb], close)
+    return {verb: text for verb, text in found.items() if text}
+
+
+def disagreement(here: Any, away: Any, close: float = CLOSE) -> str:
+    """In what an answer of the device is another than that of the processor; "" for nothing."""
+    if isinstance(away, Exception) or isinstance(here, Exception):
+        return "" if type(here) is type(away) else f"{away!r:.500}"
+    if isinstance(here, torch.Tensor) and isinstance(away, torch.Tensor):
+        return disagreement(here.detach().cpu().numpy(), away.detach().cpu().numpy(), close)
+    if type(here) is not type(away):
+        return f"a {type(away).__name__}, not a {type(here).__name__}"
+    if hasattr(here, "stderr"):  # an estimate, by other points on a real device
+        error = 0.0 if PRETENDS else 6 * (here.stderr + away.stderr)
+        if isinstance(here, LogProb):
+            error += 0.0 if PRETENDS else 6 * (here.shared_stderr + away.shared_stderr)
+        a, b = (np.asarray(v.nats if isinstance(v, LogProb) else v.value) for v in (here, away))
+        off = ~(np.abs(a - b) <= close * (1 + np.abs(a)) + error) & (a != b)
+        return f"{b[off]} is not {a[off]}" if off.any() else ""
+    if isinstance(here, pd.DataFrame | pd.Series):
+        return disagreement(here.to_numpy(), away.to_numpy(), close)
+    if isinstance(here, float):
+        return disagreement(np.array(here), np.array(away), close)
+    if isinstance(here, np.ndarray):
+        if here.shape != away.shape or here.dtype != away.dtype:
+            return f"{away.dtype} {away.shape}, not {here.dtype} {here.shape}"
+        if here.dtype.kind == "f":
+            same = np.isclose(away, here, close, close, equal_nan=True).all()
+        else:
+            same = close == np.inf or np.array_equal(here, away)
+        return "" if same else f"{away!r:.300} is not {here!r:.300}"
+    if dataclasses.is_dataclass(here):
+        here, away = vars(here), vars(away)
+    if isinstance(here, dict):
+        here, away = list(here.values()), list(away.values())
+    if isinstance(here, list | tuple):
+        return next(filter(None, (disagreement(a, b, close) for a, b in zip(here, away))), "")
+    return ""
+
+
+def left_behind(model: Model) -> list[str]:
+    """The names of tensors that are not on the device."""
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    return [name for name, t in tensors if t.device.type != torch.device(DEVICE).type]
+
+
+# ---------------------------------------------------------------------- models and rows
+
+
+def jem() -> JEM:
+    return JEM(MLP(8, 1, "silu"), trainer=Trainer(batch_size=40, progress=False), random_state=0)
+
+
+JOINTLY = [*PREDICTORS, *CLASSIFIERS, Predicts("jem", jem, "classification")]
+TABLES = {"vae", "bayesnet", "made"}  # asked about mixed tables in the short suite as well
+SPOKEN_FOR = {p.name for p in JOINTLY if "classes" in p.name or "hmc" in p.name}
+
+
+def cases() -> list[Any]:
+    """Every class on its first kind; the rest of the matrix is ``full``."""
+    found = []
+    for row in [*ROWS, *JOINTLY]:
+        for kind in [row.task] if isinstance(row, Predicts) else row.fits:
+            if isinstance(row, Predicts):
+                asked = row.name not in SPOKEN_FOR
+            else:
+                asked = row in SPEAKERS and kind == row.fits[0]
+                asked = asked or (row.name in TABLES and kind == "mixed")
+            marks = [] if asked else [pytest.mark.full]
+            found.append(pytest.param(row, kind, id=f"{row.name}-{kind}", marks=marks))
+    return found
+
+
+def light(row: Any, **trainer: Any) -> Any:
+    """A model of the row that takes a moment to learn and to answer."""
+    model = row.make()
+    known = model.get_params(deep=False)
+    if "trainer" in known:
+        given = known["trainer"] or Trainer(progress=False)
+        model.set_params(trainer=given.replace(**({"epochs": 1} | trainer)))
+    return model.set_params(**{k: v for k, v in LIGHT.items() if k in known})
+
+
+def rows_of(row: Any, kind: str) -> tuple[Any, Any, dict[str, Any]]:
+    """(X, y, what else fit takes)."""
+    if isinstance(row, Predicts):
+        X, y = questions(kind)
+        return (toy("binary").X[: len(y)] if row in CLASSIFIERS else X), y, {}
+    return toy(kind).X, None, {"space": toy(kind).space}
+
+
+# ---------------------------------------------------------------------- the law
+
+
+@pytest.mark.parametrize(("row", "kind"), cases())
+def test_10_a_model_that_was_moved_says_the_same(row: Any, kind: str, tmp_path: Path) -> None:
+    X, y, more = rows_of(row, kind)
+    model = light(row).fit(X, y, device="cpu", **more)
+    some = X[:N], None if y is None else y[:N]
+    here = answers(model, *some)
+    with there() as device:
+        moved = copy.deepcopy(model).to(device)
+        assert not left_behind(moved)
+        assert not differences(here, answers(moved, *some))
+        moved.save(tmp_path / "m")
+        loaded = genus.load(tmp_path / "m").to(device)
+        assert not disagreement(said(moved, *some), said(loaded, *some))
+    for again in (genus.load(tmp_path / "m"), moved.to("cpu")):
+        assert not disagreement(said(model, *some), said(again, *some))
+
+
+@pytest.mark.parametrize(("row", "kind"), cases())
+def test_10_a_model_learns_on_the_device(row: Any, kind: str) -> None:
+    X, y, more = rows_of(row, kind)
+    some = X[:N], None if y is None else y[:N]
+    with there() as device:
+        model = light(row, max_steps=2, device=device)
+        if "trainer" not in model.get_params(deep=False):
+            more["device"] = device
+        model.fit(X, y, **more)
+        assert not left_behind(model)
+        away = said(model, *some)
+        if hasattr(model, "partial_fit") and y is None:
+            model.partial_fit(X[-60:])
+            assert not left_behind(model)
+            away = said(model, *some)
+    assert not disagreement(said(model.to("cpu"), *some), away)
+
+
+def said(model: Any, X: Any, y: Any) -> Any:
+    """Its scores of rows, or the shape of a draw of a model that has none."""
+    if isinstance(model, genus.Predictor):
+        return model.log_prob(y, given=X)
+    for verb in ("log_prob", "predict_proba"):
+        if hasattr(model, verb):
+            return getattr(model, verb)(X)
+    return np.shape(model.sample(5))
+
+
+BITS = [row for row in SPEAKERS if "binary" in row.fits]
+SHORT = {"vae", "rbm", "categorical-mixture", "bayesnet", "multimodal-vae"}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(row, id=row.name, marks=[] if row.name in SHORT else pytest.mark.full)
+        for row in BITS
+    ],
+)
+def test_10_grey_values_are_drawn_as_bits_on_the_device(row: Any) -> None:
+    grey = np.clip(toy("binary").X, 0.1, 0.9)
+    with there() as device:
+        model = light(row, max_steps=2)
+        model.fit(grey, space="binary", device=device, validation=0.2)
+        assert not left_behind(model)
+        assert said(model, toy("binary").X[:N], None) is not None
+
+
+def test_10_the_device_of_fit_goes_before_that_of_the_trainer() -> None:
+    X = toy("binary").X
+    with there() as device:
+        trainer = Trainer(epochs=1, device=device, progress=False)
+        model = genus.MADE(MLP(4, 1), trainer=trainer).fit(X, device="cpu")
+        assert next(model.parameters()).device.type == "cpu"
+    with pytest.raises(ValueError, match="device='abacus': a device that this machine has"):
+        genus.Gaussian().fit(toy("continuous").X, device="abacus")
