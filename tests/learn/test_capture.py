@@ -1,23 +1,24 @@
 """Captured steps: what a graph launches again is what plain steps do, on any machine.
 
-Here a graph is a list of operations that the processor runs again: what is tested is all but CUDA
-itself, whose graphs the same tests run where there is a device.
+Where there is no CUDA device a graph is a function that is called again, on a device that pretends
+(device.py): what is tested is all but CUDA itself, also that no step waits for the device.
 """
 
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import genus
+from device import DEVICE, PRETENDS, no_waiting, there
 from genus.learn import capture, descent
 from genus.learn.capture import Capture
 
-ON_CUDA = torch.cuda.is_available()
-DEVICE = "cuda" if ON_CUDA else "cpu"
+ON_CUDA = DEVICE.startswith("cuda")
 
 
 class Again:
@@ -64,6 +65,8 @@ def watched(monkeypatch):
     """Every descent captures, and its Capture is found in the list."""
     Watched.made = []
     monkeypatch.setattr(descent, "Capture", Watched)
+    if PRETENDS:
+        monkeypatch.setattr(capture, "_no_waiting", no_waiting)
     begin = descent.Descent.__init__
 
     def init(self, *args, **kw):
@@ -72,7 +75,8 @@ def watched(monkeypatch):
             self.capture = Watched(self)
 
     monkeypatch.setattr(descent.Descent, "__init__", init)
-    return Watched.made
+    with there():
+        yield Watched.made
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +93,7 @@ def reals():
 
 def trainer(**kw):
     # 4 batches a pass, the last of them smaller
-    settings = {"epochs": 8, "batch_size": 32, "validation": 0.0, "device": DEVICE} | kw
+    settings = {"epochs": 5, "batch_size": 32, "validation": 0.0, "device": DEVICE} | kw
     return genus.Trainer(**settings)
 
 
@@ -97,7 +101,7 @@ FEW = genus.MLP(16, 1)
 MODELS = {
     "VAE": lambda **kw: genus.VAE(2, encoder=FEW, decoder=FEW, kl_warmup=0.5, **kw),
     "MADE": lambda **kw: genus.MADE(FEW, **kw),
-    "RBM": lambda **kw: genus.RBM(8, k=(1, 4), **kw),
+    "RBM": lambda **kw: genus.RBM(8, k=(1, 2), **kw),
     "DBM": lambda **kw: genus.DBM((8, 8), **kw),
     "SplineFlow": lambda **kw: genus.SplineFlow(2, conditioner=FEW, **kw),
     "FlowMatching": lambda **kw: genus.FlowMatching(network=FEW, **kw),
@@ -106,22 +110,56 @@ MODELS = {
     "AutoregressiveTransformer": lambda **kw: genus.AutoregressiveTransformer(16, 1, **kw),
 }
 ON_REALS = {"SplineFlow", "FlowMatching", "EBM"}
+ON_IMAGES: dict[str, Any] = {
+    "PixelCNN": lambda **kw: genus.PixelCNN(4, 2, **kw),
+    "Glow": lambda **kw: genus.Glow(1, conditioner=FEW, **kw),
+    "HierarchicalVAE": lambda **kw: genus.HierarchicalVAE((2, 2), width=8, **kw),
+    "Diffusion": lambda **kw: genus.Diffusion(network=genus.UNet(4), **kw),
+    "JEM": lambda **kw: genus.JEM(FEW, **kw),
+    "GAN": MODELS["GAN"],
+    "MADE": MODELS["MADE"],
+    "AutoregressiveTransformer": MODELS["AutoregressiveTransformer"],
+}
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_captured_steps_end_where_plain_ones_do(name, watched, bits, reals):
-    x = reals if name in ON_REALS else bits
-    make = MODELS[name]
-    plain = make(trainer=trainer(capture=False), random_state=0).fit(x)
+    same(MODELS[name], watched, reals if name in ON_REALS else bits)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ON_IMAGES)
+def test_captured_steps_on_images_end_where_plain_ones_do(name, watched):
+    rng = np.random.default_rng(2)
+    images = rng.integers(0, 16, (100, 4, 4)).astype("uint8")
+    more = (rng.integers(0, 3, 100),) if name == "JEM" else ()
+    same(ON_IMAGES[name], watched, images, *more)
+
+
+def same(make, watched, x, *more):
+    plain = make(trainer=trainer(capture=False), random_state=0).fit(x, *more)
     assert not watched
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)  # it asks, and would be told that it is not
-        own = make(trainer=trainer(capture=True), random_state=0).fit(x)
+        warnings.filterwarnings("error", "the steps of")  # it asks, and would be told
+        own = make(trainer=trainer(capture=True), random_state=0).fit(x, *more)
     assert sum(c.captured for c in watched) >= 5
     assert any(c.plain for c in watched)  # the first steps, and the small batches
     for (key, a), (_, b) in zip(plain.state_dict().items(), own.state_dict().items(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5, msg=lambda m, k=key: f"{k}: {m}")
     assert own.history_[-1]["objective"] == pytest.approx(plain.history_[-1]["objective"], rel=1e-4)
+
+
+def test_a_step_that_waits_for_the_device_is_made_in_the_plain_way(watched, reals):
+    class Waiting(genus.RealNVP):
+        def losses(self, x, given=None):
+            for player, loss in super().losses(x, given):
+                yield player, loss * (1 if float(loss) < 1e6 else 0.5)
+
+    if DEVICE == "cpu":
+        pytest.skip("nobody waits for a processor")
+    with pytest.warns(UserWarning, match="not captured: called a synchronizing"):
+        Waiting(1, conditioner=FEW, trainer=trainer(capture=True), random_state=0).fit(reals)
+    assert not watched[0].captured
 
 
 def test_a_step_that_counts_in_python_is_made_in_the_plain_way(watched, reals):
@@ -160,7 +198,7 @@ def test_after_a_divergence_steps_are_captured_anew(watched, reals):
     class Failing(genus.RealNVP):
         def trouble(self, loss, first):
             calls.append(1)
-            return "it is said to be wrong" if len(calls) == 30 else super().trouble(loss, first)
+            return "it is said to be wrong" if len(calls) == 3 else super().trouble(loss, first)
 
     model = Failing(1, conditioner=FEW, trainer=trainer(epochs=40), random_state=0)
     forgotten = []
@@ -175,4 +213,5 @@ def test_after_a_divergence_steps_are_captured_anew(watched, reals):
 @pytest.mark.skipif(ON_CUDA, reason="there is a CUDA device")
 def test_who_asks_for_captured_steps_on_a_processor_is_told(reals):
     with pytest.warns(UserWarning, match="RealNVP were not captured: they are for CUDA"):
-        genus.RealNVP(1, conditioner=FEW, trainer=trainer(capture=True)).fit(reals)
+        train = trainer(capture=True, device="cpu")
+        genus.RealNVP(1, conditioner=FEW, trainer=train).fit(reals)

@@ -155,15 +155,13 @@ class Capture:
                 plain += [float(loss) for _, loss in losses]
             plain_noise = model.rng.get_state()
         self.tell(shares[0])
-        rng = model.rng.clone_state()
-        model._lend(rng)  # a capture that fails leaves its generator unusable
+        rng = self.drawing()
+        model._lend(rng)
         try:
             graph = self.kind(rng)
             losses = graph.record(self.body)
         except Exception:
-            fresh = torch.Generator(run.device)
-            fresh.set_state(self.random)
-            model._lend(fresh)
+            model._lend(self.drawing())  # a capture that fails leaves its generator unusable
             raise
         with self.undone():
             again = []
@@ -177,6 +175,12 @@ class Capture:
         if not (same_noise and apart < CLOSE):
             raise NotImplementedError(f"captured steps differ from plain ones by {apart:.1e}")
         return graph, losses
+
+    def drawing(self) -> torch.Generator:
+        """A generator where the model's stood when ``undone`` began."""
+        rng = torch.Generator(self.run.device)
+        rng.set_state(self.random)
+        return rng
 
     @contextlib.contextmanager
     def undone(self) -> Iterator[None]:
