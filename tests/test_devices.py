@@ -22,6 +22,7 @@ import genus
 from contract import CLASSIFIERS, PREDICTORS, ROWS, SPEAKERS, Predicts, questions, toy
 from device import DEVICE, PRETENDS, there
 from genus import JEM, MLP, LogProb, Model, Trainer
+from genus.learn.trainer import Device
 from genus.models.diffusion import denoiser
 from genus.models.regression import bayesian_mlp
 
@@ -266,7 +267,15 @@ def test_10_the_device_of_fit_goes_before_that_of_the_trainer() -> None:
     X = toy("binary").X
     with there() as device:
         trainer = Trainer(epochs=1, device=device, progress=False)
-        model = genus.MADE(MLP(4, 1), trainer=trainer).fit(X, device="cpu")
-        assert next(model.parameters()).device.type == "cpu"
+        model = genus.MADE(MLP(4, 1), trainer=trainer)
+        assert not left_behind(model.fit(X))
+        assert next(model.fit(X, device="cpu").parameters()).device.type == "cpu"
+        assert not left_behind(genus.Independent().fit(X, device=device))
     with pytest.raises(ValueError, match="device='abacus': a device that this machine has"):
-        genus.Gaussian().fit(toy("continuous").X, device="abacus")
+        genus.Gaussian().fit(X, device="abacus")
+
+
+def test_10_a_device_without_float64_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Device, "accepts", lambda self, value: True)
+    with pytest.raises(ValueError, match="no float64, in which Gaussian keeps mean_"):
+        genus.Gaussian().fit(toy("continuous").X, device="mps")

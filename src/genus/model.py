@@ -374,6 +374,7 @@ class Model(nn.Module, BaseEstimator):
         usual_device = "cuda" if torch.cuda.is_available() and hasattr(self, "trainer") else "cpu"
         device = torch.device(device or trainer.device or usual_device)
         if device.type != "cpu":
+            self._check_types(device)
             self.to(device)
             self._lend(generator(seed, device))
             for part in (fit.rows, fit.held):
@@ -406,6 +407,16 @@ class Model(nn.Module, BaseEstimator):
         if any(space.open):
             self.register_buffer("novelty_", torch.zeros(space.dim, dtype=torch.float64))
         self.build(space)
+
+    def _check_types(self, device: torch.device) -> None:
+        """Raise ValueError where the device lacks the numbers that the model is made of."""
+        tensors = [*self.named_parameters(), *self.named_buffers()]
+        doubles = [name for name, t in tensors if t.dtype == torch.float64]
+        if device.type == "mps" and doubles:
+            raise ValueError(
+                f"device='mps' has no float64, in which {type(self).__name__} keeps {doubles[0]}: "
+                "learn on the processor, device='cpu'"
+            )
 
     def _count_words(self, rows: Rows) -> None:
         """Learn the share of words that come for the first time, a column each.

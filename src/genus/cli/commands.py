@@ -106,6 +106,7 @@ genus fit VAE digits --out run --resume    go on from run.checkpoint, also with 
     parser.add_argument("data", nargs="?", default=SUPPRESS, help="a name, a file or a folder")
     parser.add_argument("--out", metavar="RUN", help="the file to write")
     parser.add_argument("--budget", help="time to learn: 60s, 2m, 1h")
+    parser.add_argument("--device", help="where to learn: cpu, cuda, cuda:1")
     parser.add_argument(
         "--all_rows",
         action="store_true",
@@ -149,7 +150,7 @@ genus fit VAE digits --out run --resume    go on from run.checkpoint, also with 
     x = rows.X if said.all_rows else part_of(rows, "train")
     begun = time.perf_counter()
     with time_limit(parse_seconds(said.budget)):
-        model.fit(x, space=said.space or rows.space, resume=resume)
+        model.fit(x, space=said.space or rows.space, resume=resume, device=said.device)
     seconds = time.perf_counter() - begun
     if descends:
         model.trainer = given

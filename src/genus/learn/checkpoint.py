@@ -18,6 +18,7 @@ from genus import files
 from genus.learn import checks
 from genus.learn.fit import State
 from genus.learn.protocol import Learner
+from genus.learn.rows import take_up
 from genus.learn.run import Counters, Run
 
 # settings that may change between the two halves of a run
@@ -97,7 +98,7 @@ def unpack(run: Run, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         loop = meta["loop"]
         checks.check_loop(loop, Counters, run.batches)
         restore_model(run.model, tensors, meta)
-        run.model.rng.set_state(tensors["rng"])
+        take_up(run.model.rng, tensors["rng"])
         run.at = Counters(**{f.name: loop[f.name] for f in dataclasses.fields(Counters)})
         run.history = list(loop["history"])
         run.total = loop["total"]

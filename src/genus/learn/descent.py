@@ -19,7 +19,7 @@ from genus.learn.players import Losses, Player, turns
 from genus.learn.progress import Bar, CtrlC
 from genus.learn.protocol import Learner
 from genus.learn.rescue import Rescue
-from genus.learn.rows import generator
+from genus.learn.rows import generator, take_up
 from genus.learn.run import Run
 from genus.learn.trainer import PRECISIONS, SCHEDULES, Trainer
 from genus.learn.work import (
@@ -77,7 +77,7 @@ def descend(
         if stage in ended:
             checkpoint.restore_model(model, tensors, meta)
             with checks.naming_what_is_wrong():
-                model.rng.set_state(ended[stage])
+                take_up(model.rng, ended[stage])
             return
         resumed = meta["stage"] == stage
         if resumed:

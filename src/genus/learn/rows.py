@@ -13,12 +13,21 @@ from torch import Tensor
 from genus.coding import head
 from genus.space import Space
 
+STATES = (5056, 16)  # bytes of the state of a stream of the processor, and of a GPU
 IN_MEMORY = 2**31  # bytes of a memory map above which its rows are read as they are needed
 
 
 def generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A random stream of its own; genus never touches the global ones."""
     return torch.Generator(device=device).manual_seed(seed % 2**63)
+
+
+def take_up(rng: torch.Generator, state: Tensor) -> None:
+    """Set a stream to a state; that of another sort of device seeds it, by its digest."""
+    if state.numel() in STATES and state.numel() != rng.get_state().numel():
+        rng.manual_seed(zlib.crc32(state.numpy().data))
+    else:
+        rng.set_state(state)
 
 
 class Rows:

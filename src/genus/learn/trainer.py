@@ -35,7 +35,9 @@ class Device(Rule):
             device = torch.device(value)
         except RuntimeError:
             return False
-        return device.type != "cuda" or torch.cuda.is_available()
+        if device.type == "cuda":
+            return (device.index or 0) < torch.cuda.device_count()
+        return device.type != "mps" or torch.backends.mps.is_available()
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,7 +79,8 @@ class Trainer(Settings):
         Epochs without progress on them before stopping. Progress is that of the model's
         ``validate``, or of its mean log-probability where that is exact or a bound.
     device : str or None, default=None
-        ``cpu``, ``cuda``, …
+        Where to learn: ``cpu``, ``cuda``, ``cuda:1``, …; the model stays there. None: ``cuda``
+        where there is one, else the processor. ``fit(X, device=...)`` goes before it.
     precision : {"float32", "bfloat16", "float16"} or None, default=None
         Autocast. None: bfloat16 for large networks on a device that computes in it natively,
         where the model allows it.
