@@ -50,7 +50,7 @@ from genus.memory import check_fits
 from genus.model import on_rows
 from genus.models.boltzmann.gaps import expected_phi, log_sum
 from genus.models.boltzmann.rbm import usual_trainer
-from genus.models.boltzmann.units import Units
+from genus.models.boltzmann.units import MANY, Units
 from genus.samplers.annealing import anneal, temperatures
 from genus.settings import Flag, Number, Rule, Several, Whole
 from genus.space import Space
@@ -145,6 +145,7 @@ class DBM(Encoder, Unnormalised):
         "burn_in": Whole(1),
     }
     allow_nan = True
+    with_labels = "RBMClassifier"
     learned_by = "contrastive divergence"
 
     mu_: Tensor
@@ -180,8 +181,8 @@ class DBM(Encoder, Unnormalised):
     # ------------------------------------------------------------------ construction
 
     def build(self, space: Space) -> None:
+        refuse_numbers(space, "DBM", "RBM")
         self.units_ = Units(space, "auto")
-        refuse_numbers(self.units_, "DBM")
         D, B = self.units_.n_phi, self.units_.n_bias
         sizes = [int(H) for H in self.n_hidden]
         below = [D, *sizes[:-1]]
@@ -716,12 +717,12 @@ class DBM(Encoder, Unnormalised):
         return self.units_.leave(self.units_.mean(self.b_, self._natural(h1)), whole=False)
 
 
-def refuse_numbers(units: Units, name: str) -> None:
-    """Real numbers have no bits to stack upon."""
-    for sort, _, columns in units.groups:
+def refuse_numbers(space: Space, name: str, instead: str) -> None:
+    """Real numbers have no bits to stack upon; instead: the model that takes them."""
+    for sort, _, columns in Units(space, "auto").groups:
         if sort == "gaussian":
-            column = units.space.names()[columns[0]]
+            column = space.names()[columns[0]]
             raise ValueError(
-                f"{column} is {units.space.kinds[columns[0]]}, and {name} needs bits, words or at "
-                "most 64 levels: drop it, or use RBM"
+                f"{column} is {space.kinds[columns[0]]}, and {name} needs bits, words or at "
+                f"most {MANY} levels: drop it, or use {instead}"
             )

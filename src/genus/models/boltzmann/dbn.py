@@ -111,6 +111,7 @@ class DBN(Encoder, Model):
         "fine_tune": Flag(),
     }
     allow_nan = True
+    with_labels = "DBNClassifier"
     learned_by = "contrastive divergence, layer by layer"
 
     layers_: Any  # RBMs, the lowest first
@@ -142,6 +143,7 @@ class DBN(Encoder, Model):
     def build(self, space: Space) -> None:
         if not self.n_hidden:
             raise ValueError("n_hidden=() is no layer: pass sizes, as (128, 128)")
+        refuse_numbers(space, "DBN", "RBM")
         self.layers_ = nn.ModuleList()
         below = space
         for H in self.n_hidden:
@@ -155,7 +157,6 @@ class DBN(Encoder, Model):
             )
             self.layers_.append(self.part(rbm, below))
             below = Space((int(H),), "binary")
-        refuse_numbers(self.layers_[0].units_, "DBN")
         if self.fine_tune:
             self.R_ = nn.ParameterList(
                 nn.Parameter(torch.zeros_like(layer.W_)) for layer in self.layers_[:-1]
