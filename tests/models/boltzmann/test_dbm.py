@@ -362,3 +362,35 @@ def test_the_bound_and_the_likelihood_share_one_log_z() -> None:
     found = m.elbo(patterns(10))
     m.log_partition_["value"] += 1.0
     np.testing.assert_allclose(m.elbo(patterns(10)), found - 1, atol=1e-9)
+
+
+# ---------------------------------------------------------------------- watched by held-out rows
+
+
+@kinds
+def test_held_out_rows_are_judged_by_their_pseudo_likelihood(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mean field is exact where h₁ hears nothing from above."""
+    m = deep(TWO, kind)
+    with torch.no_grad():
+        m.W_[1].zero_()
+    x = every(m.space_)
+    log_p = torch.from_numpy(m.log_prob(x).nats).reshape(m.space_.cardinality)
+    each = [log_p - log_p.logsumexp(i, keepdim=True) for i in range(log_p.ndim)]
+    monkeypatch.setattr("genus.unnormalised.WATCHED", -1)
+    m.rng = generator(0)
+    many = x.repeat(300, 1)
+    empty = torch.full_like(many[:100], torch.nan)
+    expected = -sum(float(e.mean()) for e in each)
+    with torch.no_grad():
+        for rows in (many, torch.cat([empty, many])):
+            assert float(m.validate(rows)) == pytest.approx(expected, rel=0.02)
+
+
+def test_it_stops_where_it_over_fits() -> None:
+    train, held = np.random.default_rng(0).integers(0, 2, (2, 60, 16))
+    trainer = Trainer(epochs=60, batch_size=10, lr=0.5, weight_decay=0.0, patience=5)
+    m = DBM((20, 4), trainer=trainer, random_state=0).fit(train, validation=held)
+    seen = [line["validation"] for line in m.history_]
+    assert len(seen) == np.argmin(seen) + 1 + 5 < 60
