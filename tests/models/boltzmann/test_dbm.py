@@ -181,8 +181,9 @@ def test_the_chain_enumerated_gives_the_gradient_of_log_z(
     total = [torch.zeros_like(g) for g in exact]
     m.tracking = 0.0
     for i, j in itertools.product(range(len(v)), range(len(layers[0]))):
-        state = torch.cat([v[i], *(l[j] for l in layers)])[None]
-        m._swept = lambda *_, state=state: state  # type: ignore[method-assign]
+        with torch.no_grad():
+            h = m._odd_means(m.units_.phi(v[i : i + 1]), [l[j : j + 1] for l in layers])
+        m._chain_steps = lambda *_, end=(v[i : i + 1], h): end  # type: ignore[method-assign]
         ((_, loss),) = m.losses(data)
         for t, g in zip(total, torch.autograd.grad(loss, parameters), strict=True):
             t += p[i, j] * g

@@ -513,17 +513,26 @@ class DBM(Encoder, Unnormalised):
             q = self._mean_field(v, int(self.n_mean_field))
             if len(self._chain) != self.n_chains:
                 self._chain = self._begin(int(self.n_chains), self.rng)
-            self._chain = self._swept(self._chain, self._steps(), self.rng)
-            fantasy, h = self._parts(self._chain)
-            # odd layers by their means given the even ones: the same gradient, less noise
-            phi_model = self.units_.phi(fantasy)
-            means = [*h]
-            for l in range(0, len(h), 2):
-                means[l] = torch.sigmoid(self.inputs(l, phi_model, h))
-        yield self, self._energy(v, q).mean() - self._energy(fantasy, means).mean()
+            h = self._parts(self._chain)[1]
+            fantasy, means = self._chain_steps(h, self._steps(), self.rng)
+            self._chain = torch.cat([fantasy, *self._drawn(means, self.rng)], 1)
+        # odd layers by their means given the even ones: the same gradient, less noise
+        yield self, self._mean_energy(v, q) - self._mean_energy(fantasy, means)
         if self.tracking:
             for l, p in enumerate(q):
                 self._move_centre(l, float(self.tracking) * (p.mean(0) - self._lambda(l)))
+
+    def _mean_energy(self, v: Tensor, h: list[Tensor]) -> Tensor:
+        """Mean over rows of E(v, h), by the moments Σ φ hᵀ/n, which are its gradient too."""
+        if torch.isnan(v).any():
+            return self._energy(v, h).mean()
+        e = -self.units_.bias(v, self.b_).mean()
+        below = self.units_.phi(v) - self.mu_
+        for l, own in enumerate(h):
+            centred = own - self._lambda(l)
+            e = e - (below.T @ centred / len(v) * self.W_[l]).sum() - own.mean(0) @ self.c_[l]
+            below = centred
+        return e
 
     def _steps(self) -> int:
         """Sweeps of this gradient."""
@@ -554,22 +563,28 @@ class DBM(Encoder, Unnormalised):
     ) -> tuple[Tensor, list[Tensor]]:
         """Sweeps from the odd layers of h: even layers drawn, then odd ones.
 
-        held: puts the cells of v that are known back to what they are.
+        The last draw of the odd layers is left to ``_drawn``: their means are returned. held: puts
+        the cells of v that are known back to what they are.
         """
         v = self.b_.new_zeros(0)
-        for _ in range(sweeps):
+        for sweep in range(sweeps):
+            h = self._drawn(h, rng) if sweep else h
             v = held(self.units_.draw(self.b_, self._natural(h[0]), rng))
             phi = self.units_.phi(v)
             even = flip(torch.sigmoid(self.inputs(1, phi, h)), rng)
-            h = self._odd_drawn(phi, [h[0], even, *h[2:]], rng)
+            h = self._odd_means(phi, [h[0], even, *h[2:]])
         return v, h
 
-    def _odd_drawn(self, phi: Tensor, h: list[Tensor], rng: torch.Generator) -> list[Tensor]:
-        """h with its odd layers drawn given the even ones."""
+    def _odd_means(self, phi: Tensor, h: list[Tensor]) -> list[Tensor]:
+        """h with the means of its odd layers given the even ones."""
         h = [*h]
         for l in range(0, len(h), 2):
-            h[l] = flip(torch.sigmoid(self.inputs(l, phi, h)), rng)
+            h[l] = torch.sigmoid(self.inputs(l, phi, h))
         return h
+
+    def _drawn(self, h: list[Tensor], rng: torch.Generator) -> list[Tensor]:
+        """h with its odd layers drawn from their means."""
+        return [h[l] if l % 2 else flip(h[l], rng) for l in range(len(h))]
 
     def _begin(self, n: int, rng: torch.Generator) -> Tensor:
         nothing = self.b_.new_zeros(n, self.units_.n_phi)
@@ -591,7 +606,7 @@ class DBM(Encoder, Unnormalised):
         if not sweeps:
             return v
         visible, h = self._chain_steps(self._parts(v)[1], sweeps, rng)
-        return torch.cat([visible, *h], 1)
+        return torch.cat([visible, *self._drawn(h, rng)], 1)
 
     # ------------------------------------------------------------------ the partition function
 
@@ -717,7 +732,7 @@ class DBM(Encoder, Unnormalised):
         v, h2 = self._annealed(n, steps, rng)[1]
         h = [h2.new_zeros(n, int(H)) for H in self.n_hidden]
         h[1] = h2
-        h = self._odd_drawn(self.units_.phi(v), h, rng)
+        h = self._drawn(self._odd_means(self.units_.phi(v), h), rng)
         return self.units_.leave(self._chain_steps(h, steps // 10 + 1, rng)[0])
 
     def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:
@@ -727,8 +742,8 @@ class DBM(Encoder, Unnormalised):
         v, h = self._parts(self._begin(len(x), rng))
         seen = cells.nan_to_num().to(v.dtype)
         v = torch.where(gap, v, seen)
-        h = self._odd_drawn(self.units_.phi(v), h, rng)
-        v, h = self._chain_steps(
+        h = self._drawn(self._odd_means(self.units_.phi(v), h), rng)
+        v, _ = self._chain_steps(
             h, int(self.burn_in), rng, held=lambda v: torch.where(gap, v, seen)
         )
         return torch.where(torch.isnan(x), self.units_.leave(v).to(x.dtype), x)
