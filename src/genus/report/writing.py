@@ -61,8 +61,9 @@ def text_table(X: Any, space: Space) -> pd.DataFrame:
     """
     table = with_whole_numbers(frame(X, space), space)
     for c in space.columns:
-        rounded = c.kind == "continuous" and c.decimals is not None and c.name in table
-        if rounded and table[c.name].dtype.kind == "f":
+        if c.kind != "continuous" or c.decimals is None or c.name not in table:
+            continue
+        if table[c.name].dtype.kind == "f":
             table[c.name] = table[c.name].round(c.decimals)
     return table
 
