@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import genus
+from genus.learn.rows import generator
 
 HOME = Path(__file__).parents[1]
 
@@ -61,6 +63,24 @@ def test_a_question_keeps_what_the_task_says() -> None:
     assert s.left_half(X).shape == (1, 4, 2)
     assert s.psnr(np.zeros((1, 2, 2)), np.full((1, 2, 2), 25.5)) == pytest.approx(20)
     assert s.grey(np.full((1, 1, 1, 3), 200, np.uint8)).tolist() == [[[200]]]
+
+
+def test_the_strong_decoder_is_a_distribution_and_draws_from_it() -> None:
+    s = script("diagnose")
+    rng = generator(0)
+    seen = s.InTurn(4, rng)
+    with torch.no_grad():
+        last = seen.before.layers[-1]
+        last.weight.copy_(last.mask * torch.randn(last.weight.shape, generator=rng) / 10)
+        x = torch.cartesian_prod(*[torch.arange(2.0)] * 4)
+        p = seen.log_prob(torch.randn(2, 1, 4, generator=rng).expand(2, 16, 4), x).sum(-1).exp()
+        torch.testing.assert_close(p.sum(1), torch.ones(2))
+        logits = torch.randn(4, generator=rng)
+        p = seen.log_prob(logits.expand(16, 4), x).sum(-1).exp()
+        drawn = seen.sample(logits.expand(2, 10_000, 4), rng).reshape(-1, 4)
+    shares = torch.bincount((drawn @ torch.tensor([8.0, 4, 2, 1])).long(), minlength=16) / 20_000
+    assert float((shares - p).abs().sum()) < 0.04
+    assert float((p - p.view(4, 4).sum(1).repeat_interleave(4) / 4).abs().sum()) > 0.1
 
 
 def test_the_closing_table() -> None:

@@ -144,6 +144,7 @@ class Model(nn.Module, BaseEstimator):
     conditions: ClassVar[str] = "none"
     null_condition: ClassVar[bool] = False  # may verbs leave out what fit had? hooks then see None
     y_is_given: ClassVar[bool] = False  # is y of fit(X, y) the condition, as of classifiers?
+    with_labels: ClassVar[str] = ""  # the class of the same family that learns from labels
     # what learns it, in a few words: EM, counting, contrastive divergence
     learned_by: ClassVar[str] = ""
     learned_shapes: ClassVar[tuple[str, ...]] = ()  # buffers whose shape is learned, not built
@@ -972,7 +973,8 @@ class Model(nn.Module, BaseEstimator):
                     f"{name}.{hook} takes given, but the class does not say so: write "
                     'conditions = "optional" (or "required") in its body'
                 )
-        raise CapabilityError(f"{name} does not model p(x | given): leave given out")
+        instead = f", or use {self.with_labels} for labels" if self.with_labels else ""
+        raise CapabilityError(f"{name} does not model p(x | given): leave given out{instead}")
 
     def _needs_given(self) -> str:
         return f"this {type(self).__name__} models p(x | given): pass given="

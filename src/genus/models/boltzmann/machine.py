@@ -103,6 +103,7 @@ class BoltzmannMachine(Unnormalised):
         "burn_in": Whole(1),
     }
     allow_nan = True
+    with_labels = "RBMClassifier"
     learned_by = "pseudo-likelihood or contrastive divergence"
     methods = ("auto", "exact", "ais", "mean-field", "tap")
 

@@ -135,6 +135,7 @@ class RBM(Encoder, Unnormalised):
         "marginals": OneOf("learned", "logit") | None,
     }
     allow_nan = True
+    with_labels = "RBMClassifier"
     learned_by = "contrastive divergence"
 
     n_hidden_: int

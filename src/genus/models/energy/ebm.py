@@ -111,6 +111,7 @@ class EBM(EnergyModel):
         "burn_in": Whole(1),
     }
     learned_by = "contrastive divergence by Langevin chains"
+    with_labels = "JEM"
     constant_: nn.Parameter  # c of noise contrast
 
     def __init__(
