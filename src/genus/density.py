@@ -96,7 +96,7 @@ class DensityModel(Model):
     def prepare(self, rows: Rows) -> None:
         """Learn the columns' own distributions."""
         if self.coordinates_.marginals_ is not None:
-            self.coordinates_.fit(rows.take(slice(0, FIRST), self.rng)[0])
+            self.coordinates_.fit(rows.look(FIRST, self.rng)[0])
 
     def log_density(self, y: Tensor) -> Tensor:
         """log p(y), (n, d) → (n,); missing entries are integrated out where the family can."""

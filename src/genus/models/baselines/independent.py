@@ -46,7 +46,9 @@ class Independent(Model):
         self.marginals_ = Marginals(space)
 
     def learn(self, fit: Fit) -> None:
-        self.marginals_.fit(fit.rows.take(slice(None), self.rng)[0])
+        rows = fit.rows  # of a stream, as many as a look takes
+        most = rows.places() if rows.streams else slice(None)
+        self.marginals_.fit(rows.take(most, self.rng)[0])
 
     def n_parameters(self) -> int:
         """Free numbers of all columns: shares, knots with their scores, atoms and tails."""

@@ -205,7 +205,7 @@ class DBM(Encoder, Unnormalised):
 
     @torch.no_grad()
     def start(self, rows: Rows) -> None:
-        x = rows.take(slice(0, 65536), self.rng)[0]
+        x = rows.look(65536, self.rng)[0]
         v = self._states(x)
         self.b_.copy_(self.units_.independent(v))
         self.base_.copy_(self.b_)

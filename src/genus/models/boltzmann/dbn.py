@@ -189,8 +189,8 @@ class DBN(Encoder, Model):
             if l:
                 self._turn_over(self.layers_[l - 1], layer, rows)
             self._learn_layer(layer, rows, fit, whole, f"layer {l + 1}", stages - l)
-            hidden = [layer._encode(x) for (x,) in rows.chunks(self.chunk, self.rng)]
-            rows = Rows(torch.cat(hidden).detach())
+            with torch.no_grad():
+                rows = rows.mapped(layer._encode, self.rng, self.chunk)
             rows.draw = True  # activities are probabilities: units are drawn for every batch
 
     def _learn_layer(

@@ -202,7 +202,7 @@ class Decoded(Encoder, Model):
     def prepare(self, rows: Rows) -> None:
         """Learn the columns' own distributions."""
         if self._learned:
-            x = rows.take(slice(0, FIRST), self.rng)[0].flatten(1)
+            x = rows.look(FIRST, self.rng)[0].flatten(1)
             check_observed(self.space_, (~torch.isnan(x)).any(0))
             self.observation_.fit(x)
 
@@ -238,7 +238,7 @@ class Decoded(Encoder, Model):
     @torch.no_grad()
     def start(self, rows: Rows) -> None:
         self._no_gaps = not (self.gaps_ or _any_gap(rows))
-        x, *given = rows.take(slice(0, 65536), self.rng)
+        x, *given = rows.look(65536, self.rng)
         x = self._split(x.flatten(1))[0]
         if given:
             self.context_.fit(given[0])
