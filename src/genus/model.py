@@ -369,6 +369,7 @@ class Model(nn.Module, BaseEstimator):
                 raise ValueError(
                     "validation needs conditions just where X has them: pass validation=(X, given)"
                 )
+        del x  # what is held out is not kept twice
         self.rng = generator(seed)
         self.before_build(fit.rows)
         self._make(self.space_)

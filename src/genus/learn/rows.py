@@ -19,7 +19,7 @@ from torch import Tensor
 from genus.sources import OnDisk, spread, stacked
 from genus.space import Space
 
-LOOK = 1 << 18  # rows that are looked at before learning, at most
+LOOK = 1 << 16  # rows that are looked at before learning, where a model does not say
 CELLS = 1 << 24  # cells of a stream that are looked at, at most
 
 
@@ -89,9 +89,13 @@ class Rows:
 
     @property
     def looked(self) -> int:
-        """How many rows are looked at: of a stream, no more cells than CELLS."""
-        most = max(1, CELLS // int(np.prod(self.x.shape[1:]))) if self.streams else LOOK
-        return min(len(self), LOOK, most)
+        """How many rows are looked at where a model does not say."""
+        return min(len(self), LOOK, self._most())
+
+    def _most(self) -> int:
+        """How many rows can be looked at: of a stream, no more cells than CELLS."""
+        dim = int(np.prod(self.x.shape[1:]))
+        return max(1, CELLS // max(dim, 1)) if self.streams else len(self)
 
     @property
     def at_once(self) -> int:
@@ -100,7 +104,7 @@ class Rows:
 
     def places(self, most: int | None = None) -> Tensor | slice:
         """Where the rows of a look are: all, or one drawn from each of so many equal stretches."""
-        most = self.looked if most is None else min(most, self.looked)
+        most = self.looked if most is None else min(most, self._most())
         if most >= len(self):
             return slice(0, most)
         at = torch.from_numpy(spread(len(self), most))

@@ -13,6 +13,8 @@ from genus.likelihood import Exact, LogProb
 from genus.model import Model
 from genus.space import Space
 
+MOST = 1 << 18  # rows from which columns are learned
+
 
 class Independent(Model):
     r"""Every column on its own: p(x) = Π_j p_j(x_j), each by the kind of its values.
@@ -46,9 +48,7 @@ class Independent(Model):
         self.marginals_ = Marginals(space)
 
     def learn(self, fit: Fit) -> None:
-        rows = fit.rows  # of a stream, as many as a look takes
-        most = rows.places() if rows.streams else slice(None)
-        self.marginals_.fit(rows.take(most, self.rng)[0])
+        self.marginals_.fit(fit.rows.look(MOST, self.rng)[0])
 
     def n_parameters(self) -> int:
         """Free numbers of all columns: shares, knots with their scores, atoms and tails."""

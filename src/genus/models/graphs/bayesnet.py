@@ -359,8 +359,9 @@ class BayesNet(Model):
         codes = x if whole else self._bins().encode(x)
         work = Rows(codes)
         if not few:
-            cells = rows.mapped(lambda x: self._bins().encode(x.flatten(1)).float(), self.rng)
-            work = cells
+            small = torch.int16 if max(self._bins().cards) < 2**15 else torch.int32
+            encode = lambda x: self._bins().encode(x.flatten(1)).to(small)  # noqa: E731
+            work = rows.mapped(encode, self.rng)
         inner = dataclasses.replace(fit, rows=work)
         if not resumed:
             if not isinstance(self.structure, str):
