@@ -26,6 +26,7 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 from torch.utils import backend_registration
+from torch.utils._device import _device_constructors
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -197,6 +198,7 @@ class _Watch(TorchDispatchMode):
 
 def _set_up() -> torch.library.Library:
     """Make the device known to torch; what makes tensors from nothing, as zeros do, comes here."""
+    _device_constructors()  # torch remembers them: before any is replaced, in ``there``
     backend_registration._setup_privateuseone_for_python_backend(NAME, backend_module=_Module())
     library = torch.library.Library("_", "IMPL")
     library.fallback(lambda op, *args, **kwargs: run(op, args, kwargs), "PrivateUse1")
@@ -229,7 +231,8 @@ def _carried(make: Any) -> Any:
 def there() -> Iterator[str]:
     """Inside this context the device, whose name it gives, can be used."""
     if not PRETENDS:
-        yield DEVICE
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            yield DEVICE
         return
     ours = {"Generator": Generator}
     ours |= {name: _carried(getattr(torch, name)) for name in ("tensor", "as_tensor")}
