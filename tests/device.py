@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import backend_registration
@@ -210,9 +211,11 @@ _LIBRARY = _set_up() if PRETENDS else None
 
 def _indices(index: Any) -> Any:
     """An index whose lists are tensors of the device: torch would make them behind our back."""
-    if isinstance(index, list):
-        return torch.as_tensor(index, dtype=None if index else torch.long).to(NAME)
-    return tuple(map(_indices, index)) if isinstance(index, tuple) else index
+    if isinstance(index, tuple):
+        return tuple(_indices(list(i) if isinstance(i, tuple) else i) for i in index)
+    if isinstance(index, list | np.ndarray):
+        return torch.as_tensor(index, dtype=None if len(index) else torch.long).to(NAME)
+    return index
 
 
 def _carried(make: Any) -> Any:
