@@ -868,13 +868,6 @@ def _full(yes: bool) -> list[Any]:
     return [pytest.mark.full] if yes else []
 
 
-# ---------------------------------------------------------------------- models of p(x, y)
-
-
-# need labels in fit: tests/models/energy/test_jem.py asks the laws of them
-JOINT = (JEM,)
-
-
 # ---------------------------------------------------------------------- models of p(y | X)
 
 
@@ -931,8 +924,47 @@ PREDICTORS = [
     ),
 ]
 
-# models of p(x, y), whose laws stand beside them: tests/test_classifier.py and those of each family
+
+# ---------------------------------------------------------------------- models of p(x, y)
+
+
+@dataclass(frozen=True)
+class Classifies:
+    """A Classifier under the laws of test_classifier.py: its name, and how to make it."""
+
+    name: str
+    make: Callable[[], Any]
+
+    def fit(self, y: Any = None, **more: Any) -> Any:
+        X, words = labelled()
+        return self.make().fit(X, words if y is None else y, **more)
+
+
+@cache
+def labelled() -> tuple[np.ndarray, np.ndarray]:
+    """(X, y): 120 rows of four bits, of which three tell the label, "no" or "yes", with noise."""
+    r = np.random.default_rng(0)
+    bit = r.integers(0, 2, 120)
+    X = np.column_stack([bit, bit, bit, r.integers(0, 2, 120)]) ^ (r.random((120, 4)) < 0.05)
+    return X, np.array(["no", "yes"])[bit]
+
+
+TOLD = Trainer(epochs=12, batch_size=20, progress=False)
+BRIEF: dict[str, Any] = {"n_annealing": 20, "burn_in": 10, "n_chains": 100}
+
 CLASSIFIERS = [
-    Predicts("rbm-classifier", lambda: RBMClassifier(8, random_state=0), "classification"),
-    Predicts("dbn-classifier", lambda: DBNClassifier((4, 3), random_state=0), "classification"),
+    Classifies(
+        "rbm-classifier",
+        lambda: RBMClassifier(3, trainer=TOLD, random_state=0, **BRIEF),
+    ),
+    Classifies(
+        "dbn-classifier",
+        lambda: DBNClassifier((6, 4), trainer=TOLD.replace(epochs=40, lr=0.3), random_state=0),
+    ),
+    Classifies(
+        "jem",
+        lambda: JEM(
+            MLP(8, 1, "silu"), steps=2, trainer=TOLD.replace(lr=1e-2), random_state=0, **BRIEF
+        ),
+    ),
 ]

@@ -123,6 +123,8 @@ def run(func: Any, args: Any, kwargs: Any) -> Any:
         away = isinstance(args[0], Away)
     elif asked is not None:
         away = asked.type == NAME
+    if Waiting.refused and waits(func, args, tensors, own, away):
+        raise RuntimeError(f"called a synchronizing operation of {NAME}: {func}")
     if own and func not in (aten.copy_.default, aten._to_copy.default):
         refuse_strangers(func, tensors)
     for g in leaves:
@@ -163,6 +165,36 @@ def _outside(value: Any, own: dict[int, Away]) -> Any:
     if isinstance(value, list | tuple):
         return type(value)([_outside(v, own) for v in value])
     return value
+
+
+class Waiting:
+    """Does whoever waits for the device to tell a number raise RuntimeError?"""
+
+    refused = False
+
+
+@contextlib.contextmanager
+def no_waiting(*_: Any) -> Iterator[None]:
+    """Inside this context it does, as under torch.cuda.set_sync_debug_mode("error")."""
+    before, Waiting.refused = Waiting.refused, True
+    try:
+        yield
+    finally:
+        Waiting.refused = before
+
+
+TELLS = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2", "unique_dim"}
+TELLS |= {"bincount", "repeat_interleave"}
+
+
+def waits(func: Any, args: Any, tensors: list[Tensor], own: Any, away: bool) -> bool:
+    """Would a GPU keep the processor waiting here?"""
+    if func in (aten.copy_.default, aten._to_copy.default):
+        there = [isinstance(t, Away) for t in tensors]
+        return any(there) != all(there) or bool(there) and all(there) != away
+    masks = isinstance(args[1], list) if func._opname in ("index", "index_put", "index_put_") else 0
+    mask = masks and any(t is not None and t.dtype == torch.bool for t in args[1])
+    return bool(own) and (func._opname in TELLS or bool(mask))
 
 
 def refuse_strangers(func: Any, tensors: list[Tensor]) -> None:

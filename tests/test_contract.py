@@ -32,7 +32,6 @@ from bad import AT_THE_DOOR, BEHIND, TABLES_AT_THE_DOOR, TABLES_BEHIND, Bad
 from contract import (
     CLASSES,
     CLASSIFIERS,
-    JOINT,
     PAIRS,
     PREDICTORS,
     ROWS,
@@ -756,4 +755,4 @@ def valid(X: pd.DataFrame, table: pd.DataFrame) -> None:
 def test_every_public_model_has_a_row() -> None:
     public = {v for v in vars(genus).values() if isinstance(v, type) and issubclass(v, Model)}
     asked = {type(r.make()) for r in [*ROWS, *PREDICTORS, *CLASSIFIERS]}
-    assert public - {Model, genus.DensityModel, genus.Predictor} == asked | set(JOINT)
+    assert public - {Model, genus.DensityModel, genus.Predictor} == asked

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import genus
+from genus.learn.rows import generator
 
 HOME = Path(__file__).parents[1]
 
@@ -38,6 +40,22 @@ def test_images_given_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert (tmp_path / "given_super_resolution.png").stat().st_size > 5000
 
 
+def test_two_sets_without_pairs_are_learned_there_and_back() -> None:
+    s = script("images_given_images")
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 256, (64, 4, 4)).astype(np.uint8)
+    net = genus.MLP(8, 1)
+    train = genus.Trainer(max_steps=4, batch_size=16, progress=False)
+    model = s.CycleGAN(net, net, latent_dim=2, trainer=train, random_state=0)
+    model.fit(X, given=s.halved(X))
+    assert model.sample(64, given=s.halved(X), random_state=0).shape == X.shape
+    assert {"critic_", "judge_", "both_"} <= set(model.history_[-1])
+    alone = model.history_[-1]["both_"]
+    s.CycleGAN.cycle = 0.0  # without the way there and back it loses less
+    model.fit(X, given=s.halved(X))
+    assert model.history_[-1]["both_"] < alone
+
+
 def test_a_question_keeps_what_the_task_says() -> None:
     s = script("images_given_images")
     X = np.arange(16, dtype=np.uint8).reshape(1, 4, 4)
@@ -45,6 +63,24 @@ def test_a_question_keeps_what_the_task_says() -> None:
     assert s.left_half(X).shape == (1, 4, 2)
     assert s.psnr(np.zeros((1, 2, 2)), np.full((1, 2, 2), 25.5)) == pytest.approx(20)
     assert s.grey(np.full((1, 1, 1, 3), 200, np.uint8)).tolist() == [[[200]]]
+
+
+def test_the_strong_decoder_is_a_distribution_and_draws_from_it() -> None:
+    s = script("diagnose")
+    rng = generator(0)
+    seen = s.InTurn(4, rng)
+    with torch.no_grad():
+        last = seen.before.layers[-1]
+        last.weight.copy_(last.mask * torch.randn(last.weight.shape, generator=rng) / 10)
+        x = torch.cartesian_prod(*[torch.arange(2.0)] * 4)
+        p = seen.log_prob(torch.randn(2, 1, 4, generator=rng).expand(2, 16, 4), x).sum(-1).exp()
+        torch.testing.assert_close(p.sum(1), torch.ones(2))
+        logits = torch.randn(4, generator=rng)
+        p = seen.log_prob(logits.expand(16, 4), x).sum(-1).exp()
+        drawn = seen.sample(logits.expand(2, 10_000, 4), rng).reshape(-1, 4)
+    shares = torch.bincount((drawn @ torch.tensor([8.0, 4, 2, 1])).long(), minlength=16) / 20_000
+    assert float((shares - p).abs().sum()) < 0.04
+    assert float((p - p.view(4, 4).sum(1).repeat_interleave(4) / 4).abs().sum()) > 0.1
 
 
 def test_the_closing_table() -> None:

@@ -163,9 +163,8 @@ for predictor in PREDICTORS:
     FRESH.setdefault(type(predictor.make()), (predictor.make(), questions(predictor.task)))
 LABELS = np.repeat(["a", "b"], 12)
 for classifier in CLASSIFIERS:
-    FRESH.setdefault(type(classifier.make()), (classifier.make(), (toy("binary").X[:24], LABELS)))
-quick = Trainer(epochs=1, progress=False)
-FRESH[genus.JEM] = (genus.JEM(MLP(4, 1, "silu"), trainer=quick), (toy("binary").X[:24], LABELS))
+    hasty = classifier.make().set_params(trainer=Trainer(epochs=1, progress=False))
+    FRESH.setdefault(type(hasty), (hasty, (toy("binary").X[:24], LABELS)))
 for model, _ in FRESH.values():
     if "max_iter" in model.get_params():
         model.set_params(max_iter=5)

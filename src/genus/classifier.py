@@ -22,7 +22,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from torch import Tensor
 
 from genus.model import Model
-from genus.space import Space
+from genus.space import Space, unwrap
 from genus.typing import ArrayLike, GivenLike, RowsLike
 
 
@@ -94,7 +94,7 @@ class Classifier(Model):
         name = type(self).__name__
         if y is None:
             raise ValueError(f"{name} requires y to be passed, but the target y is None")
-        y = y.detach().cpu().numpy() if isinstance(y, Tensor) else y
+        y = y.detach().cpu().numpy() if isinstance(y, Tensor) else unwrap(y)
         a = column_or_1d(y, warn=True)
         missing = pd.isna(a)
         if missing.any() and not gaps:

@@ -23,7 +23,7 @@ import inspect
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import wraps
 from pathlib import Path
 from types import SimpleNamespace
@@ -144,6 +144,7 @@ class Model(nn.Module, BaseEstimator):
     conditions: ClassVar[str] = "none"
     null_condition: ClassVar[bool] = False  # may verbs leave out what fit had? hooks then see None
     y_is_given: ClassVar[bool] = False  # is y of fit(X, y) the condition, as of classifiers?
+    with_labels: ClassVar[str] = ""  # the class of the same family that learns from labels
     # what learns it, in a few words: EM, counting, contrastive divergence
     learned_by: ClassVar[str] = ""
     learned_shapes: ClassVar[tuple[str, ...]] = ()  # buffers whose shape is learned, not built
@@ -246,6 +247,23 @@ class Model(nn.Module, BaseEstimator):
                 f"{type(self).__name__} does not say how it learns: define losses(x), or "
                 "statistics(x) and maximise(sums), or learn(fit)"
             )
+
+    def plan(self) -> Hashable:
+        """What decides how a step runs, beside its rows: the number of Gibbs steps, say.
+
+        Steps of another plan are captured anew on a CUDA device.
+        """
+        return None
+
+    def ramp(self, share: float) -> Any:
+        """How far a warm-up over this share of the budget is, 0 to 1.
+
+        A number, also one on the device where steps are captured.
+        """
+        on_device = getattr(self.spent, "tensor", None)
+        if on_device is None:
+            return min(1.0, self.spent / share)
+        return (on_device / share).clamp(max=1.0)
 
     def trouble(self, loss: float, first: float) -> str:
         """What is wrong with a loss, in words, or nothing. first: the size of the first loss."""
@@ -955,7 +973,8 @@ class Model(nn.Module, BaseEstimator):
                     f"{name}.{hook} takes given, but the class does not say so: write "
                     'conditions = "optional" (or "required") in its body'
                 )
-        raise CapabilityError(f"{name} does not model p(x | given): leave given out")
+        instead = f", or use {self.with_labels} for labels" if self.with_labels else ""
+        raise CapabilityError(f"{name} does not model p(x | given): leave given out{instead}")
 
     def _needs_given(self) -> str:
         return f"this {type(self).__name__} models p(x | given): pass given="

@@ -211,6 +211,30 @@ def test_scores_stand_beside_the_rows(here: Path, run):
     assert [r["name"] for r in said["rows"]] == list(rows["name"])
 
 
+def test_whole_numbers_are_printed_as_such_where_they_have_gaps(here: Path, run):
+    r = np.random.default_rng(0)
+    X = pd.DataFrame({"age": r.integers(18, 80, 60), "bit": r.integers(0, 2, 60)}).astype("Int64")
+    X = X.mask(r.random(X.shape) < 0.2)
+    X.to_csv("ages.csv", index=False)
+    X["other"] = X["age"]
+    X.to_csv("more.csv", index=False)
+    run("fit", "Independent", "ages.csv", "--out", "ages")
+    for command in (
+        ("score", "ages", "more.csv"),
+        ("complete", "ages", "more.csv"),
+        ("sample", "ages", "-n", 9),
+    ):
+        rows = pd.read_csv(io.StringIO(run(*command)[0]), dtype=str)
+        for name in set(rows) & set(X):
+            assert rows[name].dropna().str.fullmatch(r"\d+").all()
+        said = json.loads(run(*command, "--json")[0])
+        told = said["rows"] if "kind" in said else said
+        assert len(told) == len(rows) and {type(r["age"]) for r in told} <= {int, type(None)}
+        assert [r["bit"] for r in told if r["bit"] is not None] == [
+            int(bit) for bit in rows["bit"].dropna()
+        ]
+
+
 def test_samples_have_the_decimals_of_the_data(here: Path, run):
     X = pd.DataFrame({"a": np.random.default_rng(0).normal(size=200).round(2)})
     X.assign(b=X["a"] / 3).to_csv("two.csv", index=False)

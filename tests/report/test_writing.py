@@ -9,7 +9,13 @@ import pandas as pd
 import pytest
 
 import genus
-from genus.report.writing import frame, with_decimals, write_rows
+from genus.report.writing import (
+    frame,
+    json_records,
+    text_table,
+    with_whole_numbers,
+    write_rows,
+)
 
 SPACES = {
     "numbers": genus.Space((2,)),
@@ -67,9 +73,21 @@ def test_write_rows_keeps_the_permissions_of_a_new_file(tmp_path: Path):
 
 
 def test_whole_numbers_have_no_decimals_where_a_gap_made_them_floats():
-    table = pd.DataFrame({"age": [31.0, np.nan, 45.0, 52.0], "pay": [1.25, 2.5, 3.75, np.nan]})
-    space = genus.Independent().fit(table).space_
-    told = with_decimals(table, space).to_csv(index=False).split()
-    assert told == ["age,pay", "31,1.25", ",2.5", "45,3.75", "52,"]
-    between = table.assign(age=[31.5, 32.0, 33.0, 34.0])
-    assert with_decimals(between, space)["age"].iloc[0] == 31.5
+    gap = np.nan
+    table = pd.DataFrame(
+        {"age": [31.0, gap, 45.0], "pay": [1.25, 2.5, gap], "bit": [gap, 1.0, 0.0], "n": 3 * [2.0]}
+    )
+    space = genus.Independent().fit(table[["age", "pay", "bit"]]).space_
+    told = text_table(table, space)
+    assert told.to_csv(index=False).split() == [
+        "age,pay,bit,n",
+        "31,1.25,,2.0",
+        ",2.5,1,2.0",
+        "45,,0,2.0",
+    ]
+    assert json_records(told).startswith('[{"age":31,"pay":1.25,"bit":null,"n":2.0}')
+    between = table.assign(age=[31.5, 32.0, 33.0], pay=[1.0, gap, 1.123], n=[gap, 7.0, 8.0])
+    kept = with_whole_numbers(between, space)
+    assert kept["age"].iloc[0] == 31.5 and kept["pay"].iloc[2] == 1.123
+    assert kept["n"].dtype == "Int64"  # of a column that the model does not know
+    assert text_table(between, space)["pay"].iloc[2] == 1.12

@@ -309,6 +309,8 @@ genus score run rows.csv --lowest 10    the rows least like the data: outliers""
     said = parse(parser, args)
     import numpy as np
 
+    from genus.report.writing import with_whole_numbers
+
     model = open_model(said.run)
     needs(model, "log_prob")
     rows, table = rows_for(model, said)
@@ -322,7 +324,9 @@ genus score run rows.csv --lowest 10    the rows least like the data: outliers""
         "stderr": np.broadcast_to(found.stderr, (len(found),))[order],
         "bits_per_dim": found.bits_per_dim[order],
     }
-    print_scores(scores, None if table is None else table.iloc[order], found, said.json)
+    if table is not None:
+        table = with_whole_numbers(table, model.space_).iloc[order]
+    print_scores(scores, table, found, said.json)
     return 0
 
 

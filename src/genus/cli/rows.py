@@ -132,15 +132,15 @@ def needs(model: Model, verb: str) -> None:
 
 def hand_over(X: Any, model: Model, said: Any) -> None:
     """Rows to --out, or as CSV (or JSON) to stdout."""
-    from genus.report.writing import frame, with_decimals, write_rows
+    from genus.report.writing import json_records, text_table, write_rows
 
     if said.out:
         write_rows(said.out, X, model.space_)
         facts = json_text({"out": said.out, "rows": len(X)})
         print(facts if said.json else f"{len(X)} rows in {said.out}")
         return
-    table = frame(X, model.space_)
+    table = text_table(X, model.space_)
     if said.json:
-        print(table.to_json(orient="records", date_format="iso", double_precision=15))
+        print(json_records(table))
     else:
-        with_decimals(table, model.space_).to_csv(sys.stdout, index=False)
+        table.to_csv(sys.stdout, index=False)

@@ -32,12 +32,14 @@ def print_scores(scores: dict[str, Any], table: Any, found: Any, as_json: bool) 
     """
     import pandas as pd
 
+    from genus.report.writing import json_records
+
     out = pd.DataFrame(scores)
     if table is not None:
         names = [f"{name}_" if name in scores else name for name in table.columns]
         out = pd.concat([out, table.set_axis(names, axis=1).reset_index(drop=True)], axis=1)
     if as_json:
-        rows = json.loads(out.to_json(orient="records", date_format="iso", double_precision=15))
+        rows = json.loads(json_records(out))
         print(json_text({"kind": found.kind, "measure": found.measure, "rows": rows}))
         return
     for name, form in (("nats", "{:.6g}"), ("stderr", "{:.3g}"), ("bits_per_dim", "{:.6g}")):

@@ -32,6 +32,7 @@ FREE = {
     "patience",
     "device",
     "compile",
+    "capture",
     "threads",
 }
 

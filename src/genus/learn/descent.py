@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from genus.learn import checkpoint, checks
+from genus.learn.capture import Capture
 from genus.learn.fit import Fit
-from genus.learn.players import Losses, turns
+from genus.learn.players import Losses, Player, turns
 from genus.learn.progress import Bar, CtrlC
 from genus.learn.protocol import Learner
 from genus.learn.rescue import Rescue
@@ -32,6 +33,7 @@ from genus.learn.work import (
     using_threads,
 )
 from genus.likelihood import Estimate
+from genus.missing import learning_from
 
 Objective = Callable[..., "Tensor | float | None"]
 
@@ -117,14 +119,22 @@ class Descent(Run):
         super().__init__(model, fit, trainer, stage)
         self.losses, self.objective = losses, validate
         self.whole = True  # between two steps
+        self.compiled = False
         self.stopped = False
         steps = int(self.t.epochs or 1) * self.batches
         self.total_steps = min(steps, self.t.max_steps or steps)
         self.device = next(iter(self.weights.values())).device
         self.threads = self.t.threads  # None: as many as torch has
+        x = fit.rows.x
+        self.no_gaps = isinstance(x, Tensor) and not (
+            x.is_floating_point() and bool(torch.isnan(x.sum()))  # NaN stays in a sum
+        )
+        self.capture: Capture | None = None  # of steps on a CUDA device
         self.dtype = PRECISIONS[self.t.precision or "float32"]  # of networks, None: the weights'
         if self.dtype is torch.float16:
             self.scaler = torch.amp.GradScaler(self.device.type)
+        if self.device.type == "cuda" and self.t.capture is not False:
+            self.capture = Capture(self)
 
     # -------------------------------------------------------------- before the first step
 
@@ -182,7 +192,7 @@ class Descent(Run):
             self.max_time,
         ) as bar:
             try:
-                with CtrlC() as ctrl_c, self.naming_errors():
+                with CtrlC() as ctrl_c, self.naming_errors(), learning_from(self.no_gaps):
                     while self.more():
                         self.run_epoch(bar, ctrl_c)
             except KeyboardInterrupt:
@@ -192,9 +202,20 @@ class Descent(Run):
                     stacklevel=2,
                 )
                 model.interrupted_ = True
+            finally:
+                if self.compiled:
+                    torch.compiler.set_stance("default")
             self.clock()
+            self.say_if_plain()
             if self.t.checkpoint is not None and self.whole:
                 self.try_to_save()
+        if not self.at.step and not getattr(model, "interrupted_", False):
+            name = f"{type(model).__name__} {self.stage}".strip()
+            warnings.warn(
+                f"{name} learned nothing: max_time={self.t.max_time} was over before its first "
+                "step; give it more time",
+                stacklevel=2,
+            )
         if self.at.batch and not self.stopped:  # part of a pass, which counts
             self.end_epoch()
         self.keep_best()
@@ -210,7 +231,7 @@ class Descent(Run):
 
     def run_epoch(self, bar: Bar, ctrl_c: CtrlC) -> None:
         """The rest of one pass over the rows."""
-        rows, size, rng, at = self.fit.rows, self.batch_size, self.model.rng, self.at
+        rows, size, at = self.fit.rows, self.batch_size, self.at
         saves = self.t.checkpoint is not None
         order = torch.randperm(len(rows), generator=generator(self.fit.seed * 1_000_003 + at.epoch))
         if isinstance(rows.x, Tensor):
@@ -218,7 +239,12 @@ class Descent(Run):
         while at.batch < self.batches and self.more():
             index = order[at.batch * size : (at.batch + 1) * size]
             self.whole = False  # from here to the end of the step no checkpoint is written
-            loss = self.one_step(rows.take(index, rng))
+            begun, compiles = time.perf_counter(), bool(self.t.compile) and not self.compiled
+            loss = self.one_step(index)
+            if compiles:  # not of the budget; rows of another number run as they are
+                self.compiled = True
+                self.started += time.perf_counter() - begun
+                torch.compiler.set_stance("eager_on_recompile")
             if loss is None:
                 self.roll_back()
                 self.whole = True
@@ -228,7 +254,7 @@ class Descent(Run):
             self.total = self.total + loss * len(index)
             self.whole = True
             ctrl_c.check()
-            if bar.shown:
+            if bar.due(at.step):
                 bar.update(at.step, at.epoch, float(self.total) / self.seen(), size)
             if saves and time.perf_counter() - self.saved_at >= (self.t.checkpoint_every or 0):
                 self.try_to_save()
@@ -237,38 +263,57 @@ class Descent(Run):
             if self.history and "validation" in self.history[-1]:
                 bar.note_validation(self.history[-1]["validation"])
 
-    def one_step(self, batch: tuple[Tensor, ...]) -> float | Tensor | None:
-        """Every player's step on one batch; the sum of the losses, or None when not finite."""
-        rate, on_cpu, rows = self.rate(), self.device.type == "cpu", len(batch[0])
+    def one_step(self, index: Tensor) -> float | Tensor | None:
+        """Every player's step on the rows of an index.
+
+        Returns the sum of the losses, or None when a loss is not finite.
+        """
+        rate, on_cpu, rows = self.rate(), self.device.type == "cpu", len(index)
         self.model.spent = self.fraction()
         value: float | Tensor = 0.0
-        for module, loss in turns(self.model, self.losses, batch, self.dtype):
-            player = self.players.of(module)
-            now = loss.item() if on_cpu else loss.detach()
-            if on_cpu and not self.rescue.healthy(float(now)):
-                return None
-            for p in player.parameters:  # what zero_grad does, without its bookkeeping
-                p.grad = None
-            (self.scaler.scale(loss) if self.scaler else loss).backward(inputs=player.parameters)
-            player.check_moved(self.model)
-            player.set_rate(rate)
-            if self.scaler:
-                self.scaler.unscale_(player.optimizer)
-            if self.t.grad_clip:
-                nn.utils.clip_grad_norm_(player.parameters, self.t.grad_clip)
-            if self.scaler:
-                self.scaler.step(player.optimizer)
-                self.scaler.update()
-            else:
-                player.optimizer.step()
-            player.note(now, rows)
-            value = value + now
+        losses = None
+        if self.capture:
+            self.capture.tell(self.model.spent)
+            for _, player in self.players:
+                player.set_rate(rate)
+            losses = self.capture.step(index)
+        if losses is not None:
+            for player, captured in losses:
+                player.note(captured, rows)
+                value = value + captured
+        else:
+            batch = self.fit.rows.take(index, self.model.rng)
+            for module, loss in turns(self.model, self.losses, batch, self.dtype):
+                player = self.players.of(module)
+                now = loss.item() if on_cpu else loss.detach()
+                if on_cpu and not self.rescue.healthy(float(now)):
+                    return None
+                player.set_rate(rate)
+                self.move(player, loss)
+                player.note(now, rows)
+                value = value + now
         if self.average:
             self.average.update(self.at.step)
         # a look costs a wait for the device
         if not on_cpu and self.at.step % 32 == 0 and not self.rescue.healthy(float(value)):
             return None
         return value
+
+    def move(self, player: Player, loss: Tensor) -> None:
+        """A player's step down the gradient of its loss."""
+        for p in player.parameters:  # what zero_grad does, without its bookkeeping
+            p.grad = None
+        (self.scaler.scale(loss) if self.scaler else loss).backward(inputs=player.parameters)
+        player.check_moved(self.model)
+        if self.scaler:
+            self.scaler.unscale_(player.optimizer)
+        if self.t.grad_clip:
+            nn.utils.clip_grad_norm_(player.parameters, self.t.grad_clip)
+        if self.scaler:
+            self.scaler.step(player.optimizer)
+            self.scaler.update()
+        else:
+            player.optimizer.step()
 
     def rate(self) -> float:
         """The learning rate of this step: warm-up, schedule and the halvings after a divergence."""
@@ -295,6 +340,8 @@ class Descent(Run):
     def roll_back(self) -> None:
         """Return to the last good state, and stop there where that does not help."""
         self.stopped = not self.rescue.roll_back(self.more())
+        if self.capture:
+            self.capture.forget()
 
     # -------------------------------------------------------------- the end of an epoch
 
@@ -331,6 +378,13 @@ class Descent(Run):
         elif self.fraction() >= self.model.patience_from:
             at.bad_epochs += 1
             self.stopped = at.bad_epochs >= (self.t.patience or math.inf)
+
+    def say_if_plain(self) -> None:
+        """Warn where captured steps were asked for, and could not be made."""
+        if self.t.capture and (self.capture is None or self.capture.refused):
+            why = self.capture.refused if self.capture else "they are for CUDA devices"
+            name = f"{type(self.model).__name__} {self.stage}".strip()
+            warnings.warn(f"the steps of {name} were not captured: {why}", stacklevel=2)
 
     def say_if_impatient(self) -> None:
         """Warn where patience was asked for, and nothing can try it."""

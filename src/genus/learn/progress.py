@@ -113,15 +113,19 @@ class Bar:
             self.first: int | None = None
         return self
 
+    def due(self, step: int) -> bool:
+        """Is it time to show the run again? At most ten times a second."""
+        if not self.shown:
+            return False
+        self.first = step - 1 if self.first is None else self.first
+        return time.perf_counter() - self.last >= 0.1 or step >= self.total
+
     def update(self, step: int, epoch: int, objective: float, rows: int) -> None:
-        """Show where the run is, at most ten times a second."""
+        """Show where the run is."""
         if not self.shown:
             return
-        now = time.perf_counter()
+        self.last = now = time.perf_counter()
         self.first = step - 1 if self.first is None else self.first
-        if now - self.last < 0.1 and step < self.total:
-            return
-        self.last = now
         spent = now - self.begun
         done = max(spent, step / self.total * self.max_time) if self.max_time < math.inf else step
         self.bar.update(

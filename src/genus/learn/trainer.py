@@ -86,6 +86,9 @@ class Trainer(Settings):
         where the model allows it.
     compile : bool or None, default=None
         Pass the networks through torch.compile.
+    capture : bool or None, default=None
+        On a CUDA device: launch a whole step at once, as a CUDA graph. None: where the step
+        allows it; True warns where it does not, and says why.
     threads : int or None, default=None
         Of the processor, while training. None: one for small steps, else as many as torch has.
         Where threads or precision are None, ``losses`` runs once beforehand, without effect, to
@@ -125,6 +128,7 @@ class Trainer(Settings):
         "device": Device() | None,
         "precision": OneOf(*PRECISIONS) | None,
         "compile": Flag() | None,
+        "capture": Flag() | None,
         "threads": Whole(1) | None,
         "checkpoint": Instance(str, os.PathLike, says="a path") | None,
         "checkpoint_every": Number(0) | None,
@@ -149,6 +153,7 @@ class Trainer(Settings):
     device: str | None = None
     precision: str | None = None
     compile: bool | None = None
+    capture: bool | None = None
     threads: int | None = None
     checkpoint: str | Path | None = None
     checkpoint_every: float | None = None

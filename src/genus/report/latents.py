@@ -61,10 +61,14 @@ def _plane(ax: Any, found: Any) -> None:
 
 def _dimensions(ax: Any, found: Any) -> None:
     """What each dimension tells of a row, the most telling first."""
+    from genus.evaluate.diagnose import TOLD
+
     told = np.sort(found.told)[::-1]
-    colours = [MODEL if v > 0.05 else REAL for v in told]
+    colours = [MODEL if v > TOLD else REAL for v in told]
     ax.bar(np.arange(1, len(told) + 1), told, color=colours, width=0.8)
     ax.locator_params(axis="x", integer=True)
+    ax.set_ylim(min(0.0, told[-1]), 1.05 * max(told[0], 4 * TOLD))  # next to nothing looks so
+    ax.axhline(TOLD, color=FAINT, lw=0.8)
     title = f"{found.active} of {found.latent_dim} dimensions in use"
     _title(ax, title, "latent dimension, by use", "information, nats")
 

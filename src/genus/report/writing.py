@@ -35,13 +35,11 @@ def write_rows(path: str | Path, X: Any, space: Space) -> None:
             parts: dict[str, Any] = X if has_parts(X) else {"X": as_array(X, strings=True)}
             np.savez_compressed(temporary, **parts)
         elif path.suffix == ".csv":
-            with_decimals(frame(X, space), space).to_csv(temporary, index=False)
+            text_table(X, space).to_csv(temporary, index=False)
         elif path.suffix == ".parquet":
             frame(X, space).to_parquet(temporary)
         else:
-            frame(X, space).to_json(
-                temporary, orient="records", date_format="iso", double_precision=15
-            )
+            temporary.write_text(json_records(text_table(X, space)), encoding="utf-8")
 
 
 def check_ending(path: str | Path, space: Space) -> None:
@@ -56,23 +54,40 @@ def check_ending(path: str | Path, space: Space) -> None:
         raise ValueError(f"{path}: rows of {space} are no images; write .csv or .npz")
 
 
-def with_decimals(table: pd.DataFrame, space: Space) -> pd.DataFrame:
-    """The table with as many decimals in a column as the data that were fitted had there.
+def text_table(X: Any, space: Space) -> pd.DataFrame:
+    """Rows as a table to write as text, with decimals as the data that were fitted had them.
 
-    What has more, as a draw between two of their values, is rounded. Whole numbers have none, also
-    where a gap among the rows made their column one of floats.
+    What has more in a column, as a draw between two of their values, is rounded.
+    """
+    table = with_whole_numbers(frame(X, space), space)
+    for c in space.columns:
+        if c.kind != "continuous" or c.decimals is None or c.name not in table:
+            continue
+        if table[c.name].dtype.kind == "f":
+            table[c.name] = table[c.name].round(c.decimals)
+    return table
+
+
+def with_whole_numbers(table: pd.DataFrame, space: Space) -> pd.DataFrame:
+    """The table with 33 in the place of 33.0 where a gap made a column of whole numbers floats.
+
+    Columns that the space holds as continuous stay as they are, as do those that it does not know,
+    unless they have a gap.
     """
     table = table.copy()
-    for c in space.columns:
-        if c.name not in table or table[c.name].dtype.kind != "f":
-            continue
-        cells = table[c.name]
+    kinds = {c.name: c.kind for c in space.columns}
+    for name in table.columns[[dtype.kind == "f" for dtype in table.dtypes]]:
+        cells = table[name]
         whole = cells.isna() | ((cells.mod(1) == 0) & (cells.abs() < 2**53))
-        if c.kind == "integer" and bool(whole.all()):
-            table[c.name] = cells.astype("Int64")
-        elif c.kind == "continuous" and c.decimals is not None:
-            table[c.name] = cells.round(c.decimals)
+        known = kinds.get(name, "integer" if bool(cells.isna().any()) else "continuous")
+        if known != "continuous" and bool(whole.all()):
+            table[name] = cells.astype("Int64")
     return table
+
+
+def json_records(table: pd.DataFrame) -> str:
+    """A table as JSON, an object a row."""
+    return table.to_json(orient="records", date_format="iso", double_precision=15)
 
 
 def frame(X: Any, space: Space) -> pd.DataFrame:

@@ -181,8 +181,9 @@ def test_the_chain_enumerated_gives_the_gradient_of_log_z(
     total = [torch.zeros_like(g) for g in exact]
     m.tracking = 0.0
     for i, j in itertools.product(range(len(v)), range(len(layers[0]))):
-        state = torch.cat([v[i], *(l[j] for l in layers)])[None]
-        m._swept = lambda *_, state=state: state  # type: ignore[method-assign]
+        with torch.no_grad():
+            h = m._odd_means(m.units_.phi(v[i : i + 1]), [l[j : j + 1] for l in layers])
+        m._chain_steps = lambda *_, end=(v[i : i + 1], h): end  # type: ignore[method-assign]
         ((_, loss),) = m.losses(data)
         for t, g in zip(total, torch.autograd.grad(loss, parameters), strict=True):
             t += p[i, j] * g
@@ -362,3 +363,35 @@ def test_the_bound_and_the_likelihood_share_one_log_z() -> None:
     found = m.elbo(patterns(10))
     m.log_partition_["value"] += 1.0
     np.testing.assert_allclose(m.elbo(patterns(10)), found - 1, atol=1e-9)
+
+
+# ---------------------------------------------------------------------- watched by held-out rows
+
+
+@kinds
+def test_held_out_rows_are_judged_by_their_pseudo_likelihood(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mean field is exact where h₁ hears nothing from above."""
+    m = deep(TWO, kind)
+    with torch.no_grad():
+        m.W_[1].zero_()
+    x = every(m.space_)
+    log_p = torch.from_numpy(m.log_prob(x).nats).reshape(m.space_.cardinality)
+    each = [log_p - log_p.logsumexp(i, keepdim=True) for i in range(log_p.ndim)]
+    monkeypatch.setattr("genus.unnormalised.WATCHED", -1)
+    m.rng = generator(0)
+    many = x.repeat(300, 1)
+    empty = torch.full_like(many[:100], torch.nan)
+    expected = -sum(float(e.mean()) for e in each)
+    with torch.no_grad():
+        for rows in (many, torch.cat([empty, many])):
+            assert float(m.validate(rows)) == pytest.approx(expected, rel=0.02)
+
+
+def test_it_stops_where_it_over_fits() -> None:
+    train, held = np.random.default_rng(0).integers(0, 2, (2, 60, 16))
+    trainer = Trainer(epochs=60, batch_size=10, lr=0.5, weight_decay=0.0, patience=5)
+    m = DBM((20, 4), trainer=trainer, random_state=0).fit(train, validation=held)
+    seen = [line["validation"] for line in m.history_]
+    assert len(seen) == np.argmin(seen) + 1 + 5 < 60

@@ -256,6 +256,20 @@ def test_an_interrupted_run_goes_on(steps: int, tmp_path: Any) -> None:
         assert torch.equal(a, b)
 
 
+def test_every_layer_is_watched_by_held_out_rows() -> None:
+    """Of coins there is nothing to learn: every layer stops where it over-fits."""
+    train, held = np.random.default_rng(0).integers(0, 2, (2, 60, 20))
+    trainer = Trainer(epochs=60, batch_size=10, lr=0.5, weight_decay=0.0, patience=5)
+    m = DBN((40, 30), trainer=trainer, random_state=0).fit(train, validation=held)
+    for stage in ("layer 1", "layer 2"):
+        seen = [line["validation"] for line in m.history_ if line["stage"] == stage]
+        assert 5 < len(seen) < 60
+    seen = [line["validation"] for line in m.history_ if line["stage"] == "layer 1"]
+    with torch.no_grad():
+        kept = -m.layers_[0].pseudo_log_likelihood(torch.tensor(held).float()).mean()
+    assert float(kept) == pytest.approx(min(seen), abs=1e-4)
+
+
 def test_a_large_top_is_estimated_and_says_so() -> None:
     m = DBN((24, 22), n_annealing=50, trainer=QUICK, random_state=0).fit(patterns(60))
     p = m.log_prob(patterns(5))

@@ -57,15 +57,6 @@ def test_cells_that_are_missing() -> None:
     assert m.score(gaps, y) > 0.8 and np.isfinite(m.transform(gaps)).all()
 
 
-def test_held_out_rows_choose_the_weights() -> None:
-    X, y = rows()
-    m = DBNClassifier((8, 6), trainer=QUICK, random_state=0)
-    m.fit(X, y, validation=(X[:50], y[:50]))
-    p = m.predict_proba(X[:50])[np.arange(50), np.searchsorted(m.classes_, y[:50])]
-    told = [line["validation"] for line in m.history_ if "validation" in line]
-    assert min(told) == pytest.approx(-np.log(p).mean(), abs=1e-5)
-
-
 @pytest.mark.parametrize(("learner", "steps"), [(RBM, 5), (RBM, 15), (DBNClassifier, 5)])
 def test_it_is_saved_and_a_broken_run_goes_on(learner: Any, steps: int, tmp_path: Path) -> None:
     X, y = some_labels()
@@ -96,9 +87,5 @@ def test_it_is_saved_and_a_broken_run_goes_on(learner: Any, steps: int, tmp_path
 
 def test_what_it_cannot_learn_from_is_told() -> None:
     X, y = rows()
-    with pytest.raises(ValueError, match="no label at all"):
-        DBNClassifier().fit(X, np.full(len(X), np.nan))
-    with pytest.raises(ValueError, match="needs bits, words or"):
+    with pytest.raises(ValueError, match="DBNClassifier needs bits, words or .* use RBMClassifier"):
         DBNClassifier().fit(X + 0.5 * np.random.default_rng(0).normal(size=X.shape), y)
-    with pytest.raises(ValueError, match="requires y"):
-        DBNClassifier().fit(X)

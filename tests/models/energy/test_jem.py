@@ -208,27 +208,6 @@ def test_the_common_checks_of_classifiers():
     assert not failed and len(tried) >= 45
 
 
-def test_a_run_resumes_bit_for_bit(blobs, tmp_path, monkeypatch):
-    X, y = blobs
-    trainer = QUICK.replace(epochs=3, checkpoint=tmp_path / "run", checkpoint_every=0.0)
-    whole = jem().set_params(trainer=trainer.replace(checkpoint=None)).fit(X, y)
-    calls, losses = [], genus.JEM.losses
-
-    def stop(self, *batch):
-        calls.append(1)
-        if len(calls) == 12:
-            raise KeyboardInterrupt
-        yield from losses(self, *batch)
-
-    with monkeypatch.context() as m, pytest.warns(UserWarning, match="interrupted"):
-        m.setattr(genus.JEM, "losses", stop)
-        jem().set_params(trainer=trainer).fit(X, y)
-    half = jem().set_params(trainer=trainer).fit(X, y, resume=True)
-    assert torch.equal(half._chains, whole._chains)
-    for a, b in zip(half.parameters(), whole.parameters(), strict=True):
-        assert torch.equal(a, b)
-
-
 def test_a_saved_one_says_the_same_in_another_process(model, blobs, tmp_path):
     X, _ = blobs
     model.save(tmp_path / "jem")

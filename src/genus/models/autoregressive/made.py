@@ -49,6 +49,7 @@ from genus.distributions.dependence import spanning_order
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer, batch_of
 from genus.likelihood import Exact, LogProb
+from genus.missing import has_gaps
 from genus.model import Model
 from genus.models.autoregressive.columns import (
     Bits,
@@ -188,7 +189,7 @@ class MADE(Model):
     def _features(self, x: Tensor, cells: list[Any]) -> Tensor:
         each = [part.features(c).flatten(1) for part, c in zip(self.parts_, cells, strict=True)]
         f, gap = torch.cat(each, 1), torch.isnan(x)
-        return f.masked_fill(gap[:, self.made_.column_in[: f.shape[1]]], 0.0) if gap.any() else f
+        return f.masked_fill(gap[:, self.made_.column_in[: f.shape[1]]], 0.0) if has_gaps(x) else f
 
     def _context(self, given: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, ...]:
         """What the network sees of conditions, (n, g); () without."""

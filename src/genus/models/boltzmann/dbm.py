@@ -28,6 +28,7 @@ one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -47,10 +48,11 @@ from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer
 from genus.likelihood import LogProb
 from genus.memory import check_fits
+from genus.missing import has_gaps
 from genus.model import on_rows
 from genus.models.boltzmann.gaps import expected_phi, log_sum
 from genus.models.boltzmann.rbm import usual_trainer
-from genus.models.boltzmann.units import Units
+from genus.models.boltzmann.units import MANY, Units
 from genus.samplers.annealing import anneal, temperatures
 from genus.settings import Flag, Number, Rule, Several, Whole
 from genus.space import Space
@@ -59,6 +61,7 @@ from genus.unnormalised import Unnormalised
 
 SUMMED = 10  # odd hidden units up to which log p(v) sums over all their states
 MOST = 50  # rounds of mean field in a verb
+WATCHED_CELLS = 4  # of a held-out row, by which training is watched
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,7 @@ class DBM(Encoder, Unnormalised):
         "burn_in": Whole(1),
     }
     allow_nan = True
+    with_labels = "RBMClassifier"
     learned_by = "contrastive divergence"
 
     mu_: Tensor
@@ -180,8 +184,8 @@ class DBM(Encoder, Unnormalised):
     # ------------------------------------------------------------------ construction
 
     def build(self, space: Space) -> None:
+        refuse_numbers(space, "DBM", "RBM")
         self.units_ = Units(space, "auto")
-        refuse_numbers(self.units_, "DBM")
         D, B = self.units_.n_phi, self.units_.n_bias
         sizes = [int(H) for H in self.n_hidden]
         below = [D, *sizes[:-1]]
@@ -247,7 +251,7 @@ class DBM(Encoder, Unnormalised):
 
     def _told(self, v: Tensor, h1: Tensor) -> Tensor:
         """bᵀt(v) + (φ(v) − μ)ᵀ W₁ (h₁ − λ₁), or log Σ of its exponential over missing cells."""
-        if torch.isnan(v).any():
+        if has_gaps(v):
             a = self._natural(h1)
             return log_sum(self.units_, v, self.b_, a).to(a.dtype) - a @ self.mu_
         pairs = (self.units_.phi(v) - self.mu_) @ self.W_[0] * (h1 - self._lambda(0))
@@ -255,7 +259,7 @@ class DBM(Encoder, Unnormalised):
 
     def _phi(self, v: Tensor, h1: Tensor) -> Tensor:
         """φ(v), that of missing cells in the mean given h₁."""
-        if torch.isnan(v).any():
+        if has_gaps(v):
             return expected_phi(self.units_, v, self.b_, self._natural(h1))
         return self.units_.phi(v)
 
@@ -332,7 +336,7 @@ class DBM(Encoder, Unnormalised):
         Every row gets as many rounds, so that none hangs on its neighbours. start: means of the
         hidden layers to begin with.
         """
-        gaps = bool(torch.isnan(v).any())
+        gaps = has_gaps(v)
         if start is None:
             start = [self._lambda(l).expand(len(v), -1) for l in range(len(self.n_hidden))]
         q = [*start]
@@ -408,6 +412,34 @@ class DBM(Encoder, Unnormalised):
             self._pretrain(fit)
         descend(self, fit)
 
+    def validate(self, x: Tensor) -> Tensor | None:
+        """Mean −log p of held-out codes where units are few, else of their pseudo-likelihood.
+
+        That is of a few cells of a row, the same at every look, with mean field's bounds of
+        log p(v) + log Z in the place of −F(v). Missing cells are not counted.
+        """
+        found = super().validate(x)
+        if found is not None:
+            return found
+        v = self._states(x)
+        q = self._mean_field(v, int(self.n_mean_field))
+        levels = torch.tensor(self.space_.cardinality, device=v.device)
+        every = torch.arange(len(v), device=v.device)
+        total, count = v.new_zeros((), dtype=torch.float64), 0
+        for _ in range(min(WATCHED_CELLS, self.space_.dim)):
+            cell = torch.randint(self.space_.dim, (len(v),), generator=self.rng, device=v.device)
+            bounds = []
+            for value in range(int(levels.max())):
+                other = v.index_put((every, cell), v.new_tensor(float(value)))
+                bound = self._bound(other, self._mean_field(other, int(self.n_mean_field), q))
+                bounds.append(bound.masked_fill(value >= levels[cell], -math.inf))
+            own = v[every, cell]
+            seen = ~torch.isnan(own)
+            log_p = torch.log_softmax(torch.stack(bounds, 1), 1)
+            log_p = log_p.gather(1, own.nan_to_num().long()[:, None])[:, 0]
+            total, count = total + log_p[seen].sum(), count + int(seen.sum())
+        return -self.space_.dim * total / max(count, 1)
+
     def _pretrain(self, fit: Fit) -> None:
         """Layer by layer; of two layers over bits the upper one is the lower one turned over."""
         bits = all(kind == "binary" for kind in self.space_.kinds)
@@ -482,17 +514,26 @@ class DBM(Encoder, Unnormalised):
             q = self._mean_field(v, int(self.n_mean_field))
             if len(self._chain) != self.n_chains:
                 self._chain = self._begin(int(self.n_chains), self.rng)
-            self._chain = self._swept(self._chain, self._steps(), self.rng)
-            fantasy, h = self._parts(self._chain)
-            # odd layers by their means given the even ones: the same gradient, less noise
-            phi_model = self.units_.phi(fantasy)
-            means = [*h]
-            for l in range(0, len(h), 2):
-                means[l] = torch.sigmoid(self.inputs(l, phi_model, h))
-        yield self, self._energy(v, q).mean() - self._energy(fantasy, means).mean()
+            h = self._parts(self._chain)[1]
+            fantasy, means = self._chain_steps(h, self._steps(), self.rng)
+            self._chain = torch.cat([fantasy, *self._drawn(means, self.rng)], 1)
+        # odd layers by their means given the even ones: the same gradient, less noise
+        yield self, self._mean_energy(v, q) - self._mean_energy(fantasy, means)
         if self.tracking:
             for l, p in enumerate(q):
                 self._move_centre(l, float(self.tracking) * (p.mean(0) - self._lambda(l)))
+
+    def _mean_energy(self, v: Tensor, h: list[Tensor]) -> Tensor:
+        """Mean over rows of E(v, h), by the moments Σ φ hᵀ/n, which are its gradient too."""
+        if torch.isnan(v).any():
+            return self._energy(v, h).mean()
+        e = -self.units_.bias(v, self.b_).mean()
+        below = self.units_.phi(v) - self.mu_
+        for l, own in enumerate(h):
+            centred = own - self._lambda(l)
+            e = e - (below.T @ centred / len(v) * self.W_[l]).sum() - own.mean(0) @ self.c_[l]
+            below = centred
+        return e
 
     def _steps(self) -> int:
         """Sweeps of this gradient."""
@@ -500,6 +541,9 @@ class DBM(Encoder, Unnormalised):
             return int(self.k)
         first, last = self.k
         return round(first + (last - first) * self.spent)
+
+    def plan(self) -> int:
+        return self._steps()
 
     @torch.no_grad()
     def _move_centre(self, l: int, by: Tensor) -> None:
@@ -523,22 +567,28 @@ class DBM(Encoder, Unnormalised):
     ) -> tuple[Tensor, list[Tensor]]:
         """Sweeps from the odd layers of h: even layers drawn, then odd ones.
 
-        held: puts the cells of v that are known back to what they are.
+        The last draw of the odd layers is left to ``_drawn``: their means are returned. held: puts
+        the cells of v that are known back to what they are.
         """
         v = self.b_.new_zeros(0)
-        for _ in range(sweeps):
+        for sweep in range(sweeps):
+            h = self._drawn(h, rng) if sweep else h
             v = held(self.units_.draw(self.b_, self._natural(h[0]), rng))
             phi = self.units_.phi(v)
             even = flip(torch.sigmoid(self.inputs(1, phi, h)), rng)
-            h = self._odd_drawn(phi, [h[0], even, *h[2:]], rng)
+            h = self._odd_means(phi, [h[0], even, *h[2:]])
         return v, h
 
-    def _odd_drawn(self, phi: Tensor, h: list[Tensor], rng: torch.Generator) -> list[Tensor]:
-        """h with its odd layers drawn given the even ones."""
+    def _odd_means(self, phi: Tensor, h: list[Tensor]) -> list[Tensor]:
+        """h with the means of its odd layers given the even ones."""
         h = [*h]
         for l in range(0, len(h), 2):
-            h[l] = flip(torch.sigmoid(self.inputs(l, phi, h)), rng)
+            h[l] = torch.sigmoid(self.inputs(l, phi, h))
         return h
+
+    def _drawn(self, h: list[Tensor], rng: torch.Generator) -> list[Tensor]:
+        """h with its odd layers drawn from their means."""
+        return [h[l] if l % 2 else flip(h[l], rng) for l in range(len(h))]
 
     def _begin(self, n: int, rng: torch.Generator) -> Tensor:
         nothing = self.b_.new_zeros(n, self.units_.n_phi)
@@ -560,7 +610,7 @@ class DBM(Encoder, Unnormalised):
         if not sweeps:
             return v
         visible, h = self._chain_steps(self._parts(v)[1], sweeps, rng)
-        return torch.cat([visible, *h], 1)
+        return torch.cat([visible, *self._drawn(h, rng)], 1)
 
     # ------------------------------------------------------------------ the partition function
 
@@ -686,7 +736,7 @@ class DBM(Encoder, Unnormalised):
         v, h2 = self._annealed(n, steps, rng)[1]
         h = [h2.new_zeros(n, int(H)) for H in self.n_hidden]
         h[1] = h2
-        h = self._odd_drawn(self.units_.phi(v), h, rng)
+        h = self._drawn(self._odd_means(self.units_.phi(v), h), rng)
         return self.units_.leave(self._chain_steps(h, steps // 10 + 1, rng)[0])
 
     def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:
@@ -696,8 +746,8 @@ class DBM(Encoder, Unnormalised):
         v, h = self._parts(self._begin(len(x), rng))
         seen = cells.nan_to_num().to(v.dtype)
         v = torch.where(gap, v, seen)
-        h = self._odd_drawn(self.units_.phi(v), h, rng)
-        v, h = self._chain_steps(
+        h = self._drawn(self._odd_means(self.units_.phi(v), h), rng)
+        v, _ = self._chain_steps(
             h, int(self.burn_in), rng, held=lambda v: torch.where(gap, v, seen)
         )
         return torch.where(torch.isnan(x), self.units_.leave(v).to(x.dtype), x)
@@ -716,12 +766,12 @@ class DBM(Encoder, Unnormalised):
         return self.units_.leave(self.units_.mean(self.b_, self._natural(h1)), whole=False)
 
 
-def refuse_numbers(units: Units, name: str) -> None:
-    """Real numbers have no bits to stack upon."""
-    for sort, _, columns in units.groups:
+def refuse_numbers(space: Space, name: str, instead: str) -> None:
+    """Real numbers have no bits to stack upon; instead: the model that takes them."""
+    for sort, _, columns in Units(space, "auto").groups:
         if sort == "gaussian":
-            column = units.space.names()[columns[0]]
+            column = space.names()[columns[0]]
             raise ValueError(
-                f"{column} is {units.space.kinds[columns[0]]}, and {name} needs bits, words or at "
-                "most 64 levels: drop it, or use RBM"
+                f"{column} is {space.kinds[columns[0]]}, and {name} needs bits, words or at "
+                f"most {MANY} levels: drop it, or use {instead}"
             )

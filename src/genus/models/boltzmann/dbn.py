@@ -32,6 +32,7 @@ Metropolis' rule: proposals take A to first order, as if the units did not compe
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from typing import Any, ClassVar
 
 import torch
@@ -111,6 +112,7 @@ class DBN(Encoder, Model):
         "fine_tune": Flag(),
     }
     allow_nan = True
+    with_labels = "DBNClassifier"
     learned_by = "contrastive divergence, layer by layer"
 
     layers_: Any  # RBMs, the lowest first
@@ -142,6 +144,7 @@ class DBN(Encoder, Model):
     def build(self, space: Space) -> None:
         if not self.n_hidden:
             raise ValueError("n_hidden=() is no layer: pass sizes, as (128, 128)")
+        refuse_numbers(space, "DBN", "RBM")
         self.layers_ = nn.ModuleList()
         below = space
         for H in self.n_hidden:
@@ -155,7 +158,6 @@ class DBN(Encoder, Model):
             )
             self.layers_.append(self.part(rbm, below))
             below = Space((int(H),), "binary")
-        refuse_numbers(self.layers_[0].units_, "DBN")
         if self.fine_tune:
             self.R_ = nn.ParameterList(
                 nn.Parameter(torch.zeros_like(layer.W_)) for layer in self.layers_[:-1]
@@ -181,27 +183,36 @@ class DBN(Encoder, Model):
 
         whole: the model that learns, this one or one that has it as a part. more: its stages after.
         """
-        rows = fit.rows
+        rows, held = fit.rows, None if whole is not self else fit.held
         stages = len(self.layers_) + more
         for l, layer in enumerate(self.layers_):
             layer.start(rows)
             if l:
                 self._turn_over(self.layers_[l - 1], layer, rows)
-            self._learn_layer(layer, rows, fit, whole, f"layer {l + 1}", stages - l)
-            hidden = [layer._encode(x) for (x,) in rows.chunks(self.chunk, self.rng)]
-            rows = Rows(torch.cat(hidden).detach())
-            rows.draw = True  # activities are probabilities: units are drawn for every batch
+            own = Fit(rows, held, fit.trainer, fit.seed, fit.resume, fit.begun)
+            self._learn_layer(layer, own, whole, f"layer {l + 1}", stages - l)
+            rows = self._activities(layer, rows)
+            held = None if held is None else self._activities(layer, held)
 
-    def _learn_layer(
-        self, layer: Any, rows: Rows, fit: Fit, whole: Model, stage: str, left: int
-    ) -> None:
-        own = Fit(rows, None, fit.trainer, fit.seed, fit.resume, fit.begun)
+    def _activities(self, layer: Any, rows: Rows) -> Rows:
+        """What a layer hears, as rows for the next: units are drawn for every batch."""
+        above = Rows(torch.cat([layer._encode(x) for (x,) in rows.chunks(self.chunk, self.rng)]))
+        above.x, above.draw = above.x.detach(), True
+        return above
+
+    def _learn_layer(self, layer: Any, own: Fit, whole: Model, stage: str, left: int) -> None:
 
         def losses(x: Tensor) -> Any:
             layer.spent = whole.spent
             yield from layer.losses(x)
 
-        descend(whole, own, losses=losses, stage=stage, max_time=fit.time_left() / left)
+        share = own.time_left() / left
+        descend(whole, own, losses=losses, validate=layer.validate, stage=stage, max_time=share)
+
+    def plan(self) -> Hashable:
+        for layer in self.layers_:
+            layer.spent = self.spent
+        return tuple(layer.plan() for layer in self.layers_)
 
     @torch.no_grad()
     def _turn_over(self, below: RBM, layer: RBM, rows: Rows) -> None:

@@ -26,6 +26,7 @@ from genus.learn.descent import descend
 from genus.learn.fit import Fit
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer
+from genus.models.boltzmann.dbm import refuse_numbers
 from genus.models.boltzmann.dbn import DBN
 from genus.models.boltzmann.rbm import usual_trainer
 from genus.networks.layers import Linear
@@ -60,7 +61,7 @@ class DBNClassifier(Encoder, Classifier):
     Raises
     ------
     ValueError
-        Where a column is of real numbers, or no row has a label.
+        Where a column is of real numbers, for which there is RBMClassifier, or no row has a label.
 
     Examples
     --------
@@ -103,6 +104,7 @@ class DBNClassifier(Encoder, Classifier):
     # ------------------------------------------------------------------ construction
 
     def build(self, space: Space) -> None:
+        refuse_numbers(space, "DBNClassifier", "RBMClassifier")
         dbn = DBN(self.n_hidden, self.method, self.k, trainer=self.trainer)
         self.dbn_ = self.part(dbn, space)
         layers: list[nn.Module] = []

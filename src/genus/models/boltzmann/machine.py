@@ -37,6 +37,7 @@ from genus.learn.rows import Rows, generator
 from genus.learn.trainer import Trainer
 from genus.likelihood import LogProb
 from genus.memory import check_fits
+from genus.missing import has_gaps
 from genus.samplers.annealing import LogPartition, anneal, temperatures
 from genus.settings import OneOf, Rule, Whole
 from genus.space import Space
@@ -102,6 +103,7 @@ class BoltzmannMachine(Unnormalised):
         "burn_in": Whole(1),
     }
     allow_nan = True
+    with_labels = "RBMClassifier"
     learned_by = "pseudo-likelihood or contrastive divergence"
     methods = ("auto", "exact", "ais", "mean-field", "tap")
 
@@ -276,7 +278,7 @@ class BoltzmannMachine(Unnormalised):
         minus_e = -self._energy(every)
         log_z = torch.logsumexp(minus_e, 0)
         gap = torch.isnan(x.flatten(1)).any(1)
-        if not gap.any():
+        if not has_gaps(x):
             return self._free_energy(self._states(x)).mean() + log_z
         total = self._free_energy(self._states(x[~gap])).sum()
         holed = x[gap].flatten(1)
@@ -289,7 +291,7 @@ class BoltzmannMachine(Unnormalised):
         """Visible units of codes x, what is missing drawn by Gibbs given what is seen."""
         v = self._states(x)
         gap = torch.isnan(v).any(1)
-        if gap.any():
+        if has_gaps(v):
             v[gap] = self._held(x[gap], FILLS, self.rng)[:, : self.space_.dim]
         return v
 

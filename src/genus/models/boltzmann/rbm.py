@@ -44,6 +44,7 @@ from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer
 from genus.likelihood import LogProb
 from genus.memory import check_fits
+from genus.missing import has_gaps
 from genus.models.boltzmann.conditionals import log_conditionals
 from genus.models.boltzmann.units import Units
 from genus.samplers.annealing import anneal, temperatures
@@ -134,6 +135,7 @@ class RBM(Encoder, Unnormalised):
         "marginals": OneOf("learned", "logit") | None,
     }
     allow_nan = True
+    with_labels = "RBMClassifier"
     learned_by = "contrastive divergence"
 
     n_hidden_: int
@@ -296,7 +298,7 @@ class RBM(Encoder, Unnormalised):
 
     def _hides(self, x: Tensor) -> bool:
         """Do codes x hide the place in an interval, or a cell?"""
-        return (self.units_.learned and self.units_.dequantises) or bool(torch.isnan(x).any())
+        return (self.units_.learned and self.units_.dequantises) or has_gaps(x)
 
     def _held(
         self, x: Tensor, sweeps: int, rng: torch.Generator, hidden: Hidden | None = None
@@ -322,6 +324,9 @@ class RBM(Encoder, Unnormalised):
             return int(self.k)
         first, last = self.k
         return round(first + (last - first) * self.spent)
+
+    def plan(self) -> int:
+        return self._steps()
 
     def _free_energy(self, v: Tensor) -> Tensor:
         inputs = self._inputs(v)

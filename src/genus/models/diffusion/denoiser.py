@@ -32,6 +32,7 @@ from genus.distributions.points import averaged, row_uniforms
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer, batch_of
 from genus.likelihood import Estimate, LogProb, concatenate
+from genus.missing import has_gaps
 from genus.model import with_index
 from genus.models.diffusion.completion import guided
 from genus.models.diffusion.likelihood import log_density, transport
@@ -236,7 +237,7 @@ class Denoiser(DensityModel):
         """Coordinates of rows, gaps filled by draws of a Gaussian, and which were seen; (n, d)."""
         y, _ = self.real(x, self.rng)
         seen = ~torch.isnan(y)
-        if seen.all():
+        if not has_gaps(y):
             return y, seen
         return self.fill(y, torch.rand(y.shape, generator=self.rng, device=y.device))[0], seen
 
@@ -260,7 +261,7 @@ class Denoiser(DensityModel):
     def fill(self, y: Tensor, e: Tensor, copies: int = 1) -> tuple[Tensor, Tensor]:
         """Missing coordinates drawn from a Gaussian of the rows, given the others."""
         gaps = torch.isnan(y)
-        if not gaps.any():
+        if not has_gaps(y):
             return y, y.new_zeros(len(y))
         draws = Conditionals(self.correlation_, gaps[::copies], copies, 1.0)
         normal = torch.where(gaps, torch.special.ndtri(e.double().clamp(1e-7, 1 - 1e-7)), 0.0)

@@ -111,6 +111,7 @@ class EBM(EnergyModel):
         "burn_in": Whole(1),
     }
     learned_by = "contrastive divergence by Langevin chains"
+    with_labels = "JEM"
     constant_: nn.Parameter  # c of noise contrast
 
     def __init__(
@@ -203,7 +204,8 @@ class EBM(EnergyModel):
         own, other = self._energy(torch.cat([y + self._noise_of_rows() * e, end])).split(len(y))
         gap = own.mean() - other.mean()
         penalty = self.energy_penalty * (own.square().mean() + other.square().mean())
-        yield self, self._checked(gap + penalty, gap, y, end)
+        self._note_health(gap, y, end)
+        yield self, gap + penalty
 
     def _objective(self, y: Tensor, rng: torch.Generator) -> Tensor:
         """What the methods without chains minimise, (n,)."""

@@ -17,18 +17,13 @@ of training begin at a mixture with one Gaussian a class.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
-import numpy as np
-import pandas as pd
 import torch
 import torch.nn.functional as F
-from sklearn.metrics import accuracy_score
-from sklearn.utils import ClassifierTags, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
 from torch import Tensor, nn
 
+from genus.classifier import Classifier
 from genus.learn.rows import Rows, generator
 from genus.learn.trainer import Trainer
 from genus.likelihood import LogProb
@@ -36,14 +31,13 @@ from genus.models.energy.base import Base
 from genus.models.energy.energies import FIRST, EnergyModel
 from genus.networks.blueprints import BLUEPRINT, Blueprint
 from genus.settings import Flag, Number, OneOf, Rule, Whole
-from genus.space import Space, unwrap
-from genus.typing import ArrayLike, GivenLike, RowsLike
+from genus.space import Space
 
 MOST = 1 << 24  # numbers in the Gaussians of all classes; else they have one in common
 FEW = 20  # rows of a class below which chains of it begin at all classes' Gaussian
 
 
-class JEM(EnergyModel):
+class JEM(Classifier, EnergyModel):
     r"""A classifier of the kind of scikit-learn whose logits also are a density of the rows.
 
     ``predict`` and ``predict_proba`` are exact; ``energy`` ranks rows by how well they belong;
@@ -128,14 +122,9 @@ class JEM(EnergyModel):
         "burn_in": Whole(1),
     }
     learned_by = "cross-entropy and Langevin chains"
-    by_default = False  # it needs labels
-    conditions = "optional"
-    null_condition = True
-    y_is_given = True
+    may_lack_labels = True
 
-    classes_: np.ndarray
     shares_: Tensor  # p(y) of the rows with labels
-    given_space_: Space
 
     def __init__(
         self,
@@ -175,61 +164,6 @@ class JEM(EnergyModel):
         self.trainer = trainer
         self.random_state = random_state
 
-    # ------------------------------------------------------------------ labels
-
-    def fit(  # type: ignore[override]
-        self,
-        X: RowsLike,
-        y: ArrayLike | None = None,
-        *,
-        given: GivenLike = None,
-        space: Space | str | None = None,
-        validation: float | tuple[RowsLike, ArrayLike] | None = None,
-        resume: bool | str | Path | None = None,
-        device: str | torch.device | None = None,
-    ) -> Self:
-        """Learn p(x, y).
-
-        X: rows, as of ``Model.fit``. y: (n,) labels, words or whole numbers; None or NaN where a
-        row has none. given: the same as y. validation: the share of the rows held out, or a pair
-        (X, y). resume: True, or the checkpoint file to go on from. Returns self.
-        """
-        labels = y if given is None else given
-        if labels is None:
-            raise ValueError("JEM requires y to be passed, but the target y is None")
-        return self._fit(X, labels, space, validation, resume, device)
-
-    def _look(self, X: Any, given: Any, space: Any) -> None:
-        super()._look(X, None, space)
-        labels = _labels(given)
-        known = labels[~pd.isna(labels)]
-        if not len(known):
-            raise ValueError("y has no label at all: a class needs at least one row")
-        check_classification_targets(known)
-        self.classes_ = np.unique(known)
-        self.given_space_ = Space((1,), "categorical", levels=len(self.classes_))
-
-    def _given_source(self, given: Any) -> Tensor:
-        """Codes of labels, (n, 1), NaN where there is none."""
-        labels = _labels(given)
-        codes = pd.Index(self.classes_).get_indexer(pd.Index(labels)).astype(np.float64)
-        missing = np.asarray(pd.isna(labels))
-        unknown = (codes < 0) & ~missing
-        if unknown.any():
-            row = int(unknown.argmax())
-            raise ValueError(
-                f"y has {labels.tolist()[row]!r} (row {row}), a class that was not seen in fit: "
-                "drop the row"
-            )
-        codes[missing] = np.nan
-        return torch.from_numpy(codes)[:, None].to(torch.get_default_dtype())
-
-    def _encode_given(self, given: Any) -> Tensor:
-        codes = self._given_source(np.atleast_1d(unwrap(given)))
-        if bool(torch.isnan(codes).any()):
-            raise ValueError("given holds a label that is missing: leave given out for p(x)")
-        return codes.to(self._device())
-
     # ------------------------------------------------------------------ the network
 
     def build(self, space: Space) -> None:
@@ -263,13 +197,14 @@ class JEM(EnergyModel):
 
         return joint
 
+    def _log_joint(self, x: Tensor) -> Tensor:
+        """f of codes x, (n, K), with its gradient; gaps at their mean under p₀."""
+        gaps = bool(torch.isnan(x).any())
+        return self._outputs(self._in_the_middle(x) if gaps else self._centre(x))
+
     def _log_classes(self, x: Tensor) -> Tensor:
-        """log p(class | x) of codes x, (n, K), with its gradient; gaps at their mean under p₀."""
-        if bool(torch.isnan(x).any()):
-            y = self._in_the_middle(x)
-        else:
-            y = self._centre(x)
-        return torch.log_softmax(self._outputs(y), 1)
+        """log p(y | x) of codes x, (n, K), with its gradient."""
+        return torch.log_softmax(self._log_joint(x), 1)
 
     # ------------------------------------------------------------------ learning
 
@@ -300,8 +235,7 @@ class JEM(EnergyModel):
         z = self.base_.draw(len(labels), rng)
         for k, base in enumerate(self._bases()):
             own = labels == k
-            if bool(own.any()):
-                z[own] = base.draw(int(own.sum()), rng)
+            z = torch.where(own[:, None], base.draw(len(labels), rng), z)
         return self._from_scores(z)
 
     def losses(self, x: Tensor, given: Tensor) -> Iterator[tuple[nn.Module, Tensor]]:
@@ -332,7 +266,8 @@ class JEM(EnergyModel):
         gap = own_energy.mean() - other_energy.mean()
         squares = own_energy.square().mean() + other_energy.square().mean()
         loss = loss + float(self.weight) * (gap + self.energy_penalty * squares)
-        yield self, self._checked(loss, gap, y, end)
+        self._note_health(gap, y, end)
+        yield self, loss
 
     def validate(self, x: Tensor, given: Tensor) -> Tensor | None:  # type: ignore[override]
         """Mean −log p(y | x) of held-out rows with a label; None where none has one."""
@@ -352,8 +287,7 @@ class JEM(EnergyModel):
             labels = self._theirs[index]
             begin = self._chains[index]
             again = torch.rand(len(begin), generator=rng, device=y.device) < self.restart
-            if again.any():
-                begin[again] = self._fresh(labels[again], rng)
+            begin = torch.where(again[:, None], self._fresh(labels, rng), begin)
         else:
             begin = self._fresh(labels, rng)
         log_f = self._log_f_of(labels if self.joint else None)
@@ -376,24 +310,6 @@ class JEM(EnergyModel):
         return wide.movedim(1, -1)[rows, down, right].movedim(-1, 1).flatten(1)
 
     # ------------------------------------------------------------------ verbs
-
-    def predict_proba(self, X: RowsLike) -> np.ndarray:
-        """p(class | x) of each row, (n, K), in the order of ``classes_``."""
-        self._check_fitted()
-        p: np.ndarray = self._chunked(
-            lambda x: self._log_classes(x).double().exp(), self._codes(X)
-        ).numpy()
-        return p / p.sum(1, keepdims=True)
-
-    def predict(self, X: RowsLike) -> np.ndarray:
-        """The likeliest class of each row, (n,)."""
-        places = self.predict_proba(X).argmax(1)
-        return np.asarray(self.classes_[places])
-
-    def score(self, X: RowsLike, y: Any = None, *, given: GivenLike = None) -> float:
-        """Accuracy, as of scikit-learn's classifiers."""
-        labels = _labels(y if given is None else given)
-        return float(accuracy_score(labels, self.predict(X)))
 
     def log_density(self, y: Tensor, given: Tensor | None = None) -> Tensor:
         """log p(y) + log Z of coordinates, or log p(y, label) + log Z, in float64."""
@@ -428,22 +344,3 @@ class JEM(EnergyModel):
 
     def _complete(self, x: Tensor, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
         return self._complete_many(x, 1, rng, given)[0]
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.estimator_type = "classifier"
-        tags.classifier_tags = ClassifierTags()
-        tags.target_tags.required = True
-        return tags
-
-
-def _labels(y: Any) -> np.ndarray:
-    """Labels as a vector, (n,); ValueError where there are none, or one is infinite."""
-    if y is None:
-        raise ValueError("JEM requires y to be passed, but the target y is None")
-    y = y.detach().cpu().numpy() if isinstance(y, Tensor) else unwrap(y)
-    a = column_or_1d(y, warn=True)
-    a = np.asarray(pd.Series(a).infer_objects()) if a.dtype.kind == "O" else a
-    if a.dtype.kind == "f" and np.isinf(a).any():
-        raise ValueError(f"y has inf (row {int(np.isinf(a).argmax())}), which is no label")
-    return np.asarray(a)

@@ -237,7 +237,7 @@ class VAE(Decoded):
             value = log_likelihood - beta * sampled
             free = sampled.mean().clamp_min(self.free_bits * self.latent_dim)
         else:
-            value = log_likelihood - (kl.sum(1) if beta == 1 else beta * kl.sum(1))
+            value = log_likelihood - beta * kl.sum(1)
             free = kl.mean(0).clamp_min(self.free_bits).sum() if self.free_bits else kl
         signal = log_likelihood if kl is not None else value
         score = self._score(signal, log_q) if self.gradient == "score" else None
@@ -247,11 +247,11 @@ class VAE(Decoded):
             climbed = value.mean()
         return climbed if score is None else climbed + score.mean()
 
-    def _warmth(self) -> float:
+    def _warmth(self) -> Any:
         """The share of ``beta`` that counts now."""
         if not (self.kl_warmup and self.training):
             return 1.0
-        return min(1.0, self.spent / self.kl_warmup)
+        return self.ramp(self.kl_warmup)
 
     @property
     def patience_from(self) -> float:
