@@ -23,9 +23,11 @@ from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import backend_registration
+from torch.utils._device import _device_constructors
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -229,6 +231,7 @@ class _Watch(TorchDispatchMode):
 
 def _set_up() -> torch.library.Library:
     """Make the device known to torch; what makes tensors from nothing, as zeros do, comes here."""
+    _device_constructors()  # torch remembers them: before any is replaced, in ``there``
     backend_registration._setup_privateuseone_for_python_backend(NAME, backend_module=_Module())
     library = torch.library.Library("_", "IMPL")
     library.fallback(lambda op, *args, **kwargs: run(op, args, kwargs), "PrivateUse1")
@@ -240,9 +243,11 @@ _LIBRARY = _set_up() if PRETENDS else None
 
 def _indices(index: Any) -> Any:
     """An index whose lists are tensors of the device: torch would make them behind our back."""
-    if isinstance(index, list):
-        return torch.as_tensor(index, dtype=None if index else torch.long).to(NAME)
-    return tuple(map(_indices, index)) if isinstance(index, tuple) else index
+    if isinstance(index, tuple):
+        return tuple(_indices(list(i) if isinstance(i, tuple) else i) for i in index)
+    if isinstance(index, list | np.ndarray):
+        return torch.as_tensor(index, dtype=None if len(index) else torch.long).to(NAME)
+    return index
 
 
 def _carried(make: Any) -> Any:
@@ -261,7 +266,8 @@ def _carried(make: Any) -> Any:
 def there() -> Iterator[str]:
     """Inside this context the device, whose name it gives, can be used."""
     if not PRETENDS:
-        yield DEVICE
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            yield DEVICE
         return
     ours = {"Generator": Generator}
     ours |= {name: _carried(getattr(torch, name)) for name in ("tensor", "as_tensor")}

@@ -21,7 +21,7 @@ import torch
 import genus
 from contract import CLASSIFIERS, PREDICTORS, ROWS, SPEAKERS, Predicts, questions, toy
 from device import DEVICE, PRETENDS, there
-from genus import JEM, MLP, LogProb, Model, Trainer
+from genus import JEM, MLP, LogProb, Model, Trainer, evaluate
 from genus.learn.trainer import Device
 from genus.models.diffusion import denoiser
 from genus.models.regression import bayesian_mlp
@@ -29,19 +29,16 @@ from genus.models.regression import bayesian_mlp
 pytestmark = pytest.mark.filterwarnings("ignore")
 N = 3  # rows that are asked about
 CLOSE = 1e-3  # how far an answer of the device may be from that of the processor
-# fewer steps for numbers at which no test looks; on a real device they are looked at
-LIGHT = (
-    {"n_annealing": 4, "burn_in": 4, "n_chains": 8, "steps": 3, "k": 4, "n_draws": 3}
-    if PRETENDS
-    else {}
-)
+# fewer steps, for numbers at which no test looks; on a real device errors of log Z are looked at
+LIGHT = {"burn_in": 4, "steps": 3, "k": 4, "n_draws": 3, "max_iter": 6, "n_annealing": 100}
+if PRETENDS:
+    LIGHT |= {"n_annealing": 4, "n_chains": 8}
 
 
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    if PRETENDS:
-        monkeypatch.setattr(denoiser, "ODE_STEPS", 4)
-        monkeypatch.setattr(bayesian_mlp, "WARM_UP", 4)
+    monkeypatch.setattr(denoiser, "ODE_STEPS", 4)
+    monkeypatch.setattr(bayesian_mlp, "WARM_UP", 4)
 
 
 # ---------------------------------------------------------------------- what a model says
@@ -279,3 +276,30 @@ def test_10_a_device_without_float64_is_refused_by_name(monkeypatch: pytest.Monk
     monkeypatch.setattr(Device, "accepts", lambda self, value: True)
     with pytest.raises(ValueError, match="no float64, in which Gaussian keeps mean_"):
         genus.Gaussian().fit(toy("continuous").X, device="mps")
+
+
+LATENT = [("ppca", "continuous"), ("vae", "mixed"), ("hierarchical-vae", "binary")]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [pytest.param(n, k, marks=[] if n == "ppca" else pytest.mark.full) for n, k in LATENT],
+)
+def test_10_a_diagnosis_is_that_of_the_processor(name: str, kind: str) -> None:
+    row = next(row for row in ROWS if row.name == name)
+    X, _, more = rows_of(row, kind)
+    model = light(row).fit(X, device="cpu", **more)
+    here = evaluate.diagnose(model, X[:40], random_state=0)
+    with there() as device:
+        away = evaluate.diagnose(copy.deepcopy(model).to(device), X[:40], random_state=0)
+    assert not disagreement(here, away, CLOSE if PRETENDS else np.inf)
+
+
+def test_10_robustness_is_measured_where_the_model_is() -> None:
+    X, y = questions("classification")
+    model = jem().set_params(trainer__epochs=1).fit(X, y, device="cpu")
+    few: dict[str, Any] = {"eps": (0.1,), "steps": 2, "restarts": 1, "refine": 1}
+    here = evaluate.robustness(model, X[:9], y[:9], **few)
+    with there() as device:
+        away = evaluate.robustness(copy.deepcopy(model).to(device), X[:9], y[:9], **few)
+    assert not disagreement(here, away, CLOSE if PRETENDS else np.inf)

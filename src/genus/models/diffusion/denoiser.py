@@ -431,9 +431,8 @@ class Denoiser(DensityModel):
             pieces.append(self._scored_often(x[some], None if given is None else given[some]))
         p = concatenate(pieces)
         off = math.hypot(off, p.detail["moved"])
-        return Estimate(
-            torch.as_tensor(p.nats), torch.as_tensor(p.stderr), shared_stderr=off, detail=p.detail
-        )
+        nats, stderr = (torch.as_tensor(v, device=x.device) for v in (p.nats, p.stderr))
+        return Estimate(nats, stderr, shared_stderr=off, detail=p.detail)
 
     def _scored_often(self, x: Tensor, given: Tensor | None) -> LogProb:
         """log of the mean over places inside the cells, and over what fills gaps."""
