@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from genus import Trainer
+from genus import Trainer, sources
 from genus.learn import rows
 from genus.learn.rows import Rows, generator, take_up
 from toys import ToyVAE
@@ -39,7 +39,7 @@ def test_streams_equal_memory_bit_for_bit(
     memory = ToyVAE(trainer=trainer, random_state=0).fit(X)
     assert same(memory, ToyVAE(trainer=trainer, random_state=0).fit(Items(X)))
     np.save(tmp_path / "x.npy", X)
-    monkeypatch.setattr(rows, "IN_MEMORY", 0)
+    monkeypatch.setattr(sources, "IN_MEMORY", 0)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     model = ToyVAE(trainer=trainer, random_state=0).fit(mapped)
     assert same(memory, model)

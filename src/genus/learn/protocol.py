@@ -145,6 +145,13 @@ class Learner(Protocol):
         """
         ...
 
+    def summed(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The sums over all rows, with what is no sum of parts, as the terms of a prior.
+
+        By default the sums as they are.
+        """
+        ...
+
     def maximise(self, *sums: Any, **kwargs: Any) -> None:
         """The parameters that these sums, over all rows, call for."""
         ...

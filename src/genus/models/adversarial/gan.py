@@ -285,7 +285,7 @@ class GAN(Encoder, Model):
     @torch.no_grad()
     def prepare(self, rows: Rows) -> None:
         """Learn the columns of numbers, and the scales of conditions."""
-        x, *given = rows.take(slice(0, FIRST), self.rng)
+        x, *given = rows.look(FIRST, self.rng)
         self.sight_.fit(x.flatten(1))
         if given:
             self.context_.fit(given[0])
@@ -302,7 +302,7 @@ class GAN(Encoder, Model):
     @torch.no_grad()
     def _look_for_collapse(self, rows: Rows) -> None:
         """Note the share of training rows near which it draws, and warn where that is small."""
-        x, *given = rows.take(slice(0, LOOK), self.rng)
+        x, *given = rows.look(LOOK, self.rng)
         if len(x) < FEW:
             return
         x = x.flatten(1)

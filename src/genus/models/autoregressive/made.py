@@ -313,7 +313,7 @@ class MADE(Model):
     @torch.no_grad()
     def prepare(self, rows: Rows) -> None:
         """The columns' marginals, from the first rows."""
-        x = rows.take(slice(0, 65536), self.rng)[0].flatten(1)
+        x = rows.look(65536, self.rng)[0].flatten(1)
         check_observed(self.space_, (~torch.isnan(x)).any(0))
         self.loses_ = loses(self.space_, x)
         for part in self.parts_:
@@ -322,7 +322,7 @@ class MADE(Model):
     @torch.no_grad()
     def start(self, rows: Rows) -> None:
         """Scales, marginals and, where it is learned, the order, from the first rows."""
-        x, *given = (a.flatten(1) for a in rows.take(slice(0, 16384), self.rng))
+        x, *given = (a.flatten(1) for a in rows.look(16384, self.rng))
         if given:
             self.context_.fit(given[0])
         self.share_ = float(self.prior) / len(rows)

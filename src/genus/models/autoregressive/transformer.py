@@ -407,7 +407,7 @@ class AutoregressiveTransformer(Model):
     @torch.no_grad()
     def prepare(self, rows: Rows) -> None:
         """The marginals of numbers, from the first rows."""
-        x = rows.take(slice(0, 65536), self.rng)[0].flatten(1)
+        x = rows.look(65536, self.rng)[0].flatten(1)
         check_observed(self.space_, (~torch.isnan(x)).any(0))
         self.loses_ = loses(self.space_, x)
         for j, merged in self.merged_.items():
@@ -418,7 +418,7 @@ class AutoregressiveTransformer(Model):
     @torch.no_grad()
     def start(self, rows: Rows) -> None:
         """Set standard units, a learned order, and heads at the best independent cells."""
-        x, *given = rows.take(slice(0, 65536), self.rng)
+        x, *given = rows.look(65536, self.rng)
         x = x.flatten(1)
         if hasattr(self, "scale_"):
             self.scale_.fit(x)

@@ -159,13 +159,14 @@ class Gaussian(DensityModel):
                 self.covariance_ = towards_diagonal(self.covariance_, self.shrinkage_)
             self.n_iter_, self.converged_ = 1, True
             return
-        x = fit.rows.take(slice(None), self.rng)[0]
-        u = torch.rand(
-            len(x), len(self.mean_), generator=self.rng, dtype=torch.float64, device=x.device
-        )
+        rows = fit.rows
+        if not rows.streams:
+            rows = Rows(rows.take(slice(None), self.rng)[0])  # grey pixels are drawn once
+        noise = rows.mapped(self._noise_of, size=len(rows) if not rows.streams else 8192)
+        rows = Rows(rows.x, noise.x)
         start = getattr(self, "n_iter_", 0)  # of a fit that goes on
         if not start:
-            y = self.real(x, u)[0] - self._origin
+            y = self.real(*rows.look())[0] - self._origin
             seen = (~torch.isnan(y)).sum(0)
             check_observed(self.space_, seen)
             mean = y.nansum(0) / seen
@@ -174,7 +175,7 @@ class Gaussian(DensityModel):
             self.maximise(
                 {"weight": torch.ones_like(mean[0]), "y": mean, "yy": cov + torch.outer(mean, mean)}
             )
-        inner = dataclasses.replace(fit, rows=Rows(x, u))
+        inner = dataclasses.replace(fit, rows=rows)
         if not start and self.shrinkage is None:
             self._choose_with_gaps(inner.rows)
         self.converged_ = solve(self, inner, max_iter=self.max_iter, tol=self.tol, start=start)
@@ -191,13 +192,18 @@ class Gaussian(DensityModel):
         """ρ from rows whose missing entries are drawn, after a few iterations of EM."""
         for _ in range(3):
             self.maximise(accumulate(self, rows))
-        y = self.draw_given(self.real(*rows.take(slice(None)))[0], self.rng)
+        y = self.draw_given(self.real(*rows.look())[0], self.rng)
         keep = self.covariance_
         z = y - y.mean(0)
         cov = z.T @ z / len(z)
         self.covariance_ = cov + torch.diag(variance_floor(cov.diagonal(), self.mean_, 0.0))
-        self._choose([y], len(y))
+        self._choose([y], len(rows))
         self.covariance_ = keep
+
+    def _noise_of(self, x: Tensor) -> Tensor:
+        """Where the cells of rows x (n, *shape) lie inside their levels, (n, d)."""
+        shape = len(x), len(self.mean_)
+        return torch.rand(shape, generator=self.rng, dtype=torch.float64, device=x.device)
 
     def log_density(self, y: Tensor) -> Tensor:
         """log N(y | μ, Σ) of the entries that are not NaN."""

@@ -208,7 +208,7 @@ class DBM(Encoder, Unnormalised):
 
     @torch.no_grad()
     def start(self, rows: Rows) -> None:
-        x = rows.take(slice(0, 65536), self.rng)[0]
+        x = rows.look(65536, self.rng)[0]
         v = self._states(x)
         self.b_.copy_(self.units_.independent(v))
         self.base_.copy_(self.b_)
@@ -525,7 +525,7 @@ class DBM(Encoder, Unnormalised):
 
     def _mean_energy(self, v: Tensor, h: list[Tensor]) -> Tensor:
         """Mean over rows of E(v, h), by the moments Σ φ hᵀ/n, which are its gradient too."""
-        if torch.isnan(v).any():
+        if has_gaps(v):
             return self._energy(v, h).mean()
         e = -self.units_.bias(v, self.b_).mean()
         below = self.units_.phi(v) - self.mu_

@@ -196,8 +196,9 @@ class DBN(Encoder, Model):
 
     def _activities(self, layer: Any, rows: Rows) -> Rows:
         """What a layer hears, as rows for the next: units are drawn for every batch."""
-        above = Rows(torch.cat([layer._encode(x) for (x,) in rows.chunks(self.chunk, self.rng)]))
-        above.x, above.draw = above.x.detach(), True
+        with torch.no_grad():
+            above = rows.mapped(layer._encode, self.rng, self.chunk)
+        above.draw = True
         return above
 
     def _learn_layer(self, layer: Any, own: Fit, whole: Model, stage: str, left: int) -> None:

@@ -177,7 +177,7 @@ class BoltzmannMachine(Unnormalised):
 
     @torch.no_grad()
     def start(self, rows: Rows) -> None:
-        x = rows.take(slice(0, 65536), self.rng)[0]
+        x = rows.look(65536, self.rng)[0]
         up, down = self._values()
         d = self.space_.dim
         log_odds = torch.logit(share_of_ones(x.flatten(1)))

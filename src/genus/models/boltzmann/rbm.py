@@ -433,7 +433,7 @@ class RBM(Encoder, Unnormalised):
 
     @torch.no_grad()
     def start(self, rows: Rows) -> None:
-        x = rows.take(slice(0, 65536), self.rng)[0]
+        x = rows.look(65536, self.rng)[0]
         trainer = self._trainer().over(self.defaults(len(rows)))
         self._batch = min(trainer.batch_size or 100, len(rows))
         self._decay = float(trainer.weight_decay or 0)

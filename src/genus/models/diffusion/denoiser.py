@@ -290,7 +290,7 @@ class Denoiser(DensityModel):
     @torch.no_grad()
     def start(self, rows: Rows) -> None:
         """What the first rows say of correlations, and of the conditions."""
-        x, *given = rows.take(slice(0, 65536), self.rng)
+        x, *given = rows.look(65536, self.rng)
         self.correlation_.copy_(correlations(self.real(x, self.rng)[0]))
         if given:
             self.context_.fit(given[0].flatten(1))

@@ -179,7 +179,7 @@ class EBM(EnergyModel):
 
     def start(self, rows: Rows) -> None:
         super().start(rows)
-        x = rows.take(slice(0, 4096), self.rng)[0].flatten(1)
+        x = rows.look(4096, self.rng)[0].flatten(1)
         real = ~self.coordinates_.hides(x).any(0)
         shared = [len(c.unique()) < 0.9 * len(c) for c in x.T[real]]
         self.shares_values_ = any(shared)

@@ -184,7 +184,7 @@ class EnergyModel(Unnormalised, DensityModel):
     @torch.no_grad()
     def prepare(self, rows: Rows) -> None:
         """Learn the columns' own distributions and p₀."""
-        x = rows.take(slice(0, FIRST), self.rng)[0]
+        x = rows.look(FIRST, self.rng)[0]
         scores = self.coordinates_ if self.scores_ is None else self.scores_
         if self.scores_ is not None:
             self.coordinates_.fit(x)

@@ -210,7 +210,7 @@ class JEM(Classifier, EnergyModel):
 
     @torch.no_grad()
     def start(self, rows: Rows) -> None:
-        x, given = rows.take(slice(0, FIRST), self.rng)
+        x, given = rows.look(FIRST, self.rng)
         labels = given[:, 0]
         counts = torch.bincount(labels[~torch.isnan(labels)].long(), minlength=len(self.shares_))
         self.shares_.copy_(counts / counts.sum())

@@ -247,7 +247,7 @@ class Flow(DensityModel):
     @torch.no_grad()
     def start(self, rows: Rows) -> None:
         """Scales from the first rows, of the data, the conditions and every actnorm."""
-        x, *given = rows.take(slice(0, 65536), self.rng)
+        x, *given = rows.look(65536, self.rng)
         y = self.real(x, self.rng)[0]
         self.scale_.fit(y)
         v = self.scale_(y)[0]

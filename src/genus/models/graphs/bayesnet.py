@@ -347,15 +347,22 @@ class BayesNet(Model):
 
     @torch.no_grad()
     def learn(self, fit: Fit) -> None:
-        as_it_is = isinstance(fit.rows.x, Tensor) and not fit.rows.draw
-        x = (fit.rows.x if as_it_is else fit.rows.take(slice(None), self.rng)[0]).flatten(1)
+        rows = fit.rows
+        few = rows.looked == len(rows)
+        as_it_is = few and not rows.streams and not rows.draw
+        x = (rows.x if as_it_is else rows.look(rng=self.rng)[0]).flatten(1)
         resumed = len(self.counts_) > 0
         if not resumed:
             self._cut(x)
         # they are codes already
         whole = not x.is_floating_point() and not len(self._bins().columns())
         codes = x if whole else self._bins().encode(x)
-        inner = dataclasses.replace(fit, rows=Rows(codes))
+        work = Rows(codes)
+        if not few:
+            small = torch.int16 if max(self._bins().cards) < 2**15 else torch.int32
+            encode = lambda x: self._bins().encode(x.flatten(1)).to(small)  # noqa: E731
+            work = rows.mapped(encode, self.rng)
+        inner = dataclasses.replace(fit, rows=work)
         if not resumed:
             if not isinstance(self.structure, str):
                 self._connect(self._given_edges())
@@ -364,8 +371,9 @@ class BayesNet(Model):
                 self._connect((t, j) for j in range(codes.shape[1]) if j != t)
             else:
                 self._learn_structure(codes, inner)
-        if not bool((codes < 0).any()):
-            self.maximise({"counts": self.net().counts(codes)})
+        if not any(bool((c < 0).any()) for (c,) in work.chunks(work.at_once)):
+            count = lambda c: {"counts": self.net().counts(c.long())}  # noqa: E731
+            self.maximise(accumulate(self, work, work.at_once, count))
             return
         self.converged_ = solve(
             self,

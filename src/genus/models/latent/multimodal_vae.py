@@ -426,7 +426,7 @@ class MultimodalVAE(Encoder, Model):
     def prepare(self, rows: Rows) -> None:
         """Learn the columns' own distributions."""
         if any(leg._learned for leg in self.legs_):
-            (x, *_) = rows.take(slice(0, 1 << 18), self.rng)
+            (x, *_) = rows.look(1 << 18, self.rng)
             check_observed(self.space_, (~torch.isnan(x.flatten(1))).any(0))
         for leg, own in self._each(rows):
             leg.prepare(own)
@@ -443,7 +443,7 @@ class MultimodalVAE(Encoder, Model):
 
         Its posterior is a product of experts, η_i = W_iᵀ Ψ_i⁻¹ h_i and Λ_i = W_iᵀ Ψ_i⁻¹ W_i.
         """
-        views = self._views(rows.take(slice(0, 65536), self.rng)[0])
+        views = self._views(rows.look(65536, self.rng)[0])
         chosen = [(leg, v) for leg, v in zip(self.legs_, views, strict=True) if leg.line_]
         if not chosen:
             return
@@ -468,7 +468,7 @@ class MultimodalVAE(Encoder, Model):
 
     def _each(self, rows: Rows) -> Any:
         """Every leg with the rows of its modality."""
-        x, *given = rows.take(slice(0, 1 << 18), self.rng)
+        x, *given = rows.look(1 << 18, self.rng)
         for leg, v in zip(self.legs_, self._views(x), strict=True):
             own = Rows(v)
             own.given = given[0] if given else None

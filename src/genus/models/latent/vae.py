@@ -443,7 +443,7 @@ class VAE(Decoded):
     def start(self, rows: Rows) -> None:
         super().start(rows)
         if isinstance(self.prior_, priors.Vamp):
-            x = rows.take(slice(0, 65536), self.rng)[0]
+            x = rows.look(65536, self.rng)[0]
             K = len(self.prior_.pseudo_)
             some = torch.randperm(len(x), generator=self.rng, device=self.rng.device)
             again = some.repeat(1 + K // len(x))[:K]

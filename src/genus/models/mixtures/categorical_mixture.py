@@ -45,7 +45,13 @@ from genus.learn.sums import solve
 from genus.likelihood import Exact, LogProb
 from genus.memory import check_fits
 from genus.model import Model
-from genus.models.mixtures.components import Clusters, k_means, responsibilities_, row_weights
+from genus.models.mixtures.components import (
+    Clusters,
+    k_means,
+    responsibilities_,
+    row_weights,
+    weighted,
+)
 from genus.settings import Number, OneOf, Rule, Whole
 from genus.space import Space
 from genus.typing import ArrayLike, GivenLike, RowsLike
@@ -438,16 +444,11 @@ class CategoricalMixture(Clusters, Model):
 
     @torch.no_grad()
     def learn(self, fit: Fit) -> None:
-        x = torch.cat([x for (x,) in fit.rows.chunks(8192, self.rng)])
-        weight = fit.rows.weight
-        if weight is not None and len(weight) != len(x):
-            raise ValueError(f"sample_weight.shape == {tuple(weight.shape)}, expected {(len(x),)}!")
-        w = (
-            torch.ones(len(x), dtype=torch.float64, device=x.device)
-            if weight is None
-            else weight.double()
-        )
-        x, w = (x, w) if bool(w.all()) else (x[w > 0], w[w > 0])
+        rows = weighted(fit.rows)
+        x = rows.look(rng=self.rng)[0]
+        weight = None if rows.weight is None else rows.weight[rows.places()]
+        every = torch.ones(len(x), dtype=torch.float64, device=x.device)
+        w = every if weight is None else weight.double()
         check_observed(self.space_, (~torch.isnan(x)).flatten(1).any(0))
         if self._in_bins() and not hasattr(self, "n_iter_"):
             self._cut(x.flatten(1), w)
@@ -464,7 +465,9 @@ class CategoricalMixture(Clusters, Model):
             self.maximise(sums)
             return float(sums["log_likelihood"])
 
-        inner = dataclasses.replace(fit, rows=Rows(x, weight=None if weight is None else w))
+        if len(x) == len(rows):
+            rows = Rows(x, weight=weight)
+        inner = dataclasses.replace(fit, rows=rows)
 
         def run() -> float:
             self.converged_ = solve(
@@ -473,7 +476,7 @@ class CategoricalMixture(Clusters, Model):
                 max_iter=self.max_iter,
                 tol=self.tol,
                 start=self.n_iter_,
-                chunk=len(x),
+                chunk=rows.at_once,
             )
             return -self.history_[-1]["objective"] if self.history_ else -math.inf
 

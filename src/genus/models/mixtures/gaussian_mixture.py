@@ -50,6 +50,7 @@ from genus.models.mixtures.components import (
     patterns_at_once,
     row_weights,
     statistics,
+    weighted,
 )
 from genus.models.mixtures.words import WordCells
 from genus.settings import Array, Number, OneOf, Rule, Several, Whole
@@ -325,14 +326,11 @@ class GaussianMixture(Clusters, DensityModel):
 
     @torch.no_grad()
     def learn(self, fit: Fit) -> None:
-        y = torch.cat([self.real(x, self.rng)[0] for (x,) in fit.rows.chunks(8192)])
+        rows = weighted(fit.rows)
+        y = torch.cat([self.real(x, self.rng)[0] for x in rows.look(rng=self.rng)[0].split(8192)])
         check_observed(self.space_, (~torch.isnan(y)).any(0))
         y, hot = self._words.split(y)
-        weight = fit.rows.weight
-        if weight is not None and len(weight) != len(y):
-            raise ValueError(f"sample_weight.shape == {tuple(weight.shape)}, expected {(len(y),)}!")
-        if weight is not None and bool((weight == 0).any()):
-            y, hot, weight = y[weight > 0], hot[weight > 0], weight[weight > 0]
+        weight = None if rows.weight is None else rows.weight[rows.places()]
         w = y.new_ones(len(y)) if weight is None else weight.double()
         some, some_weight, rank = sample_rows(y, w, SAMPLE * self.n_components)
         if (distinct := len(rank.unique())) < self.n_components:
@@ -344,7 +342,7 @@ class GaussianMixture(Clusters, DensityModel):
             self._allocate(distinct, y.shape[1])
         seen = ~torch.isnan(y)
         mass = (seen * w[:, None]).sum(0)
-        self.n_seen_ = float(w.sum())
+        self.n_seen_ = float(len(rows) if rows.weight is None else rows.weight.sum())
         self._shift = (y.nan_to_num() * w[:, None]).sum(0) / mass
         centred = torch.where(seen, y - self._shift, 0.0)
         variance = (centred.square() * w[:, None]).sum(0) / mass
@@ -357,13 +355,16 @@ class GaussianMixture(Clusters, DensityModel):
         self._S0 = self._prior(cov)
         # single precision is faster, and enough where every component has rows to spare
         single = (
-            fit.rows.take(slice(0, 1))[0].dtype == torch.float32
-            and len(y) > 10 * self.n_components * y.shape[1]
+            rows.take(slice(0, 1))[0].dtype == torch.float32
+            and len(rows) > 10 * self.n_components * y.shape[1]
         )
-        x1 = torch.cat([y.new_ones(len(y), 1), y - self._shift, hot], 1).to(
-            torch.float32 if single and not self._needs_double(variance) else torch.float64
-        )
-        inner = dataclasses.replace(fit, rows=Rows(x1, weight=weight))
+        dtype = torch.float32 if single and not self._needs_double(variance) else torch.float64
+        x1 = torch.cat([y.new_ones(len(y), 1), y - self._shift, hot], 1).to(dtype)
+        if len(y) == len(rows):
+            work = Rows(x1, weight=weight)
+        else:
+            work = rows.mapped(lambda x: self._with_ones(self.real(x, self.rng)[0]).to(dtype))
+        inner = dataclasses.replace(fit, rows=work)
 
         def run() -> float:
             self.converged_ = solve(
@@ -372,7 +373,7 @@ class GaussianMixture(Clusters, DensityModel):
                 max_iter=self.max_iter,
                 tol=self.tol,
                 start=self.n_iter_,
-                chunk=len(x1),
+                chunk=work.at_once,
             )
             return -self.history_[-1]["objective"] if self.history_ else -math.inf
 
