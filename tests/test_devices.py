@@ -42,6 +42,7 @@ N = 3  # rows that are asked about
 CLOSE = 1e-3  # how far an answer of the device may be from that of the processor
 # fewer steps, for numbers at which no test looks; on a real device errors of log Z are looked at
 LIGHT = {"burn_in": 4, "steps": 3, "k": 4, "n_draws": 3, "max_iter": 6, "n_annealing": 100}
+LIGHT |= {"n_times": 8, "particles": 4, "n_points": 8}
 if PRETENDS:
     LIGHT |= {"n_annealing": 4, "n_chains": 8}
 
@@ -304,6 +305,21 @@ def test_10_the_device_of_fit_goes_before_that_of_the_trainer() -> None:
         assert not left_behind(genus.Independent().fit(X, device=device))
     with pytest.raises(ValueError, match="device='abacus': a device that this machine has"):
         genus.Gaussian().fit(X, device="abacus")
+
+
+def test_10_unasked_only_models_with_a_trainer_leave_the_processor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    X = toy("binary").X
+    with there() as device:
+        monkeypatch.setattr("genus.model.usual_device", lambda: device)
+        trainer = Trainer(epochs=1, progress=False)
+        assert not left_behind(genus.MADE(MLP(4, 1), trainer=trainer).fit(X))
+        for model in (
+            genus.MADE(MLP(4, 1), trainer=trainer.replace(device="cpu")),
+            genus.BayesNet(),
+        ):
+            assert {t.device.type for t in model.fit(X).state_dict().values()} == {"cpu"}
 
 
 def test_10_a_device_without_float64_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
