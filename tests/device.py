@@ -74,6 +74,9 @@ class Away(Tensor):
 
     __array__ = numpy
 
+    def new_tensor(self, data: Any, *, dtype: Any = None) -> Tensor:
+        return torch.tensor(data, dtype=dtype or self.dtype).to(NAME)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         own: Tensor = Away(self.inside.clone())
         if isinstance(self, nn.Parameter):

@@ -64,7 +64,11 @@ def test_it_computes_as_the_processor() -> None:
         assert y[:, [2, 0]].tolist() == [[2, 7], [0, 7]] and y[[]].shape == (0, 3)
         assert y.unsqueeze(0).squeeze_(0).shape == (2, 3)
         made = [torch.zeros(2, device=NAME), torch.tensor([1.0], device=NAME), y.new_ones(3)]
-        made += [torch.linspace(0, 1, 3, device=NAME), torch.as_tensor([1], device=NAME)]
+        made += [
+            y.new_tensor([1.0]),
+            torch.linspace(0, 1, 3, device=NAME),
+            torch.as_tensor([1], device=NAME),
+        ]
         assert all(isinstance(t, Away) for t in made)
         here, away = generator(3), generator(3, NAME)
         drawn = torch.randn(4, generator=away, device=NAME)

@@ -19,9 +19,20 @@ import pytest
 import torch
 
 import genus
-from contract import CLASSIFIERS, PREDICTORS, ROWS, SPEAKERS, Predicts, questions, toy
+from contract import (
+    CLASSIFIERS,
+    PREDICTORS,
+    ROWS,
+    SPEAKERS,
+    Predicts,
+    Row,
+    first_of_each_class,
+    labelled,
+    questions,
+    toy,
+)
 from device import DEVICE, PRETENDS, there
-from genus import JEM, MLP, LogProb, Model, Trainer, evaluate
+from genus import MLP, LogProb, Model, Trainer, evaluate
 from genus.learn.trainer import Device
 from genus.models.diffusion import denoiser
 from genus.models.regression import bayesian_mlp
@@ -31,6 +42,7 @@ N = 3  # rows that are asked about
 CLOSE = 1e-3  # how far an answer of the device may be from that of the processor
 # fewer steps, for numbers at which no test looks; on a real device errors of log Z are looked at
 LIGHT = {"burn_in": 4, "steps": 3, "k": 4, "n_draws": 3, "max_iter": 6, "n_annealing": 100}
+LIGHT |= {"n_times": 8, "particles": 4, "n_points": 8}
 if PRETENDS:
     LIGHT |= {"n_annealing": 4, "n_chains": 8}
 
@@ -150,27 +162,22 @@ def left_behind(model: Model) -> list[str]:
 # ---------------------------------------------------------------------- models and rows
 
 
-def jem() -> JEM:
-    return JEM(MLP(8, 1, "silu"), trainer=Trainer(batch_size=40, progress=False), random_state=0)
-
-
-JOINTLY = [*PREDICTORS, *CLASSIFIERS, Predicts("jem", jem, "classification")]
 TABLES = {"vae", "bayesnet", "made"}  # asked about mixed tables in the short suite as well
-SPOKEN_FOR = {p.name for p in JOINTLY if "classes" in p.name or "hmc" in p.name}
 
 
 def cases() -> list[Any]:
     """Every class on its first kind; the rest of the matrix is ``full``."""
     found = []
-    for row in [*ROWS, *JOINTLY]:
-        for kind in [row.task] if isinstance(row, Predicts) else row.fits:
-            if isinstance(row, Predicts):
-                asked = row.name not in SPOKEN_FOR
-            else:
-                asked = row in SPEAKERS and kind == row.fits[0]
-                asked = asked or (row.name in TABLES and kind == "mixed")
+    for row in ROWS:
+        for kind in row.fits:
+            asked = row in SPEAKERS and kind == row.fits[0]
+            asked = asked or (row.name in TABLES and kind == "mixed")
             marks = [] if asked else [pytest.mark.full]
             found.append(pytest.param(row, kind, id=f"{row.name}-{kind}", marks=marks))
+    for row in [*PREDICTORS, *CLASSIFIERS]:
+        spoken_for = "classes" in row.name or "hmc" in row.name
+        marks = [pytest.mark.full] if spoken_for else []
+        found.append(pytest.param(row, "", id=row.name, marks=marks))
     return found
 
 
@@ -186,10 +193,9 @@ def light(row: Any, **trainer: Any) -> Any:
 
 def rows_of(row: Any, kind: str) -> tuple[Any, Any, dict[str, Any]]:
     """(X, y, what else fit takes)."""
-    if isinstance(row, Predicts):
-        X, y = questions(kind)
-        return (toy("binary").X[: len(y)] if row in CLASSIFIERS else X), y, {}
-    return toy(kind).X, None, {"space": toy(kind).space}
+    if isinstance(row, Row):
+        return toy(kind).X, None, {"space": toy(kind).space}
+    return (*(questions(row.task) if isinstance(row, Predicts) else labelled()), {})
 
 
 # ---------------------------------------------------------------------- the law
@@ -240,6 +246,35 @@ def said(model: Any, X: Any, y: Any) -> Any:
     return np.shape(model.sample(5))
 
 
+CONDITIONAL = first_of_each_class([r for r in ROWS if r.make().conditions != "none"])
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(row, id=row.name, marks=[] if row.name == "vae" else pytest.mark.full)
+        for row in CONDITIONAL
+    ],
+)
+def test_10_conditions_follow_the_model(row: Any) -> None:
+    X, _, more = rows_of(row, row.fits[0])
+    given = np.where(np.arange(len(X)) % 2, "a", "b")
+    few = {"given": given[:N], "random_state": 0}
+    with there() as device:
+        model = light(row, max_steps=2).fit(X, given=given, device=device, **more)
+        assert not left_behind(model)
+        assert np.shape(model.sample(N, **few)) == np.shape(X[:N])
+        scores = model.score_samples(X[:N], given="a") if hasattr(model, "log_prob") else None
+        if hasattr(model, "complete"):
+            mask = np.ones(np.shape(X[:N]), dtype=bool)
+            assert np.shape(model.complete(X[:N], mask=mask, **few)) == np.shape(X[:N])
+        if hasattr(model, "encode"):
+            assert np.shape(model.reconstruct(X[:N], given="b")) == np.shape(X[:N])
+    if scores is not None:
+        again = model.to("cpu").score_samples(X[:N], given="a")
+        np.testing.assert_allclose(scores, again, CLOSE, CLOSE)
+
+
 BITS = [row for row in SPEAKERS if "binary" in row.fits]
 SHORT = {"vae", "rbm", "categorical-mixture", "bayesnet", "multimodal-vae"}
 
@@ -272,6 +307,21 @@ def test_10_the_device_of_fit_goes_before_that_of_the_trainer() -> None:
         genus.Gaussian().fit(X, device="abacus")
 
 
+def test_10_unasked_only_models_with_a_trainer_leave_the_processor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    X = toy("binary").X
+    with there() as device:
+        monkeypatch.setattr("genus.model.usual_device", lambda: device)
+        trainer = Trainer(epochs=1, progress=False)
+        assert not left_behind(genus.MADE(MLP(4, 1), trainer=trainer).fit(X))
+        for model in (
+            genus.MADE(MLP(4, 1), trainer=trainer.replace(device="cpu")),
+            genus.BayesNet(),
+        ):
+            assert {t.device.type for t in model.fit(X).state_dict().values()} == {"cpu"}
+
+
 def test_10_a_device_without_float64_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Device, "accepts", lambda self, value: True)
     with pytest.raises(ValueError, match="no float64, in which Gaussian keeps mean_"):
@@ -297,7 +347,7 @@ def test_10_a_diagnosis_is_that_of_the_processor(name: str, kind: str) -> None:
 
 def test_10_robustness_is_measured_where_the_model_is() -> None:
     X, y = questions("classification")
-    model = jem().set_params(trainer__epochs=1).fit(X, y, device="cpu")
+    model = light(next(row for row in CLASSIFIERS if row.name == "jem")).fit(X, y, device="cpu")
     few: dict[str, Any] = {"eps": (0.1,), "steps": 2, "restarts": 1, "refine": 1}
     here = evaluate.robustness(model, X[:9], y[:9], **few)
     with there() as device:

@@ -45,7 +45,7 @@ from genus.learn.fit import Fit
 from genus.learn.rows import Kept, Rows, Stream, generator
 from genus.learn.starts import warn_unless_converged
 from genus.learn.sums import solve
-from genus.learn.trainer import BASE, Device, Trainer
+from genus.learn.trainer import BASE, Device, Trainer, usual_device
 from genus.likelihood import LogProb, concatenate
 from genus.memory import naming_what_is_large
 from genus.networks.blueprints import MLP, Blueprint, Shape
@@ -374,8 +374,8 @@ class Model(nn.Module, BaseEstimator):
         self.rng = generator(seed)
         self.before_build(fit.rows)
         self._make(self.space_)
-        usual_device = "cuda" if torch.cuda.is_available() and hasattr(self, "trainer") else "cpu"
-        device = torch.device(device or trainer.device or usual_device)
+        unasked = usual_device() if hasattr(self, "trainer") else "cpu"
+        device = torch.device(device or trainer.device or unasked)
         if device.type != "cpu":
             self._check_types(device)
             self.to(device)

@@ -40,6 +40,11 @@ class Device(Rule):
         return device.type != "mps" or torch.backends.mps.is_available()
 
 
+def usual_device() -> str:
+    """Where a gradient is descended unless a trainer or ``fit`` says otherwise."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 @dataclass(frozen=True, repr=False)
 class Trainer(Settings):
     """How a gradient is descended; None is the model's own good value.
