@@ -26,6 +26,7 @@ BENCHMARKS = (
     "loop",
     "vae_pythae",
     "rbm_sklearn",
+    "rbm_peers",
     "bayesnet_queries",
     "bayesnet_structure",
     "flow_peers",
