@@ -43,7 +43,18 @@ BENCHMARKS = (
     "fashion 300",
 )
 BUDGETS = ("mnist", "fashion")  # seconds of all cores
-PEERS = ("pythae", "ppca-py", "pyAgrum", "pgmpy", "pomegranate", "zuko", "nflows", "normflows")
+PEERS = (
+    "pythae",
+    "ppca-py",
+    "pyAgrum",
+    "pgmpy",
+    "pomegranate",
+    "zuko",
+    "nflows",
+    "normflows",
+    "rbms",
+    "learnergy",
+)
 HEAD = """# Results
 
 Written by `make bench`, or section by section by `python benchmarks/run.py NAME ...`. Each ratio
