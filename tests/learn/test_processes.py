@@ -90,6 +90,7 @@ def test_a_run_goes_on_after_a_process_was_killed(tmp_path: Path) -> None:
 DRAWS = {
     "rand": lambda n, rng: torch.rand(n, 3, generator=rng),
     "randn": lambda n, rng: torch.randn((5, n, 2), generator=rng, dtype=torch.float64),
+    "points": lambda n, rng: torch.randn(6, n, 2, generator=rng),
     "size": lambda n, rng: torch.randn(size=(n,), generator=rng),
     "randint": lambda n, rng: torch.randint(2, 9, (n, 4), generator=rng),
     "bernoulli": lambda n, rng: torch.bernoulli(torch.full((n, 3), 0.3), generator=rng),

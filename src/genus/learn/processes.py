@@ -292,8 +292,8 @@ def average(parameters: list[torch.nn.Parameter], share: float) -> None:
 class OwnNoise(TorchFunctionMode):
     """Draws for rows begin … end of a batch of n are cut out of draws for all of them.
 
-    A draw is for the rows where one of its axes, the first such, has as many entries as there are
-    rows here. All other draws are the same everywhere, and so are those inside :func:`common`.
+    A draw is for the rows where one of its axes has as many entries as there are rows here. All
+    other draws are the same everywhere, and so are those inside :func:`common`.
     """
 
     def __init__(self, rng: torch.Generator, part: Part) -> None:
@@ -315,8 +315,9 @@ class OwnNoise(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def _axis(self, shape: tuple[int, ...]) -> int | None:
-        """The axis of the rows."""
-        return next((i for i, size in enumerate(shape) if size == self.rows), None)
+        """The axis of the rows: of draws (k, rows, d) the second, else the first that fits."""
+        order = (1, 0, 2) if len(shape) == 3 else range(len(shape))
+        return next((i for i in order if shape[i] == self.rows), None)
 
     def _cut(self, whole: Tensor, axis: int) -> Tensor:
         return whole.narrow(axis, self.begin, self.rows).contiguous()
