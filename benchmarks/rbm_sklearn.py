@@ -108,7 +108,7 @@ class Clocked(genus.RBM):
 
 
 def run_genus(
-    x: np.ndarray, epochs: int, seed: int, threads: int
+    x: np.ndarray, epochs: int, seed: int, threads: int, precision: str = "float32"
 ) -> tuple[float, float, genus.RBM]:
     """(processor seconds an epoch, those of the rest of fit, the model).
 
@@ -118,7 +118,7 @@ def run_genus(
         epochs=epochs,
         batch_size=100,
         validation=0.0,
-        precision="float32",
+        precision=precision,
         device="cpu",
         threads=threads,
     )

@@ -26,6 +26,7 @@ BENCHMARKS = (
     "loop",
     "vae_pythae",
     "rbm_sklearn",
+    "rbm_peers",
     "bayesnet_queries",
     "bayesnet_structure",
     "flow_peers",
@@ -42,7 +43,18 @@ BENCHMARKS = (
     "fashion 300",
 )
 BUDGETS = ("mnist", "fashion")  # seconds of all cores
-PEERS = ("pythae", "ppca-py", "pyAgrum", "pgmpy", "pomegranate", "zuko", "nflows", "normflows")
+PEERS = (
+    "pythae",
+    "ppca-py",
+    "pyAgrum",
+    "pgmpy",
+    "pomegranate",
+    "zuko",
+    "nflows",
+    "normflows",
+    "rbms",
+    "learnergy",
+)
 HEAD = """# Results
 
 Written by `make bench`, or section by section by `python benchmarks/run.py NAME ...`. Each ratio

@@ -22,7 +22,7 @@ import genus
 from genus.data import binarize
 
 NAMES = np.array(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
-N, TEST = 3000, 200
+N, TEST = 6000, 400
 
 
 def views(part: str, n: int) -> tuple[dict[str, Any], np.ndarray]:
@@ -83,7 +83,7 @@ if __name__ == "__main__":
         "cloth": judge(train["cloth"], NAMES[y]),
         "name": np.asarray,
     }
-    trainer = genus.Trainer(epochs=12, batch_size=100, lr=2e-3, progress=False)
+    trainer = genus.Trainer(epochs=20, batch_size=100, lr=2e-3, progress=False)
     net = genus.MLP(256, 2, "silu")
     for joint in ("product", "mixture", "mixture of products"):
         model = genus.MultimodalVAE(

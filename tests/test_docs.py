@@ -43,6 +43,7 @@ def blocks(page):
         "docs/missing.md",
         "docs/columns.md",
         "docs/devices.md",
+        "docs/scale.md",
     ],
 )
 def test_code_runs(page, tmp_path, monkeypatch, capsys):

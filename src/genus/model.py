@@ -39,7 +39,7 @@ from torch import Tensor, nn
 
 from genus import files, filling, sources
 from genus.coding import as_frame, check_in_memory
-from genus.learn import checkpoint
+from genus.learn import checkpoint, processes
 from genus.learn.descent import descend
 from genus.learn.fit import Fit
 from genus.learn.rows import Kept, Rows, Stream, generator
@@ -313,7 +313,7 @@ class Model(nn.Module, BaseEstimator):
     ) -> Self:
         fresh = type(self)(**self.get_params(deep=False))
         X = sources.opened(X)  # a loader is read through once
-        with naming_what_is_large(fresh):
+        with processes.joined(), naming_what_is_large(fresh):
             fresh._learn(self, X, given, space, validation, resume, device, weight)
         others = {
             k: v for k, v in self.__dict__.items() if k.startswith("_") and k not in fresh.__dict__
@@ -346,7 +346,7 @@ class Model(nn.Module, BaseEstimator):
             if resume and not sums
             else None
         )
-        seed = state[1]["seed"] if state else seed_of(self.random_state)
+        seed = processes.agreed_seed(state[1]["seed"] if state else seed_of(self.random_state))
         self._seed, self._done = seed, {}
         x = self._rows(X, given, weight)
         trainer = self._trainer().over(self.defaults(len(x)), BASE)
@@ -371,6 +371,7 @@ class Model(nn.Module, BaseEstimator):
                     "validation needs conditions just where X has them: pass validation=(X, given)"
                 )
         del x  # what is held out is not kept twice
+        processes.check_same_rows(fit.rows.fingerprint() if processes.count() > 1 else "")
         self.rng = generator(seed)
         self.before_build(fit.rows)
         self._make(self.space_)
@@ -389,6 +390,7 @@ class Model(nn.Module, BaseEstimator):
             self._count_words(fit.rows)
             self.prepare(fit.rows)
         self.learn(fit)
+        processes.settle(self)
         self.eval()
         self._take_back()
         for name in ("spent", "training"):
@@ -865,6 +867,8 @@ class Model(nn.Module, BaseEstimator):
     def save(self, path: str | Path) -> None:
         """Write the fitted model to one file (safetensors with JSON, no pickle), atomically."""
         self._check_fitted()
+        if processes.rank():  # of several processes the first writes
+            return
         files.write(path, self.state_dict(), {"model": files.describe(self)})
 
     def n_parameters(self) -> int:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from genus.learn.rows import generator
-from genus.networks.attention import Block
+from genus.networks.attention import Block, attended
 from genus.networks.layers import initialise
 
 
@@ -40,3 +40,14 @@ def test_steps_one_by_one_from_a_cache_are_those_of_a_whole_pass() -> None:
     with torch.no_grad():
         steps = [made(h[:, t : t + 1], (), (store, t)) for t in range(5)]
         torch.testing.assert_close(torch.cat(steps, 1), made(h))
+
+
+def test_on_a_processor_attention_is_float32_whatever_networks_compute_in() -> None:
+    """Its backward pass in bfloat16 takes more than ten times as long."""
+    rng = generator(0)
+    q, k, v = (torch.randn(2, 1, 5, 4, generator=rng).requires_grad_() for _ in range(3))
+    exact = attended(q, k, v, is_causal=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = attended(q, k, v, is_causal=True)
+    assert found.dtype is torch.float32 and torch.equal(found, exact)
+    assert not torch.equal(attended(q, k, v), exact)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from genus import files
-from genus.learn import checks
+from genus.learn import checks, processes
 from genus.learn.fit import State
 from genus.learn.protocol import Learner
 from genus.learn.rows import take_up
@@ -40,8 +40,10 @@ FREE = {
 def save(run: Run) -> None:
     """Write the state of a descent between two steps to ``run.t.checkpoint``.
 
-    Raises OSError that names the file.
+    Raises OSError that names the file. Of several processes the first writes.
     """
+    if processes.rank():
+        return
     path = Path(run.t.checkpoint or "")
     try:
         files.write(path, *pack(run))

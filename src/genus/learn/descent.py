@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from genus.learn import checkpoint, checks
+from genus.learn import checkpoint, checks, processes
 from genus.learn.capture import Capture
 from genus.learn.fit import Fit
 from genus.learn.players import Losses, Player, turns
@@ -133,7 +133,8 @@ class Descent(Run):
         self.dtype = PRECISIONS[self.t.precision or "float32"]  # of networks, None: the weights'
         if self.dtype is torch.float16:
             self.scaler = torch.amp.GradScaler(self.device.type)
-        if self.device.type == "cuda" and self.t.capture is not False:
+        alone = processes.count() == 1
+        if self.device.type == "cuda" and self.t.capture is not False and alone:
             self.capture = Capture(self)
 
     # -------------------------------------------------------------- before the first step
@@ -253,7 +254,7 @@ class Descent(Run):
             at.step += 1
             self.total = self.total + loss * len(index)
             self.whole = True
-            ctrl_c.check()
+            processes.check(ctrl_c)
             if bar.due(at.step):
                 bar.update(at.step, at.epoch, float(self.total) / self.seen(), size)
             if saves and time.perf_counter() - self.saved_at >= (self.t.checkpoint_every or 0):
@@ -282,16 +283,17 @@ class Descent(Run):
                 player.note(captured, rows)
                 value = value + captured
         else:
-            batch = self.fit.rows.take(index, self.model.rng)
-            for module, loss in turns(self.model, self.losses, batch, self.dtype):
-                player = self.players.of(module)
-                now = loss.item() if on_cpu else loss.detach()
-                if on_cpu and not self.rescue.healthy(float(now)):
-                    return None
-                player.set_rate(rate)
-                self.move(player, loss)
-                player.note(now, rows)
-                value = value + now
+            whole = self.fit.rows.take(index, self.model.rng)
+            with processes.shared(whole, self.model.rng) as (batch, share):
+                for module, loss in turns(self.model, self.losses, batch, self.dtype):
+                    player = self.players.of(module)
+                    now = processes.mean(loss.item() if on_cpu else loss.detach(), share)
+                    if on_cpu and not self.rescue.healthy(float(now)):
+                        return None
+                    player.set_rate(rate)
+                    self.move(player, loss, share)
+                    player.note(now, rows)
+                    value = value + now
         if self.average:
             self.average.update(self.at.step)
         # a look costs a wait for the device
@@ -299,11 +301,12 @@ class Descent(Run):
             return None
         return value
 
-    def move(self, player: Player, loss: Tensor) -> None:
-        """A player's step down the gradient of its loss."""
+    def move(self, player: Player, loss: Tensor, share: float = 1.0) -> None:
+        """A player's step down the gradient of its loss on this share of the rows of a batch."""
         for p in player.parameters:  # what zero_grad does, without its bookkeeping
             p.grad = None
         (self.scaler.scale(loss) if self.scaler else loss).backward(inputs=player.parameters)
+        processes.average(player.parameters, share)
         player.check_moved(self.model)
         if self.scaler:
             self.scaler.unscale_(player.optimizer)
@@ -330,7 +333,7 @@ class Descent(Run):
 
     def clock(self) -> float:
         """Seconds spent in this descent, earlier sessions included."""
-        self.at.elapsed = time.perf_counter() - self.started
+        self.at.elapsed = processes.agreed(time.perf_counter() - self.started)
         return self.at.elapsed
 
     def seen(self) -> int:
@@ -415,11 +418,12 @@ class Descent(Run):
         try:
             with torch.no_grad(), self.averaged():
                 total = 0.0
-                for batch in held.chunks(1024, model.rng):
-                    value = self.objective(*batch)
+                for whole in held.chunks(1024, model.rng):
+                    with processes.shared(whole, model.rng) as (batch, share):
+                        value = self.objective(*batch)
                     if value is None:
                         return None
-                    total += float(value) * len(batch[0])
+                    total += processes.mean(float(value), share) * len(whole[0])
             return total / len(held)
         finally:
             model.rng.set_state(before)

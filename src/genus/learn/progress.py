@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import sys
 import threading
@@ -81,7 +82,8 @@ class Bar:
     """
 
     def __init__(self, progress: bool | None, name: str, total: int, max_time: float) -> None:
-        self.shown = sys.stderr.isatty() if progress is None else bool(progress)
+        shown = sys.stderr.isatty() if progress is None else bool(progress)
+        self.shown = shown and not int(os.environ.get("RANK", "0"))  # of processes, the first
         self.name, self.total, self.max_time = name, total, max_time
 
     def __enter__(self) -> Bar:

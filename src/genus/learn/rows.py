@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genus.learn import processes
 from genus.sources import OnDisk, spread, stacked
 from genus.space import Space
 
@@ -109,7 +110,7 @@ class Rows:
     @property
     def at_once(self) -> int:
         """Rows whose sums are computed in one piece, where a model has nothing against many."""
-        return self.looked
+        return -(-self.looked // processes.count())
 
     def places(self, most: int | None = None) -> Tensor | slice:
         """Where the rows of a look are: all, or one drawn from each of so many equal stretches."""
@@ -134,7 +135,8 @@ class Rows:
         """
         chunks = (f(*batch) for batch in self.chunks(size, rng))
         if self.streams:
-            return Rows(Kept(OnDisk.of(c.cpu().numpy() for c in chunks)), weight=self.weight)
+            kept = Kept(OnDisk.of(c.cpu().numpy() for c in chunks))
+            return Rows(kept, weight=self.weight).to(self.device)
         out: Tensor | None = None
         for i, c in enumerate(chunks):
             out = c.new_empty(len(self), *c.shape[1:]) if out is None else out

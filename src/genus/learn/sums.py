@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from genus.learn import processes
 from genus.learn.fit import DivergenceError, Fit
 from genus.learn.progress import Bar, CtrlC
 from genus.learn.protocol import Learner
@@ -63,10 +64,11 @@ def solve(
                     }
                 )
                 bar.update(i + 1, i, -now, len(fit.rows))
-                ctrl_c.check()
+                processes.check(ctrl_c)
                 converged = abs(now - previous) < tol
                 previous = now
-                if converged or time.perf_counter() - begun > limit:
+                over = limit < math.inf and processes.agreed(time.perf_counter() - begun) > limit
+                if converged or over:
                     break
         except KeyboardInterrupt:
             warnings.warn(
@@ -105,7 +107,9 @@ def accumulate(
         )
     of = statistics or model.statistics
     sums: dict[str, Tensor] = {}
-    for i in range(0, len(rows), chunk):
+    begins = range(0, len(rows), chunk)
+    mine = processes.mine(begins)
+    for i in mine or begins[:1]:
         batch = rows.take(slice(i, i + chunk), model.rng)
         weight = () if rows.weight is None else (rows.weight[i : i + chunk],)
         part = of(*batch, *weight)
@@ -114,5 +118,8 @@ def accumulate(
                 f"{type(model).__name__}.statistics returned a {type(part).__name__}: return a "
                 "dict of sums over the rows of x"
             )
+        if not mine:  # what a process without a chunk adds
+            part = {k: torch.zeros_like(v) for k, v in part.items()}
         sums = {k: sums[k] + v for k, v in part.items()} if sums else dict(part)
+    sums = processes.add_up(sums)
     return model.summed(sums) if statistics is None and hasattr(model, "summed") else sums

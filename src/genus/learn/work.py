@@ -19,7 +19,7 @@ from genus.learn.checkpoint import everything, put_back
 from genus.learn.protocol import Learner
 
 SMALL_STEP = 20_000_000  # multiply-adds of the losses: below it, one thread
-LARGE_STEP = 200_000_000  # above it, bfloat16 where the processor has it
+LARGE_STEP = 120_000_000  # above it, bfloat16 where the processor has it
 
 
 class MultiplyAdds(TorchDispatchMode):

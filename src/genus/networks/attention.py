@@ -37,7 +37,7 @@ class Block(nn.Module):
             store, t = cache
             store[0, :, :, t : t + T], store[1, :, :, t : t + T] = k, v
             k, v = store[:, :, :, : t + T].unbind()
-        a = F.scaled_dot_product_attention(q, k, v, is_causal=T > 1)
+        a = attended(q, k, v, is_causal=T > 1)
         h = h + self.drop(self.out(a.transpose(1, 2).reshape(n, T, w)))
         out: Tensor = h + self.drop(self.down(F.gelu(self.up(self.norm2(h)))))
         return out
@@ -48,3 +48,12 @@ def turned(q: Tensor, angle: Tensor) -> Tensor:
     a, b = q.unflatten(-1, (-1, 2)).unbind(-1)
     c, s = angle.cos()[:, None].to(q.dtype), angle.sin()[:, None].to(q.dtype)
     return torch.stack([a * c - b * s, a * s + b * c], -1).flatten(-2)
+
+
+def attended(q: Tensor, k: Tensor, v: Tensor, is_causal: bool = False) -> Tensor:
+    """softmax(q kᵀ/√d) v; on a processor in float32, whose backward pass in bfloat16 is slow."""
+    if q.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        with torch.autocast("cpu", enabled=False):
+            q, k, v = q.float(), k.float(), v.float()
+            return F.scaled_dot_product_attention(q, k, v, is_causal=is_causal)
+    return F.scaled_dot_product_attention(q, k, v, is_causal=is_causal)

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genus.networks.attention import attended
 from genus.networks.blueprints import Shape
 from genus.networks.context import FiLM
 from genus.networks.layers import Conv2d, Linear
@@ -177,7 +178,7 @@ class _Attention(nn.Module):
         n, c, height, width = h.shape
         places = self.norm(h).flatten(2).mT  # (n, H W, c)
         q, k, v = self.qkv(places).reshape(n, -1, 3, self.heads, c // self.heads).unbind(2)
-        a = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
+        a = attended(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
         a = self.out(a.transpose(1, 2).reshape(n, -1, c))
         return h + a.mT.reshape(n, c, height, width)
 

@@ -115,11 +115,10 @@ class Gaussian(DensityModel):
         Missing entries enter by their conditional expectations.
         """
         y = self.real(x, self.rng if u is None else u)[0]
-        sums = {"weight": torch.tensor(float(len(y)), dtype=torch.float64)}
         if u is None:
-            y = y - self._origin
-            return {**sums, "y": y.sum(0), "yy": y.T @ y}
-        sums |= {
+            return self._sums(y)
+        sums = {
+            "weight": torch.tensor(float(len(y)), dtype=torch.float64),
             "log_likelihood": y.new_zeros(()),
             "y": torch.zeros_like(self.mean_),
             "yy": torch.zeros_like(self.covariance_),
@@ -132,6 +131,12 @@ class Gaussian(DensityModel):
             sums["y"] += e.sum(0)
             sums["yy"] += e.T @ e + given.covariance(real.sum(1, keepdim=True))[0]
         return sums
+
+    def _sums(self, y: Tensor) -> dict[str, Tensor]:
+        """The same of complete rows y."""
+        y = y - self._origin
+        weight = torch.tensor(float(len(y)), dtype=torch.float64)
+        return {"weight": weight, "y": y.sum(0), "yy": y.T @ y}
 
     def maximise(self, sums: dict[str, Tensor]) -> None:
         """The closed form."""
@@ -152,10 +157,16 @@ class Gaussian(DensityModel):
         )
         if not any(bool(torch.isnan(x).any()) for (x,) in fit.rows.chunks(8192)):
             self.shrinkage_ = 0.0 if self.shrinkage is None else self.shrinkage
-            self.maximise(accumulate(self, fit.rows))
+            rows = fit.rows
+            if self.space_.measure != "density":  # what cells hide is drawn once
+                rows = rows.mapped(lambda x: self.real(x, self.rng)[0], self.rng)
+                self.maximise(accumulate(self, rows, statistics=self._sums))
+            else:
+                self.maximise(accumulate(self, rows))
             if self.shrinkage is None:
-                chunks = (self.real(x, self.rng)[0] for (x,) in fit.rows.chunks(8192))
-                self._choose(chunks, len(fit.rows))
+                known = rows is not fit.rows
+                chunks = (y if known else self.real(y, self.rng)[0] for (y,) in rows.chunks(8192))
+                self._choose(chunks, len(rows))
                 self.covariance_ = towards_diagonal(self.covariance_, self.shrinkage_)
             self.n_iter_, self.converged_ = 1, True
             return

@@ -42,6 +42,7 @@ from torch import Tensor, nn
 from genus.distributions.draws import flip
 from genus.distributions.points import log_mean_exp, row_uniforms
 from genus.encoder import Encoder
+from genus.learn import processes
 from genus.learn.descent import descend
 from genus.learn.fit import Fit
 from genus.learn.rows import Rows
@@ -512,16 +513,19 @@ class DBM(Encoder, Unnormalised):
         with torch.no_grad():
             v = self._states(x)
             q = self._mean_field(v, int(self.n_mean_field))
-            if len(self._chain) != self.n_chains:
-                self._chain = self._begin(int(self.n_chains), self.rng)
-            h = self._parts(self._chain)[1]
-            fantasy, means = self._chain_steps(h, self._steps(), self.rng)
-            self._chain = torch.cat([fantasy, *self._drawn(means, self.rng)], 1)
+            with processes.common():
+                if len(self._chain) != self.n_chains:
+                    self._chain = self._begin(int(self.n_chains), self.rng)
+                h = self._parts(self._chain)[1]
+                fantasy, means = self._chain_steps(h, self._steps(), self.rng)
+                self._chain = torch.cat([fantasy, *self._drawn(means, self.rng)], 1)
         # odd layers by their means given the even ones: the same gradient, less noise
         yield self, self._mean_energy(v, q) - self._mean_energy(fantasy, means)
         if self.tracking:
             for l, p in enumerate(q):
-                self._move_centre(l, float(self.tracking) * (p.mean(0) - self._lambda(l)))
+                self._move_centre(
+                    l, float(self.tracking) * (processes.over_batch(p.mean(0)) - self._lambda(l))
+                )
 
     def _mean_energy(self, v: Tensor, h: list[Tensor]) -> Tensor:
         """Mean over rows of E(v, h), by the moments Σ φ hᵀ/n, which are its gradient too."""

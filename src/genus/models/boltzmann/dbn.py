@@ -42,6 +42,7 @@ from torch import Tensor, nn
 from genus.distributions.draws import flip
 from genus.distributions.points import log_mean_exp, row_uniforms
 from genus.encoder import Encoder
+from genus.learn import processes
 from genus.learn.descent import descend
 from genus.learn.fit import Fit
 from genus.learn.rows import Rows
@@ -254,9 +255,10 @@ class DBN(Encoder, Model):
             yield self, loss
 
     def _chain_of_top(self, n: int) -> Tensor:
-        """Means of the units of the top, from its chains."""
+        """Means of the units of the top for n rows, from its chains."""
         chain: Tensor = self.layers_[-1]._chain
-        return chain.repeat(-(-n // len(chain)), 1)[:n]
+        n = processes.rows_of_batch(n)
+        return processes.own_rows(chain.repeat(-(-n // len(chain)), 1)[:n])
 
     # ------------------------------------------------------------------ up and down
 

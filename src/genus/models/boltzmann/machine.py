@@ -23,6 +23,7 @@ log Z also by mean-field theory at its fixed point, m_i = E[s_i] with each unit 
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any, ClassVar
 
@@ -33,6 +34,7 @@ from torch import Tensor, nn
 from genus.distributions.columns import share_of_ones
 from genus.distributions.draws import flip
 from genus.distributions.points import log_mean_exp
+from genus.learn import processes
 from genus.learn.rows import Rows, generator
 from genus.learn.trainer import Trainer
 from genus.likelihood import LogProb
@@ -265,9 +267,11 @@ class BoltzmannMachine(Unnormalised):
             with torch.no_grad():
                 v = self._entered(x)
                 start = self._whole(v, self.rng) if way == "cd" else self._chain
-                if way == "pcd" and len(start) != self.n_chains:
-                    start = self._begin(int(self.n_chains), self.rng)
-                fantasy = self._swept(start, int(self.k), self.rng)
+                apart = contextlib.nullcontext() if way == "cd" else processes.common()
+                with apart:
+                    if way == "pcd" and len(start) != self.n_chains:
+                        start = self._begin(int(self.n_chains), self.rng)
+                    fantasy = self._swept(start, int(self.k), self.rng)
                 self._chain = fantasy
             d = self.space_.dim
             yield self, self._free_energy(v).mean() - self._free_energy(fantasy[:, :d]).mean()

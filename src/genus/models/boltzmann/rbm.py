@@ -28,6 +28,7 @@ chain persists between steps. Fast weights drive it on, or chains at higher temp
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -40,6 +41,7 @@ from torch import Tensor, nn
 from genus.distributions.draws import flip
 from genus.distributions.points import log_mean_exp, row_uniforms
 from genus.encoder import Encoder
+from genus.learn import processes
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer
 from genus.likelihood import LogProb
@@ -190,7 +192,9 @@ class RBM(Encoder, Unnormalised):
         self.units_.project_()
         with torch.no_grad():
             v = self._entered(x)
-            fantasy = self._fantasy(v)
+            apart = contextlib.nullcontext() if self.method == "cd" else processes.common()
+            with apart:
+                fantasy = self._fantasy(v)
         both = torch.cat([v, fantasy])
         a = torch.addmm(self.c_, self.units_.phi(both) - self.mu_, self.W_)
         hidden, h = _hidden_term(a, self.lambda_)
@@ -208,7 +212,8 @@ class RBM(Encoder, Unnormalised):
                 self._quicken()
                 self._chain = torch.sigmoid(self._fast()._inputs(fantasy))
             if self.centred and self.tracking:
-                move = self.tracking * (h[: len(v)].mean(0) - self.lambda_)
+                seen = processes.over_batch(h[: len(v)].mean(0))
+                move = self.tracking * (seen - self.lambda_)
                 self.lambda_ += move
                 self.units_.absorb_(self.b_, self.W_ @ move)
 
@@ -219,7 +224,7 @@ class RBM(Encoder, Unnormalised):
 
     def _too_active(self, a: Tensor) -> Tensor:
         """−Σ_j ρ log q_j + (1 − ρ) log(1 − q_j) at its cost, q the mean activities of a batch."""
-        q = torch.sigmoid(a).mean(0).clamp(1e-6, 1 - 1e-6)
+        q = processes.over_batch(torch.sigmoid(a).mean(0)).clamp(1e-6, 1 - 1e-6)
         rho = float(self.sparsity or 0)
         cross_entropy = -(rho * q.log() + (1 - rho) * torch.log1p(-q)).sum()
         return float(self.sparsity_cost) * cross_entropy

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from genus.density import DensityModel
 from genus.distributions.coordinates import Coordinates
+from genus.learn import processes
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer, batch_of
 from genus.likelihood import LogProb
@@ -292,7 +293,7 @@ class EnergyModel(Unnormalised, DensityModel):
         else:
             y, share = hmc(energy, y, steps, (2 * step * T).sqrt(), LEAPFROG, rng)
         if adapt:
-            self.step_.mul_(torch.exp(0.1 * (share - AIM[how])))
+            self.step_.mul_(torch.exp(0.1 * (processes.over_batch(share) - AIM[how])))
         return y
 
     def _negatives(self, y: Tensor) -> Tensor:
@@ -304,13 +305,14 @@ class EnergyModel(Unnormalised, DensityModel):
             begin = self._begin(len(y), rng)
         else:
             n = len(self._chains)
-            index = torch.randperm(n, generator=rng, device=y.device)[: len(y)]
-            begin = self._chains[index]
+            index = torch.randperm(n, generator=rng, device=y.device)
+            index = index[: processes.rows_of_batch(len(y))]
+            begin = self._chains[processes.own_rows(index)]
             fresh = torch.rand(len(begin), generator=rng, device=y.device) < self.restart
             begin = torch.where(fresh[:, None], self._begin(len(begin), rng), begin)
         end = self._moved(begin, self._steps(), rng, adapt=True).detach()
         if method == "pcd":
-            self._chains[index] = end
+            self._chains[index] = processes.all_rows(end)
         return end
 
     def _note_health(self, gap: Tensor, y: Tensor, end: Tensor) -> None:
@@ -318,14 +320,14 @@ class EnergyModel(Unnormalised, DensityModel):
         with torch.no_grad():
             there = [(v.abs() >= 1).double().mean() for v in (y, end)]
             finite = end.isfinite().all().double()
-            self._health = torch.stack([gap.double(), finite, *there])
+            self._health = processes.over_batch(torch.stack([gap.double(), finite, *there]))
 
     def trouble(self, loss: float, first: float) -> str:
         """What is wrong with a loss or the chains behind it; they then go on with half the step."""
         if self._health is None:
             return super().trouble(loss, first)
         gap, finite, own, at_ends = self._health.tolist()
-        if not math.isfinite(gap) or not finite:
+        if not math.isfinite(gap) or finite < 1:
             why = "an energy is not finite"
         elif abs(gap) > LARGEST_GAP:
             why = f"the energies of data and chains are {gap:.3g} apart"

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genus.classifier import Classifier
+from genus.learn import processes
 from genus.learn.rows import Rows, generator
 from genus.learn.trainer import Trainer
 from genus.likelihood import LogProb
@@ -283,9 +284,11 @@ class JEM(Classifier, EnergyModel):
         labels = self._drawn_labels(n, rng)
         index = torch.arange(n, device=y.device)
         if self._method() == "pcd":
-            index = torch.randperm(len(self._chains), generator=rng, device=y.device)[:n]
-            labels = self._theirs[index]
-            begin = self._chains[index]
+            index = torch.randperm(len(self._chains), generator=rng, device=y.device)
+            index = index[: processes.rows_of_batch(n)]
+            here = processes.own_rows(index)
+            labels = self._theirs[here]
+            begin = self._chains[here]
             again = torch.rand(len(begin), generator=rng, device=y.device) < self.restart
             begin = torch.where(again[:, None], self._fresh(labels, rng), begin)
         else:
@@ -293,7 +296,7 @@ class JEM(Classifier, EnergyModel):
         log_f = self._log_f_of(labels if self.joint else None)
         end = self._moved(begin, self._steps(), rng, log_f, adapt=True).detach()
         if self._method() == "pcd":
-            self._chains[index] = end
+            self._chains[index] = processes.all_rows(end)
         return end, labels
 
     def _shifted(self, y: Tensor) -> Tensor:

@@ -85,7 +85,7 @@ class Decoded(Encoder, Model):
 
     def code(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """What the encoder puts out, (n, code_size), the linear path added to the first numbers."""
-        return self.code_of(self.features(x), given, self._gap(x))
+        return self.code_of(self.features(x), given, self._gap(x) if self.gaps_ else None)
 
     def code_of(self, h: Tensor, given: Tensor | None = None, gap: Tensor | None = None) -> Tensor:
         """The same of features h, of which cells ``gap`` (n, d) are missing; None: none is."""

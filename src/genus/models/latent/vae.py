@@ -33,6 +33,7 @@ from torch import Tensor
 from genus.density import DensityModel
 from genus.distributions.observation import Observation, observe
 from genus.distributions.points import by_blocks, log_mean_exp, row_normals
+from genus.learn import processes
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer
 from genus.likelihood import LogProb, LowerBound
@@ -274,8 +275,9 @@ class VAE(Decoded):
     def _score(self, signal: Tensor, log_q: Tensor) -> Tensor:
         """What adds the score-function gradient, of value 0: (signal − b) ∇ log q, (n,)."""
         signal = signal.detach()
-        n = len(signal)
-        others = (signal.sum() - signal) / max(n - 1, 1)
+        n = processes.rows_of_batch(len(signal))
+        total = n * processes.over_batch(signal.mean())
+        others = (total - signal) / max(n - 1, 1)
         return (signal - others) * (log_q - log_q.detach())
 
     def _kl(self, q: Parameters, p: Prior) -> Tensor | None:
