@@ -299,6 +299,34 @@ def test_10_grey_values_are_drawn_as_bits_on_the_device(row: Any) -> None:
         assert said(model, toy("binary").X[:N], None) is not None
 
 
+class Streamed(torch.utils.data.Dataset):
+    """Rows that are read one by one."""
+
+    def __init__(self, X: np.ndarray) -> None:
+        self.X = X
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        return self.X[i]
+
+
+SLOWLY = pytest.param("bayesian-mixture-svi", marks=pytest.mark.full)
+
+
+@pytest.mark.parametrize("name", ["made", "bayesnet", "categorical-mixture", SLOWLY])
+def test_10_streamed_rows_go_to_the_device(name: str) -> None:
+    row = next(row for row in ROWS if row.name == name)
+    X = toy("binary").X
+    with there() as device:
+        model = light(row, max_steps=2).fit(Streamed(X), space="binary", device=device)
+        assert not left_behind(model)
+        streamed = said(model, X[:N], None)
+        whole = light(row, max_steps=2).fit(X, space="binary", device=device)
+        assert not disagreement(said(whole, X[:N], None), streamed)
+
+
 def test_10_the_device_of_fit_goes_before_that_of_the_trainer() -> None:
     X = toy("binary").X
     with there() as device:
