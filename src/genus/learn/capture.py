@@ -16,16 +16,13 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from genus.learn.checkpoint import everything, notes
 from genus.learn.players import Player, turns
-
-if TYPE_CHECKING:
-    from genus.learn.descent import Descent
 
 WARM = 3  # plain steps first: they make what only a first step makes
 CLOSE = 1e-3  # of the losses of two captured steps and two plain ones
@@ -57,12 +54,13 @@ class Graph:
 class Capture:
     """The graphs of a descent, one for each plan of its model.
 
+    run: the Descent whose steps they are.
     refused: why steps are not captured, in words; empty where they are.
     """
 
     kind: Any = Graph  # tests on a processor put another in its place
 
-    def __init__(self, run: Descent) -> None:
+    def __init__(self, run: Any) -> None:
         self.run = run
         self.refused = ""
         self.seen: dict[Any, int] = {}  # steps of each plan so far
