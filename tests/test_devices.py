@@ -132,23 +132,27 @@ def disagreement(here: Any, away: Any, close: float = CLOSE) -> str:
         a, b = (np.asarray(v.nats if isinstance(v, LogProb) else v.value) for v in (here, away))
         off = ~(np.abs(a - b) <= close * (1 + np.abs(a)) + error) & (a != b)
         return f"{b[off]} is not {a[off]}" if off.any() else ""
-    if isinstance(here, pd.DataFrame | pd.Series):
+    if isinstance(here, pd.DataFrame):
+        here, away = ([c.to_numpy() for _, c in frame.items()] for frame in (here, away))
+    if isinstance(here, pd.Series):
         return disagreement(here.to_numpy(), away.to_numpy(), close)
     if isinstance(here, float):
         return disagreement(np.array(here), np.array(away), close)
     if isinstance(here, np.ndarray):
         if here.shape != away.shape or here.dtype != away.dtype:
             return f"{away.dtype} {away.shape}, not {here.dtype} {here.shape}"
-        if here.dtype.kind == "f":
-            same = np.isclose(away, here, close, close, equal_nan=True).all()
-        else:
-            same = close == np.inf or np.array_equal(here, away)
-        return "" if same else f"{away!r:.300} is not {here!r:.300}"
+        if close == np.inf:
+            return ""
+        real = here.dtype.kind == "f"
+        near = np.isclose(away, here, close, close, equal_nan=True) if real else here == away
+        return "" if np.all(near) else f"{away!r:.300} is not {here!r:.300}"
     if dataclasses.is_dataclass(here):
         here, away = vars(here), vars(away)
     if isinstance(here, dict):
         here, away = list(here.values()), list(away.values())
     if isinstance(here, list | tuple):
+        if len(here) != len(away):
+            return f"{len(away)} values, not {len(here)}"
         return next(filter(None, (disagreement(a, b, close) for a, b in zip(here, away))), "")
     return ""
 
@@ -293,6 +297,34 @@ def test_10_grey_values_are_drawn_as_bits_on_the_device(row: Any) -> None:
         model.fit(grey, space="binary", device=device, validation=0.2)
         assert not left_behind(model)
         assert said(model, toy("binary").X[:N], None) is not None
+
+
+class Streamed(torch.utils.data.Dataset):
+    """Rows that are read one by one."""
+
+    def __init__(self, X: np.ndarray) -> None:
+        self.X = X
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        return self.X[i]
+
+
+SLOWLY = pytest.param("bayesian-mixture-svi", marks=pytest.mark.full)
+
+
+@pytest.mark.parametrize("name", ["made", "bayesnet", "categorical-mixture", SLOWLY])
+def test_10_streamed_rows_go_to_the_device(name: str) -> None:
+    row = next(row for row in ROWS if row.name == name)
+    X = toy("binary").X
+    with there() as device:
+        model = light(row, max_steps=2).fit(Streamed(X), space="binary", device=device)
+        assert not left_behind(model)
+        streamed = said(model, X[:N], None)
+        whole = light(row, max_steps=2).fit(X, space="binary", device=device)
+        assert not disagreement(said(whole, X[:N], None), streamed)
 
 
 def test_10_the_device_of_fit_goes_before_that_of_the_trainer() -> None:
