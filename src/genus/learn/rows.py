@@ -65,11 +65,14 @@ class Rows:
         return self
 
     def take(self, index: Tensor | slice, rng: torch.Generator | None = None) -> tuple[Tensor, ...]:
-        """(x,) or (x, given) of some rows, as floating-point codes."""
+        """(x,) or (x, given) of some rows, as floating-point codes.
+
+        rng: where pixels are drawn from; None: always the same draw.
+        """
         x = self._some(self.x, index)
         if self.draw:
-            at = x.device if rng is None else rng.device
-            u = torch.rand(x.shape, generator=rng, device=at)
+            rng = rng or generator(0, x.device)
+            u = torch.rand(x.shape, generator=rng, device=rng.device)
             x = (u.to(x.device) < x).to(x.dtype)
         return (x,) if self.given is None else (x, self._some(self.given, index))
 
