@@ -68,7 +68,9 @@ def reliability(ax: plt.Axes, told: dict[str, Any]) -> None:
     ax.plot([0, 1], [0, 1], color="black", lw=0.8)
     for (name, c), colour, up in zip(told.items(), ("C0", "C1"), (-12, 5), strict=True):
         label = f"{name}, ECE {c.ece:.3f}, accuracy {c.accuracy:.3f}"
-        ax.scatter(c.table.confidence, c.table.accuracy, 6 * np.sqrt(c.table.n), colour, label=label)
+        ax.scatter(
+            c.table.confidence, c.table.accuracy, 6 * np.sqrt(c.table.n), colour, label=label
+        )
         for x, y, n in zip(c.table.confidence, c.table.accuracy, c.table.n, strict=True):
             where = {"xytext": (0, up), "textcoords": "offset points", "ha": "center"}
             ax.annotate(f"{n}", (x, y), fontsize=6, color=colour, **where)
