@@ -53,7 +53,7 @@ def outliers(name: str, X: np.ndarray) -> dict[str, np.ndarray]:
     flat = X.reshape(len(X), -1)
     other = X[rng.permutation(len(X))]
     found = {
-        "noise": rng.integers(0, X.max() + 1, X.shape).astype(X.dtype),
+        "noise": rng.integers(0, int(X.max()) + 1, X.shape).astype(X.dtype),
         "permuted": rng.permuted(flat, axis=1).reshape(X.shape),
         "interpolations": ((X.astype(float) + other) / 2).round().astype(X.dtype),
     }
