@@ -46,6 +46,15 @@ def plain(t: tables.Table, rows: pd.DataFrame) -> pd.DataFrame:
     return out[list(rows)]
 
 
+def filled(t: tables.Table, rows: pd.DataFrame, like: pd.DataFrame) -> pd.DataFrame:
+    """Rows with the medians and modes of others in their gaps."""
+    rows = rows.copy()
+    for c in rows:
+        usual = like[c].median() if c in t.numbers else like[c].mode()[0]
+        rows[c] = rows[c].fillna(usual)
+    return rows
+
+
 def seconds(f: Any) -> tuple[Any, float]:
     """What f returns, and how long it took."""
     begun = time.process_time()
@@ -78,7 +87,8 @@ def jem(t: tables.Table, budget: float) -> dict[str, str]:
     with time_limit(budget):
         _, spent = seconds(lambda: model.fit(X, y))
     c = calibration(model, Z[judged], z[judged])
-    energy = model.energy(plain(t, swaps.rows).drop(columns=target))
+    rows = filled(t, plain(t, swaps.rows).drop(columns=target), X)  # a gap has no energy
+    energy = model.energy(rows)
     booster = HistGradientBoostingClassifier(
         random_state=0, categorical_features=t.nominal([c for c in t.coded(t.train) if c != target])
     )
@@ -104,10 +114,7 @@ def by_ctgan(t: tables.Table, rows: pd.DataFrame, n: int, budget: float) -> tupl
     """Draws of CTGAN, as many epochs as its first ones say the budget is enough for."""
     from ctgan import CTGAN
 
-    rows = rows.copy()
-    for c in rows:
-        usual = rows[c].median() if c in t.numbers else rows[c].mode()[0]
-        rows[c] = rows[c].fillna(usual)
+    rows = filled(t, rows, rows)
 
     def fitted(epochs: int) -> Any:
         torch.manual_seed(0)
