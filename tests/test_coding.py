@@ -19,7 +19,6 @@ from genus.coding import (
     codes_of,
     column_codes,
     column_of,
-    head,
     infer,
     layout_of,
     numbers_of,
@@ -73,16 +72,6 @@ def test_what_is_no_array_of_numbers_is_told_why(X: Any, error: type, says: str)
         as_array(X)
     if says.startswith("must"):
         assert as_array(X, strings=True).tolist() == [["a"]]
-
-
-def test_the_first_items_of_a_dataset_decide() -> None:
-    data = torch.utils.data.TensorDataset(torch.arange(10)[:, None], torch.zeros(10))
-    assert head(data, rows=3).tolist() == [[0], [1], [2]]
-    assert len(head(data, rows=None)) == 10
-    X = np.ones((5, 1))
-    assert head(X, rows=3) is X  # of an array, all
-    with pytest.raises(ValueError, match="0 rows"):
-        head(torch.utils.data.TensorDataset(torch.zeros(0, 1)))
 
 
 def test_rows_of_a_table_have_names_that_differ() -> None:

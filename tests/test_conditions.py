@@ -18,6 +18,7 @@ from genus import (
     LogProb,
     Space,
     Trainer,
+    sources,
 )
 from genus.learn import rows
 from genus.model import on_rows
@@ -167,7 +168,7 @@ def test_conditions_stream_like_rows(tmp_path: Path, monkeypatch: pytest.MonkeyP
     np.save(tmp_path / "given.npy", X + 1)
     mapped = np.load(tmp_path / "given.npy", mmap_mode="r")
     memory = Shifted(trainer=QUICK, random_state=0).fit(X, given=X + 1, validation=0.2)
-    monkeypatch.setattr(rows, "IN_MEMORY", 0)
+    monkeypatch.setattr(sources, "IN_MEMORY", 0)
     model = Shifted(trainer=QUICK, random_state=0)
     stream = model.fit(X, given=mapped, validation=0.2)
     assert isinstance(stream._given_source(mapped), rows.Stream)

@@ -632,6 +632,31 @@ def told_apart(model: Any, test: Any) -> float:
     return classifier_test(real, fake).accuracy
 
 
+# ---------------------------------------------------------------------- 15
+
+
+@pytest.mark.parametrize("row", once_a_class(ROWS))
+def test_15_rows_that_are_read_as_they_are_needed_give_the_same_model(
+    row: Row, tmp_path: Path
+) -> None:
+    """Tables from a folder of Parquet, other rows from a loader."""
+    kind = "mixed" if "mixed" in row.fits else row.fits[0]
+    t = toy(kind)
+    if isinstance(t.X, pd.DataFrame):
+        for i in range(3):
+            t.X.iloc[80 * i : 80 * (i + 1)].to_parquet(tmp_path / f"{i}.parquet")
+        stream: Any = genus.data.Parquet(tmp_path)
+    else:
+        rows = torch.utils.data.TensorDataset(torch.as_tensor(np.asarray(t.X)))
+        stream = torch.utils.data.DataLoader(rows, batch_size=50)
+    memory, model = briefly_fitted(row, kind), row.hasty.fit(stream, space=t.space)
+    if hasattr(model, "log_prob"):
+        assert np.allclose(model.score_samples(stream), memory.score_samples(t.X), atol=1e-5)
+    for name, value in memory.state_dict().items():
+        other = model.state_dict()[name]
+        assert torch.allclose(value.double(), other.double(), atol=1e-5, equal_nan=True), name
+
+
 def test_14_every_class_is_asked() -> None:
     asked = {type(r.make()) for r in ROWS if r.digits}
     assert asked | {genus.Independent} == {type(r.make()) for r in CLASSES}

@@ -42,6 +42,8 @@ def blocks(page):
         "docs/rows-and-conditions.md",
         "docs/missing.md",
         "docs/columns.md",
+        "docs/devices.md",
+        "docs/scale.md",
     ],
 )
 def test_code_runs(page, tmp_path, monkeypatch, capsys):

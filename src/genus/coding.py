@@ -17,8 +17,10 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
 
 from genus.dtypes import dates_from, days_of, decimals_from, from_plain, holds_dates, plain
+from genus.sources import Parquet, length, stacked
 
 KINDS = ("binary", "ordinal", "integer", "categorical", "continuous")
 SENTINELS = (99, 999, 9999, 99999, 999999, 99.9, 999.9, 9999.9, 99.99, 999.99, 9999.99, 32768)
@@ -54,6 +56,20 @@ class Column:
 # ---------------------------------------------------------------------- arrays of every sort
 
 
+def check_in_memory(X: Any) -> None:
+    """Raise TypeError for rows that come in chunks, where all are needed at once."""
+    if isinstance(X, Parquet):
+        raise TypeError(
+            f"X is {X!r}, and only fit, log_prob and score of models of X read such rows as they "
+            "need them: pass X.read(), or X.some(10_000), rows from all over"
+        )
+    if isinstance(X, DataLoader | IterableDataset):
+        raise TypeError(
+            f"X is a {type(X).__name__}, and only fit, log_prob and score of models of X read such "
+            "rows as they need them: pass some of its rows, as a tensor"
+        )
+
+
 def as_array(X: Any, *, strings: bool = False) -> np.ndarray:
     """X as an ndarray of numbers (with ``strings``, of anything), or an error that says why.
 
@@ -67,8 +83,9 @@ def as_array(X: Any, *, strings: bool = False) -> np.ndarray:
         return X
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise TypeError("X is a sparse matrix, which is not supported: pass X.toarray()")
+    check_in_memory(X)
     if isinstance(X, torch.utils.data.Dataset):
-        X = head(X, rows=None)
+        X = stacked(X, range(length(X)))
     if isinstance(X, Tensor):
         half = X.dtype in (torch.bfloat16, torch.float16)
         X = X.detach().cpu().to(torch.float32 if half else X.dtype).numpy()
@@ -108,20 +125,6 @@ def seen_in(X: Any, a: np.ndarray) -> np.ndarray:
     return X.compressed() if isinstance(X, np.ma.MaskedArray) else a
 
 
-def head(X: Any, rows: int | None = 65536) -> Any:
-    """The rows that decide a space: all of an array, the first of a dataset or memory map."""
-    if isinstance(X, np.memmap):
-        return X[:rows]
-    if not isinstance(X, torch.utils.data.Dataset):
-        return X
-    items = [X[i] for i in range(len(X))[:rows]]  # type: ignore[arg-type]
-    if not items:
-        raise ValueError("the dataset has 0 rows: at least one is needed")
-    # an item may be a pair of a row and its label
-    found = [item[0] if isinstance(item, tuple | list) else item for item in items]
-    return torch.stack([torch.as_tensor(np.asarray(row)) for row in found])
-
-
 def check_shape(shape: tuple[int, ...]) -> None:
     """Refuse what are no rows, in the words that scikit-learn's checks look for."""
     if len(shape) < 2:
@@ -139,6 +142,7 @@ def check_shape(shape: tuple[int, ...]) -> None:
 
 def as_frame(X: Any) -> pd.DataFrame:
     """Rows for a table: a DataFrame with columns of distinct names, numbered when X is an array."""
+    check_in_memory(X)
     if isinstance(X, pd.Series):
         X = X.to_frame()
     elif not isinstance(X, pd.DataFrame):

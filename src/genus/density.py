@@ -21,7 +21,7 @@ from genus.settings import OneOf, Rule
 from genus.space import Space
 from genus.typing import ArrayLike, GivenLike, RandomState, RowsLike, available_if
 
-FIRST = 1 << 18  # rows from which columns are learned, at most
+FIRST = 1 << 17  # rows from which columns are learned, at most
 WIDE = 256  # cells of which the masses are those of boxes, at most
 SPENT = 1 << 15  # points times cells of a row, at most
 WAYS: Rule = OneOf(*MARGINALS) | None  # what the argument ``marginals`` of a family may be
@@ -96,7 +96,7 @@ class DensityModel(Model):
     def prepare(self, rows: Rows) -> None:
         """Learn the columns' own distributions."""
         if self.coordinates_.marginals_ is not None:
-            self.coordinates_.fit(rows.take(slice(0, FIRST), self.rng)[0])
+            self.coordinates_.fit(rows.look(FIRST, self.rng)[0])
 
     def log_density(self, y: Tensor) -> Tensor:
         """log p(y), (n, d) → (n,); missing entries are integrated out where the family can."""

@@ -23,7 +23,7 @@ import inspect
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import wraps
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,15 +37,15 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import validate_data
 from torch import Tensor, nn
 
-from genus import files, filling
-from genus.coding import as_frame
-from genus.learn import checkpoint, rows
+from genus import files, filling, sources
+from genus.coding import as_frame, check_in_memory
+from genus.learn import checkpoint, processes
 from genus.learn.descent import descend
 from genus.learn.fit import Fit
-from genus.learn.rows import Rows, Stream, generator
+from genus.learn.rows import Kept, Rows, Stream, generator
 from genus.learn.starts import warn_unless_converged
 from genus.learn.sums import solve
-from genus.learn.trainer import BASE, Trainer
+from genus.learn.trainer import BASE, Device, Trainer, usual_device
 from genus.likelihood import LogProb, concatenate
 from genus.memory import naming_what_is_large
 from genus.networks.blueprints import MLP, Blueprint, Shape
@@ -248,6 +248,23 @@ class Model(nn.Module, BaseEstimator):
                 "statistics(x) and maximise(sums), or learn(fit)"
             )
 
+    def plan(self) -> Hashable:
+        """What decides how a step runs, beside its rows: the number of Gibbs steps, say.
+
+        Steps of another plan are captured anew on a CUDA device.
+        """
+        return None
+
+    def ramp(self, share: float) -> Any:
+        """How far a warm-up over this share of the budget is, 0 to 1.
+
+        A number, also one on the device where steps are captured.
+        """
+        on_device = getattr(self.spent, "tensor", None)
+        if on_device is None:
+            return min(1.0, self.spent / share)
+        return (on_device / share).clamp(max=1.0)
+
     def trouble(self, loss: float, first: float) -> str:
         """What is wrong with a loss, in words, or nothing. first: the size of the first loss."""
         if not math.isfinite(loss):
@@ -267,6 +284,7 @@ class Model(nn.Module, BaseEstimator):
         space: Space | str | None = None,
         validation: float | RowsLike | None = None,
         resume: bool | str | Path | None = None,
+        device: str | torch.device | None = None,
     ) -> Self:
         """Learn from the rows of X.
 
@@ -276,17 +294,27 @@ class Model(nn.Module, BaseEstimator):
         space: a Space or a kind's name, where the inferred one is not wanted.
         validation: rows, or the share of X, held out to stop early and keep the best weights.
         resume: True, or the checkpoint file to go on from.
+        device: where to learn, as ``"cuda"``; the model stays there. None: that of the trainer,
+        where the model has one, else the processor.
         A failed fit leaves the old model whole. Returns self.
         """
         given = self._labels_as_given(y, given)
-        return self._fit(X, given, space, validation, resume, None)
+        return self._fit(X, given, space, validation, resume, device)
 
     def _fit(
-        self, X: Any, given: Any, space: Any, validation: Any, resume: Any, weight: Any
+        self,
+        X: Any,
+        given: Any,
+        space: Any,
+        validation: Any,
+        resume: Any,
+        device: Any,
+        weight: Any = None,
     ) -> Self:
         fresh = type(self)(**self.get_params(deep=False))
-        with naming_what_is_large(fresh):
-            fresh._learn(self, X, given, space, validation, resume, weight)
+        X = sources.opened(X)  # a loader is read through once
+        with processes.joined(), naming_what_is_large(fresh):
+            fresh._learn(self, X, given, space, validation, resume, device, weight)
         others = {
             k: v for k, v in self.__dict__.items() if k.startswith("_") and k not in fresh.__dict__
         }
@@ -294,9 +322,18 @@ class Model(nn.Module, BaseEstimator):
         return self
 
     def _learn(
-        self, old: Model, X: Any, given: Any, space: Any, validation: Any, resume: Any, weight: Any
+        self,
+        old: Model,
+        X: Any,
+        given: Any,
+        space: Any,
+        validation: Any,
+        resume: Any,
+        device: Any,
+        weight: Any,
     ) -> None:
         check_arguments(self)
+        (Device() | None).check("device", device)
         if self.conditions not in CONDITIONS:
             raise TypeError(
                 f"{type(self).__name__}.conditions is {self.conditions!r}: "
@@ -309,7 +346,7 @@ class Model(nn.Module, BaseEstimator):
             if resume and not sums
             else None
         )
-        seed = state[1]["seed"] if state else seed_of(self.random_state)
+        seed = processes.agreed_seed(state[1]["seed"] if state else seed_of(self.random_state))
         self._seed, self._done = seed, {}
         x = self._rows(X, given, weight)
         trainer = self._trainer().over(self.defaults(len(x)), BASE)
@@ -333,13 +370,15 @@ class Model(nn.Module, BaseEstimator):
                 raise ValueError(
                     "validation needs conditions just where X has them: pass validation=(X, given)"
                 )
+        del x  # what is held out is not kept twice
+        processes.check_same_rows(fit.rows.fingerprint() if processes.count() > 1 else "")
         self.rng = generator(seed)
         self.before_build(fit.rows)
         self._make(self.space_)
-        device = trainer.device or (
-            "cuda" if torch.cuda.is_available() and hasattr(self, "trainer") else "cpu"
-        )
-        if device != "cpu":
+        unasked = usual_device() if hasattr(self, "trainer") else "cpu"
+        device = torch.device(device or trainer.device or unasked)
+        if device.type != "cpu":
+            self._check_types(device)
             self.to(device)
             self._lend(generator(seed, device))
             for part in (fit.rows, fit.held):
@@ -351,6 +390,7 @@ class Model(nn.Module, BaseEstimator):
             self._count_words(fit.rows)
             self.prepare(fit.rows)
         self.learn(fit)
+        processes.settle(self)
         self.eval()
         self._take_back()
         for name in ("spent", "training"):
@@ -373,16 +413,30 @@ class Model(nn.Module, BaseEstimator):
             self.register_buffer("novelty_", torch.zeros(space.dim, dtype=torch.float64))
         self.build(space)
 
+    def _check_types(self, device: torch.device) -> None:
+        """Raise ValueError where the device lacks the numbers that the model is made of."""
+        tensors = [*self.named_parameters(), *self.named_buffers()]
+        doubles = [name for name, t in tensors if t.dtype == torch.float64]
+        if device.type == "mps" and doubles:
+            raise ValueError(
+                f"device='mps' has no float64, in which {type(self).__name__} keeps {doubles[0]}: "
+                "learn on the processor, device='cpu'"
+            )
+
     def _count_words(self, rows: Rows) -> None:
         """Learn the share of words that come for the first time, a column each.
 
         ν = (n_1 + ½)/(n + 1), n_1 the number of words that were seen once (Good, 1953).
         """
-        for j in np.flatnonzero(self.space_.open):
-            codes = rows.x.flatten(1)[:, j].double()
-            codes = codes[~torch.isnan(codes)].long()
-            once = (torch.bincount(codes) == 1).sum()
-            self.novelty_[j] = (once + 0.5) / (len(codes) + 1)
+        may = np.flatnonzero(self.space_.open).tolist()
+        counts = {j: torch.zeros(self.space_.cardinality[j], dtype=torch.long) for j in may}
+        for x, *_ in rows.chunks(65536) if may else ():
+            for j, seen in counts.items():
+                codes = x[:, j]
+                codes = codes[~torch.isnan(codes)].long()
+                seen += torch.bincount(codes, minlength=len(seen)).cpu()
+        for j, seen in counts.items():
+            self.novelty_[j] = ((seen == 1).sum() + 0.5) / (seen.sum() + 1)
 
     def _lend(self, rng: torch.Generator | None) -> None:
         """Give the model, its parts, and layers that draw while training, a random stream."""
@@ -445,15 +499,12 @@ class Model(nn.Module, BaseEstimator):
             self.n_iter_ = getattr(source, "n_iter_", 0)
 
     def _rows(self, X: Any, given: Any = None, weight: Any = None) -> Rows:
-        inner = unwrap(X)
-        large = isinstance(inner, np.memmap) and inner.nbytes > rows.IN_MEMORY
-        if large or isinstance(inner, torch.utils.data.Dataset):
-            out = Rows(Stream(inner, self.space_, self.allow_nan), weight=weight)
+        inner = sources.opened(unwrap(X))
+        if sources.is_large(inner):
+            out = Rows(self._read_as_needed(inner, self.space_, self.allow_nan), weight=weight)
         else:
             codes = self.space_.encode(X, missing=self.allow_nan, fractional=True)
-            if any(self.space_.open):  # rows that are held out may bring new words
-                codes = self._hidden(codes, self._new_words(codes))
-            out = Rows(codes, weight=weight)
+            out = Rows(self._without_words_that_are_new(codes), weight=weight)
             out.draw = (
                 self.space_.kind == "binary"
                 and out.x.is_floating_point()
@@ -467,14 +518,28 @@ class Model(nn.Module, BaseEstimator):
                 raise ValueError(f"given has {len(out.given)} rows, X has {len(out)}")
         return out
 
-    def _given_source(self, given: Any) -> Tensor | Stream:
+    def _given_source(self, given: Any) -> Tensor | Stream | Kept:
         """The conditions of rows to learn from: codes, or a stream where they are many."""
-        inner = unwrap(given)
-        large = isinstance(inner, np.memmap) and inner.nbytes > rows.IN_MEMORY
-        if large or isinstance(inner, torch.utils.data.Dataset):
-            return Stream(inner, self.given_space_, missing=False)
+        inner = sources.opened(unwrap(given))
         with _about_given():
+            if sources.is_large(inner):
+                return self._read_as_needed(inner, self.given_space_, missing=False)
             return self.given_space_.encode(column_vector(inner), missing=False)
+
+    def _read_as_needed(self, source: Any, space: Space, missing: bool) -> Stream | Kept:
+        """Codes of rows that are read as they are needed; those of Parquet are kept on disk."""
+        if not isinstance(source, sources.Parquet):
+            return Stream(source, space, missing)
+        codes = (space.encode(chunk, missing=missing) for chunk in source.chunks())
+        if space is self.space_:
+            codes = (self._without_words_that_are_new(c) for c in codes)
+        return Kept(sources.OnDisk.of(c.numpy() for c in codes))
+
+    def _without_words_that_are_new(self, codes: Tensor) -> Tensor:
+        """Codes to learn from; rows that are held out, or not looked at, may bring new words."""
+        if not any(self.space_.open):
+            return codes
+        return self._hidden(codes, self._new_words(codes))
 
     def _trainer(self) -> Trainer:
         return getattr(self, "trainer", None) or Trainer()
@@ -528,6 +593,9 @@ class Model(nn.Module, BaseEstimator):
         It is Exact, a LowerBound or an Estimate.
         """
         self._check_fitted()
+        chunks = sources.chunks_of(unwrap(X)) if sources.is_large(unwrap(X)) else None
+        if chunks is not None:
+            return self._log_prob_of_chunks(chunks, given)
         x = self._as_float(self._encode_rows(X, missing=self.allow_nan))
         conditions = self._conditions(given, len(x))
         parts = []
@@ -547,6 +615,19 @@ class Model(nn.Module, BaseEstimator):
         self._check_scores(x, out)
         return out
 
+    def _log_prob_of_chunks(self, chunks: Iterator[Any], given: Any) -> LogProb:
+        """``log_prob`` of rows that are read a chunk at a time."""
+        parts, begin = [], 0
+        conditions = Conditions(given)
+        for chunk in chunks:
+            try:
+                parts.append(self.log_prob(chunk, given=conditions.next(len(chunk))))
+            except (ValueError, TypeError) as e:
+                e.add_note(f"(row 0 is row {begin} of X)")
+                raise
+            begin += len(chunk)
+        return concatenate(parts)
+
     def _without_new_words(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Codes whose words fit never saw are missing, and log p of which words are new, (n,).
 
@@ -558,7 +639,7 @@ class Model(nn.Module, BaseEstimator):
         new = self._new_words(x)
         may = torch.tensor(self.space_.open, device=x.device)
         old = may & ~new & ~torch.isnan(x)
-        share = torch.where(may, self.novelty_, 0.5)
+        share = torch.where(may, self.novelty_.to(x.device), 0.5)
         log_words = (new * share.log() + old * torch.log1p(-share)).sum(1)
         return self._hidden(x, new), log_words
 
@@ -786,6 +867,8 @@ class Model(nn.Module, BaseEstimator):
     def save(self, path: str | Path) -> None:
         """Write the fitted model to one file (safetensors with JSON, no pickle), atomically."""
         self._check_fitted()
+        if processes.rank():  # of several processes the first writes
+            return
         files.write(path, self.state_dict(), {"model": files.describe(self)})
 
     def n_parameters(self) -> int:
@@ -837,6 +920,7 @@ class Model(nn.Module, BaseEstimator):
 
     def _encode_rows(self, X: Any, *, missing: bool) -> Tensor:
         inner = unwrap(X)
+        check_in_memory(inner)
         if _is_matrix(inner, self.space_):
             validate_data(self, inner, skip_check_array=True, reset=False)
         return self.space_.encode(inner, missing=missing)
@@ -1019,8 +1103,45 @@ def _is_matrix(X: Any, space: Space) -> bool:
     return getattr(X, "ndim", 2) == 2
 
 
+class Conditions:
+    """Conditions of rows that come in chunks: None, one for all, or those of every chunk."""
+
+    def __init__(self, given: Any) -> None:
+        self.given, self.at = unwrap(given), 0
+        large = sources.is_large(self.given)
+        self.more = sources.chunks_of(self.given) if large else None
+        self.left: Any = None  # of a source: what was read and is not yet taken
+
+    def next(self, n: int) -> Any:
+        """The conditions of the next n rows."""
+        if self.more is not None:
+            while self.left is None or len(self.left) < n:
+                chunk = next(self.more, None)
+                if chunk is None:
+                    break
+                self.left = chunk if self.left is None else _joined(self.left, chunk)
+            out, self.left = _between(self.left, 0, n), _between(self.left, n, None)
+            return out
+        if self.given is None or has_parts(self.given) or np.ndim(self.given) == 0:
+            return self.given
+        if len(self.given) == 1:
+            return self.given
+        self.at += n
+        return _between(self.given, self.at - n, self.at)
+
+
+def _between(rows: Any, begin: int, end: int | None) -> Any:
+    return (rows.iloc if hasattr(rows, "iloc") else rows)[begin:end]
+
+
+def _joined(first: Any, second: Any) -> Any:
+    if isinstance(first, pd.DataFrame):
+        return pd.concat([first, second], ignore_index=True)
+    return torch.cat([torch.as_tensor(first), torch.as_tensor(second)])
+
+
 def _note_features(model: Model, X: Any) -> None:
-    inner = unwrap(X)
+    inner = sources.look_at(unwrap(X)) if isinstance(unwrap(X), sources.Parquet) else unwrap(X)
     countable = not has_parts(inner) and not isinstance(inner, torch.utils.data.Dataset)
     if len(model.space_.shape) == 1 and countable:
         validate_data(model, inner, skip_check_array=True, reset=True)

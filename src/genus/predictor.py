@@ -59,6 +59,7 @@ class Predictor(Model):
         *,
         validation: float | tuple[RowsLike, ArrayLike] | None = None,
         resume: bool | str | Path | None = None,
+        device: str | torch.device | None = None,
     ) -> Self:
         """Learn p(y | X).
 
@@ -68,7 +69,7 @@ class Predictor(Model):
         checkpoint file to go on from. A failed fit leaves the old model whole. Returns self.
         """
         held: Any = validation[::-1] if isinstance(validation, tuple) else validation
-        return self._fit(y, X, None, held, resume, None)
+        return self._fit(y, X, None, held, resume, device)
 
     def _look(self, y: Any, X: Any, space: Any) -> None:  # type: ignore[override]
         self.given_space_ = Space.of(X, "continuous")

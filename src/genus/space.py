@@ -30,7 +30,6 @@ from genus.coding import (
     codes_of,
     column_codes,
     column_of,
-    head,
     infer,
     layout_of,
     numbers_of,
@@ -38,6 +37,7 @@ from genus.coding import (
     series_of,
     values_of,
 )
+from genus.sources import OnDisk, look_at
 
 
 @dataclass(frozen=True, repr=False)
@@ -307,6 +307,8 @@ class Space:
         own, X = own_space(X), unwrap(X)
         if own is not None and (space is None or space == own.kind):
             return own
+        loaded = isinstance(X, torch.utils.data.Dataset | OnDisk)
+        X = look_at(X)
         if isinstance(space, dict) and not isinstance(X, pd.DataFrame):
             raise ValueError("space is a dict of kinds by column: it needs X to be a DataFrame")
         kind = space if isinstance(space, str) else None
@@ -325,8 +327,8 @@ class Space:
                 for j, name in enumerate(frame.columns)
             )
             return cls((len(columns),), "table", columns=columns, container="pandas")
-        a = as_array(head(X))
-        container = "torch" if isinstance(X, Tensor | torch.utils.data.Dataset) else "numpy"
+        a = as_array(X)
+        container = "torch" if isinstance(X, Tensor) or loaded else "numpy"
         if isinstance(space, Space):
             return dataclasses.replace(space, container=container, dtype=str(a.dtype))
         check_shape(a.shape)
@@ -349,7 +351,7 @@ class Space:
         """
         if has_parts(values):
             return cls._of_parts(values, None, cls.of_labels)
-        rows = column_vector(unwrap(values))
+        rows = column_vector(look_at(unwrap(values)))
         space = cls.of(rows)
         if isinstance(rows, pd.DataFrame):
             columns = tuple(
@@ -363,7 +365,7 @@ class Space:
         whole = space.kind == "integer" or (space.kind == "ordinal" and space.dtype != "uint8")
         if own_space(values) is not None or not whole:
             return space
-        c = as_labels(space._cell, as_array(head(rows)))
+        c = as_labels(space._cell, as_array(rows))
         return dataclasses.replace(space, kind=c.kind, levels=c.levels, low=c.low, values=c.values)
 
     @classmethod

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import metaestimators
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
+
+from genus.sources import Parquet
 
 if TYPE_CHECKING:
     from genus.space import Space
@@ -32,7 +34,7 @@ class HasRows(Protocol):
 
 
 ArrayLike = np.ndarray | Tensor | pd.DataFrame | pd.Series | list[Any] | tuple[Any, ...] | HasArray
-RowsLike = ArrayLike | Dataset[Any] | Mapping[str, Any] | HasRows
+RowsLike = ArrayLike | Dataset[Any] | DataLoader[Any] | Parquet | Mapping[str, Any] | HasRows
 GivenLike = RowsLike | bool | int | float | str | None  # conditions, or one for all rows
 RandomState = int | np.integer | np.random.Generator | np.random.RandomState | None
 

@@ -235,6 +235,28 @@ def test_whole_numbers_are_printed_as_such_where_they_have_gaps(here: Path, run)
         ]
 
 
+def test_a_folder_of_parquet_is_learned_from_and_scored_in_chunks(
+    here: Path, run, monkeypatch: pytest.MonkeyPatch
+):
+    from genus import sources
+    from genus.data import arrays
+
+    table = pd.read_csv("wine.csv")
+    Path("wine").mkdir(exist_ok=True)
+    for i in range(3):
+        table.iloc[40 * i : 40 * (i + 1)].to_parquet(f"wine/{i}.parquet")
+    fit = ("fit", "GaussianMixture", "wine", "--n_components", "2", "--all_rows", "--out")
+    run(*fit, "memory")
+    monkeypatch.setattr(arrays, "LARGE", 0)
+    monkeypatch.setattr(sources, "CHUNK", 50)
+    assert "learned from 120 rows" in run(*fit, "stream")[0]
+    scores = [pd.read_csv(io.StringIO(run("score", m, "wine")[0])) for m in ("memory", "stream")]
+    assert scores[1]["row"].tolist() == list(range(120))
+    assert np.allclose(scores[0]["nats"], scores[1]["nats"], rtol=1e-4)
+    assert len(run("score", "stream", "wine", "--lowest", "3")[0].splitlines()) == 4
+    assert "on 24 held-out rows" in run("evaluate", "stream", "wine")[0]
+
+
 def test_samples_have_the_decimals_of_the_data(here: Path, run):
     X = pd.DataFrame({"a": np.random.default_rng(0).normal(size=200).round(2)})
     X.assign(b=X["a"] / 3).to_csv("two.csv", index=False)

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import signal
 
 import numpy as np
 import pandas as pd
@@ -84,6 +86,23 @@ def test_processes_give_the_same_numbers():
     one, two = (compare([Gaussian(0.01)], X, jobs=j, **none).to_frame() for j in (1, 2))
     clock = ["fit_seconds", "judge_seconds", "sample_seconds"]
     pd.testing.assert_frame_equal(one.drop(columns=clock), two.drop(columns=clock))
+
+
+class Deadly(Gaussian):
+    """A model whose fit takes its process with it."""
+
+    def learn(self, fit):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.full
+def test_a_worker_that_dies_costs_its_row_alone():
+    said = []
+    models = {"deadly": Deadly(), "plain": Gaussian(0.01)}
+    t = compare(models, X, jobs=2, progress=said.append, **none)
+    assert "the process that fitted it ended: it was killed" in t["deadly"].error
+    assert t["plain"].likelihood is not None and t["Independent"].likelihood is not None
+    assert any("the models left are fitted one by one" in line for line in said)
 
 
 def test_a_continuous_model_of_whole_numbers_stands_apart_until_it_dequantises():

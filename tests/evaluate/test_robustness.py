@@ -91,3 +91,12 @@ def test_what_has_no_gradient_says_so(linear):
         robustness(linear[0], X, y, refine=3)
     with pytest.raises(ValueError, match="eps"):
         robustness(linear[0], X, y, eps=[0.0])
+
+
+def test_a_model_that_looks_its_cells_up_is_flat_and_said_to_be():
+    rng = np.random.default_rng(0)
+    X = (rng.random((80, 6)) < 0.5).astype("uint8")
+    few = genus.Trainer(max_steps=3, progress=False)
+    model = genus.JEM(genus.MLP(4, 1), trainer=few, random_state=0).fit(X, X[:, 0])
+    found = robustness(model, X[:10], X[:10, 0], random_state=0)
+    assert "100% of the rows have no gradient" in repr(found)

@@ -245,12 +245,13 @@ def test_device(monkeypatch: pytest.MonkeyPatch) -> None:
         lambda seed, device="cpu": moved.append(("generator", device)) or rows.generator(seed),
     )
     Slope(trainer=Trainer(epochs=1, device="cuda:7", validation=0.2), random_state=0).fit(X)
+    there = torch.device("cuda:7")
     assert moved == [
         ("generator", "cpu"),
-        (Slope, "cuda:7"),
-        ("generator", "cuda:7"),
-        (Rows, "cuda:7"),
-        (Rows, "cuda:7"),
+        (Slope, there),
+        ("generator", there),
+        (Rows, there),
+        (Rows, there),
     ]
 
 

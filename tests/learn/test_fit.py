@@ -15,6 +15,15 @@ from toys import EM, Stack
 from training import Slope, X, slope, within
 
 
+def test_a_budget_that_is_over_before_the_first_step_is_told() -> None:
+    class Late(Slope):
+        def start(self, rows: Any) -> None:
+            time.sleep(0.2)
+
+    with pytest.warns(UserWarning, match=r"learned nothing: max_time=0.1 was over"):
+        Late(trainer=Trainer(max_time=0.1)).fit(X)
+
+
 def test_max_time_stops_and_ends_the_schedule() -> None:
     class Slow(Slope):
         def losses(self, x: torch.Tensor) -> Any:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from genus import Trainer
+from genus import Trainer, sources
 from genus.learn import rows
+from genus.learn.rows import Rows, generator, take_up
 from toys import ToyVAE
 from training import Slope, X, same
 
@@ -38,7 +39,7 @@ def test_streams_equal_memory_bit_for_bit(
     memory = ToyVAE(trainer=trainer, random_state=0).fit(X)
     assert same(memory, ToyVAE(trainer=trainer, random_state=0).fit(Items(X)))
     np.save(tmp_path / "x.npy", X)
-    monkeypatch.setattr(rows, "IN_MEMORY", 0)
+    monkeypatch.setattr(sources, "IN_MEMORY", 0)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     model = ToyVAE(trainer=trainer, random_state=0).fit(mapped)
     assert same(memory, model)
@@ -59,3 +60,21 @@ def test_grey_values_under_a_binary_space_are_drawn_afresh_for_every_batch() -> 
     assert set(xs.unique().tolist()) == {0.0, 1.0}
     assert not torch.equal(xs[0], xs[1])
     assert np.allclose(xs.mean((0, 1)), grey.mean(0), atol=0.02)
+
+
+def test_the_state_of_a_stream_of_another_device_seeds_it() -> None:
+    there = torch.arange(16, dtype=torch.uint8)  # of a GPU
+    one, two = generator(0), generator(1)
+    take_up(one, there), take_up(two, there)
+    assert torch.equal(one.get_state(), two.get_state())
+    take_up(two, there + 1)
+    assert not torch.equal(one.get_state(), two.get_state())
+    take_up(two, one.get_state())
+    assert torch.equal(one.get_state(), two.get_state())
+    with pytest.raises(RuntimeError):
+        take_up(one, torch.zeros(3, dtype=torch.uint8))
+
+
+def test_the_order_of_rows_is_that_of_the_stream() -> None:
+    order = Rows(torch.zeros(5, 2)).order(generator(3))
+    assert torch.equal(order, torch.randperm(5, generator=generator(3)))

@@ -36,6 +36,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "checkpoint": [3],
     "checkpoint_every": [-1],
     "compile": [1],
+    "capture": ["yes"],
     "progress": ["no"],
 }
 

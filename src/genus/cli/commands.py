@@ -35,6 +35,8 @@ from genus.cli.words import first_line, json_text, print_rows, print_scores
 if TYPE_CHECKING:
     from genus.evaluate import Likelihood, SampleQuality
 
+FEW = 20_000  # rows of many that samples are compared with
+
 
 def models(args: list[str]) -> int:
     """list the families of models"""
@@ -106,6 +108,7 @@ genus fit VAE digits --out run --resume    go on from run.checkpoint, also with 
     parser.add_argument("data", nargs="?", default=SUPPRESS, help="a name, a file or a folder")
     parser.add_argument("--out", metavar="RUN", help="the file to write")
     parser.add_argument("--budget", help="time to learn: 60s, 2m, 1h")
+    parser.add_argument("--device", help="where to learn: cpu, cuda, cuda:1")
     parser.add_argument(
         "--all_rows",
         action="store_true",
@@ -149,7 +152,7 @@ genus fit VAE digits --out run --resume    go on from run.checkpoint, also with 
     x = rows.X if said.all_rows else part_of(rows, "train")
     begun = time.perf_counter()
     with time_limit(parse_seconds(said.budget)):
-        model.fit(x, space=said.space or rows.space, resume=resume)
+        model.fit(x, space=said.space or rows.space, resume=resume, device=said.device)
     seconds = time.perf_counter() - begun
     if descends:
         model.trainer = given
@@ -219,6 +222,7 @@ def evaluate(args: list[str]) -> int:
     parser.add_argument("--random_state", type=int, default=0, help="seed of samples and tests")
     data_options(parser)
     said = parse(parser, args)
+    from genus.data import Parquet
     from genus.evaluate import SampleTest, likelihood_summary
 
     model = open_model(said.run)
@@ -235,6 +239,8 @@ def evaluate(args: list[str]) -> int:
         facts |= _likelihood_facts(found)
         lines.append(f"log-likelihood  {found} nats a row ({found.kind} of a {found.measure})")
         lines.append(f"bits/dim        {found.bits_per_dim:.4f} ± {found.bits_stderr:.4f}")
+    if isinstance(test, Parquet):  # samples are compared with a few rows from all over
+        train, test = train.some(FEW), test.some(FEW)
     if hasattr(model, "sample"):
         seed = said.random_state
         judge = SampleTest(
@@ -308,24 +314,37 @@ genus score run rows.csv --lowest 10    the rows least like the data: outliers""
     said = parse(parser, args)
     import numpy as np
 
+    from genus.data import Parquet
     from genus.report.writing import with_whole_numbers
 
     model = open_model(said.run)
     needs(model, "log_prob")
     rows, table = rows_for(model, said)
+
+    def scores(found: Any, order: np.ndarray) -> dict[str, Any]:
+        return {
+            "row": order,
+            "nats": found.nats[order],
+            "stderr": np.broadcast_to(found.stderr, (len(found),))[order],
+            "bits_per_dim": found.bits_per_dim[order],
+        }
+
+    if isinstance(rows, Parquet) and said.lowest is None and not said.json:
+        begin = 0
+        for chunk in rows.chunks():
+            found = model.log_prob(chunk)
+            some = scores(found, np.arange(len(found)))
+            some["row"] = some["row"] + begin
+            print_scores(some, None, found, as_json=False, header=begin == 0)
+            begin += len(chunk)
+        return 0
     found = model.log_prob(rows)
     order = np.arange(len(found))
     if said.lowest is not None:
         order = np.argsort(found.nats, kind="stable")[: said.lowest]
-    scores = {
-        "row": order,
-        "nats": found.nats[order],
-        "stderr": np.broadcast_to(found.stderr, (len(found),))[order],
-        "bits_per_dim": found.bits_per_dim[order],
-    }
     if table is not None:
         table = with_whole_numbers(table, model.space_).iloc[order]
-    print_scores(scores, table, found, said.json)
+    print_scores(scores(found, order), table, found, said.json)
     return 0
 
 

@@ -6,12 +6,13 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 terminated.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from genus.cli.commands import COMMANDS
 from genus.cli.line import UsageError
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = [a for a in args if a != "--debug"]
     CtrlC.last = 0
     try:
-        with warnings.catch_warnings(), stopping_as_ctrl_c():
+        with warnings.catch_warnings(), stopping_as_ctrl_c(), _first_alone():
             warnings.showwarning = show_warning
             code = COMMANDS[args[0]](args[1:])
             return _stopped() if code == 130 else code
@@ -48,6 +49,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             print(f"genus: {_said(e)}", file=sys.stderr)
         return 1
+
+
+@contextlib.contextmanager
+def _first_alone() -> Iterator[None]:
+    """Inside this context all but the first of the processes of ``torchrun`` print nothing."""
+    if os.environ.get("RANK", "0") == "0":
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
 
 
 def _stopped() -> int:

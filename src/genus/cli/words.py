@@ -25,7 +25,9 @@ def print_rows(rows: list[dict[str, str]], as_json: bool) -> None:
         print("  ".join(f"{v:<{widths[k]}}" for k, v in r.items()).rstrip())
 
 
-def print_scores(scores: dict[str, Any], table: Any, found: Any, as_json: bool) -> None:
+def print_scores(
+    scores: dict[str, Any], table: Any, found: Any, as_json: bool, header: bool = True
+) -> None:
     """Print a line a row: its number and scores, and what stands in the caller's table.
 
     A column of the table that is called as a score is gets a line below its name.
@@ -44,7 +46,7 @@ def print_scores(scores: dict[str, Any], table: Any, found: Any, as_json: bool) 
         return
     for name, form in (("nats", "{:.6g}"), ("stderr", "{:.3g}"), ("bits_per_dim", "{:.6g}")):
         out[name] = [form.format(v) for v in out[name]]
-    out.to_csv(sys.stdout, index=False)
+    out.to_csv(sys.stdout, index=False, header=header)
 
 
 def json_text(value: Any) -> str:

@@ -179,9 +179,35 @@ def _rows(
             say(f"{name} ({i + 1} of {len(entries)}) …")
             yield task(name, model)
         return
+    say(f"{len(entries)} models, {jobs} at once …")
+    done = 0
+    try:
+        for row in _in_workers(task, entries, jobs):
+            yield row
+            done += 1
+        return
+    except Exception as e:  # of a worker: those of models are in their rows
+        say(f"a worker ended ({_say(e)}): the models left are fitted one by one")
+    for name, model in entries[done:]:
+        try:
+            yield from _in_workers(task, [(name, model)], jobs)
+        except Exception as e:
+            ended = "the process that fitted it ended: it was killed, or out of memory"
+            yield task.row(name, model, error=f"{ended} ({_say(e)})")
+
+
+def _row_of(task: Task, name: str, model: Model) -> Row:
+    """What a worker runs; some back ends want a function that has a hash."""
+    return task(name, model)
+
+
+def _in_workers(task: Task, entries: list[tuple[str, Model]], jobs: int) -> Iterator[Row]:
+    """Rows in order, from workers of joblib's back end: its own, or one the caller chose."""
     import joblib
 
-    say(f"{len(entries)} models, {jobs} at once …")
-    yield from joblib.Parallel(n_jobs=jobs, return_as="generator")(
-        joblib.delayed(task)(n, m) for n, m in entries
-    )
+    calls = [joblib.delayed(_row_of)(task, name, model) for name, model in entries]
+    try:
+        parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
+    except ValueError:  # a back end that gives all rows at once
+        parallel = joblib.Parallel(n_jobs=jobs)
+    yield from parallel(calls)

@@ -27,6 +27,7 @@ from genus.compare.rows import bits, cap, conditions_of, take
 from genus.compare.table import Comparison
 from genus.compare.uses import UseTest
 from genus.evaluate.samples import SampleTest
+from genus.learn import processes
 from genus.space import Space, has_parts
 
 
@@ -80,7 +81,8 @@ def compare(
     random_state : int, default=0
         Seed of the split, of every model that has none, and of every measure.
     jobs : int, default=1
-        Models fitted at once, in processes.
+        Models fitted at once, in processes of joblib, or where a back end of joblib says that the
+        caller chose with ``joblib.parallel_config``. A worker that dies costs its model's row.
     progress : bool, callable or None, default=None
         A function is called with a line for each step; None: where stderr is a terminal.
 
@@ -185,6 +187,8 @@ def parse_seconds(budget: float | str | None) -> float | None:
 
 
 def _announcer(progress: bool | Callable[[str], None] | None) -> Callable[[str], None]:
+    if processes.rank():  # of several processes the first speaks
+        return lambda line: None
     if callable(progress):
         return progress
     if progress if progress is not None else sys.stderr.isatty():

@@ -27,6 +27,7 @@ from genus.evaluate.completion import Completion
 from genus.evaluate.likelihood import COMPARABLE, Likelihood, paired_difference
 from genus.evaluate.outliers import Outliers
 from genus.evaluate.samples import SampleQuality
+from genus.learn import processes
 from genus.likelihood import LogProb
 from genus.model import Model
 from genus.space import Space
@@ -275,7 +276,8 @@ class Comparison:
         """Write the HTML report to ``path``."""
         from genus import report
 
-        report.write(self, path)
+        if not processes.rank():  # of several processes the first writes
+            report.write(self, path)
         return Path(path)
 
     # ------------------------------------------------------------------ for people

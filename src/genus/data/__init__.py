@@ -11,5 +11,15 @@ from genus.data.binarising import binarize
 from genus.data.dataset import Data, DataUnavailableError
 from genus.data.loading import load, names
 from genus.data.tables import read_csv, read_table
+from genus.sources import Parquet
 
-__all__ = ["Data", "DataUnavailableError", "binarize", "load", "names", "read_csv", "read_table"]
+__all__ = [
+    "Data",
+    "DataUnavailableError",
+    "Parquet",
+    "binarize",
+    "load",
+    "names",
+    "read_csv",
+    "read_table",
+]

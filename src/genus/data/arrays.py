@@ -17,8 +17,10 @@ import pandas as pd
 
 from genus.data.dataset import KEYS, Data, published
 from genus.memory import available
+from genus.sources import Parquet
 from genus.space import Space
 
+LARGE = 1 << 28  # bytes of a table of Parquet above which its rows stay on disk
 SWOLLEN = 1 << 30  # bytes up to which an archive may be mostly air
 
 
@@ -118,16 +120,15 @@ def read_npz(path: Path) -> Data:
 
 
 def read_parquet(path: Path) -> Data:
-    """Rows of a Parquet file."""
+    """Rows of a Parquet file, or of a folder of them; many stay on disk."""
+    found = Parquet(path)
+    if found.nbytes > LARGE:
+        return named(path, found)
     try:
-        frame = pd.read_parquet(path)
-    except ImportError as e:
-        raise ImportError(
-            f"{path} is Parquet, which needs pyarrow: pip install 'genus[parquet]'"
-        ) from e
+        whole = pd.read_parquet(path) if path.is_file() else found.read()
     except (OSError, ValueError) as e:
         raise ValueError(f"{path} cannot be read as Parquet: {e}") from None
-    return named(path, frame)
+    return named(path, whole)
 
 
 def named(path: Path, X: Any, y: Any = None, note: str = "") -> Data:

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from genus.sources import Parquet
 from genus.space import Space
 
 Index = slice | np.ndarray
@@ -112,6 +113,8 @@ class Data:
 
 
 def _take(X: Any, rows: Index) -> Any:
+    if isinstance(X, Parquet):
+        return X.part(rows)
     if isinstance(X, torch.utils.data.Dataset):
         return torch.utils.data.Subset(X, np.arange(len(X))[rows].tolist())  # type: ignore[arg-type]
     if isinstance(X, pd.DataFrame | pd.Series):

@@ -25,8 +25,9 @@ def load(source: Any, *, binarize: str | None = None, seed: int = 0, test: float
     source : str, path, array, tensor, DataFrame or dataset
         A name of :func:`names`; a ``.csv``, ``.tsv``, ``.json``, ``.jsonl``, ``.parquet``, ``.npy``
         or ``.npz`` file (``x_train``, ``y_train``, ``x_test``, ``y_test``; or one array, or ``X``
-        and ``y``), text also packed (``.csv.gz``); ``-``, a CSV on stdin; or a folder of images of
-        one size, whose sub-folders are labels.
+        and ``y``), text also packed (``.csv.gz``); ``-``, a CSV on stdin; a folder of ``.parquet``
+        files; or a folder of images of one size, whose sub-folders are labels. Many rows of Parquet
+        stay on disk, as :class:`Parquet`.
     binarize : {"sample", "threshold", "dynamic"} or None, default=None
         Of grey images. ``sample`` draws each pixel once, x ~ Bernoulli(grey), with ``seed``;
         ``threshold`` cuts at ½; ``dynamic`` draws the test rows once and leaves the training rows
@@ -109,7 +110,8 @@ def _open(source: Any) -> Data:
     if path == STDIN:
         return table_file(path)
     if path.is_dir():
-        return image_folder(path)
+        tables = any(path.rglob("*.parquet"))
+        return read_parquet(path) if tables else image_folder(path)
     if path.exists():
         reader = {
             **dict.fromkeys(TEXT, table_file),

@@ -12,6 +12,7 @@ too: words, bits, real numbers with atoms, and whole numbers of which more than 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,7 @@ class Coordinates(nn.Module):
         self.register_buffer("levels", levels, False)
         self.register_buffer("real", torch.tensor(real), False)
         self.some_discrete = any(space.cardinality)
+        self.all_discrete = all(space.cardinality)
         self.some_atoms = any(not r and not c for r, c in zip(real, space.cardinality, strict=True))
         if how == "affine":
             self.register_buffer("plain_", torch.tensor(real).long())
@@ -157,12 +159,16 @@ class Coordinates(nn.Module):
         x = unfold.inverse(y[:, discrete])
         return ((x >= 0) & (x < unfold.high)).all(1)
 
+    def _discrete(self) -> Any:
+        """The discrete columns as an index: a slice where they are all."""
+        return slice(None) if self.all_discrete else self.levels > 0
+
     def _unfold(self) -> Logit:
-        levels = self.levels[self.levels > 0].double()
+        levels = self.levels[self._discrete()].double()
         return Logit(torch.zeros_like(levels), levels, alpha=ALPHA)
 
     def _unfolded(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        discrete = self.levels > 0
+        discrete = self._discrete()
         if not self.some_discrete:
             return x, x.new_zeros(len(x))
         y = x.clone()  # x may be the caller's own rows
@@ -170,7 +176,7 @@ class Coordinates(nn.Module):
         return y, log_det
 
     def _folded(self, y: Tensor) -> Tensor:
-        discrete = self.levels > 0
+        discrete = self._discrete()
         if not self.some_discrete:
             return y
         x = y.clone()

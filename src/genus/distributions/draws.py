@@ -15,4 +15,8 @@ def flip(p: Tensor, rng: torch.Generator) -> Tensor:
 def choose(weights: Tensor, rng: torch.Generator) -> Tensor:
     """An index along the last axis, drawn by its weights, (…, K) → (…)."""
     flat = weights.reshape(-1, weights.shape[-1])
-    return torch.multinomial(flat, 1, generator=rng).reshape(weights.shape[:-1])
+    if flat.device.type == "cpu":
+        drawn = torch.multinomial(flat, 1, generator=rng)
+    else:  # what multinomial does, but for its look at the numbers, which would wait for them
+        drawn = (flat / torch.empty_like(flat).exponential_(generator=rng)).argmax(-1)
+    return drawn.reshape(weights.shape[:-1])

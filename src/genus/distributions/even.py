@@ -46,7 +46,7 @@ def cut(
                 f"X has real numbers in {name}, where a table of probabilities needs levels: pass "
                 "bins=8 to cut at quantiles"
             )
-        s = np.sort(x[:, j][~torch.isnan(x[:, j])].double().numpy())
+        s = np.sort(x[:, j][~torch.isnan(x[:, j])].double().cpu().numpy())
         if not len(s):
             raise ValueError(f"{name} has no observed value, only NaN: drop it")
         place = np.arange(1, most) * len(s) // most
@@ -91,7 +91,7 @@ class EvenBins:
         """Which columns are cut: all, or those that are, or are not, continuous."""
         some = torch.isfinite(self.edges[:, :1]).any(1)
         if continuous is not None:
-            some &= (torch.tensor(self.levels) == 0) == continuous
+            some &= (torch.tensor(self.levels, device=some.device) == 0) == continuous
         return some.nonzero().squeeze(1)
 
     @property
@@ -115,7 +115,7 @@ class EvenBins:
 
     def log_density(self, x: Tensor, codes: Tensor) -> Tensor:
         """Σ log p(x_j | bin) of every row over the cut columns that are observed, (n,)."""
-        total = torch.zeros(len(x), dtype=torch.float64)
+        total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         for continuous in (True, False):
             c = self.columns(continuous)
             if not len(c):

@@ -34,6 +34,7 @@ from genus.space import Space
 
 KNOTS = 48  # of the smooth part, at most
 FAR = 37.0  # scores go no further from 0: float64 ends there
+AT_ONCE = 8192  # rows that are looked at in one piece: there are many numbers to each
 NEAR = 0.02  # share of the room before a bound that is taken as one
 STILL = 1e-3  # share of that before which a real number is not told from its bound
 CUT_OFF = 1e-9  # relative differences of F below this are taken from the density
@@ -133,7 +134,8 @@ class Marginals(nn.Module):
 
 def between(low: Tensor, high: Tensor, u: Tensor) -> Tensor:
     """Φ⁻¹((1 − u) Φ(low) + u Φ(high)), by the tail in which nothing cancels."""
-    if torch.equal(low, high):
+    # a look at numbers makes the processor wait for another device
+    if low is high or (low.device.type == "cpu" and torch.equal(low, high)):
         return low
     flip = low + high > 0
     a, b = torch.where(flip, -high, low), torch.where(flip, -low, high)
@@ -338,6 +340,10 @@ class Numbers(nn.Module):
 
     def look(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Φ⁻¹(F(x−)), Φ⁻¹(F(x)) and log of the mass or density at x, (n, m) each."""
+        if len(x) > AT_ONCE:
+            each = zip(*map(self.look, x.split(AT_ONCE)), strict=True)
+            parts = [torch.cat(part) for part in each]
+            return parts[0], parts[1], parts[2]
         gap = torch.isnan(x)
         filled = x.nan_to_num()
         heavy = torch.full_like(filled, -math.inf)

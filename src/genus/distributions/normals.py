@@ -164,6 +164,11 @@ class LeaveOneOut:
 
     def add(self, z: Tensor, weight: Tensor | None = None) -> None:
         """Take rows z (m, d) into account, each as many times as its weight says."""
+        if len(z) > 8192:
+            weights = [None] * len(z) if weight is None else weight.split(8192)
+            for some, w in zip(z.split(8192), weights, strict=False):
+                self.add(some, w)
+            return
         along = (z / self.deviation @ self.vectors).square()
         h = (1 / self.values) @ along.T  # (shares, m)
         left = (1 - (1 - self.rho) * self.n / (self.n - 1) ** 2 * h).clamp_min(1e-12)

@@ -164,7 +164,9 @@ class OfNetworks(Latents):
     def bound(self, rows: Tensor, rng: torch.Generator, k: int = 64) -> Tensor:
         if self.exact:
             return super().bound(rows, rng, k)
-        model = self.model._with_stream(int(torch.randint(2**31, (1,), generator=rng)))
+        model = self.model._with_stream(
+            int(torch.randint(2**31, (1,), generator=rng, device=rng.device))
+        )
         draws = [model.elbo(self.rows[rows], *self._given(rows)) for _ in range(k)]
         return torch.stack(draws).mean(0)
 

@@ -235,7 +235,10 @@ class _Attack:
         """−∇m with respect to a move in units of each cell's range."""
         with torch.enable_grad():
             x = x.detach().requires_grad_()
-            (g,) = torch.autograd.grad(self.margin(x, y).sum(), x)
+            margin = self.margin(x, y).sum()
+            (g,) = torch.autograd.grad(margin, x, allow_unused=True)
+        if g is None:  # the model looks its cells up, as the scores of bits: it is flat everywhere
+            return torch.zeros_like(x)
         return -g.nan_to_num() * self.range
 
     def _longest(self, g: Tensor, size: float) -> Tensor:

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from genus import files
-from genus.learn import checks
+from genus.learn import checks, processes
 from genus.learn.fit import State
 from genus.learn.protocol import Learner
+from genus.learn.rows import take_up
 from genus.learn.run import Counters, Run
 
 # settings that may change between the two halves of a run
@@ -31,6 +32,7 @@ FREE = {
     "patience",
     "device",
     "compile",
+    "capture",
     "threads",
 }
 
@@ -38,8 +40,10 @@ FREE = {
 def save(run: Run) -> None:
     """Write the state of a descent between two steps to ``run.t.checkpoint``.
 
-    Raises OSError that names the file.
+    Raises OSError that names the file. Of several processes the first writes.
     """
+    if processes.rank():
+        return
     path = Path(run.t.checkpoint or "")
     try:
         files.write(path, *pack(run))
@@ -96,7 +100,7 @@ def unpack(run: Run, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         loop = meta["loop"]
         checks.check_loop(loop, Counters, run.batches)
         restore_model(run.model, tensors, meta)
-        run.model.rng.set_state(tensors["rng"])
+        take_up(run.model.rng, tensors["rng"])
         run.at = Counters(**{f.name: loop[f.name] for f in dataclasses.fields(Counters)})
         run.history = list(loop["history"])
         run.total = loop["total"]

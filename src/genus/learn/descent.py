@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from genus.learn import checkpoint, checks
+from genus.learn import checkpoint, checks, processes
+from genus.learn.capture import Capture
 from genus.learn.fit import Fit
-from genus.learn.players import Losses, turns
+from genus.learn.players import Losses, Player, turns
 from genus.learn.progress import Bar, CtrlC
 from genus.learn.protocol import Learner
 from genus.learn.rescue import Rescue
-from genus.learn.rows import generator
+from genus.learn.rows import generator, take_up
 from genus.learn.run import Run
 from genus.learn.trainer import PRECISIONS, SCHEDULES, Trainer
 from genus.learn.work import (
@@ -32,6 +33,7 @@ from genus.learn.work import (
     using_threads,
 )
 from genus.likelihood import Estimate
+from genus.missing import learning_from
 
 Objective = Callable[..., "Tensor | float | None"]
 
@@ -75,7 +77,7 @@ def descend(
         if stage in ended:
             checkpoint.restore_model(model, tensors, meta)
             with checks.naming_what_is_wrong():
-                model.rng.set_state(ended[stage])
+                take_up(model.rng, ended[stage])
             return
         resumed = meta["stage"] == stage
         if resumed:
@@ -117,14 +119,23 @@ class Descent(Run):
         super().__init__(model, fit, trainer, stage)
         self.losses, self.objective = losses, validate
         self.whole = True  # between two steps
+        self.compiled = False
         self.stopped = False
         steps = int(self.t.epochs or 1) * self.batches
         self.total_steps = min(steps, self.t.max_steps or steps)
         self.device = next(iter(self.weights.values())).device
         self.threads = self.t.threads  # None: as many as torch has
+        x = fit.rows.x
+        self.no_gaps = isinstance(x, Tensor) and not (
+            x.is_floating_point() and bool(torch.isnan(x.sum()))  # NaN stays in a sum
+        )
+        self.capture: Capture | None = None  # of steps on a CUDA device
         self.dtype = PRECISIONS[self.t.precision or "float32"]  # of networks, None: the weights'
         if self.dtype is torch.float16:
             self.scaler = torch.amp.GradScaler(self.device.type)
+        alone = processes.count() == 1
+        if self.device.type == "cuda" and self.t.capture is not False and alone:
+            self.capture = Capture(self)
 
     # -------------------------------------------------------------- before the first step
 
@@ -182,7 +193,7 @@ class Descent(Run):
             self.max_time,
         ) as bar:
             try:
-                with CtrlC() as ctrl_c, self.naming_errors():
+                with CtrlC() as ctrl_c, self.naming_errors(), learning_from(self.no_gaps):
                     while self.more():
                         self.run_epoch(bar, ctrl_c)
             except KeyboardInterrupt:
@@ -192,9 +203,20 @@ class Descent(Run):
                     stacklevel=2,
                 )
                 model.interrupted_ = True
+            finally:
+                if self.compiled:
+                    torch.compiler.set_stance("default")
             self.clock()
+            self.say_if_plain()
             if self.t.checkpoint is not None and self.whole:
                 self.try_to_save()
+        if not self.at.step and not getattr(model, "interrupted_", False):
+            name = f"{type(model).__name__} {self.stage}".strip()
+            warnings.warn(
+                f"{name} learned nothing: max_time={self.t.max_time} was over before its first "
+                "step; give it more time",
+                stacklevel=2,
+            )
         if self.at.batch and not self.stopped:  # part of a pass, which counts
             self.end_epoch()
         self.keep_best()
@@ -210,7 +232,7 @@ class Descent(Run):
 
     def run_epoch(self, bar: Bar, ctrl_c: CtrlC) -> None:
         """The rest of one pass over the rows."""
-        rows, size, rng, at = self.fit.rows, self.batch_size, self.model.rng, self.at
+        rows, size, at = self.fit.rows, self.batch_size, self.at
         saves = self.t.checkpoint is not None
         order = torch.randperm(len(rows), generator=generator(self.fit.seed * 1_000_003 + at.epoch))
         if isinstance(rows.x, Tensor):
@@ -218,7 +240,12 @@ class Descent(Run):
         while at.batch < self.batches and self.more():
             index = order[at.batch * size : (at.batch + 1) * size]
             self.whole = False  # from here to the end of the step no checkpoint is written
-            loss = self.one_step(rows.take(index, rng))
+            begun, compiles = time.perf_counter(), bool(self.t.compile) and not self.compiled
+            loss = self.one_step(index)
+            if compiles:  # not of the budget; rows of another number run as they are
+                self.compiled = True
+                self.started += time.perf_counter() - begun
+                torch.compiler.set_stance("eager_on_recompile")
             if loss is None:
                 self.roll_back()
                 self.whole = True
@@ -227,8 +254,8 @@ class Descent(Run):
             at.step += 1
             self.total = self.total + loss * len(index)
             self.whole = True
-            ctrl_c.check()
-            if bar.shown:
+            processes.check(ctrl_c)
+            if bar.due(at.step):
                 bar.update(at.step, at.epoch, float(self.total) / self.seen(), size)
             if saves and time.perf_counter() - self.saved_at >= (self.t.checkpoint_every or 0):
                 self.try_to_save()
@@ -237,38 +264,59 @@ class Descent(Run):
             if self.history and "validation" in self.history[-1]:
                 bar.note_validation(self.history[-1]["validation"])
 
-    def one_step(self, batch: tuple[Tensor, ...]) -> float | Tensor | None:
-        """Every player's step on one batch; the sum of the losses, or None when not finite."""
-        rate, on_cpu, rows = self.rate(), self.device.type == "cpu", len(batch[0])
+    def one_step(self, index: Tensor) -> float | Tensor | None:
+        """Every player's step on the rows of an index.
+
+        Returns the sum of the losses, or None when a loss is not finite.
+        """
+        rate, on_cpu, rows = self.rate(), self.device.type == "cpu", len(index)
         self.model.spent = self.fraction()
         value: float | Tensor = 0.0
-        for module, loss in turns(self.model, self.losses, batch, self.dtype):
-            player = self.players.of(module)
-            now = loss.item() if on_cpu else loss.detach()
-            if on_cpu and not self.rescue.healthy(float(now)):
-                return None
-            for p in player.parameters:  # what zero_grad does, without its bookkeeping
-                p.grad = None
-            (self.scaler.scale(loss) if self.scaler else loss).backward(inputs=player.parameters)
-            player.check_moved(self.model)
-            player.set_rate(rate)
-            if self.scaler:
-                self.scaler.unscale_(player.optimizer)
-            if self.t.grad_clip:
-                nn.utils.clip_grad_norm_(player.parameters, self.t.grad_clip)
-            if self.scaler:
-                self.scaler.step(player.optimizer)
-                self.scaler.update()
-            else:
-                player.optimizer.step()
-            player.note(now, rows)
-            value = value + now
+        losses = None
+        if self.capture:
+            self.capture.tell(self.model.spent)
+            for _, player in self.players:
+                player.set_rate(rate)
+            losses = self.capture.step(index)
+        if losses is not None:
+            for player, captured in losses:
+                player.note(captured, rows)
+                value = value + captured
+        else:
+            whole = self.fit.rows.take(index, self.model.rng)
+            with processes.shared(whole, self.model.rng) as (batch, share):
+                for module, loss in turns(self.model, self.losses, batch, self.dtype):
+                    player = self.players.of(module)
+                    now = processes.mean(loss.item() if on_cpu else loss.detach(), share)
+                    if on_cpu and not self.rescue.healthy(float(now)):
+                        return None
+                    player.set_rate(rate)
+                    self.move(player, loss, share)
+                    player.note(now, rows)
+                    value = value + now
         if self.average:
             self.average.update(self.at.step)
         # a look costs a wait for the device
         if not on_cpu and self.at.step % 32 == 0 and not self.rescue.healthy(float(value)):
             return None
         return value
+
+    def move(self, player: Player, loss: Tensor, share: float = 1.0) -> None:
+        """A player's step down the gradient of its loss on this share of the rows of a batch."""
+        for p in player.parameters:  # what zero_grad does, without its bookkeeping
+            p.grad = None
+        (self.scaler.scale(loss) if self.scaler else loss).backward(inputs=player.parameters)
+        processes.average(player.parameters, share)
+        player.check_moved(self.model)
+        if self.scaler:
+            self.scaler.unscale_(player.optimizer)
+        if self.t.grad_clip:
+            nn.utils.clip_grad_norm_(player.parameters, self.t.grad_clip)
+        if self.scaler:
+            self.scaler.step(player.optimizer)
+            self.scaler.update()
+        else:
+            player.optimizer.step()
 
     def rate(self) -> float:
         """The learning rate of this step: warm-up, schedule and the halvings after a divergence."""
@@ -285,7 +333,7 @@ class Descent(Run):
 
     def clock(self) -> float:
         """Seconds spent in this descent, earlier sessions included."""
-        self.at.elapsed = time.perf_counter() - self.started
+        self.at.elapsed = processes.agreed(time.perf_counter() - self.started)
         return self.at.elapsed
 
     def seen(self) -> int:
@@ -295,6 +343,8 @@ class Descent(Run):
     def roll_back(self) -> None:
         """Return to the last good state, and stop there where that does not help."""
         self.stopped = not self.rescue.roll_back(self.more())
+        if self.capture:
+            self.capture.forget()
 
     # -------------------------------------------------------------- the end of an epoch
 
@@ -332,6 +382,13 @@ class Descent(Run):
             at.bad_epochs += 1
             self.stopped = at.bad_epochs >= (self.t.patience or math.inf)
 
+    def say_if_plain(self) -> None:
+        """Warn where captured steps were asked for, and could not be made."""
+        if self.t.capture and (self.capture is None or self.capture.refused):
+            why = self.capture.refused if self.capture else "they are for CUDA devices"
+            name = f"{type(self.model).__name__} {self.stage}".strip()
+            warnings.warn(f"the steps of {name} were not captured: {why}", stacklevel=2)
+
     def say_if_impatient(self) -> None:
         """Warn where patience was asked for, and nothing can try it."""
         held = self.fit.held is not None
@@ -361,11 +418,12 @@ class Descent(Run):
         try:
             with torch.no_grad(), self.averaged():
                 total = 0.0
-                for batch in held.chunks(1024, model.rng):
-                    value = self.objective(*batch)
+                for whole in held.chunks(1024, model.rng):
+                    with processes.shared(whole, model.rng) as (batch, share):
+                        value = self.objective(*batch)
                     if value is None:
                         return None
-                    total += float(value) * len(batch[0])
+                    total += processes.mean(float(value), share) * len(whole[0])
             return total / len(held)
         finally:
             model.rng.set_state(before)

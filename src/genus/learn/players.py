@@ -60,7 +60,10 @@ class Player:
     def set_rate(self, rate: float) -> None:
         """The learning rate of the next step."""
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * self.share
+            if isinstance(group["lr"], Tensor):  # on a device, where a captured step reads it
+                group["lr"].fill_(rate * self.share)
+            else:
+                group["lr"] = rate * self.share
 
     def state(self) -> dict[int, dict[str, Any]]:
         """What the optimiser remembers of each parameter, by its number."""
@@ -75,7 +78,10 @@ class Player:
 
 
 def optimizer_of(parameters: list[nn.Parameter], t: Trainer) -> torch.optim.Optimizer:
-    """The optimiser that a trainer asks for. Weight decay is of matrices only."""
+    """The optimiser that a trainer asks for. Weight decay is of matrices only.
+
+    On a CUDA device the rate is a number of the device, so that a step can be captured.
+    """
     decay = float(t.weight_decay or 0)
     groups: list[dict[str, Any]] = [{"params": parameters}]
     if decay:
@@ -83,13 +89,18 @@ def optimizer_of(parameters: list[nn.Parameter], t: Trainer) -> torch.optim.Opti
         others = [p for p in parameters if p.dim() < 2]
         groups = [{"params": matrices, "weight_decay": decay}, {"params": others}]
     groups = [g for g in groups if g["params"]]
-    rate, momentum = float(t.lr or 0), float(t.momentum or 0)
+    device, momentum = parameters[0].device, float(t.momentum or 0)
+    on_cuda = device.type == "cuda"
+    rate: float | Tensor = float(t.lr or 0)
+    if on_cuda:
+        rate = torch.tensor(rate, device=device)
     if t.optimizer == "sgd":
         return torch.optim.SGD(groups, rate, momentum, fused=True)
     if t.optimizer == "rmsprop":
-        return torch.optim.RMSprop(groups, rate, momentum=momentum)
+        return torch.optim.RMSprop(groups, rate, momentum=momentum, capturable=on_cuda)
     kind = torch.optim.AdamW if t.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, rate, t.betas or (0.9, 0.999), weight_decay=0.0, fused=True)
+    betas = t.betas or (0.9, 0.999)
+    return kind(groups, rate, betas, weight_decay=0.0, fused=True, capturable=on_cuda)
 
 
 def turns(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import sys
 import threading
@@ -81,7 +82,8 @@ class Bar:
     """
 
     def __init__(self, progress: bool | None, name: str, total: int, max_time: float) -> None:
-        self.shown = sys.stderr.isatty() if progress is None else bool(progress)
+        shown = sys.stderr.isatty() if progress is None else bool(progress)
+        self.shown = shown and not int(os.environ.get("RANK", "0"))  # of processes, the first
         self.name, self.total, self.max_time = name, total, max_time
 
     def __enter__(self) -> Bar:
@@ -113,15 +115,19 @@ class Bar:
             self.first: int | None = None
         return self
 
+    def due(self, step: int) -> bool:
+        """Is it time to show the run again? At most ten times a second."""
+        if not self.shown:
+            return False
+        self.first = step - 1 if self.first is None else self.first
+        return time.perf_counter() - self.last >= 0.1 or step >= self.total
+
     def update(self, step: int, epoch: int, objective: float, rows: int) -> None:
-        """Show where the run is, at most ten times a second."""
+        """Show where the run is."""
         if not self.shown:
             return
-        now = time.perf_counter()
+        self.last = now = time.perf_counter()
         self.first = step - 1 if self.first is None else self.first
-        if now - self.last < 0.1 and step < self.total:
-            return
-        self.last = now
         spent = now - self.begun
         done = max(spent, step / self.total * self.max_time) if self.max_time < math.inf else step
         self.bar.update(

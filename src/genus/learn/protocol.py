@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -120,6 +120,14 @@ class Learner(Protocol):
         """
         ...
 
+    def plan(self) -> Hashable:
+        """What decides how a step runs, beside its rows, where it hangs on the share of the budget.
+
+        On a CUDA device steps of one plan are captured once. ``losses`` reads the share as
+        ``ramp(share)``, or the plan that follows from it; nothing else of it reaches them.
+        """
+        ...
+
     def trouble(self, loss: float, first: float) -> str:
         """What is wrong with a loss, in words, or nothing: then training is rolled back.
 
@@ -137,6 +145,13 @@ class Learner(Protocol):
         """
         ...
 
+    def summed(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The sums over all rows, with what is no sum of parts, as the terms of a prior.
+
+        By default the sums as they are.
+        """
+        ...
+
     def maximise(self, *sums: Any, **kwargs: Any) -> None:
         """The parameters that these sums, over all rows, call for."""
         ...
@@ -147,6 +162,8 @@ class Learner(Protocol):
     def named_buffers(self) -> Iterator[tuple[str, Tensor]]: ...
     def named_modules(self) -> Iterator[tuple[str, nn.Module]]: ...
     def get_submodule(self, target: str) -> nn.Module: ...
+    def get_buffer(self, target: str) -> Tensor: ...
+    def _lend(self, rng: torch.Generator | None) -> None: ...
     def modules(self) -> Iterator[nn.Module]: ...
     def children(self) -> Iterator[nn.Module]: ...
     def state_dict(self) -> dict[str, Any]: ...

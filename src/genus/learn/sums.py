@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import time
 import warnings
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from genus.learn import processes
 from genus.learn.fit import DivergenceError, Fit
 from genus.learn.progress import Bar, CtrlC
 from genus.learn.protocol import Learner
@@ -62,10 +64,11 @@ def solve(
                     }
                 )
                 bar.update(i + 1, i, -now, len(fit.rows))
-                ctrl_c.check()
+                processes.check(ctrl_c)
                 converged = abs(now - previous) < tol
                 previous = now
-                if converged or time.perf_counter() - begun > limit:
+                over = limit < math.inf and processes.agreed(time.perf_counter() - begun) > limit
+                if converged or over:
                     break
         except KeyboardInterrupt:
             warnings.warn(
@@ -90,22 +93,33 @@ def check_sums(model: Learner, sums: dict[str, Tensor]) -> None:
         )
 
 
-def accumulate(model: Learner, rows: Rows, chunk: int = 8192) -> dict[str, Tensor]:
-    """Σ statistics over all rows, chunk by chunk."""
-    if not hasattr(model, "statistics"):
+def accumulate(
+    model: Learner,
+    rows: Rows,
+    chunk: int = 8192,
+    statistics: Callable[..., dict[str, Tensor]] | None = None,
+) -> dict[str, Tensor]:
+    """Σ statistics over all rows, chunk by chunk; by default those of the model."""
+    if statistics is None and not hasattr(model, "statistics"):
         raise NotImplementedError(
             f"{type(model).__name__} does not define statistics(x): let it return a dict of sums "
             "over the rows of x, which maximise(sums) turns into parameters"
         )
+    of = statistics or model.statistics
     sums: dict[str, Tensor] = {}
-    for i in range(0, len(rows), chunk):
+    begins = range(0, len(rows), chunk)
+    mine = processes.mine(begins)
+    for i in mine or begins[:1]:
         batch = rows.take(slice(i, i + chunk), model.rng)
         weight = () if rows.weight is None else (rows.weight[i : i + chunk],)
-        part = model.statistics(*batch, *weight)
+        part = of(*batch, *weight)
         if not isinstance(part, dict):
             raise TypeError(
                 f"{type(model).__name__}.statistics returned a {type(part).__name__}: return a "
                 "dict of sums over the rows of x"
             )
+        if not mine:  # what a process without a chunk adds
+            part = {k: torch.zeros_like(v) for k, v in part.items()}
         sums = {k: sums[k] + v for k, v in part.items()} if sums else dict(part)
-    return sums
+    sums = processes.add_up(sums)
+    return model.summed(sums) if statistics is None and hasattr(model, "summed") else sums

@@ -35,7 +35,14 @@ class Device(Rule):
             device = torch.device(value)
         except RuntimeError:
             return False
-        return device.type != "cuda" or torch.cuda.is_available()
+        if device.type == "cuda":
+            return (device.index or 0) < torch.cuda.device_count()
+        return device.type != "mps" or torch.backends.mps.is_available()
+
+
+def usual_device() -> str:
+    """Where a gradient is descended unless a trainer or ``fit`` says otherwise."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,12 +84,16 @@ class Trainer(Settings):
         Epochs without progress on them before stopping. Progress is that of the model's
         ``validate``, or of its mean log-probability where that is exact or a bound.
     device : str or None, default=None
-        ``cpu``, ``cuda``, …
+        Where to learn: ``cpu``, ``cuda``, ``cuda:1``, …; the model stays there. None: ``cuda``
+        where there is one, else the processor. ``fit(X, device=...)`` goes before it.
     precision : {"float32", "bfloat16", "float16"} or None, default=None
         Autocast. None: bfloat16 for large networks on a device that computes in it natively,
         where the model allows it.
     compile : bool or None, default=None
         Pass the networks through torch.compile.
+    capture : bool or None, default=None
+        On a CUDA device: launch a whole step at once, as a CUDA graph. None: where the step
+        allows it; True warns where it does not, and says why.
     threads : int or None, default=None
         Of the processor, while training. None: one for small steps, else as many as torch has.
         Where threads or precision are None, ``losses`` runs once beforehand, without effect, to
@@ -122,6 +133,7 @@ class Trainer(Settings):
         "device": Device() | None,
         "precision": OneOf(*PRECISIONS) | None,
         "compile": Flag() | None,
+        "capture": Flag() | None,
         "threads": Whole(1) | None,
         "checkpoint": Instance(str, os.PathLike, says="a path") | None,
         "checkpoint_every": Number(0) | None,
@@ -146,6 +158,7 @@ class Trainer(Settings):
     device: str | None = None
     precision: str | None = None
     compile: bool | None = None
+    capture: bool | None = None
     threads: int | None = None
     checkpoint: str | Path | None = None
     checkpoint_every: float | None = None

@@ -6,7 +6,6 @@ an explicit generator; states are tensors (n, …), one chain a row.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -40,7 +39,7 @@ def langevin(
     energy: Energy,
     x: Tensor,
     steps: int,
-    step_size: float,
+    step_size: float | Tensor,
     rng: torch.Generator,
     temperature: float = 1.0,
     box: tuple[float, float] | None = None,
@@ -52,44 +51,49 @@ def langevin(
     """
     for _ in range(steps):
         _, g = gradient(energy, x)
-        x = x - step_size * g + math.sqrt(2 * step_size * temperature) * _noise(x, rng)
+        x = x - step_size * g + (2 * step_size * temperature) ** 0.5 * _noise(x, rng)
         if box is not None:
             x = x.clamp(*box)
     return x
 
 
 def mala(
-    energy: Energy, x: Tensor, steps: int, step_size: float, rng: torch.Generator
-) -> tuple[Tensor, float]:
+    energy: Energy, x: Tensor, steps: int, step_size: float | Tensor, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Langevin proposals accepted by Metropolis and Hastings: exact for e^{−E}.
 
     Returns (x, acceptance rate).
     """
     e, g = gradient(energy, x)
-    accepted = 0.0
+    accepted = x.new_zeros((), dtype=torch.float64)
 
     def log_q(to: Tensor, at: Tensor, grad: Tensor) -> Tensor:
         return -(to - at + step_size * grad).square().flatten(1).sum(1) / (4 * step_size)
 
     for _ in range(steps):
-        new = x - step_size * g + math.sqrt(2 * step_size) * _noise(x, rng)
+        new = x - step_size * g + (2 * step_size) ** 0.5 * _noise(x, rng)
         e_new, g_new = gradient(energy, new)
         accept = _accept(e - e_new + log_q(x, new, g_new) - log_q(new, x, g), rng)
         x, e, g = (
             torch.where(_like(accept, a), b, a) for a, b in ((x, new), (e, e_new), (g, g_new))
         )
-        accepted += float(accept.double().mean())
+        accepted = accepted + accept.double().mean()
     return x, accepted / max(steps, 1)
 
 
 def hmc(
-    energy: Energy, x: Tensor, steps: int, step_size: float, leapfrog: int, rng: torch.Generator
-) -> tuple[Tensor, float]:
+    energy: Energy,
+    x: Tensor,
+    steps: int,
+    step_size: float | Tensor,
+    leapfrog: int,
+    rng: torch.Generator,
+) -> tuple[Tensor, Tensor]:
     """Hamiltonian Monte Carlo with unit masses (Duane et al., 1987; Neal, 2011).
 
     Returns (x, acceptance rate).
     """
-    accepted = 0.0
+    accepted = x.new_zeros((), dtype=torch.float64)
     for _ in range(steps):
         p = _noise(x, rng)
         e, g = gradient(energy, x)
@@ -102,7 +106,7 @@ def hmc(
         kinetic = 0.5 * (p.square() - momentum.square()).flatten(1).sum(1)
         accept = _accept(e - e_new + kinetic, rng)
         x = torch.where(_like(accept, x), new, x)
-        accepted += float(accept.double().mean())
+        accepted = accepted + accept.double().mean()
     return x, accepted / max(steps, 1)
 
 

@@ -276,6 +276,18 @@ def test_conditions_are_met() -> None:
     )
 
 
+def test_l1_draws_answers_to_the_truth() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(400, 1))
+    x = np.concatenate([y, -y], 1) + 0.1 * rng.normal(size=(400, 2))
+
+    def away(weight: float) -> float:
+        near = model(l1=weight, trainer=QUICK.replace(epochs=30)).fit(x, given=y)
+        return float(np.abs(near.sample(400, given=y, random_state=0) - x).mean())
+
+    assert away(100.0) < 0.5 * away(0.0)
+
+
 def test_truncation_gives_usual_rows() -> None:
     fitted = model().fit(plane())
     wide, narrow = (fitted.sample(1000, truncation=t, random_state=0) for t in (None, 0.3))

@@ -86,6 +86,9 @@ class GAN(Encoder, Model):
     shifts : int, default=0
         Images are seen by the critic shifted by up to so many pixels each way, real and drawn
         alike: for sets of few rows.
+    l1 : float, default=0.0
+        Weight of λ E |x − G(z, y)|, a mean over what is seen of x, in the generator's loss: for
+        conditions y that tell much of the row, as images do (Isola et al., 2017).
     trainer : Trainer or None, default=None
         How the gradient is descended; None: this model's own settings.
     random_state : int, generator or None, default=None
@@ -112,6 +115,7 @@ class GAN(Encoder, Model):
         "critic_rate": Number(above=0),
         "words": OneOf("straight-through", "gumbel"),
         "shifts": Whole(0),
+        "l1": Number(0),
     }
     allow_nan = True
     conditions = "optional"
@@ -137,6 +141,7 @@ class GAN(Encoder, Model):
         critic_rate: float = 1.0,
         words: str = "straight-through",
         shifts: int = 0,
+        l1: float = 0.0,
         trainer: Trainer | None = None,
         random_state: Any = None,
     ) -> None:
@@ -150,6 +155,7 @@ class GAN(Encoder, Model):
         self.critic_rate = critic_rate
         self.words = words
         self.shifts = shifts
+        self.l1 = l1
         self.trainer = trainer
         self.random_state = random_state
 
@@ -161,7 +167,7 @@ class GAN(Encoder, Model):
         parts = zip(*(t.chunk(self.critic_steps) for t in (x, *context)), strict=True)
         for some, *seen in parts:
             yield self.critic_, self.critic_loss(some, *seen)
-        yield self.generator_, self.generator_loss(len(x), *context)
+        yield self.generator_, self.generator_loss(x, *context)
 
     def critic_loss(self, x: Tensor, *context: Tensor) -> Tensor:
         """On real rows x (n, *cell_shape) and as many drawn ones."""
@@ -184,10 +190,15 @@ class GAN(Encoder, Model):
                 penalty = square.mean() / 2
         return of_critic(a, b.float()) + weight * penalty
 
-    def generator_loss(self, n: int, *context: Tensor) -> Tensor:
-        """On n drawn rows."""
+    def generator_loss(self, x: Tensor, *context: Tensor) -> Tensor:
+        """On as many drawn rows as there are rows x, which they may have to be near."""
         _, of_generator = LOSSES[self.loss]
-        return of_generator(self.criticise(self._shifted(self.generate(n, *context)), *context))
+        drawn = self.generate(len(x), *context)
+        loss = of_generator(self.criticise(self._shifted(drawn), *context))
+        if not self.l1:
+            return loss
+        seen, known = self.sight_.seen(x.flatten(1), self.rng), self.sight_.known(x.flatten(1))
+        return loss + self.l1 * ((drawn - seen).abs() * known).mean()
 
     def generate(self, n: int, *context: Tensor) -> Tensor:
         """n rows as the critic sees them, with a gradient; (n, *sight.shape)."""
@@ -274,7 +285,7 @@ class GAN(Encoder, Model):
     @torch.no_grad()
     def prepare(self, rows: Rows) -> None:
         """Learn the columns of numbers, and the scales of conditions."""
-        x, *given = rows.take(slice(0, FIRST), self.rng)
+        x, *given = rows.look(FIRST, self.rng)
         self.sight_.fit(x.flatten(1))
         if given:
             self.context_.fit(given[0])
@@ -291,7 +302,7 @@ class GAN(Encoder, Model):
     @torch.no_grad()
     def _look_for_collapse(self, rows: Rows) -> None:
         """Note the share of training rows near which it draws, and warn where that is small."""
-        x, *given = rows.take(slice(0, LOOK), self.rng)
+        x, *given = rows.look(LOOK, self.rng)
         if len(x) < FEW:
             return
         x = x.flatten(1)

@@ -83,7 +83,7 @@ class Sight(nn.Module):
         """Codes x (n, d) as they are seen, (n, *shape); without rng at the middle of their mass."""
         parts = []
         if at := self.cells["level"]:
-            parts.append(2 * x[:, at] / self.top.clamp_min(1) - 1)
+            parts.append(2 * _some(x, at) / self.top.clamp_min(1) - 1)
         if at := self.cells["score"]:
             low, high, _ = self.numbers_.look(x[:, at].double())
             u = torch.full_like(low, 0.5)
@@ -93,7 +93,7 @@ class Sight(nn.Module):
         if at := self.cells["scale"]:
             parts.append((x[:, at] - self.shift_) / self.scale_)
         if at := self.cells["bit"]:
-            parts.append(2 * x[:, at] - 1)
+            parts.append(2 * _some(x, at) - 1)
         for j, size in zip(self.cells["word"], self.words, strict=True):
             levels = torch.arange(size, device=x.device)
             parts.append((x[:, j : j + 1] == levels).to(x.dtype))
@@ -199,3 +199,8 @@ def _sort(kind: str, space: Space) -> str:
     if kind == "ordinal" and not space.columns:
         return "level"
     return "scale" if space.image_shape is not None else "score"
+
+
+def _some(x: Tensor, at: list[int]) -> Tensor:
+    """Columns of x (n, d); all of them are x, with no list of columns to carry to a device."""
+    return x if len(at) == x.shape[1] else x[:, at]

@@ -49,6 +49,7 @@ from genus.distributions.dependence import spanning_order
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer, batch_of
 from genus.likelihood import Exact, LogProb
+from genus.missing import has_gaps
 from genus.model import Model
 from genus.models.autoregressive.columns import (
     Bits,
@@ -188,7 +189,7 @@ class MADE(Model):
     def _features(self, x: Tensor, cells: list[Any]) -> Tensor:
         each = [part.features(c).flatten(1) for part, c in zip(self.parts_, cells, strict=True)]
         f, gap = torch.cat(each, 1), torch.isnan(x)
-        return f.masked_fill(gap[:, self.made_.column_in[: f.shape[1]]], 0.0) if gap.any() else f
+        return f.masked_fill(gap[:, self.made_.column_in[: f.shape[1]]], 0.0) if has_gaps(x) else f
 
     def _context(self, given: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, ...]:
         """What the network sees of conditions, (n, g); () without."""
@@ -312,7 +313,7 @@ class MADE(Model):
     @torch.no_grad()
     def prepare(self, rows: Rows) -> None:
         """The columns' marginals, from the first rows."""
-        x = rows.take(slice(0, 65536), self.rng)[0].flatten(1)
+        x = rows.look(65536, self.rng)[0].flatten(1)
         check_observed(self.space_, (~torch.isnan(x)).any(0))
         self.loses_ = loses(self.space_, x)
         for part in self.parts_:
@@ -321,7 +322,7 @@ class MADE(Model):
     @torch.no_grad()
     def start(self, rows: Rows) -> None:
         """Scales, marginals and, where it is learned, the order, from the first rows."""
-        x, *given = (a.flatten(1) for a in rows.take(slice(0, 16384), self.rng))
+        x, *given = (a.flatten(1) for a in rows.look(16384, self.rng))
         if given:
             self.context_.fit(given[0])
         self.share_ = float(self.prior) / len(rows)

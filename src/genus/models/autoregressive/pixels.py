@@ -174,7 +174,7 @@ class PixelModel(Model):
     @torch.no_grad()
     def start(self, rows: Rows) -> None:
         """The head's biases start at the shares of each level among all pixels."""
-        x, *given = rows.take(slice(0, 65536), self.rng)
+        x, *given = rows.look(65536, self.rng)
         image = self._image(x[:4096])
         pixels = image.permute(0, 2, 3, 1).flatten(0, 2)
         bias = self.network_.cells.out.bias

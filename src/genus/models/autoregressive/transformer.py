@@ -49,6 +49,7 @@ from genus.learn.progress import drawing
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer, batch_of
 from genus.likelihood import Exact, LogProb
+from genus.missing import has_gaps
 from genus.model import Model
 from genus.models.autoregressive.columns import (
     Merged,
@@ -259,7 +260,7 @@ class AutoregressiveTransformer(Model):
     def _gaps_last(self, x: Tensor, order: Tensor) -> Tensor:
         """An order (1, d) where nothing is missing or orders are fixed, else each row's own."""
         gap = torch.isnan(x)
-        if not self.any_order or not gap.any():
+        if not self.any_order or not has_gaps(x):
             return order
         order = order.expand(len(x), -1)
         return order.gather(1, at(gap, order).long().argsort(dim=1, stable=True))
@@ -313,6 +314,7 @@ class AutoregressiveTransformer(Model):
             if space.columns
             else np.repeat(np.arange(heads), d // heads) * codes.max()
         )
+        self.some_real = bool(real.any())
         for name, buffer in (("levels", levels), ("real", real), ("many", many), ("first", first)):
             self.register_buffer(name, torch.tensor(buffer.tolist()), persistent=False)
         if not self._scored_by_marginals():
@@ -405,7 +407,7 @@ class AutoregressiveTransformer(Model):
     @torch.no_grad()
     def prepare(self, rows: Rows) -> None:
         """The marginals of numbers, from the first rows."""
-        x = rows.take(slice(0, 65536), self.rng)[0].flatten(1)
+        x = rows.look(65536, self.rng)[0].flatten(1)
         check_observed(self.space_, (~torch.isnan(x)).any(0))
         self.loses_ = loses(self.space_, x)
         for j, merged in self.merged_.items():
@@ -416,7 +418,7 @@ class AutoregressiveTransformer(Model):
     @torch.no_grad()
     def start(self, rows: Rows) -> None:
         """Set standard units, a learned order, and heads at the best independent cells."""
-        x, *given = rows.take(slice(0, 65536), self.rng)
+        x, *given = rows.look(65536, self.rng)
         x = x.flatten(1)
         if hasattr(self, "scale_"):
             self.scale_.fit(x)
@@ -501,11 +503,11 @@ class AutoregressiveTransformer(Model):
         s = s.nan_to_num()
         first = self.first[cells]
         v = F.embedding(first + torch.where(real, 0.0, s).long(), self.value_)
-        if bool(self.real.any()):
+        if self.some_real:
             v = v * torch.where(real, s, 1.0).to(v.dtype)[..., None]
             if self._scored_by_marginals():
                 v = v + F.embedding(first + 1, self.value_) * real[..., None]
-        if gap.any():
+        if (self.training and self.loses_) or has_gaps(s):
             v = v.masked_fill(gap[..., None], 0.0)
         return v + self.source_[cells] if self.any_order else v
 
@@ -560,7 +562,7 @@ class AutoregressiveTransformer(Model):
         """log p of values x (n, T) of cells (1, T) given p (n, T, most), (n, T) nats."""
         real = self.real[cells]
         log_p = x.new_zeros(x.shape, dtype=torch.float64)
-        if not bool(real.all()):
+        if not self.some_real or not bool(real.all()):
             log_levels = torch.log_softmax(
                 self._logits(p if p.dtype == torch.float64 else p.float(), cells), -1
             )
@@ -570,12 +572,13 @@ class AutoregressiveTransformer(Model):
                     within[:, t] = self.merged_[str(j)].log_within(x[:, t])
                     code[:, t] = self.merged_[str(j)].classes(code[:, t])
             log_p = log_levels.gather(-1, code.long()[..., None])[..., 0].double() + within
-        if bool(real.any()) and self._scored_by_marginals():
+        numbers = self.some_real and bool(real.any())
+        if numbers and self._scored_by_marginals():
             some = real[0].nonzero()[:, 0]
             own = self.marginal_.some(self.place[cells[0, some]])
             mass = log_mass(self._mixture(p[:, some]), own.look(x[:, some].double()))
             log_p = log_p.double().index_copy(1, some, mass)
-        elif bool(real.any()):
+        elif numbers:
             log_pi, m, s = self._mixture(p)
             x = x.nan_to_num()
             r, scale = self._standard(x, cells)[..., None] - m, self.scale_.std_[cells][..., None]

@@ -115,11 +115,10 @@ class Gaussian(DensityModel):
         Missing entries enter by their conditional expectations.
         """
         y = self.real(x, self.rng if u is None else u)[0]
-        sums = {"weight": torch.tensor(float(len(y)), dtype=torch.float64)}
         if u is None:
-            y = y - self._origin
-            return {**sums, "y": y.sum(0), "yy": y.T @ y}
-        sums |= {
+            return self._sums(y)
+        sums = {
+            "weight": torch.tensor(float(len(y)), dtype=torch.float64),
             "log_likelihood": y.new_zeros(()),
             "y": torch.zeros_like(self.mean_),
             "yy": torch.zeros_like(self.covariance_),
@@ -132,6 +131,12 @@ class Gaussian(DensityModel):
             sums["y"] += e.sum(0)
             sums["yy"] += e.T @ e + given.covariance(real.sum(1, keepdim=True))[0]
         return sums
+
+    def _sums(self, y: Tensor) -> dict[str, Tensor]:
+        """The same of complete rows y."""
+        y = y - self._origin
+        weight = torch.tensor(float(len(y)), dtype=torch.float64)
+        return {"weight": weight, "y": y.sum(0), "yy": y.T @ y}
 
     def maximise(self, sums: dict[str, Tensor]) -> None:
         """The closed form."""
@@ -152,20 +157,27 @@ class Gaussian(DensityModel):
         )
         if not any(bool(torch.isnan(x).any()) for (x,) in fit.rows.chunks(8192)):
             self.shrinkage_ = 0.0 if self.shrinkage is None else self.shrinkage
-            self.maximise(accumulate(self, fit.rows))
+            rows = fit.rows
+            if self.space_.measure != "density":  # what cells hide is drawn once
+                rows = rows.mapped(lambda x: self.real(x, self.rng)[0], self.rng)
+                self.maximise(accumulate(self, rows, statistics=self._sums))
+            else:
+                self.maximise(accumulate(self, rows))
             if self.shrinkage is None:
-                chunks = (self.real(x, self.rng)[0] for (x,) in fit.rows.chunks(8192))
-                self._choose(chunks, len(fit.rows))
+                known = rows is not fit.rows
+                chunks = (y if known else self.real(y, self.rng)[0] for (y,) in rows.chunks(8192))
+                self._choose(chunks, len(rows))
                 self.covariance_ = towards_diagonal(self.covariance_, self.shrinkage_)
             self.n_iter_, self.converged_ = 1, True
             return
-        x = fit.rows.take(slice(None), self.rng)[0]
-        u = torch.rand(
-            len(x), len(self.mean_), generator=self.rng, dtype=torch.float64, device=x.device
-        )
+        rows = fit.rows
+        if not rows.streams:
+            rows = Rows(rows.take(slice(None), self.rng)[0])  # grey pixels are drawn once
+        noise = rows.mapped(self._noise_of, size=len(rows) if not rows.streams else 8192)
+        rows = Rows(rows.x, noise.x)
         start = getattr(self, "n_iter_", 0)  # of a fit that goes on
         if not start:
-            y = self.real(x, u)[0] - self._origin
+            y = self.real(*rows.look())[0] - self._origin
             seen = (~torch.isnan(y)).sum(0)
             check_observed(self.space_, seen)
             mean = y.nansum(0) / seen
@@ -174,7 +186,7 @@ class Gaussian(DensityModel):
             self.maximise(
                 {"weight": torch.ones_like(mean[0]), "y": mean, "yy": cov + torch.outer(mean, mean)}
             )
-        inner = dataclasses.replace(fit, rows=Rows(x, u))
+        inner = dataclasses.replace(fit, rows=rows)
         if not start and self.shrinkage is None:
             self._choose_with_gaps(inner.rows)
         self.converged_ = solve(self, inner, max_iter=self.max_iter, tol=self.tol, start=start)
@@ -191,13 +203,18 @@ class Gaussian(DensityModel):
         """ρ from rows whose missing entries are drawn, after a few iterations of EM."""
         for _ in range(3):
             self.maximise(accumulate(self, rows))
-        y = self.draw_given(self.real(*rows.take(slice(None)))[0], self.rng)
+        y = self.draw_given(self.real(*rows.look())[0], self.rng)
         keep = self.covariance_
         z = y - y.mean(0)
         cov = z.T @ z / len(z)
         self.covariance_ = cov + torch.diag(variance_floor(cov.diagonal(), self.mean_, 0.0))
-        self._choose([y], len(y))
+        self._choose([y], len(rows))
         self.covariance_ = keep
+
+    def _noise_of(self, x: Tensor) -> Tensor:
+        """Where the cells of rows x (n, *shape) lie inside their levels, (n, d)."""
+        shape = len(x), len(self.mean_)
+        return torch.rand(shape, generator=self.rng, dtype=torch.float64, device=x.device)
 
     def log_density(self, y: Tensor) -> Tensor:
         """log N(y | μ, Σ) of the entries that are not NaN."""

@@ -13,6 +13,8 @@ from genus.likelihood import Exact, LogProb
 from genus.model import Model
 from genus.space import Space
 
+MOST = 1 << 18  # rows from which columns are learned
+
 
 class Independent(Model):
     r"""Every column on its own: p(x) = Π_j p_j(x_j), each by the kind of its values.
@@ -46,7 +48,7 @@ class Independent(Model):
         self.marginals_ = Marginals(space)
 
     def learn(self, fit: Fit) -> None:
-        self.marginals_.fit(fit.rows.take(slice(None), self.rng)[0])
+        self.marginals_.fit(fit.rows.look(MOST, self.rng)[0])
 
     def n_parameters(self) -> int:
         """Free numbers of all columns: shares, knots with their scores, atoms and tails."""

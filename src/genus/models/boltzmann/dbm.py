@@ -42,12 +42,14 @@ from torch import Tensor, nn
 from genus.distributions.draws import flip
 from genus.distributions.points import log_mean_exp, row_uniforms
 from genus.encoder import Encoder
+from genus.learn import processes
 from genus.learn.descent import descend
 from genus.learn.fit import Fit
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer
 from genus.likelihood import LogProb
 from genus.memory import check_fits
+from genus.missing import has_gaps
 from genus.model import on_rows
 from genus.models.boltzmann.gaps import expected_phi, log_sum
 from genus.models.boltzmann.rbm import usual_trainer
@@ -207,7 +209,7 @@ class DBM(Encoder, Unnormalised):
 
     @torch.no_grad()
     def start(self, rows: Rows) -> None:
-        x = rows.take(slice(0, 65536), self.rng)[0]
+        x = rows.look(65536, self.rng)[0]
         v = self._states(x)
         self.b_.copy_(self.units_.independent(v))
         self.base_.copy_(self.b_)
@@ -250,7 +252,7 @@ class DBM(Encoder, Unnormalised):
 
     def _told(self, v: Tensor, h1: Tensor) -> Tensor:
         """bᵀt(v) + (φ(v) − μ)ᵀ W₁ (h₁ − λ₁), or log Σ of its exponential over missing cells."""
-        if torch.isnan(v).any():
+        if has_gaps(v):
             a = self._natural(h1)
             return log_sum(self.units_, v, self.b_, a).to(a.dtype) - a @ self.mu_
         pairs = (self.units_.phi(v) - self.mu_) @ self.W_[0] * (h1 - self._lambda(0))
@@ -258,7 +260,7 @@ class DBM(Encoder, Unnormalised):
 
     def _phi(self, v: Tensor, h1: Tensor) -> Tensor:
         """φ(v), that of missing cells in the mean given h₁."""
-        if torch.isnan(v).any():
+        if has_gaps(v):
             return expected_phi(self.units_, v, self.b_, self._natural(h1))
         return self.units_.phi(v)
 
@@ -335,7 +337,7 @@ class DBM(Encoder, Unnormalised):
         Every row gets as many rounds, so that none hangs on its neighbours. start: means of the
         hidden layers to begin with.
         """
-        gaps = bool(torch.isnan(v).any())
+        gaps = has_gaps(v)
         if start is None:
             start = [self._lambda(l).expand(len(v), -1) for l in range(len(self.n_hidden))]
         q = [*start]
@@ -393,7 +395,7 @@ class DBM(Encoder, Unnormalised):
                 )
                 found.append(q)
                 bounds.append(self._bound(v, q) - self._log_z().value)
-        bound, row = torch.stack(bounds), torch.arange(len(v))
+        bound, row = torch.stack(bounds), torch.arange(len(v), device=v.device)
         best = bound.argmax(0)
         layers = [
             torch.stack([q[l] for q in found])[best, row].cpu().numpy() for l in range(len(sizes))
@@ -511,20 +513,23 @@ class DBM(Encoder, Unnormalised):
         with torch.no_grad():
             v = self._states(x)
             q = self._mean_field(v, int(self.n_mean_field))
-            if len(self._chain) != self.n_chains:
-                self._chain = self._begin(int(self.n_chains), self.rng)
-            h = self._parts(self._chain)[1]
-            fantasy, means = self._chain_steps(h, self._steps(), self.rng)
-            self._chain = torch.cat([fantasy, *self._drawn(means, self.rng)], 1)
+            with processes.common():
+                if len(self._chain) != self.n_chains:
+                    self._chain = self._begin(int(self.n_chains), self.rng)
+                h = self._parts(self._chain)[1]
+                fantasy, means = self._chain_steps(h, self._steps(), self.rng)
+                self._chain = torch.cat([fantasy, *self._drawn(means, self.rng)], 1)
         # odd layers by their means given the even ones: the same gradient, less noise
         yield self, self._mean_energy(v, q) - self._mean_energy(fantasy, means)
         if self.tracking:
             for l, p in enumerate(q):
-                self._move_centre(l, float(self.tracking) * (p.mean(0) - self._lambda(l)))
+                self._move_centre(
+                    l, float(self.tracking) * (processes.over_batch(p.mean(0)) - self._lambda(l))
+                )
 
     def _mean_energy(self, v: Tensor, h: list[Tensor]) -> Tensor:
         """Mean over rows of E(v, h), by the moments Σ φ hᵀ/n, which are its gradient too."""
-        if torch.isnan(v).any():
+        if has_gaps(v):
             return self._energy(v, h).mean()
         e = -self.units_.bias(v, self.b_).mean()
         below = self.units_.phi(v) - self.mu_
@@ -540,6 +545,9 @@ class DBM(Encoder, Unnormalised):
             return int(self.k)
         first, last = self.k
         return round(first + (last - first) * self.spent)
+
+    def plan(self) -> int:
+        return self._steps()
 
     @torch.no_grad()
     def _move_centre(self, l: int, by: Tensor) -> None:

@@ -32,6 +32,7 @@ Metropolis' rule: proposals take A to first order, as if the units did not compe
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from typing import Any, ClassVar
 
 import torch
@@ -41,6 +42,7 @@ from torch import Tensor, nn
 from genus.distributions.draws import flip
 from genus.distributions.points import log_mean_exp, row_uniforms
 from genus.encoder import Encoder
+from genus.learn import processes
 from genus.learn.descent import descend
 from genus.learn.fit import Fit
 from genus.learn.rows import Rows
@@ -195,8 +197,9 @@ class DBN(Encoder, Model):
 
     def _activities(self, layer: Any, rows: Rows) -> Rows:
         """What a layer hears, as rows for the next: units are drawn for every batch."""
-        above = Rows(torch.cat([layer._encode(x) for (x,) in rows.chunks(self.chunk, self.rng)]))
-        above.x, above.draw = above.x.detach(), True
+        with torch.no_grad():
+            above = rows.mapped(layer._encode, self.rng, self.chunk)
+        above.draw = True
         return above
 
     def _learn_layer(self, layer: Any, own: Fit, whole: Model, stage: str, left: int) -> None:
@@ -207,6 +210,11 @@ class DBN(Encoder, Model):
 
         share = own.time_left() / left
         descend(whole, own, losses=losses, validate=layer.validate, stage=stage, max_time=share)
+
+    def plan(self) -> Hashable:
+        for layer in self.layers_:
+            layer.spent = self.spent
+        return tuple(layer.plan() for layer in self.layers_)
 
     @torch.no_grad()
     def _turn_over(self, below: RBM, layer: RBM, rows: Rows) -> None:
@@ -247,9 +255,10 @@ class DBN(Encoder, Model):
             yield self, loss
 
     def _chain_of_top(self, n: int) -> Tensor:
-        """Means of the units of the top, from its chains."""
+        """Means of the units of the top for n rows, from its chains."""
         chain: Tensor = self.layers_[-1]._chain
-        return chain.repeat(-(-n // len(chain)), 1)[:n]
+        n = processes.rows_of_batch(n)
+        return processes.own_rows(chain.repeat(-(-n // len(chain)), 1)[:n])
 
     # ------------------------------------------------------------------ up and down
 

@@ -127,7 +127,7 @@ class DBNClassifier(Encoder, Classifier):
         own = Fit(rows, None, fit.trainer, fit.seed, fit.resume, fit.begun)
         self.dbn_.learn_layers(own, self, 1)
         self._copy_recognition()
-        seen = ~torch.isnan(fit.rows.given[:, 0])
+        seen = torch.cat([~torch.isnan(y[:, 0]) for _, y in fit.rows.chunks(8192)])
         told = Fit(
             fit.rows.subset(seen.nonzero()[:, 0]),
             fit.held,

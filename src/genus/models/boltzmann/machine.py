@@ -23,6 +23,7 @@ log Z also by mean-field theory at its fixed point, m_i = E[s_i] with each unit 
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any, ClassVar
 
@@ -33,10 +34,12 @@ from torch import Tensor, nn
 from genus.distributions.columns import share_of_ones
 from genus.distributions.draws import flip
 from genus.distributions.points import log_mean_exp
+from genus.learn import processes
 from genus.learn.rows import Rows, generator
 from genus.learn.trainer import Trainer
 from genus.likelihood import LogProb
 from genus.memory import check_fits
+from genus.missing import has_gaps
 from genus.samplers.annealing import LogPartition, anneal, temperatures
 from genus.settings import OneOf, Rule, Whole
 from genus.space import Space
@@ -176,7 +179,7 @@ class BoltzmannMachine(Unnormalised):
 
     @torch.no_grad()
     def start(self, rows: Rows) -> None:
-        x = rows.take(slice(0, 65536), self.rng)[0]
+        x = rows.look(65536, self.rng)[0]
         up, down = self._values()
         d = self.space_.dim
         log_odds = torch.logit(share_of_ones(x.flatten(1)))
@@ -264,9 +267,11 @@ class BoltzmannMachine(Unnormalised):
             with torch.no_grad():
                 v = self._entered(x)
                 start = self._whole(v, self.rng) if way == "cd" else self._chain
-                if way == "pcd" and len(start) != self.n_chains:
-                    start = self._begin(int(self.n_chains), self.rng)
-                fantasy = self._swept(start, int(self.k), self.rng)
+                apart = contextlib.nullcontext() if way == "cd" else processes.common()
+                with apart:
+                    if way == "pcd" and len(start) != self.n_chains:
+                        start = self._begin(int(self.n_chains), self.rng)
+                    fantasy = self._swept(start, int(self.k), self.rng)
                 self._chain = fantasy
             d = self.space_.dim
             yield self, self._free_energy(v).mean() - self._free_energy(fantasy[:, :d]).mean()
@@ -277,7 +282,7 @@ class BoltzmannMachine(Unnormalised):
         minus_e = -self._energy(every)
         log_z = torch.logsumexp(minus_e, 0)
         gap = torch.isnan(x.flatten(1)).any(1)
-        if not gap.any():
+        if not has_gaps(x):
             return self._free_energy(self._states(x)).mean() + log_z
         total = self._free_energy(self._states(x[~gap])).sum()
         holed = x[gap].flatten(1)
@@ -290,7 +295,7 @@ class BoltzmannMachine(Unnormalised):
         """Visible units of codes x, what is missing drawn by Gibbs given what is seen."""
         v = self._states(x)
         gap = torch.isnan(v).any(1)
-        if gap.any():
+        if has_gaps(v):
             v[gap] = self._held(x[gap], FILLS, self.rng)[:, : self.space_.dim]
         return v
 

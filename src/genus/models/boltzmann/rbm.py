@@ -28,6 +28,7 @@ chain persists between steps. Fast weights drive it on, or chains at higher temp
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -40,10 +41,12 @@ from torch import Tensor, nn
 from genus.distributions.draws import flip
 from genus.distributions.points import log_mean_exp, row_uniforms
 from genus.encoder import Encoder
+from genus.learn import processes
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer
 from genus.likelihood import LogProb
 from genus.memory import check_fits
+from genus.missing import has_gaps
 from genus.models.boltzmann.conditionals import log_conditionals
 from genus.models.boltzmann.units import Units
 from genus.samplers.annealing import anneal, temperatures
@@ -189,7 +192,9 @@ class RBM(Encoder, Unnormalised):
         self.units_.project_()
         with torch.no_grad():
             v = self._entered(x)
-            fantasy = self._fantasy(v)
+            apart = contextlib.nullcontext() if self.method == "cd" else processes.common()
+            with apart:
+                fantasy = self._fantasy(v)
         both = torch.cat([v, fantasy])
         a = torch.addmm(self.c_, self.units_.phi(both) - self.mu_, self.W_)
         hidden, h = _hidden_term(a, self.lambda_)
@@ -207,7 +212,8 @@ class RBM(Encoder, Unnormalised):
                 self._quicken()
                 self._chain = torch.sigmoid(self._fast()._inputs(fantasy))
             if self.centred and self.tracking:
-                move = self.tracking * (h[: len(v)].mean(0) - self.lambda_)
+                seen = processes.over_batch(h[: len(v)].mean(0))
+                move = self.tracking * (seen - self.lambda_)
                 self.lambda_ += move
                 self.units_.absorb_(self.b_, self.W_ @ move)
 
@@ -218,7 +224,7 @@ class RBM(Encoder, Unnormalised):
 
     def _too_active(self, a: Tensor) -> Tensor:
         """−Σ_j ρ log q_j + (1 − ρ) log(1 − q_j) at its cost, q the mean activities of a batch."""
-        q = torch.sigmoid(a).mean(0).clamp(1e-6, 1 - 1e-6)
+        q = processes.over_batch(torch.sigmoid(a).mean(0)).clamp(1e-6, 1 - 1e-6)
         rho = float(self.sparsity or 0)
         cross_entropy = -(rho * q.log() + (1 - rho) * torch.log1p(-q)).sum()
         return float(self.sparsity_cost) * cross_entropy
@@ -297,7 +303,7 @@ class RBM(Encoder, Unnormalised):
 
     def _hides(self, x: Tensor) -> bool:
         """Do codes x hide the place in an interval, or a cell?"""
-        return (self.units_.learned and self.units_.dequantises) or bool(torch.isnan(x).any())
+        return (self.units_.learned and self.units_.dequantises) or has_gaps(x)
 
     def _held(
         self, x: Tensor, sweeps: int, rng: torch.Generator, hidden: Hidden | None = None
@@ -323,6 +329,9 @@ class RBM(Encoder, Unnormalised):
             return int(self.k)
         first, last = self.k
         return round(first + (last - first) * self.spent)
+
+    def plan(self) -> int:
+        return self._steps()
 
     def _free_energy(self, v: Tensor) -> Tensor:
         inputs = self._inputs(v)
@@ -429,7 +438,7 @@ class RBM(Encoder, Unnormalised):
 
     @torch.no_grad()
     def start(self, rows: Rows) -> None:
-        x = rows.take(slice(0, 65536), self.rng)[0]
+        x = rows.look(65536, self.rng)[0]
         trainer = self._trainer().over(self.defaults(len(rows)))
         self._batch = min(trainer.batch_size or 100, len(rows))
         self._decay = float(trainer.weight_decay or 0)

@@ -32,6 +32,7 @@ from genus.distributions.points import averaged, row_uniforms
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer, batch_of
 from genus.likelihood import Estimate, LogProb, concatenate
+from genus.missing import has_gaps
 from genus.model import with_index
 from genus.models.diffusion.completion import guided
 from genus.models.diffusion.likelihood import log_density, transport
@@ -236,7 +237,7 @@ class Denoiser(DensityModel):
         """Coordinates of rows, gaps filled by draws of a Gaussian, and which were seen; (n, d)."""
         y, _ = self.real(x, self.rng)
         seen = ~torch.isnan(y)
-        if seen.all():
+        if not has_gaps(y):
             return y, seen
         return self.fill(y, torch.rand(y.shape, generator=self.rng, device=y.device))[0], seen
 
@@ -260,7 +261,7 @@ class Denoiser(DensityModel):
     def fill(self, y: Tensor, e: Tensor, copies: int = 1) -> tuple[Tensor, Tensor]:
         """Missing coordinates drawn from a Gaussian of the rows, given the others."""
         gaps = torch.isnan(y)
-        if not gaps.any():
+        if not has_gaps(y):
             return y, y.new_zeros(len(y))
         draws = Conditionals(self.correlation_, gaps[::copies], copies, 1.0)
         normal = torch.where(gaps, torch.special.ndtri(e.double().clamp(1e-7, 1 - 1e-7)), 0.0)
@@ -289,7 +290,7 @@ class Denoiser(DensityModel):
     @torch.no_grad()
     def start(self, rows: Rows) -> None:
         """What the first rows say of correlations, and of the conditions."""
-        x, *given = rows.take(slice(0, 65536), self.rng)
+        x, *given = rows.look(65536, self.rng)
         self.correlation_.copy_(correlations(self.real(x, self.rng)[0]))
         if given:
             self.context_.fit(given[0].flatten(1))
@@ -430,9 +431,8 @@ class Denoiser(DensityModel):
             pieces.append(self._scored_often(x[some], None if given is None else given[some]))
         p = concatenate(pieces)
         off = math.hypot(off, p.detail["moved"])
-        return Estimate(
-            torch.as_tensor(p.nats), torch.as_tensor(p.stderr), shared_stderr=off, detail=p.detail
-        )
+        nats, stderr = (torch.as_tensor(v, device=x.device) for v in (p.nats, p.stderr))
+        return Estimate(nats, stderr, shared_stderr=off, detail=p.detail)
 
     def _scored_often(self, x: Tensor, given: Tensor | None) -> LogProb:
         """log of the mean over places inside the cells, and over what fills gaps."""

@@ -122,16 +122,15 @@ class FlowMatching(Denoiser):
     @torch.no_grad()
     def _pairs(self, rows: Rows) -> Rows:
         """As many pairs as rows, data beside noise, (n, 2, d), under the conditions of the rows."""
-        pieces = []
         times = self.path().times(PAIR_STEPS, rows.device)
-        for i in range(0, len(rows), 1024):
-            _, *given = rows.take(slice(i, i + 1024), self.rng)
-            n = min(1024, len(rows) - i)
-            like = self.correlation_.new_zeros(n, self.space_.dim)
+
+        def pairs(x: Tensor, *given: Tensor) -> Tensor:
+            like = self.correlation_.new_zeros(len(x), self.space_.dim)
             e = torch.randn(like.shape, generator=self.rng, dtype=like.dtype, device=like.device)
             field = self.field(*given)
-            pieces.append(torch.stack([transport(field, self.path(), e, times), e], 1))
-        return Rows(torch.cat(pieces), rows.given)
+            return torch.stack([transport(field, self.path(), e, times), e], 1)
+
+        return Rows(rows.mapped(pairs, self.rng, 1024).x, rows.given)
 
     def _straighter(self, pairs: Tensor, given: Tensor | None = None) -> Iterator[Any]:
         """The squared error along the lines between the ends of pairs (n, 2, d)."""

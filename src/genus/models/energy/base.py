@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from genus.distributions.bijections import Standardise
 from genus.distributions.gaps import Conditionals, correlations
 from genus.distributions.points import LOG_2PI
+from genus.missing import has_gaps
 
 
 class Base(nn.Module):
@@ -63,7 +64,7 @@ class Base(nn.Module):
         wider than p₀ the draws are.
         """
         gaps = torch.isnan(z)
-        if not gaps.any():
+        if not has_gaps(z):
             return z, z.new_zeros(len(z))
         draws = Conditionals(self.correlation, gaps[::copies], copies, wide)
         mean, scale = self.scale_.mean_, self.scale_.std_

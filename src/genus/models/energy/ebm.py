@@ -179,7 +179,7 @@ class EBM(EnergyModel):
 
     def start(self, rows: Rows) -> None:
         super().start(rows)
-        x = rows.take(slice(0, 4096), self.rng)[0].flatten(1)
+        x = rows.look(4096, self.rng)[0].flatten(1)
         real = ~self.coordinates_.hides(x).any(0)
         shared = [len(c.unique()) < 0.9 * len(c) for c in x.T[real]]
         self.shares_values_ = any(shared)
@@ -204,7 +204,8 @@ class EBM(EnergyModel):
         own, other = self._energy(torch.cat([y + self._noise_of_rows() * e, end])).split(len(y))
         gap = own.mean() - other.mean()
         penalty = self.energy_penalty * (own.square().mean() + other.square().mean())
-        yield self, self._checked(gap + penalty, gap, y, end)
+        self._note_health(gap, y, end)
+        yield self, gap + penalty
 
     def _objective(self, y: Tensor, rng: torch.Generator) -> Tensor:
         """What the methods without chains minimise, (n,)."""

@@ -19,7 +19,6 @@ many steps as training did.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -29,9 +28,11 @@ from torch import Tensor, nn
 
 from genus.density import DensityModel
 from genus.distributions.coordinates import Coordinates
+from genus.learn import processes
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer, batch_of
 from genus.likelihood import LogProb
+from genus.missing import has_gaps
 from genus.model import CapabilityError, Model
 from genus.models.energy.base import Base
 from genus.models.energy.pixels import BOX, Pixels
@@ -86,6 +87,7 @@ class EnergyModel(Unnormalised, DensityModel):
     scores_: Coordinates | None
     step_: Tensor  # of chains, as it adapts
     _chains: Tensor  # the buffer: where chains stand, of a checkpoint but not of a saved file
+    _health: Tensor | None = None  # of the last step with chains
     retries_: int  # times that training diverged and chains went on with half the step
 
     # ------------------------------------------------------------------ what a family writes
@@ -183,7 +185,7 @@ class EnergyModel(Unnormalised, DensityModel):
     @torch.no_grad()
     def prepare(self, rows: Rows) -> None:
         """Learn the columns' own distributions and p₀."""
-        x = rows.take(slice(0, FIRST), self.rng)[0]
+        x = rows.look(FIRST, self.rng)[0]
         scores = self.coordinates_ if self.scores_ is None else self.scores_
         if self.scores_ is not None:
             self.coordinates_.fit(x)
@@ -211,7 +213,7 @@ class EnergyModel(Unnormalised, DensityModel):
     def _entered(self, x: Tensor, rng: torch.Generator, wide: float = 1.0) -> Tensor:
         """Coordinates of codes x, what they hide drawn, gaps filled by p₀; (n, d)."""
         gaps = torch.isnan(x.flatten(1))
-        if self.scores_ is None or bool(gaps.any()):
+        if self.scores_ is None or has_gaps(x):
             z = self._scores_of(x, rng)
             e = torch.rand(z.shape, generator=rng, dtype=torch.float64, device=z.device)
             z = self.base_.fill(z, e, 1, wide)[0]
@@ -274,7 +276,7 @@ class EnergyModel(Unnormalised, DensityModel):
     ) -> Tensor:
         """Chains after some steps. adapt: let the step size follow the share accepted."""
         log_f = log_f or self._log_f
-        T, step = self._temperature(), float(self.step_) * 0.5**self.retries_
+        T, step = self._temperature(), self.step_ * 0.5**self.retries_
         how = self._sampler()
         if how == "langevin":
             box = BOX if self._short() else None
@@ -289,9 +291,9 @@ class EnergyModel(Unnormalised, DensityModel):
         if how == "mala":
             y, share = mala(energy, y, steps, step * T, rng)
         else:
-            y, share = hmc(energy, y, steps, math.sqrt(2 * step * T), LEAPFROG, rng)
+            y, share = hmc(energy, y, steps, (2 * step * T).sqrt(), LEAPFROG, rng)
         if adapt:
-            self.step_.mul_(math.exp(0.1 * (share - AIM[how])))
+            self.step_.mul_(torch.exp(0.1 * (processes.over_batch(share) - AIM[how])))
         return y
 
     def _negatives(self, y: Tensor) -> Tensor:
@@ -303,38 +305,40 @@ class EnergyModel(Unnormalised, DensityModel):
             begin = self._begin(len(y), rng)
         else:
             n = len(self._chains)
-            index = torch.randperm(n, generator=rng, device=y.device)[: len(y)]
-            begin = self._chains[index]
+            index = torch.randperm(n, generator=rng, device=y.device)
+            index = index[: processes.rows_of_batch(len(y))]
+            begin = self._chains[processes.own_rows(index)]
             fresh = torch.rand(len(begin), generator=rng, device=y.device) < self.restart
-            if fresh.any():
-                begin[fresh] = self._begin(int(fresh.sum()), rng)
+            begin = torch.where(fresh[:, None], self._begin(len(begin), rng), begin)
         end = self._moved(begin, self._steps(), rng, adapt=True).detach()
         if method == "pcd":
-            self._chains[index] = end
+            self._chains[index] = processes.all_rows(end)
         return end
 
-    def _checked(self, loss: Tensor, gap: Tensor, y: Tensor, end: Tensor) -> Tensor:
-        """The loss, or NaN where training has diverged: the loop then rolls back.
+    def _note_health(self, gap: Tensor, y: Tensor, end: Tensor) -> None:
+        """Keep what ``trouble`` asks of a step: the gap of energies, cells at ends of the box."""
+        with torch.no_grad():
+            there = [(v.abs() >= 1).double().mean() for v in (y, end)]
+            finite = end.isfinite().all().double()
+            self._health = processes.over_batch(torch.stack([gap.double(), finite, *there]))
 
-        Chains go on with half the step from there.
-        """
-        value = float(gap.detach())
-        why = ""
-        if not math.isfinite(value) or not bool(end.isfinite().all()):
+    def trouble(self, loss: float, first: float) -> str:
+        """What is wrong with a loss or the chains behind it; they then go on with half the step."""
+        if self._health is None:
+            return super().trouble(loss, first)
+        gap, finite, own, at_ends = self._health.tolist()
+        if not math.isfinite(gap) or finite < 1:
             why = "an energy is not finite"
-        elif abs(value) > LARGEST_GAP:
-            why = f"the energies of data and chains are {value:.3g} apart"
-        elif self._short():
-            at_ends = float((end.abs() >= 1).double().mean())
-            own = float((y.abs() >= 1).double().mean())
-            if at_ends > max(SATURATED, own + 0.3):
-                why = f"{at_ends:.0%} of the cells of chains are at an end of the box"
-        if not why:
-            return loss
-        self.retries_ += 1
-        text = f"{type(self).__name__}: {why}; chains go on with half the step"
-        warnings.warn(text, stacklevel=2)
-        return loss * math.nan
+        elif abs(gap) > LARGEST_GAP:
+            why = f"the energies of data and chains are {gap:.3g} apart"
+        elif self._short() and at_ends > max(SATURATED, own + 0.3):
+            why = f"{at_ends:.0%} of the cells of chains are at an end of the box"
+        else:
+            why = super().trouble(loss, first)
+        if why:
+            self.retries_ += 1
+            why = f"{why}; chains go on with half the step"
+        return why
 
     # ------------------------------------------------------------------ what Unnormalised asks
 

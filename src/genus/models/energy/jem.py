@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genus.classifier import Classifier
+from genus.learn import processes
 from genus.learn.rows import Rows, generator
 from genus.learn.trainer import Trainer
 from genus.likelihood import LogProb
@@ -210,7 +211,7 @@ class JEM(Classifier, EnergyModel):
 
     @torch.no_grad()
     def start(self, rows: Rows) -> None:
-        x, given = rows.take(slice(0, FIRST), self.rng)
+        x, given = rows.look(FIRST, self.rng)
         labels = given[:, 0]
         counts = torch.bincount(labels[~torch.isnan(labels)].long(), minlength=len(self.shares_))
         self.shares_.copy_(counts / counts.sum())
@@ -235,8 +236,7 @@ class JEM(Classifier, EnergyModel):
         z = self.base_.draw(len(labels), rng)
         for k, base in enumerate(self._bases()):
             own = labels == k
-            if bool(own.any()):
-                z[own] = base.draw(int(own.sum()), rng)
+            z = torch.where(own[:, None], base.draw(len(labels), rng), z)
         return self._from_scores(z)
 
     def losses(self, x: Tensor, given: Tensor) -> Iterator[tuple[nn.Module, Tensor]]:
@@ -267,7 +267,8 @@ class JEM(Classifier, EnergyModel):
         gap = own_energy.mean() - other_energy.mean()
         squares = own_energy.square().mean() + other_energy.square().mean()
         loss = loss + float(self.weight) * (gap + self.energy_penalty * squares)
-        yield self, self._checked(loss, gap, y, end)
+        self._note_health(gap, y, end)
+        yield self, loss
 
     def validate(self, x: Tensor, given: Tensor) -> Tensor | None:  # type: ignore[override]
         """Mean −log p(y | x) of held-out rows with a label; None where none has one."""
@@ -283,18 +284,19 @@ class JEM(Classifier, EnergyModel):
         labels = self._drawn_labels(n, rng)
         index = torch.arange(n, device=y.device)
         if self._method() == "pcd":
-            index = torch.randperm(len(self._chains), generator=rng, device=y.device)[:n]
-            labels = self._theirs[index]
-            begin = self._chains[index]
+            index = torch.randperm(len(self._chains), generator=rng, device=y.device)
+            index = index[: processes.rows_of_batch(n)]
+            here = processes.own_rows(index)
+            labels = self._theirs[here]
+            begin = self._chains[here]
             again = torch.rand(len(begin), generator=rng, device=y.device) < self.restart
-            if again.any():
-                begin[again] = self._fresh(labels[again], rng)
+            begin = torch.where(again[:, None], self._fresh(labels, rng), begin)
         else:
             begin = self._fresh(labels, rng)
         log_f = self._log_f_of(labels if self.joint else None)
         end = self._moved(begin, self._steps(), rng, log_f, adapt=True).detach()
         if self._method() == "pcd":
-            self._chains[index] = end
+            self._chains[index] = processes.all_rows(end)
         return end, labels
 
     def _shifted(self, y: Tensor) -> Tensor:

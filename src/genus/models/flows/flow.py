@@ -33,6 +33,7 @@ from genus.distributions.gaps import Conditionals, correlations
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer, batch_of
 from genus.likelihood import LogProb
+from genus.missing import has_gaps
 from genus.models.flows.couplings import Affine, Autoregressive, Coupling, Level, Shift, Spline
 from genus.networks.blueprints import BLUEPRINT, MLP, Blueprint, SameConv
 from genus.networks.conditions import Conditions
@@ -49,6 +50,7 @@ LANES = 16
 
 
 WIDE = 1.2  # standard deviations of the Gaussian that fills gaps, times those of the rows
+START = 2**18  # cells of rows that actnorms take their first scales from, about
 LARGE = 16  # least side of images that are bent scale by scale
 
 
@@ -208,7 +210,7 @@ class Flow(DensityModel):
     def fill(self, y: Tensor, e: Tensor, copies: int = 1) -> tuple[Tensor, Tensor]:
         """Missing coordinates drawn from a Gaussian of the rows, given the others."""
         gaps = torch.isnan(y)
-        if not gaps.any():
+        if not has_gaps(y):
             return y, y.new_zeros(len(y))
         draws = Conditionals(self.correlation_.double(), gaps[::copies], copies, WIDE)
         mean, scale = self.scale_.mean_, self.scale_.std_
@@ -245,7 +247,7 @@ class Flow(DensityModel):
     @torch.no_grad()
     def start(self, rows: Rows) -> None:
         """Scales from the first rows, of the data, the conditions and every actnorm."""
-        x, *given = rows.take(slice(0, 65536), self.rng)
+        x, *given = rows.look(65536, self.rng)
         y = self.real(x, self.rng)[0]
         self.scale_.fit(y)
         v = self.scale_(y)[0]
@@ -257,9 +259,10 @@ class Flow(DensityModel):
         for m in norms:
             m.starting = True
         if norms:
+            few = min(4096, max(64, START // y.shape[1]))
             self._bend(
-                self.scale_(y)[0].to(self._dtype())[:4096],
-                *self._context(*(g[:4096] for g in given)),
+                self.scale_(y)[0].to(self._dtype())[:few],
+                *self._context(*(g[:few] for g in given)),
             )
         for m in norms:
             m.starting = False

@@ -183,13 +183,16 @@ class BayesNet(Model):
         space: Space | str | None = None,
         validation: float | RowsLike | None = None,
         resume: bool | str | Path | None = None,
+        device: str | torch.device | None = None,
     ) -> Self:
         """Learn from the rows of X; see :meth:`Model.fit`.
 
         y: values of the target, (n,), where ``target`` names a column that X lacks; else ignored.
         """
         rows = self._with_target(X, y)
-        return super().fit(rows, given=given, space=space, validation=validation, resume=resume)
+        return super().fit(
+            rows, given=given, space=space, validation=validation, resume=resume, device=device
+        )
 
     def score(self, X: RowsLike, y: Any = None, *, given: GivenLike = None) -> float:
         """Mean log-probability in nats, of X and y together where X lacks the target."""
@@ -244,11 +247,11 @@ class BayesNet(Model):
             self.bins_.fit(x)
         else:
             found = cut(x, self.space_, self.bins, self.max_levels, self.pseudo_count)
-            self.cuts_, self.tails_, self.shares_ = found
+            self.cuts_, self.tails_, self.shares_ = (t.to(x.device) for t in found)
 
     def net(self) -> Net:
         """The graph and the tables, in the form that the computations want."""
-        if self._net is None:
+        if self._net is None or self._net.group.device != self.counts_.device:
             self._net = Net.of(self.adjacency_, self._bins().cards).learned(
                 self.counts_, self.pseudo_count
             )
@@ -298,12 +301,17 @@ class BayesNet(Model):
                 "structure= has a cycle: the edges must lead from causes to effects and never "
                 "back; drop or turn one of them"
             )
-        self.adjacency_ = torch.from_numpy(adjacency)
+        self.adjacency_ = torch.from_numpy(adjacency).to(self._device())
         self._net = Net.of(self.adjacency_, self._bins().cards)
-        self.maximise({"counts": torch.zeros(len(self._net.group), dtype=torch.float64)})
+        self.counts_ = torch.zeros_like(self._net.group, dtype=torch.float64)
+        self.maximise({"counts": self.counts_})
 
     def _search(self, codes: Tensor, fit: Fit) -> list[tuple[int, int]]:
-        """The edges of a structure that is learned from whole rows."""
+        """The edges of a structure that is learned from whole rows, on the processor.
+
+        A search is a sequence of small counts, each of which waits for the last.
+        """
+        codes = codes.cpu()
         root = 0 if self.target is None else self._place(self.target)
         cards = self._bins().cards
         if self.structure == "chow-liu":
@@ -339,15 +347,22 @@ class BayesNet(Model):
 
     @torch.no_grad()
     def learn(self, fit: Fit) -> None:
-        as_it_is = isinstance(fit.rows.x, Tensor) and not fit.rows.draw
-        x = (fit.rows.x if as_it_is else fit.rows.take(slice(None), self.rng)[0]).flatten(1)
+        rows = fit.rows
+        few = rows.looked == len(rows)
+        as_it_is = few and not rows.streams and not rows.draw
+        x = (rows.x if as_it_is else rows.look(rng=self.rng)[0]).flatten(1)
         resumed = len(self.counts_) > 0
         if not resumed:
             self._cut(x)
         # they are codes already
         whole = not x.is_floating_point() and not len(self._bins().columns())
         codes = x if whole else self._bins().encode(x)
-        inner = dataclasses.replace(fit, rows=Rows(codes))
+        work = Rows(codes)
+        if not few:
+            small = torch.int16 if max(self._bins().cards) < 2**15 else torch.int32
+            encode = lambda x: self._bins().encode(x.flatten(1)).to(small)  # noqa: E731
+            work = rows.mapped(encode, self.rng)
+        inner = dataclasses.replace(fit, rows=work)
         if not resumed:
             if not isinstance(self.structure, str):
                 self._connect(self._given_edges())
@@ -356,8 +371,9 @@ class BayesNet(Model):
                 self._connect((t, j) for j in range(codes.shape[1]) if j != t)
             else:
                 self._learn_structure(codes, inner)
-        if not bool((codes < 0).any()):
-            self.maximise({"counts": self.net().counts(codes)})
+        if not any(bool((c < 0).any()) for (c,) in work.chunks(work.at_once)):
+            count = lambda c: {"counts": self.net().counts(c.long())}  # noqa: E731
+            self.maximise(accumulate(self, work, work.at_once, count))
             return
         self.converged_ = solve(
             self,
@@ -371,7 +387,7 @@ class BayesNet(Model):
     def statistics(self, x: Tensor) -> dict[str, Tensor]:
         """Sums over rows of codes, −1 where missing: every table's counts, likelihood, rows."""
         codes = x.long()
-        weight = torch.tensor(float(len(codes)), dtype=torch.float64)
+        weight = torch.tensor(float(len(codes)), dtype=torch.float64, device=codes.device)
         return {
             "counts": self.net().counts(codes),
             "log_likelihood": self.net().log_joint(codes).sum(),
@@ -392,7 +408,8 @@ class BayesNet(Model):
         if not self.__sklearn_is_fitted__():
             return self.fit(X)
         with torch.no_grad():
-            x = self._without_new_words(self._encode_rows(X, missing=True))[0]
+            rows = self._encode_rows(X, missing=True).to(self._device())
+            x = self._without_new_words(rows)[0]
             codes = self._bins().encode(x.flatten(1))
             sums = [self.net().counts(c) for c in codes.split(8192)]
             self.maximise({"counts": torch.stack([self.counts_, *sums]).sum(0)})
@@ -402,7 +419,9 @@ class BayesNet(Model):
 
     @staticmethod
     def _uniform(rng: torch.Generator) -> Any:
-        return lambda *shape: torch.rand(shape, generator=rng, dtype=torch.float64)
+        return lambda *shape: torch.rand(
+            shape, generator=rng, dtype=torch.float64, device=rng.device
+        )
 
     def _possible(self, codes: Tensor) -> Tensor:
         """The codes, or a ValueError that names a row of probability 0."""
@@ -420,14 +439,14 @@ class BayesNet(Model):
         Raises ValueError for a row of probability 0.
         """
         self._check_fitted()
-        given = self._encode_rows(X, missing=True)
+        given = self._encode_rows(X, missing=True).to(self._device())
         given = given if given.is_floating_point() else given.double()
         x = self._without_new_words(given)[0]
         with torch.no_grad():
             codes = self._possible(self._bins().encode(x.flatten(1)))
             median = self._bins().decode(
                 self.net().explained(codes),
-                lambda *shape: torch.full(shape, 0.5, dtype=torch.float64),
+                lambda *shape: torch.full(shape, 0.5, dtype=torch.float64, device=x.device),
             )
         best = torch.where(torch.isnan(x), median.reshape(x.shape).to(x.dtype), x)
         answer = with_index(self.space_.decode(best), X)
@@ -464,7 +483,7 @@ class BayesNet(Model):
             else pd.Index(values[0], name=names[0])
         )
         p = self.net().posterior(places, codes)
-        return pd.DataFrame(p.reshape(len(p), -1).numpy(), index=index, columns=columns)
+        return pd.DataFrame(p.reshape(len(p), -1).cpu().numpy(), index=index, columns=columns)
 
     def marginals(self, evidence: Any = None) -> dict[Any, pd.DataFrame]:
         """p(column | evidence) of every column by itself, all from one pass.
@@ -476,7 +495,7 @@ class BayesNet(Model):
         every = enumerate(self.net().marginals(codes))
         return {
             self._name(j): pd.DataFrame(
-                p.numpy(), index, pd.Index(self._labels(j), name=self._name(j))
+                p.cpu().numpy(), index, pd.Index(self._labels(j), name=self._name(j))
             )
             for j, p in every
         }
@@ -509,6 +528,7 @@ class BayesNet(Model):
         else:
             x = self.space_.encode(evidence, missing=True).flatten(1)
             index = pd.RangeIndex(len(x))
+        x = x.to(self._device())
         if any(self.space_.open):  # a word that fit never saw tells nothing
             x = x.double().masked_fill(self._new_words(x), math.nan)
         codes = self._bins().encode(x)
@@ -533,7 +553,7 @@ class BayesNet(Model):
         shape: tuple[int, ...] = () if isinstance(rows, pd.DataFrame) else np.shape(rows)
         if len(shape) == 2 and shape[1] == self.space_.dim - 1:
             rows = np.insert(np.asarray(rows, dtype=np.float64), t, math.nan, axis=1)
-        return self.net().posterior((t,), self._evidence(rows, (t,))[0]).numpy()
+        return self.net().posterior((t,), self._evidence(rows, (t,))[0]).cpu().numpy()
 
     @has_target
     def predict(self, X: RowsLike) -> np.ndarray:
@@ -555,7 +575,7 @@ class BayesNet(Model):
         """p(node | parents): a row for each value of the parents, a column for each of the node."""
         self._check_fitted()
         j, net = self._place(node), self.net()
-        theta = net.tables(net.log_theta.exp())[j].reshape(-1, net.cards[j])
+        theta = net.tables(net.log_theta.exp())[j].reshape(-1, net.cards[j]).cpu()
         columns = pd.Index(self._labels(j), name=self._name(j))
         if not net.parents[j]:
             return pd.DataFrame(theta.numpy(), index=["p"], columns=columns)
@@ -650,7 +670,8 @@ class BayesNet(Model):
         return Exact(self.net().log_joint(codes) + bins.log_density(x, codes))
 
     def _sample(self, n: int, rng: torch.Generator) -> Tensor:
-        codes = self.net().filled(torch.full((n, self.space_.dim), -1), rng)
+        codes = torch.full((n, self.space_.dim), -1, device=rng.device)
+        codes = self.net().filled(codes, rng)
         return self._bins().decode(codes, self._uniform(rng)).reshape(n, *self.space_.cell_shape)
 
     def _complete(self, x: Tensor, rng: torch.Generator) -> Tensor:

@@ -407,7 +407,9 @@ def _eliminated(
 
     With logarithms where float64 would not suffice.
     """
-    flat = torch.cat([t.detach().reshape(-1) for _, t in factors] or [torch.ones(1)])
+    flat = torch.cat(
+        [t.detach().reshape(-1) for _, t in factors] or [torch.ones(1, device=rows.codes.device)]
+    )
     least, most = (float(b) for b in torch.aminmax(torch.where(flat > 0, flat, flat.amax())))
     bounds = (math.log(least), math.log(most)) if most > 0 else (0.0, 0.0)
     for codes in rows.chunks(size or plan.largest):

@@ -50,7 +50,7 @@ class Net:
     def of(cls, adjacency: Tensor, cards: tuple[int, ...]) -> Net:
         """The graph of a matrix (d, d), True at [i, j] where i → j.
 
-        Raises ValueError where its tables are too large.
+        It lies on the matrix's device. Raises ValueError where its tables are too large.
         """
         d = len(cards)
         a = adjacency.cpu().numpy()
@@ -80,10 +80,10 @@ class Net:
             parents,
             order,
             children,
-            torch.from_numpy(slots),
-            torch.from_numpy(strides),
-            torch.from_numpy(starts),
-            group,
+            torch.from_numpy(slots).to(adjacency.device),
+            torch.from_numpy(strides).to(adjacency.device),
+            torch.from_numpy(starts).to(adjacency.device),
+            group.to(adjacency.device),
         )
 
     def cells(self, codes: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ class Net:
 
     def sums(self, n: Tensor) -> Tensor:
         """Σ_v of n(pa, v), for every (j, pa)."""
-        return torch.zeros(int(self.group[-1]) + 1, dtype=n.dtype).index_add_(0, self.group, n)
+        return n.new_zeros(int(self.group[-1]) + 1).index_add_(0, self.group, n)
 
     def tables(self, flat: Tensor) -> list[Tensor]:
         """Views of the long vector: a table a node, an axis a variable."""
@@ -140,16 +140,17 @@ class Net:
         ):  # too many sets: all cells, −1 for missing, at once
             everything = {j: codes[:, j] for j in range(d)}
             return torch.zeros_like(gap.T), [
-                (torch.arange(n), tuple(range(d)), list(range(d)), everything)
+                (torch.arange(n, device=codes.device), tuple(range(d)), list(range(d)), everything)
             ]
         barren = torch.zeros_like(gap)
         for j in reversed(self.order if not barren_too else ()):
             barren[j] = gap[j] & barren[list(self.children[j])].all(0)
         if torch.equal(gap, barren):
             return ~barren.T, []
-        nobody = torch.full((n,), d)
+        node = torch.arange(d, device=codes.device)[:, None]
+        nobody = torch.full((n,), d, device=codes.device)
         # the smallest number of a cell's set
-        label = torch.where(gap & ~barren, torch.arange(d)[:, None], d)
+        label = torch.where(gap & ~barren, node, d)
         home = torch.empty_like(label)  # the set that a node's table belongs to
         scopes = [list(self.scope(j)) for j in range(d)]
         while True:
@@ -161,12 +162,12 @@ class Net:
             if torch.equal(before, label):
                 break
         # a set is known by a hash, the sum of its keys
-        keys = torch.randint(-(2**62), 2**62, (2, d, 1), generator=generator(0))
-        name = torch.zeros(d + 1, n, dtype=torch.long)
+        keys = torch.randint(-(2**62), 2**62, (2, d, 1), generator=generator(0)).to(codes.device)
+        name = label.new_zeros(d + 1, n)
         name.scatter_add_(0, label, keys[0].expand(d, n)).scatter_add_(
             0, home, keys[1].expand(d, n)
         )
-        first, row = (label == torch.arange(d)[:, None]).nonzero(as_tuple=True)
+        first, row = (label == node).nonzero(as_tuple=True)
         _, which, times = torch.unique(name[first, row], return_inverse=True, return_counts=True)
         groups = []
         for pairs in torch.argsort(which, stable=True).split(times.tolist()):
@@ -187,7 +188,7 @@ class Net:
             each[some] = torch.where(whole, each[some], 0.0)
         out = each.sum(1)
         if some.any():
-            extra = torch.zeros(int(some.sum()), dtype=out.dtype)
+            extra = out.new_zeros(int(some.sum()))
             for index, _, families, evidence in groups:
                 value = elimination.log_marginal(self.factors(families), self.cards, (), evidence)
                 extra.index_add_(0, index, value.expand(len(index)))
@@ -199,28 +200,28 @@ class Net:
         some = (codes < 0).any(1).nonzero().squeeze(1)
         for index, variables, families, evidence in self.gaps(codes[some])[1] if len(some) else ():
             # for the number of rows
-            evidence = evidence or {variables[0]: torch.full((len(index),), -1)}
+            evidence = evidence or {variables[0]: torch.full_like(index, -1)}
             drawn = elimination.draw(self.factors(families), self.cards, variables, evidence, rng)
-            codes[some[index][:, None], torch.tensor(variables)] = drawn
+            v = torch.tensor(variables, device=codes.device)
+            codes[some[index][:, None], v] = drawn
         theta, columns = self.log_theta.exp(), codes.T.contiguous()
         for j in self.order:  # the barren rest, parents first
             rows = (columns[j] < 0).nonzero().squeeze(1)
             if len(rows) == 0:
                 continue
-            start = torch.full((len(rows),), int(self.offsets[j]))
+            start = torch.full_like(rows, int(self.offsets[j]))
             for p, stride in zip(self.parents[j], self.strides[j].tolist(), strict=False):
                 start += columns[p].index_select(0, rows) * stride
-            first = theta[start + torch.arange(self.cards[j] - 1)[:, None]].cumsum(0)
-            columns[j, rows] = (
-                first <= torch.rand(len(rows), generator=rng, dtype=theta.dtype)
-            ).sum(0)
+            level = torch.arange(self.cards[j] - 1, device=rows.device)[:, None]
+            u = torch.rand(len(rows), generator=rng, dtype=theta.dtype, device=rows.device)
+            columns[j, rows] = (theta[start + level].cumsum(0) <= u).sum(0)
         return columns.T
 
     def explained(self, codes: Tensor) -> Tensor:
         """The codes, −1 replaced in place by what is most probable together with the others."""
         for index, variables, families, evidence in self.gaps(codes, barren_too=True)[1]:
             best, _ = elimination.explain(self.factors(families), self.cards, evidence)
-            v = torch.tensor(variables)
+            v = torch.tensor(variables, device=codes.device)
             codes[index[:, None], v] = best[:, v].expand(len(index), -1)
         return codes
 
@@ -229,7 +230,7 @@ class Net:
         some = (codes < 0).any(1)
         whole, n = (
             codes[~some] if some.any() else codes,
-            torch.zeros(len(self.group), dtype=torch.long),
+            torch.zeros_like(self.group),
         )
         for c in whole.split(max(1024, len(n) // len(self.cards))):  # few at a time stay in cache
             n += torch.bincount(self.cells(c).reshape(-1), minlength=len(n))
@@ -258,7 +259,8 @@ class Net:
         Raises ValueError for a row of probability 0.
         """
         factors = self.factors()
-        out = torch.empty(len(codes), *(self.cards[t] for t in targets), dtype=torch.float64)
+        shape = (len(codes), *(self.cards[t] for t in targets))
+        out = torch.empty(shape, dtype=torch.float64, device=codes.device)
         for rows, known in _patterns(codes):
             out[rows] = elimination.log_marginal(factors, self.cards, targets, known).expand(
                 len(rows), *out.shape[1:]
@@ -293,7 +295,7 @@ def _patterns(codes: Tensor) -> Iterator[tuple[Tensor, dict[int, Tensor]]]:
     seen = codes >= 0
     same = bool((seen == seen[:1]).all())
     which = (
-        torch.zeros(len(seen), dtype=torch.long)
+        torch.zeros(len(seen), dtype=torch.long, device=codes.device)
         if same
         else torch.unique(row_hash(seen), return_inverse=True)[1]
     )

@@ -31,9 +31,9 @@ from genus.networks.layers import Linear, output_layer
 from genus.settings import Number, OneOf, Rule, Whole
 from genus.space import Space
 
-FIRST = 1 << 18  # rows from which columns are learned, at most
+FIRST = 1 << 17  # rows from which columns are learned, at most
 LARGEST = 1e15  # feature: the square of what comes of it is still a number in float32
-MOST = 20_000_000  # cells that are read before learning starts, at most
+MOST = 4_000_000  # cells that are read before learning starts, at most
 
 
 class Decoded(Encoder, Model):
@@ -202,7 +202,7 @@ class Decoded(Encoder, Model):
     def prepare(self, rows: Rows) -> None:
         """Learn the columns' own distributions."""
         if self._learned:
-            x = rows.take(slice(0, FIRST), self.rng)[0].flatten(1)
+            x = rows.look(FIRST, self.rng)[0].flatten(1)
             check_observed(self.space_, (~torch.isnan(x)).any(0))
             self.observation_.fit(x)
 
@@ -232,13 +232,13 @@ class Decoded(Encoder, Model):
         """Rows with what the observation reads of them beside."""
         out = copy.copy(rows)
         size = 1 + 500_000 // self.space_.dim
-        out.x = torch.cat([self._read(x.flatten(1)) for x, *_ in rows.chunks(size, self.rng)])
+        out.x = rows.mapped(lambda x, *_: self._read(x.flatten(1)), self.rng, size).x
         return out
 
     @torch.no_grad()
     def start(self, rows: Rows) -> None:
         self._no_gaps = not (self.gaps_ or _any_gap(rows))
-        x, *given = rows.take(slice(0, 65536), self.rng)
+        x, *given = rows.look(65536, self.rng)
         x = self._split(x.flatten(1))[0]
         if given:
             self.context_.fit(given[0])

@@ -256,9 +256,9 @@ class MultimodalVAE(Encoder, Model):
         """The subsets of modalities behind the components of q, (C, M)."""
         M = len(self.legs_)
         if self.joint == "product":
-            return torch.ones(1, M, dtype=torch.bool)
+            return torch.ones(1, M, dtype=torch.bool, device=self._device())
         if self.joint == "mixture":
-            return torch.eye(M, dtype=torch.bool)
+            return torch.eye(M, dtype=torch.bool, device=self._device())
         return self._subsets(self.rng if self.training else generator(0))
 
     def _subsets(self, rng: torch.Generator) -> Tensor:
@@ -266,10 +266,11 @@ class MultimodalVAE(Encoder, Model):
         M = len(self.legs_)
         if M <= FEW:
             every = [s for s in itertools.product([False, True], repeat=M) if any(s)]
-            return torch.tensor(every)
+            return torch.tensor(every, device=self._device())
         drawn = torch.rand(SAMPLED - 1, M, generator=rng, device=rng.device) < 0.5
         drawn[:, 0] |= ~drawn.any(1)
-        return torch.cat([torch.ones(1, M, dtype=torch.bool), drawn.cpu()])
+        whole = torch.ones(1, M, dtype=torch.bool, device=rng.device)
+        return torch.cat([whole, drawn]).to(self._device())
 
     # ------------------------------------------------------------------ the modalities
 
@@ -335,7 +336,8 @@ class MultimodalVAE(Encoder, Model):
     def observation_(self) -> Mixed:
         """p(x | parameters) of all modalities, in the order of their columns."""
         parts = zip(self._columns, self.legs_, strict=True)
-        return Mixed([(at, leg.observation_) for at, leg in parts])  # type: ignore[misc]
+        mixed = Mixed([(at, leg.observation_) for at, leg in parts])  # type: ignore[misc]
+        return mixed.to(self._device())
 
     def _drawn_at(self, z: Tensor, rng: torch.Generator, given: Tensor | None = None) -> Tensor:
         """x ~ p(x | z), cells (..., d); z (..., n, T)."""
@@ -424,7 +426,7 @@ class MultimodalVAE(Encoder, Model):
     def prepare(self, rows: Rows) -> None:
         """Learn the columns' own distributions."""
         if any(leg._learned for leg in self.legs_):
-            (x, *_) = rows.take(slice(0, 1 << 18), self.rng)
+            (x, *_) = rows.look(1 << 18, self.rng)
             check_observed(self.space_, (~torch.isnan(x.flatten(1))).any(0))
         for leg, own in self._each(rows):
             leg.prepare(own)
@@ -441,7 +443,7 @@ class MultimodalVAE(Encoder, Model):
 
         Its posterior is a product of experts, η_i = W_iᵀ Ψ_i⁻¹ h_i and Λ_i = W_iᵀ Ψ_i⁻¹ W_i.
         """
-        views = self._views(rows.take(slice(0, 65536), self.rng)[0])
+        views = self._views(rows.look(65536, self.rng)[0])
         chosen = [(leg, v) for leg, v in zip(self.legs_, views, strict=True) if leg.line_]
         if not chosen:
             return
@@ -466,7 +468,7 @@ class MultimodalVAE(Encoder, Model):
 
     def _each(self, rows: Rows) -> Any:
         """Every leg with the rows of its modality."""
-        x, *given = rows.take(slice(0, 1 << 18), self.rng)
+        x, *given = rows.look(1 << 18, self.rng)
         for leg, v in zip(self.legs_, self._views(x), strict=True):
             own = Rows(v)
             own.given = given[0] if given else None

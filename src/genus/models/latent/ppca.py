@@ -217,22 +217,32 @@ class LinearGaussian(Encoder, DensityModel):
     @torch.no_grad()
     def learn(self, fit: Fit) -> None:
         resumed = hasattr(self, "n_iter_")
-        y = torch.cat([self.real(x, self.rng)[0] for (x,) in fit.rows.chunks(8192)])
-        n, d = y.shape
-        seen = ~torch.isnan(y)
-        share = seen.double().mean(0)
-        check_observed(self.space_, share)
-        mean = y.nan_to_num().mean(0) / share
-        A = torch.where(seen, y - mean, 0.0)
-        variance = A.square().mean(0) / share
+        rows = fit.rows
+        y = torch.cat([self.real(x, self.rng)[0] for x in rows.look(rng=self.rng)[0].split(8192)])
+        n, d = len(rows), y.shape[1]
+        few = len(y) == n
+        if few:
+            seen = ~torch.isnan(y)
+            share = seen.double().mean(0)
+            check_observed(self.space_, share)
+            mean = y.nan_to_num().mean(0) / share
+            A = torch.where(seen, y - mean, 0.0)
+            variance = A.square().mean(0) / share
+        else:
+            share, mean, G = self._second_moments(rows, torch.nanmean(y, 0).nan_to_num())
+            check_observed(self.space_, share)
+            variance = G.diagonal() / n / share
         own = variance_floor(variance, mean, FLOOR)
         constant = own > FLOOR * variance
         self._prepare(variance, own, constant)
-        whole = bool(seen.all())
+        whole = bool((share == 1).all())
         # AᵀA = S in units of s, its diagonal right where entries are missing
-        A = A / (self._scale * share.sqrt() * math.sqrt(n))
-        if n > d and (d <= DENSE or not self.one_noise):  # a root of S serves as well as the rows
-            values, Q = torch.linalg.eigh(A.T @ A)
+        unit = self._scale * share.sqrt() * math.sqrt(n)
+        if few:
+            A = A / unit
+        dense = d <= DENSE or not self.one_noise
+        if not few or (n > d and dense):  # a root of S serves as well as the rows
+            values, Q = torch.linalg.eigh(A.T @ A if few else G / unit / unit[:, None])
             A = values.clamp_min(0).sqrt()[:, None] * Q.T
         total = (variance / self._scale.square()).sum()
         if not resumed:
@@ -260,14 +270,43 @@ class LinearGaussian(Encoder, DensityModel):
             return
         if whole:
             self._scatter = n, A * self._scale, variance
-        else:
+            work = Rows(y[:1])  # of complete rows the covariance is all there is to know
+        elif few:
             self._known = list(self._patterns(y))
-        inner = dataclasses.replace(fit, rows=Rows(y))
+            work = Rows(y)
+        else:
+            work = rows.mapped(lambda x: self.real(x, self.rng)[0])
         self.converged_ = solve(
-            self, inner, max_iter=self.max_iter, tol=self.tol, start=self.n_iter_, chunk=n
+            self,
+            dataclasses.replace(fit, rows=work),
+            max_iter=self.max_iter,
+            tol=self.tol,
+            start=self.n_iter_,
+            chunk=len(work) if few else 8192,
         )
         self._scatter = self._known = None
         warn_unless_converged(self)
+
+    def _second_moments(self, rows: Rows, origin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Share that is seen and mean of each column, and Σ (y − mean)(y − mean)ᵀ, 0 where missing.
+
+        In one pass over the rows, about an origin: with w = 1 where y is seen, z = w (y − origin)
+        and m the mean of z, Σ z zᵀ − m_k Σ z_j w_k − m_j Σ w_j z_k + m_j m_k Σ w_j w_k.
+        """
+        d = len(origin)
+        S = origin.new_zeros(d, 3 * d)
+        for x, *_ in rows.chunks(8192, self.rng):
+            y = self.real(x, self.rng)[0]
+            w = (~torch.isnan(y)).double()
+            z = torch.nan_to_num(y - origin)
+            S[:, :d] += z.T @ z
+            S[:, d : 2 * d] += z.T @ w
+            S[:, 2 * d :] += w.T @ w
+        zz, zw, ww = S.split(d, 1)
+        m = zw.diagonal() / ww.diagonal()
+        cross = zw * m
+        G = zz - cross - cross.T + ww * torch.outer(m, m)
+        return ww.diagonal() / len(rows), origin + m, G
 
     def _prepare(self, variance: Tensor, own: Tensor, constant: Tensor) -> None:
         """The units s of the columns, and the least noise."""
@@ -296,7 +335,7 @@ class LinearGaussian(Encoder, DensityModel):
             return min(int(self.n_components), most)
         limit = int(max(1, min(most, d - 1, n / 2, 200)))
         values = leading(A, limit, self.rng)[0]
-        k = torch.arange(1, limit + 1, dtype=torch.float64)
+        k = torch.arange(1, limit + 1, dtype=torch.float64, device=values.device)
         least = max(ENOUGH, 1 - share) * float(total) / d
         noise = ((total - values.cumsum(0)) / (d - k).clamp_min(1)).clamp_min(least)
         fit = values.clamp_min(least).log().cumsum(0) + (d - k) * noise.log()
@@ -362,7 +401,7 @@ class LinearGaussian(Encoder, DensityModel):
         W = self.noise_.sqrt()[:, None] * U * (big - 1).sqrt()
         return {
             "log_likelihood": log_likelihood,
-            "weight": torch.tensor(float(n)),
+            "weight": torch.tensor(float(n), device=self.noise_.device),
             "W": W,
             "noise": variance - W.square().sum(1),
         }
@@ -524,6 +563,27 @@ class ProbabilisticPCA(LinearGaussian):
         self.marginals = marginals
         self.random_state = random_state
 
+    def _second_moments(self, rows: Rows, origin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Share that is seen and mean of each column, and Σ (y − mean)(y − mean)ᵀ, 0 where missing.
+
+        In one pass over the rows, about an origin: with w = 1 where y is seen, z = w (y − origin)
+        and m the mean of z, Σ z zᵀ − m_k Σ z_j w_k − m_j Σ w_j z_k + m_j m_k Σ w_j w_k.
+        """
+        d = len(origin)
+        S = origin.new_zeros(d, 3 * d)
+        for x, *_ in rows.chunks(8192, self.rng):
+            y = self.real(x, self.rng)[0]
+            w = (~torch.isnan(y)).double()
+            z = torch.nan_to_num(y - origin)
+            S[:, :d] += z.T @ z
+            S[:, d : 2 * d] += z.T @ w
+            S[:, 2 * d :] += w.T @ w
+        zz, zw, ww = S.split(d, 1)
+        m = zw.diagonal() / ww.diagonal()
+        cross = zw * m
+        G = zz - cross - cross.T + ww * torch.outer(m, m)
+        return ww.diagonal() / len(rows), origin + m, G
+
     def _prepare(self, variance: Tensor, own: Tensor, constant: Tensor) -> None:
         scaled = self.space_.kind == "table" if self.standardise is None else self.standardise
         s = torch.where(constant, own, variance).sqrt() if scaled else torch.ones_like(variance)
@@ -595,6 +655,27 @@ class FactorAnalysis(LinearGaussian):
         self.marginals = marginals
         self.random_state = random_state
 
+    def _second_moments(self, rows: Rows, origin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Share that is seen and mean of each column, and Σ (y − mean)(y − mean)ᵀ, 0 where missing.
+
+        In one pass over the rows, about an origin: with w = 1 where y is seen, z = w (y − origin)
+        and m the mean of z, Σ z zᵀ − m_k Σ z_j w_k − m_j Σ w_j z_k + m_j m_k Σ w_j w_k.
+        """
+        d = len(origin)
+        S = origin.new_zeros(d, 3 * d)
+        for x, *_ in rows.chunks(8192, self.rng):
+            y = self.real(x, self.rng)[0]
+            w = (~torch.isnan(y)).double()
+            z = torch.nan_to_num(y - origin)
+            S[:, :d] += z.T @ z
+            S[:, d : 2 * d] += z.T @ w
+            S[:, 2 * d :] += w.T @ w
+        zz, zw, ww = S.split(d, 1)
+        m = zw.diagonal() / ww.diagonal()
+        cross = zw * m
+        G = zz - cross - cross.T + ww * torch.outer(m, m)
+        return ww.diagonal() / len(rows), origin + m, G
+
     def _prepare(self, variance: Tensor, own: Tensor, constant: Tensor) -> None:
         self._scale, self._floor = torch.where(constant, own, variance).sqrt(), own
 
@@ -607,7 +688,9 @@ class FactorAnalysis(LinearGaussian):
             return A, total
         S = 0.99 * A.T @ A
         left = (
-            torch.linalg.inv(S + torch.eye(len(S), dtype=S.dtype) - torch.diag(S.diagonal()))
+            torch.linalg.inv(
+                S + torch.eye(len(S), dtype=S.dtype, device=S.device) - torch.diag(S.diagonal())
+            )
             .diagonal()
             .reciprocal()
         )

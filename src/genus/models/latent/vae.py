@@ -33,6 +33,7 @@ from torch import Tensor
 from genus.density import DensityModel
 from genus.distributions.observation import Observation, observe
 from genus.distributions.points import by_blocks, log_mean_exp, row_normals
+from genus.learn import processes
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer
 from genus.likelihood import LogProb, LowerBound
@@ -237,7 +238,7 @@ class VAE(Decoded):
             value = log_likelihood - beta * sampled
             free = sampled.mean().clamp_min(self.free_bits * self.latent_dim)
         else:
-            value = log_likelihood - (kl.sum(1) if beta == 1 else beta * kl.sum(1))
+            value = log_likelihood - beta * kl.sum(1)
             free = kl.mean(0).clamp_min(self.free_bits).sum() if self.free_bits else kl
         signal = log_likelihood if kl is not None else value
         score = self._score(signal, log_q) if self.gradient == "score" else None
@@ -247,11 +248,11 @@ class VAE(Decoded):
             climbed = value.mean()
         return climbed if score is None else climbed + score.mean()
 
-    def _warmth(self) -> float:
+    def _warmth(self) -> Any:
         """The share of ``beta`` that counts now."""
         if not (self.kl_warmup and self.training):
             return 1.0
-        return min(1.0, self.spent / self.kl_warmup)
+        return self.ramp(self.kl_warmup)
 
     @property
     def patience_from(self) -> float:
@@ -274,8 +275,9 @@ class VAE(Decoded):
     def _score(self, signal: Tensor, log_q: Tensor) -> Tensor:
         """What adds the score-function gradient, of value 0: (signal − b) ∇ log q, (n,)."""
         signal = signal.detach()
-        n = len(signal)
-        others = (signal.sum() - signal) / max(n - 1, 1)
+        n = processes.rows_of_batch(len(signal))
+        total = n * processes.over_batch(signal.mean())
+        others = (total - signal) / max(n - 1, 1)
         return (signal - others) * (log_q - log_q.detach())
 
     def _kl(self, q: Parameters, p: Prior) -> Tensor | None:
@@ -443,7 +445,7 @@ class VAE(Decoded):
     def start(self, rows: Rows) -> None:
         super().start(rows)
         if isinstance(self.prior_, priors.Vamp):
-            x = rows.take(slice(0, 65536), self.rng)[0]
+            x = rows.look(65536, self.rng)[0]
             K = len(self.prior_.pseudo_)
             some = torch.randperm(len(x), generator=self.rng, device=self.rng.device)
             again = some.repeat(1 + K // len(x))[:K]
@@ -468,7 +470,7 @@ class VAE(Decoded):
         """
         k, d = self.k, self.latent_dim
         if k < 8:
-            return row_normals(x, k, d).transpose(0, 1), torch.zeros(())
+            return row_normals(x, k, d).transpose(0, 1), torch.zeros((), device=x.device)
         e, pick = row_normals(x, k, d + 1).transpose(0, 1).split([d, 1], -1)
         c = 1 + 1 / math.sqrt(d)
         e = torch.where(pick < QUARTER, c * e, e)

@@ -415,19 +415,23 @@ class BayesianGaussianMixture(Clusters, DensityModel):
     def statistics(self, x1: Tensor, scale: float = 1.0) -> dict[str, Tensor]:
         """q(z) of rows x1 = (1, x − shift), and its sums, times ``scale``.
 
-        The sums: N_k, Σ r (x − m_k), Σ r (x − m_k)(x − m_k)ᵀ. ``entropy_z`` is that of q(z) (and of
-        missing entries), ``log_likelihood`` the ELBO with q(z) at its best.
+        The sums: N_k, Σ r (x − m_k), Σ r (x − m_k)(x − m_k)ᵀ, and of the log-norms of q(z).
         """
         sums = {k: v * scale for k, v in statistics(self._plan(x1.dtype), x1).items()}
         if not self._full:  # those came about the shift
             sums |= self._moved(sums, self.means_ - self._shift)
-        terms = self._terms(sums)
-        log_norm = sums["log_likelihood"]
-        sums["log_likelihood"] = (
-            log_norm + sum(terms.values()) - terms["log_p_x"] - terms["log_p_z"]
-        )
-        sums["entropy_z"] = log_norm - terms["log_p_x"] - terms["log_p_z"]
         return sums
+
+    def summed(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What is no sum over rows, beside the sums over all of them.
+
+        ``log_likelihood`` becomes the ELBO with q(z) at its best; ``entropy_z`` is that of q(z)
+        (and of missing entries).
+        """
+        terms, log_norm = self._terms(sums), sums["log_likelihood"]
+        entropy = log_norm - terms["log_p_x"] - terms["log_p_z"]
+        elbo = log_norm + sum(terms.values()) - terms["log_p_x"] - terms["log_p_z"]
+        return {**sums, "log_likelihood": elbo, "entropy_z": entropy}
 
     def _moved(self, sums: dict[str, Tensor], by: Tensor) -> dict[str, Tensor]:
         """First and second moments about a point that lies ``by`` further."""
@@ -612,7 +616,9 @@ class BayesianGaussianMixture(Clusters, DensityModel):
 
     def _taken(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """An argument in the units of the data as a tensor of that shape."""
-        value = torch.as_tensor(np.asarray(getattr(self, name), dtype=np.float64))
+        value = torch.as_tensor(
+            np.asarray(getattr(self, name), dtype=np.float64), device=self._device()
+        )
         if tuple(value.shape) != shape and (value.dim() or len(shape) > 1):
             raise ValueError(f"{name} has shape {tuple(value.shape)}, expected {shape}")
         return value.expand(shape).clone()
@@ -622,10 +628,11 @@ class BayesianGaussianMixture(Clusters, DensityModel):
         cavi = self.inference == "cavi"
         rows = fit.rows
         if cavi or len(rows) <= FIRST_LOOK:
-            y = torch.cat([self.real(x, self.rng)[0] for (x,) in rows.chunks(8192, self.rng)])
+            first = rows.look(rng=self.rng)[0]
+            y = torch.cat([self.real(x, self.rng)[0] for x in first.split(8192)])
         else:
             y = self.real(
-                rows.take(torch.randperm(len(rows), generator=self.rng)[:FIRST_LOOK], self.rng)[0],
+                rows.take(rows.order(self.rng)[:FIRST_LOOK], self.rng)[0],
                 self.rng,
             )[0]
         resumed = hasattr(self, "n_iter_")
@@ -636,20 +643,24 @@ class BayesianGaussianMixture(Clusters, DensityModel):
         if cavi:
             single = (
                 rows.take(slice(0, 1))[0].dtype == torch.float32
-                and len(y) > 10 * self.n_components * y.shape[1]
+                and len(rows) > 10 * self.n_components * y.shape[1]
             )
             scales = centred.square().mean(0)
             single = single and not bool(
                 (scales > 1e30).any() or ((scales > 0) & (scales < 1e-30)).any()
             )
-            work = Rows(self._with_ones(y).to(torch.float32 if single else torch.float64))
+            dtype = torch.float32 if single else torch.float64
+            if len(y) == len(rows):
+                work = Rows(self._with_ones(y).to(dtype))
+            else:
+                work = rows.mapped(lambda x: self._with_ones(self.real(x, self.rng)[0]).to(dtype))
             inner = dataclasses.replace(fit, rows=work)
 
         every = torch.ones(len(y), dtype=y.dtype, device=y.device)
         if drawn := isinstance(self.init, str):
             some, weight, _ = sample_rows(y, every, SAMPLE * self.n_components)
         else:
-            some, weight = torch.arange(len(y)), every
+            some, weight = torch.arange(len(y), device=y.device), every
         z, x1 = centred[some], self._with_ones(y[some])
         scale = len(rows) / float(weight.sum())
 
@@ -661,7 +672,7 @@ class BayesianGaussianMixture(Clusters, DensityModel):
             self._start(z, x1[:, 1 + z.shape[1] :].to(z.dtype), scale, clusters)
 
         def step() -> float:
-            sums = self.statistics(x1, scale)
+            sums = self.summed(self.statistics(x1, scale))
             self._update(sums)
             return float(sums["log_likelihood"])
 
@@ -675,7 +686,7 @@ class BayesianGaussianMixture(Clusters, DensityModel):
                 max_iter=self.max_iter,
                 tol=self.tol,
                 start=self.n_iter_,
-                chunk=len(y),
+                chunk=work.at_once,
             )
             return self.elbo_
 
@@ -686,7 +697,7 @@ class BayesianGaussianMixture(Clusters, DensityModel):
             self.load_state_dict(state)
             self._worth(rows)
             self._update(sums)
-            return float(self.statistics(x1, scale)["log_likelihood"])
+            return float(self.summed(self.statistics(x1, scale))["log_likelihood"])
 
         free = self.scale_prior is None and self.degrees is None and self.known_variance is None
         if free and not resumed:
@@ -695,7 +706,7 @@ class BayesianGaussianMixture(Clusters, DensityModel):
             for _ in range(2):  # another prior, other clusters
                 for _ in range(STEPS):
                     step()
-                sums = self.statistics(x1, scale)
+                sums = self.summed(self.statistics(x1, scale))
                 state = {name: value.clone() for name, value in self.state_dict().items()}
                 worth, _ = by_factors(elbo, worth, usual * LEAST / worth)
                 elbo(worth)
@@ -713,11 +724,11 @@ class BayesianGaussianMixture(Clusters, DensityModel):
         ):
             try:
                 for i in range(self.n_iter_, self.max_iter):
-                    rng = generator(fit.seed * 1_000_003 + i)
+                    rng = generator(fit.seed * 1_000_003 + i, rows.device)
                     now = 0.0
-                    for index in torch.randperm(n, generator=rng).split(self.batch_size):
+                    for index in rows.order(rng).split(self.batch_size):
                         x1 = self._with_ones(self.real(rows.take(index, rng)[0], rng)[0])
-                        sums = self.statistics(x1, n / len(index))
+                        sums = self.summed(self.statistics(x1, n / len(index)))
                         now += float(sums["log_likelihood"]) * len(index) / n
                         self.n_batches_ += 1
                         self._step(sums, (self.n_batches_ + self.delay) ** -self.forgetting)
@@ -747,12 +758,12 @@ class BayesianGaussianMixture(Clusters, DensityModel):
                     stacklevel=2,
                 )
                 self.interrupted_ = True
-        rng = generator(fit.seed)
+        rng = generator(fit.seed, rows.device)
         parts = [
             self.statistics(self._with_ones(self.real(x, rng)[0]))
             for (x,) in rows.chunks(8192, rng)
         ]
-        self._note({k: torch.stack([p[k] for p in parts]).sum(0) for k in parts[0]})
+        self._note(self.summed({k: torch.stack([p[k] for p in parts]).sum(0) for k in parts[0]}))
 
     def partial_fit(self, X: RowsLike, y: Any = None) -> Self:
         """One natural-gradient step on the rows of X, scaled to all rows seen so far.
@@ -764,10 +775,10 @@ class BayesianGaussianMixture(Clusters, DensityModel):
             return self.fit(X)
         x = self._codes(X)
         self.n_partial_ = getattr(self, "n_partial_", 0) + 1
-        rng = generator(seed_of(self.random_state) + self.n_partial_)
+        rng = generator(seed_of(self.random_state) + self.n_partial_, x.device)
         with torch.no_grad():
             n = self.n_seen_ + len(x)
-            sums = self.statistics(self._with_ones(self.real(x, rng)[0]), n / len(x))
+            sums = self.summed(self.statistics(self._with_ones(self.real(x, rng)[0]), n / len(x)))
             self._note(sums)
             self._step(sums, (self.n_partial_ + 1) ** -self.forgetting, n / self.n_seen_)
             self.n_seen_ = n
@@ -792,15 +803,15 @@ class BayesianGaussianMixture(Clusters, DensityModel):
             clever = self.init == "k-means++"
             label, _ = k_means(
                 z,
-                torch.ones(len(z), dtype=z.dtype),
+                torch.ones_like(z[:, 0]),
                 clusters,
                 self.rng,
                 steps=10 if clever else 0,
                 spread=clever,
             )
-            r = torch.zeros(K, len(z), dtype=z.dtype).scatter_(0, label[None], 1.0)
+            r = z.new_zeros(K, len(z)).scatter_(0, label[None], 1.0)
         else:
-            r = torch.as_tensor(np.asarray(self.init, dtype=np.float64)).T
+            r = torch.as_tensor(np.asarray(self.init, dtype=np.float64), device=centred.device).T
             if (
                 r.shape != (K, len(centred))
                 or not bool((r >= 0).all())

@@ -45,7 +45,13 @@ from genus.learn.sums import solve
 from genus.likelihood import Exact, LogProb
 from genus.memory import check_fits
 from genus.model import Model
-from genus.models.mixtures.components import Clusters, k_means, responsibilities_, row_weights
+from genus.models.mixtures.components import (
+    Clusters,
+    k_means,
+    responsibilities_,
+    row_weights,
+    weighted,
+)
 from genus.settings import Number, OneOf, Rule, Whole
 from genus.space import Space
 from genus.typing import ArrayLike, GivenLike, RowsLike
@@ -406,12 +412,14 @@ class CategoricalMixture(Clusters, Model):
         space: Space | str | None = None,
         validation: float | RowsLike | None = None,
         resume: bool | str | Path | None = None,
+        device: str | torch.device | None = None,
     ) -> Self:
         """Learn by EM from the rows of X; ``sample_weight`` (n,) ≥ 0 counts a row that many times.
 
         See ``Model.fit``.
         """
-        return self._fit(X, given, space, validation, resume, row_weights(sample_weight))
+        weight = row_weights(sample_weight)
+        return self._fit(X, given, space, validation, resume, device, weight)
 
     def partial_fit(self, X: RowsLike, y: Any = None) -> Self:
         """Stepwise EM: sums a row s ← (1 − γ) s + γ s(X), γ = (t + 2)^−0.6, then the M step.
@@ -436,12 +444,11 @@ class CategoricalMixture(Clusters, Model):
 
     @torch.no_grad()
     def learn(self, fit: Fit) -> None:
-        x = torch.cat([x for (x,) in fit.rows.chunks(8192, self.rng)])
-        weight = fit.rows.weight
-        if weight is not None and len(weight) != len(x):
-            raise ValueError(f"sample_weight.shape == {tuple(weight.shape)}, expected {(len(x),)}!")
-        w = torch.ones(len(x), dtype=torch.float64) if weight is None else weight.double()
-        x, w = (x, w) if bool(w.all()) else (x[w > 0], w[w > 0])
+        rows = weighted(fit.rows)
+        x = rows.look(rng=self.rng)[0]
+        weight = None if rows.weight is None else rows.weight[rows.places()]
+        every = torch.ones(len(x), dtype=torch.float64, device=x.device)
+        w = every if weight is None else weight.double()
         check_observed(self.space_, (~torch.isnan(x)).flatten(1).any(0))
         if self._in_bins() and not hasattr(self, "n_iter_"):
             self._cut(x.flatten(1), w)
@@ -458,7 +465,9 @@ class CategoricalMixture(Clusters, Model):
             self.maximise(sums)
             return float(sums["log_likelihood"])
 
-        inner = dataclasses.replace(fit, rows=Rows(x, weight=None if weight is None else w))
+        if len(x) == len(rows):
+            rows = Rows(x, weight=weight)
+        inner = dataclasses.replace(fit, rows=rows)
 
         def run() -> float:
             self.converged_ = solve(
@@ -467,7 +476,7 @@ class CategoricalMixture(Clusters, Model):
                 max_iter=self.max_iter,
                 tol=self.tol,
                 start=self.n_iter_,
-                chunk=len(x),
+                chunk=rows.at_once,
             )
             return -self.history_[-1]["objective"] if self.history_ else -math.inf
 
@@ -492,7 +501,7 @@ class CategoricalMixture(Clusters, Model):
             [hot - known * mean, ((y - self._centre) / self._spread / math.sqrt(2)).nan_to_num()], 1
         )
         label, _ = k_means(features, w, K, self.rng)
-        r = torch.zeros(K, len(w), dtype=torch.float64).scatter_(0, label[None], w[None])
+        r = w.new_zeros(K, len(w)).scatter_(0, label[None], w[None])
         self.maximise(self._weighted(hot if self._narrow() else v, y, r))
 
     # ------------------------------------------------------------------ the verbs

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from genus.distributions.normals import Conditionals, by_pattern, precision_factor
 from genus.distributions.points import LOG_2PI
+from genus.learn.rows import Rows
 from genus.typing import RowsLike
 
 MOST = 4.0**6  # of a prior that is tried, as a share of the usual
@@ -50,6 +51,16 @@ def row_weights(sample_weight: Any) -> Tensor | None:
             "sample_weight is zero for every row: at least one positive weight is needed"
         )
     return weight
+
+
+def weighted(rows: Rows) -> Rows:
+    """The rows that count: those of weight 0 are left out."""
+    w = rows.weight
+    if w is None:
+        return rows
+    if len(w) != len(rows):
+        raise ValueError(f"sample_weight.shape == {tuple(w.shape)}, expected {(len(rows),)}!")
+    return rows if bool((w > 0).all()) else rows.subset((w > 0).nonzero()[:, 0])
 
 
 class Clusters:

@@ -50,6 +50,7 @@ from genus.models.mixtures.components import (
     patterns_at_once,
     row_weights,
     statistics,
+    weighted,
 )
 from genus.models.mixtures.words import WordCells
 from genus.settings import Array, Number, OneOf, Rule, Several, Whole
@@ -227,13 +228,15 @@ class GaussianMixture(Clusters, DensityModel):
         space: Space | str | None = None,
         validation: float | RowsLike | None = None,
         resume: bool | str | Path | None = None,
+        device: str | torch.device | None = None,
     ) -> Self:
         """Learn by EM from the rows of X; ``sample_weight`` (n,) ≥ 0 counts a row that many times.
 
         ``resume``: True goes on from the present parameters, a path from a saved
         model. See ``Model.fit``.
         """
-        return self._fit(X, given, space, validation, resume, row_weights(sample_weight))
+        weight = row_weights(sample_weight)
+        return self._fit(X, given, space, validation, resume, device, weight)
 
     def partial_fit(self, X: RowsLike, y: Any = None) -> Self:
         """Stepwise EM: s ← (1 − γ) s + γ s(X), γ = (t + 2)^−0.6, then the M step.
@@ -246,7 +249,7 @@ class GaussianMixture(Clusters, DensityModel):
             return self
         x = self._codes(X)
         self.n_batches_ = getattr(self, "n_batches_", 1)
-        rng = generator(seed_of(self.random_state) + self.n_batches_)
+        rng = generator(seed_of(self.random_state) + self.n_batches_, x.device)
         before = self._sums_of_parameters()
         with torch.no_grad():
             now = self.statistics(self._with_ones(self.real(x, rng)[0]))
@@ -323,14 +326,11 @@ class GaussianMixture(Clusters, DensityModel):
 
     @torch.no_grad()
     def learn(self, fit: Fit) -> None:
-        y = torch.cat([self.real(x, self.rng)[0] for (x,) in fit.rows.chunks(8192)])
+        rows = weighted(fit.rows)
+        y = torch.cat([self.real(x, self.rng)[0] for x in rows.look(rng=self.rng)[0].split(8192)])
         check_observed(self.space_, (~torch.isnan(y)).any(0))
         y, hot = self._words.split(y)
-        weight = fit.rows.weight
-        if weight is not None and len(weight) != len(y):
-            raise ValueError(f"sample_weight.shape == {tuple(weight.shape)}, expected {(len(y),)}!")
-        if weight is not None and bool((weight == 0).any()):
-            y, hot, weight = y[weight > 0], hot[weight > 0], weight[weight > 0]
+        weight = None if rows.weight is None else rows.weight[rows.places()]
         w = y.new_ones(len(y)) if weight is None else weight.double()
         some, some_weight, rank = sample_rows(y, w, SAMPLE * self.n_components)
         if (distinct := len(rank.unique())) < self.n_components:
@@ -342,7 +342,7 @@ class GaussianMixture(Clusters, DensityModel):
             self._allocate(distinct, y.shape[1])
         seen = ~torch.isnan(y)
         mass = (seen * w[:, None]).sum(0)
-        self.n_seen_ = float(w.sum())
+        self.n_seen_ = float(len(rows) if rows.weight is None else rows.weight.sum())
         self._shift = (y.nan_to_num() * w[:, None]).sum(0) / mass
         centred = torch.where(seen, y - self._shift, 0.0)
         variance = (centred.square() * w[:, None]).sum(0) / mass
@@ -355,13 +355,16 @@ class GaussianMixture(Clusters, DensityModel):
         self._S0 = self._prior(cov)
         # single precision is faster, and enough where every component has rows to spare
         single = (
-            fit.rows.take(slice(0, 1))[0].dtype == torch.float32
-            and len(y) > 10 * self.n_components * y.shape[1]
+            rows.take(slice(0, 1))[0].dtype == torch.float32
+            and len(rows) > 10 * self.n_components * y.shape[1]
         )
-        x1 = torch.cat([y.new_ones(len(y), 1), y - self._shift, hot], 1).to(
-            torch.float32 if single and not self._needs_double(variance) else torch.float64
-        )
-        inner = dataclasses.replace(fit, rows=Rows(x1, weight=weight))
+        dtype = torch.float32 if single and not self._needs_double(variance) else torch.float64
+        x1 = torch.cat([y.new_ones(len(y), 1), y - self._shift, hot], 1).to(dtype)
+        if len(y) == len(rows):
+            work = Rows(x1, weight=weight)
+        else:
+            work = rows.mapped(lambda x: self._with_ones(self.real(x, self.rng)[0]).to(dtype))
+        inner = dataclasses.replace(fit, rows=work)
 
         def run() -> float:
             self.converged_ = solve(
@@ -370,7 +373,7 @@ class GaussianMixture(Clusters, DensityModel):
                 max_iter=self.max_iter,
                 tol=self.tol,
                 start=self.n_iter_,
-                chunk=len(x1),
+                chunk=work.at_once,
             )
             return -self.history_[-1]["objective"] if self.history_ else -math.inf
 
@@ -534,7 +537,7 @@ class GaussianMixture(Clusters, DensityModel):
                     f"init: {name.rstrip('_')} of shape {tuple(t.shape)}, "
                     f"expected {tuple(expected)}"
                 )
-            setattr(self, name, t.clone())
+            setattr(self, name, t.to(self._device(), copy=True))
 
     # ------------------------------------------------------------------ densities
 

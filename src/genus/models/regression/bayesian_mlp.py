@@ -260,7 +260,7 @@ class BayesianMLP(Predictor):
         x, y = self._scaled(given), self._standard(y)
         if self.posterior == "vi":
             fit = self.log_likelihood(self.noisy(x), y, self.log_noise_).mean()
-            kl = min(1.0, 2 * self.spent) * self.kl()
+            kl = self.ramp(0.5) * self.kl()
             yield self, (kl - self.log_prior(0 * self.mean_, self.log_noise_)) / self.rows_ - fit
         else:
             fit = self.log_likelihood(
@@ -404,7 +404,7 @@ class BayesianMLP(Predictor):
                     if i < WARM_UP:
                         step *= math.exp((rate - 0.8) / (1 + i / 10) ** 0.5)
                         continue
-                    accepted.append(rate)
+                    accepted.append(float(rate))
                     if (i - WARM_UP) % THIN == THIN - 1:
                         kept.append(z)
         except KeyboardInterrupt:
