@@ -100,5 +100,5 @@ if __name__ == "__main__":
         print(f"{joint}: {model.log_prob(test)!r}")
         print(f"  log p(name | images): {model.log_conditional(test, of='name')!r}")
         print(genus.evaluate.coherence(model, test, label), flush=True)
-        if joint == "product":
+        if joint == "mixture of products":
             picture(model, test, out / "multimodal.png")
