@@ -95,6 +95,7 @@ DRAWS = {
     "randint": lambda n, rng: torch.randint(2, 9, (n, 4), generator=rng),
     "bernoulli": lambda n, rng: torch.bernoulli(torch.full((n, 3), 0.3), generator=rng),
     "multinomial": lambda n, rng: torch.multinomial(torch.ones(n, 6), 2, generator=rng),
+    "words": lambda n, rng: torch.multinomial(torch.ones(6), n, replacement=True, generator=rng),
     "normal": lambda n, rng: torch.normal(torch.zeros(n, 3), 1.0, generator=rng),
     "normal_": lambda n, rng: torch.empty(n, 20).normal_(generator=rng),
     "exponential_": lambda n, rng: torch.empty(2, n).exponential_(generator=rng),
