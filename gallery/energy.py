@@ -33,7 +33,7 @@ def ring(n: int) -> np.ndarray:
 
 
 def langevin_on_a_ring(ax: plt.Axes) -> None:
-    """The energy, rows, and three chains from the middle of nowhere."""
+    """The energy, rows, and three chains from the middle and from two corners."""
     X = ring(1500)
     trainer = QUIET.replace(epochs=60, batch_size=100, lr=3e-3)
     model = EBM(MLP(64, 2, "silu"), "nce", trainer=trainer, random_state=0).fit(X)
@@ -64,14 +64,19 @@ def tiles(ax: plt.Axes, X: Any, title: str) -> None:
 
 
 def reliability(ax: plt.Axes, told: dict[str, Any]) -> None:
-    """Accuracy against confidence of several classifiers."""
+    """Accuracy against confidence of several classifiers, with the number of rows of each bin."""
     ax.plot([0, 1], [0, 1], color="black", lw=0.8)
-    for name, c in told.items():
+    for (name, c), colour, up in zip(told.items(), ("C0", "C1"), (-12, 5), strict=True):
         label = f"{name}, ECE {c.ece:.3f}, accuracy {c.accuracy:.3f}"
-        ax.plot(c.table.confidence, c.table.accuracy, "o-", ms=3, lw=1, label=label)
-    ax.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
-    ax.legend(fontsize=7, frameon=False)
-    ax.set_title("reliability, 10 bins of equal width", fontsize=9)
+        ax.scatter(
+            c.table.confidence, c.table.accuracy, 6 * np.sqrt(c.table.n), colour, label=label
+        )
+        for x, y, n in zip(c.table.confidence, c.table.accuracy, c.table.n, strict=True):
+            where = {"xytext": (0, up), "textcoords": "offset points", "ha": "center"}
+            ax.annotate(f"{n}", (x, y), fontsize=6, color=colour, **where)
+    ax.set(xlabel="confidence", ylabel="accuracy", xlim=(0.4, 1.06), ylim=(0, 1.12))
+    ax.legend(fontsize=7, frameon=False, loc="lower left")
+    ax.set_title("reliability, bins of width 0.1 and their rows", fontsize=9)
 
 
 def histograms(ax: plt.Axes, model: Any, inside: Any, outside: Any) -> None:
@@ -99,7 +104,7 @@ def attacks(ax: plt.Axes, models: dict[str, Any], X: Any, y: Any) -> None:
 
 
 def main(folder: Path) -> None:
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     digits = genus.data.load("digits")
     X, y = digits.test.X, np.asarray(digits.test.y)
     fit = {"space": digits.space}

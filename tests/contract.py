@@ -525,8 +525,7 @@ ROWS = [
     Row(
         "score-model",
         denoiser(ScoreModel),
-        # completions of numbers by so small a network do not follow the density of its ODE
-        ("mixed", "binary", "ordinal", "categorical"),
+        REAL,
         digits=lambda: ScoreModel(UNet(8), trainer=DIGITS.replace(lr=5e-3)),
     ),
     Row(

@@ -10,7 +10,7 @@ from scipy import stats
 
 from genus.learn.rows import generator
 from genus.models.diffusion.completion import _log_mass, guided
-from genus.models.diffusion.schedules import Cosine, Straight
+from genus.models.diffusion.schedules import Cosine, Exploding, Schedule, Straight
 from oracles import GaussianField
 
 RHO = 0.9
@@ -19,8 +19,10 @@ COV = torch.tensor([[1.0, RHO], [RHO, 1.0]], dtype=torch.float64)
 INF = math.inf
 
 
-def drawn(low: float, high: float, n: int, particles: int = 1) -> torch.Tensor:
-    path = Cosine()
+def drawn(
+    low: float, high: float, n: int, particles: int = 1, path: Schedule | None = None
+) -> torch.Tensor:
+    path = path or Cosine()
     edges = torch.tensor([[low, -INF], [high, INF]], dtype=torch.float64)
     times, rng = path.times(100), generator(0)
     field = GaussianField(path, MEAN, COV)
@@ -34,6 +36,25 @@ def test_the_conditional_of_a_gaussian() -> None:
     assert float(y[:, 1].mean()) == pytest.approx(RHO * 1.5, abs=0.03)
     assert float(y[:, 1].var()) == pytest.approx(1 - RHO**2, rel=0.1)
     assert float((y[:, 0] - 1.5).abs().mean()) < 0.05
+
+
+def test_particles_begin_with_what_the_first_look_says() -> None:
+    """From noise of σ = 2 particles that are all alike at first end at a mean of 1.30."""
+    y = drawn(1.5, 1.5, 1500, 16, Exploding(0.01, 2.0))
+    assert float(y[:, 1].mean()) == pytest.approx(RHO * 1.5, abs=0.03)
+
+
+def test_guidance_by_a_network_that_learned_nothing_does_not_overshoot() -> None:
+    """Data that are said to be differences: a derivative whose sums are 0, and no variance."""
+    path = Cosine()
+
+    def field(x: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x0 = (x - x.flip(1)) / 2
+        return x0, (x - path.alpha(t) * x0) / path.sigma(t)
+
+    edges = torch.full((200, 2), 1.0, dtype=torch.float64)
+    y = guided(field, path, edges, edges, path.times(100), generator(0))[0]
+    assert float(y.abs().max()) < 20
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.5, 2.0), (1.0, INF)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from genus import ResNet, ScoreModel, Trainer
 
@@ -26,3 +27,10 @@ def test_sizes_of_noise() -> None:
     assert float(path.sigma(path.times(1))[0]) == pytest.approx(20, rel=1e-3)
     with pytest.raises(ValueError, match="sigma_max=1"):
         ScoreModel(sigma_max=1.0).fit(X)
+
+
+def test_angles_are_learned_alike() -> None:
+    """Times alike would spend half the steps where all is noise, or nothing is."""
+    model, u = ScoreModel(), torch.linspace(0, 1, 11, dtype=torch.float64)[:, None]
+    path = model.path()
+    assert torch.allclose(path.angle(model.learning_times(u)), path.last * u, atol=1e-6)

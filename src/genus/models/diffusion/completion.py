@@ -10,9 +10,9 @@ each ancestral step is drawn from
     q(x_s | x_t) = N(μ(x_t) + w ∇ log L_t(x_t), w),      w the variance of the step
 
 (pseudo-inverse guidance: Song, Vahdat, Mardani & Kautz, 2023). Where rows are short, several
-particles a row are weighted by p(x_s | x_t) L_s(x_s) / (L_t(x_t) q(x_s | x_t)) and those that count
-go on, which makes it right in the limit of many (Wu et al., 2023). Observed cells are never put in
-place of those that were drawn, which would leave the others unaware of them.
+particles a row are weighted, first by L, then by p(x_s | x_t) L_s(x_s) / (L_t(x_t) q(x_s | x_t)),
+and those that count go on, which makes it right in the limit of many (Wu et al., 2023). Observed
+cells are never put in place of those that were drawn: the others would not know of them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from genus.models.diffusion.schedules import Schedule
 from genus.samplers.particles import pick_several, resample
 
 FAR = 1e3  # scores beyond this are as good as infinite
-LEAST = 0.02  # the share of the noise's variance that V is at least
+FAINT = 0.02  # α below which the derivative of x̂_0 says nothing of its variance
+LEAST = 0.25  # share of the noise's variance that V is at least, so that no step overshoots
 
 
 def guided(
@@ -50,8 +51,8 @@ def guided(
     low, high = (edge.repeat_interleave(particles, 0) for edge in (low, high))
     x = torch.randn(low.shape, generator=rng, dtype=low.dtype, device=low.device)
     x = x * schedule.radius(times[0])
-    log_w = x.new_zeros(n, particles)
     x0, log_l, slope = _look(field, schedule, x, times[0], low, high)
+    log_w = log_l.reshape(n, particles)
     for t, s in itertools.pairwise(times[:-1]):
         mean, spread, _ = posterior(schedule, x, x0, t, s)
         e = torch.randn(x.shape, generator=rng, dtype=x.dtype, device=x.device)
@@ -79,7 +80,7 @@ def _look(
         x = x.detach().requires_grad_()
         x0, _ = field(x, t)
         variance = torch.full_like(x, most)
-        if alpha > LEAST:
+        if alpha > FAINT:
             (sums,) = torch.autograd.grad(x0, x, known.to(x.dtype), retain_graph=True)
             variance = (sums * sigma**2 / alpha).clamp(LEAST * most, most)
         log_l = _log_mass(low, high, x0, variance.sqrt()).sum(1)

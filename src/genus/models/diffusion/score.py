@@ -105,6 +105,10 @@ class ScoreModel(Denoiser):
         r = torch.hypot(alpha, sigma)
         return sigma / r, -alpha / r
 
+    def learning_times(self, u: Tensor) -> Tensor:
+        """Times of angles that are as likely as one another: at the ends is little to learn."""
+        return self.path().time(self.path().last * u)
+
     @on_rows
     def score_function(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """∇ log p of the normal scores of rows under a little noise, (n, d)."""
