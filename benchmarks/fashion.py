@@ -1,4 +1,4 @@
-"""Bits a dimension of Fashion-MNIST by Glow and the PixelCNN, beside the floors.
+"""Bits a dimension of Fashion-MNIST by a VAE, Glow and the PixelCNN, beside the floors.
 
 Each has a stated budget. 256 levels, 60,000 training rows, the first 2,000 test rows. Glow: a lower
 bound, uniform noise within a level. The floors: each pixel for itself, and one Gaussian.
@@ -12,7 +12,7 @@ import sys
 import time
 
 import genus
-from genus import Gaussian, Glow, Independent, PixelCNN, Trainer
+from genus import MLP, VAE, Gaussian, Glow, Independent, PixelCNN, Trainer
 
 TEST = 2000
 
@@ -23,6 +23,24 @@ def main(seconds: float) -> None:
     models = [
         Independent(),
         Gaussian(),
+        VAE(
+            50,
+            MLP(500, 2, "silu"),
+            MLP(500, 2, "silu"),
+            likelihood="logistic",
+            trainer=Trainer(
+                max_time=seconds,
+                epochs=1000,
+                batch_size=128,
+                lr=2e-3,
+                schedule="cosine",
+                warmup=200,
+                weight_decay=0.0,
+                ema=0.999,
+                validation=0.02,
+            ),
+            random_state=0,
+        ),
         Glow(
             trainer=Trainer(max_time=seconds, epochs=1000, batch_size=32, validation=0.02),
             random_state=0,

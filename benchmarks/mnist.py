@@ -8,7 +8,7 @@ PixelCNN's and MADE's; the RBM's once. Nothing is chosen by the test rows.
     GENUS_DATA=folder python benchmarks/mnist.py vae-steps 45000     # where others use the machine
     GENUS_DATA=folder python benchmarks/mnist.py ladder 1800 # seconds of training
     GENUS_DATA=folder python benchmarks/mnist.py rbm 43      # epochs
-    GENUS_DATA=folder python benchmarks/mnist.py dbn 36      # epochs a layer; dbm 11 as well
+    GENUS_DATA=folder python benchmarks/mnist.py dbn 36      # epochs a layer; dbm 27 as well
     GENUS_DATA=folder python benchmarks/mnist.py pixelcnn 1200     # seconds of training
     GENUS_DATA=folder python benchmarks/mnist.py made 240     # seconds of training
     GENUS_DATA=folder python benchmarks/mnist.py transformer 1200    # seconds of training
@@ -176,9 +176,7 @@ if __name__ == "__main__":
         "rbm": lambda n: rbm(int(n)),
         "dbn": lambda epochs: deep(DBN((500, 500), k=(1, 5), n_annealing=10_000), epochs, lr=0.2),
         "dbm": lambda epochs: deep(
-            DBM((500, 500), k=(1, 3), n_mean_field=3, pretrain=True, n_annealing=1000),
-            epochs,
-            lr=0.1,
+            DBM((500, 500), k=(1, 2), n_mean_field=2, n_annealing=3000), epochs, lr=0.2
         ),
     }
     runs[sys.argv[1]](float(sys.argv[2]))

@@ -1,8 +1,8 @@
 """Three views of one thing: a digit of MNIST, its name, and a Fashion-MNIST image of its class.
 
-Each view is drawn from another one alone. The name weighs 20 in training. Writes multimodal.png
-into the folder given (gallery/figures), and prints how often the views agree for three sorts of
-joint posterior.
+Each view is drawn from another one alone, by a mixture of products. The name weighs 20 in training.
+Writes multimodal.png into the folder given (gallery/figures), and prints how often the views agree
+for three sorts of joint posterior.
 """
 
 from __future__ import annotations
@@ -100,5 +100,5 @@ if __name__ == "__main__":
         print(f"{joint}: {model.log_prob(test)!r}")
         print(f"  log p(name | images): {model.log_conditional(test, of='name')!r}")
         print(genus.evaluate.coherence(model, test, label), flush=True)
-        if joint == "product":
+        if joint == "mixture of products":
             picture(model, test, out / "multimodal.png")

@@ -136,6 +136,10 @@ def test_rows_on_disk_widen_and_keep_one_shape() -> None:
     kept = OnDisk.of(iter([np.ones((2, 3), np.uint8), np.full((1, 3), 0.5)]))
     assert kept.shape == (3, 3) and kept.dtype == np.float64
     assert kept[np.array([2, 0])].tolist() == [[0.5] * 3, [1.0] * 3]
+    x = np.random.default_rng(0).normal(size=(50, 2, 3)).astype(np.float32)
+    many, at = OnDisk.of(iter([x[:20], x[20:]])), np.array([7, 49, 8, 9, 0, 7])
+    assert np.array_equal(many[at], x[at]) and np.array_equal(many[12:40], x[12:40])
+    assert many[at[:0]].shape == (0, 2, 3) and np.array_equal(many[45:99], x[45:])
     with pytest.raises(ValueError, match="rows of shape"):
         OnDisk.of(iter([np.ones((2, 3)), np.ones((2, 4))]))
     with pytest.raises(ValueError, match="0 rows"):

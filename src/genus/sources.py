@@ -297,10 +297,7 @@ def stacked(X: Any, rows: Iterable[int]) -> Tensor:
 
 
 class OnDisk:
-    """Rows (n, …) of numbers in a temporary file without a name, which goes when this does.
-
-    They are mapped while they are read, and only then, so that they take no memory.
-    """
+    """Rows (n, …) of numbers in a temporary file without a name, which goes when this does."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype, file: Any) -> None:
         self.shape, self.dtype, self.file = shape, dtype, file
@@ -349,8 +346,25 @@ class OnDisk:
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        """Some rows, in memory."""
-        return np.array(np.memmap(self.file, self.dtype, "r", shape=self.shape)[index])
+        """Some rows, in memory: a slice, or those of an array of places."""
+        if isinstance(index, slice):
+            begin, end, _ = index.indices(len(self))
+            return self._read(begin, max(0, end - begin))
+        at = np.asarray(index, dtype=np.int64)
+        order = np.argsort(at, kind="stable")
+        rising = at[order]
+        out = np.empty((len(at), *self.shape[1:]), self.dtype)
+        ends = np.flatnonzero(np.diff(rising) != 1) + 1  # of runs of rows that lie side by side
+        for run in np.split(np.arange(len(at)), ends) if len(at) else ():
+            out[order[run]] = self._read(int(rising[run[0]]), len(run))
+        return out
+
+    def _read(self, begin: int, n: int) -> np.ndarray:
+        """n rows from a place on. A mapped file would be in memory as far as it was looked at."""
+        out = np.empty((n, *self.shape[1:]), self.dtype)
+        self.file.seek(begin * self.dim * self.dtype.itemsize)
+        self.file.readinto(out.reshape(-1).view(np.uint8))
+        return out
 
 
 def opened(X: Any) -> Any:

@@ -206,8 +206,8 @@ def _in_workers(task: Task, entries: list[tuple[str, Model]], jobs: int) -> Iter
     import joblib
 
     calls = [joblib.delayed(_row_of)(task, name, model) for name, model in entries]
-    try:
-        parallel = joblib.Parallel(n_jobs=jobs, return_as="generator")
-    except ValueError:  # a back end that gives all rows at once
-        parallel = joblib.Parallel(n_jobs=jobs)
-    yield from parallel(calls)
+    backend, _ = joblib.parallel.get_active_backend()
+    # others give all rows at once, or never say that a worker died while they are waited for
+    lazily = type(backend).__name__ in ("LokyBackend", "ThreadingBackend", "RayBackend")
+    return_as = "generator" if lazily else "list"
+    yield from joblib.Parallel(n_jobs=jobs, return_as=return_as)(calls)

@@ -340,6 +340,8 @@ class OwnNoise(TorchFunctionMode):
 
     def _by_tensor(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         p = args[0]
+        if func is torch.multinomial and p.dim() == 1 and args[1] == self.rows:
+            return self._cut(func(p, self.n, *args[2:], **kwargs), 0)  # one draw a row
         axis = self._axis(tuple(p.shape))
         if axis is None:
             out: Tensor = func(*args, **kwargs)

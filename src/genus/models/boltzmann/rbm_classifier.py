@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from genus.classifier import Classifier
 from genus.distributions.draws import flip
 from genus.encoder import Encoder
+from genus.learn import processes
 from genus.learn.rows import Rows
 from genus.learn.trainer import Trainer
 from genus.likelihood import Estimate, Exact, LogProb, LowerBound
@@ -187,14 +188,14 @@ class RBMClassifier(Encoder, Classifier):
         score, a = self._minus_free(v)
         loss = F.cross_entropy(score, label)
         if w:
-            with torch.no_grad():
+            with torch.no_grad(), processes.common():
                 fantasy = self._fantasy()
             gap = torch.logsumexp(self._minus_free(fantasy)[0], 1).mean()
             loss = loss + w * (gap - torch.logsumexp(score, 1).mean())
         yield self, loss
         with torch.no_grad():
             h = torch.sigmoid(a + self.U_[label])
-            move = rbm.tracking * (h.mean(0) - rbm.lambda_)
+            move = rbm.tracking * (processes.over_batch(h.mean(0)) - rbm.lambda_)
             rbm.lambda_ += move
             rbm.units_.absorb_(rbm.b_, rbm.W_ @ move)
             self.d_.add_(self.U_ @ move)
