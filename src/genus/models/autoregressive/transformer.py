@@ -314,7 +314,7 @@ class AutoregressiveTransformer(Model):
             if space.columns
             else np.repeat(np.arange(heads), d // heads) * codes.max()
         )
-        self.some_real = bool(real.any())
+        self._some_real = bool(real.any())
         for name, buffer in (("levels", levels), ("real", real), ("many", many), ("first", first)):
             self.register_buffer(name, torch.tensor(buffer.tolist()), persistent=False)
         if not self._scored_by_marginals():
@@ -503,7 +503,7 @@ class AutoregressiveTransformer(Model):
         s = s.nan_to_num()
         first = self.first[cells]
         v = F.embedding(first + torch.where(real, 0.0, s).long(), self.value_)
-        if self.some_real:
+        if self._some_real:
             v = v * torch.where(real, s, 1.0).to(v.dtype)[..., None]
             if self._scored_by_marginals():
                 v = v + F.embedding(first + 1, self.value_) * real[..., None]
@@ -562,7 +562,7 @@ class AutoregressiveTransformer(Model):
         """log p of values x (n, T) of cells (1, T) given p (n, T, most), (n, T) nats."""
         real = self.real[cells]
         log_p = x.new_zeros(x.shape, dtype=torch.float64)
-        if not self.some_real or not bool(real.all()):
+        if not self._some_real or not bool(real.all()):
             log_levels = torch.log_softmax(
                 self._logits(p if p.dtype == torch.float64 else p.float(), cells), -1
             )
@@ -572,7 +572,7 @@ class AutoregressiveTransformer(Model):
                     within[:, t] = self.merged_[str(j)].log_within(x[:, t])
                     code[:, t] = self.merged_[str(j)].classes(code[:, t])
             log_p = log_levels.gather(-1, code.long()[..., None])[..., 0].double() + within
-        numbers = self.some_real and bool(real.any())
+        numbers = self._some_real and bool(real.any())
         if numbers and self._scored_by_marginals():
             some = real[0].nonzero()[:, 0]
             own = self.marginal_.some(self.place[cells[0, some]])
