@@ -621,9 +621,10 @@ def test_14_better_than_independent_pixels_on_held_out_digits(row: Row) -> None:
         told, of_base = (told_apart(m, test) for m in (model, base))
         assert told < of_base - 0.03
         return
-    p = model.log_prob(test)
+    some = np.asarray(getattr(test, "X", test))[:150]
+    p = model.log_prob(some)
     assert p.measure == "probability"
-    assert p.nats.mean() > base.score(test) + 5
+    assert p.nats.mean() > base.score(some) + 5
 
 
 def told_apart(model: Any, test: Any) -> float:
