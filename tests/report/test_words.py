@@ -63,6 +63,15 @@ def test_answer_never_ranks_a_density_with_a_probability(digits: Comparison):
     assert "not ranked together" in said and "nats above" not in said
 
 
+def test_answer_says_what_has_no_likelihood_and_draws_nothing(digits: Comparison):
+    mute = replace(digits["VAE"], log_prob=None, likelihood=None, rank=None)
+    said = " ".join(answer(replace(digits, rows=[digits["mixture"], mute])))
+    assert "only its samples speak for it" in said
+    mute = replace(mute, notes=["no sample quality: it draws no codes"])
+    said = " ".join(answer(replace(digits, rows=[digits["mixture"], mute])))
+    assert "no likelihood, and draws no rows" in said
+
+
 @pytest.mark.parametrize(
     ("value", "error", "text"),
     [

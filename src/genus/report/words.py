@@ -135,7 +135,10 @@ def _unranked(r: Any) -> Markup:
     """Why a model that was fitted has no likelihood."""
     start = "no log-likelihood: "
     reasons = [note.removeprefix(start) for note in r.notes if note.startswith(start)]
-    why = "it has no likelihood, and only its samples speak for it"
+    silent = any(note.startswith("no sample quality: ") for note in r.notes)
+    why = "it has no likelihood, and " + (
+        "draws no rows" if silent else "only its samples speak for it"
+    )
     if reasons:
         why = f"its likelihood could not be computed ({reasons[0].rstrip('.')})"
     return Markup("<b>{}</b> is not ranked: {}.").format(r.name, why)
