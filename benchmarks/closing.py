@@ -14,8 +14,8 @@ Nothing in it is asserted, all is measured:
     score 1000    seconds
     latent        whether the model encodes rows
     filled        error of hidden cells over that of the column's own mean or most frequent value
-    failed        of --seeds fits: no model, no finite likelihood, or a likelihood worse than that
-                  of independent columns
+    failed        of --seeds fits: no model, a likelihood that is not finite or worse than that of
+                  independent columns, or no rows where it should draw them
 
 Figures other than ``failed`` are those of the first seed.
 """
@@ -112,12 +112,24 @@ def first(row: Any, test: Any) -> dict[str, Any]:
 
 
 def failed(row: Any, base: float) -> bool:
-    """No model, no finite likelihood, or one worse than that of independent columns."""
+    """No model, a likelihood worse than that of independent columns, or draws that are no rows.
+
+    A model that says that it has no likelihood, or draws nothing, has not failed by that.
+    """
     if row.error or row.model is None:
         return True
-    if not hasattr(row.model, "log_prob"):
-        return row.quality is None
-    return row.likelihood is None or not row.likelihood.nats > base
+    if row.likelihood is not None:
+        return not row.likelihood.nats > base
+    try:
+        if hasattr(row.model, "log_prob"):
+            row.model.log_prob(row.model.sample(2))
+            return True  # it has one, and it is not finite
+        row.model.sample(2)
+    except genus.CapabilityError:
+        return False
+    except Exception:
+        return True
+    return False
 
 
 def closing(data: dict[str, Any], names: list[str], seconds: float, seeds: int) -> pd.DataFrame:
@@ -172,7 +184,7 @@ def main() -> None:
 def in_words(cell: Any) -> str:
     """Three digits of a number; a dash where there is none."""
     if not isinstance(cell, float):
-        return str(cell)
+        return "—" if cell is None else str(cell)
     return "—" if math.isnan(cell) else f"{cell:.3g}"
 
 
