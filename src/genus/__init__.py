@@ -45,6 +45,7 @@ from genus.models.regression.bayesian_linear import (
 )
 from genus.models.regression.bayesian_mlp import BayesianMLP
 from genus.networks.blueprints import MLP, Conv, ResNet, SameConv
+from genus.networks.dit import DiT
 from genus.networks.unet import UNet
 from genus.outliers import OutlierDetector
 from genus.predictor import Predictor
@@ -77,6 +78,7 @@ __all__ = [
     "Conv",
     "DBNClassifier",
     "DensityModel",
+    "DiT",
     "Diffusion",
     "Estimate",
     "Exact",

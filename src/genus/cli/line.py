@@ -141,6 +141,7 @@ def model_arguments(parser: Any, cls: type[Model], prefix: str = "", shown: bool
 
     from genus.learn.trainer import Trainer
     from genus.networks.blueprints import MLP, Conv, ResNet
+    from genus.networks.dit import DiT
     from genus.networks.unet import UNet
 
     set_parsing_settings(subclasses_disabled=[Trainer])  # so that YAML says trainer: {epochs: 5}
@@ -151,7 +152,7 @@ def model_arguments(parser: Any, cls: type[Model], prefix: str = "", shown: bool
         if name == "trainer":
             kind = Trainer
         elif "Callable" in str(kind):
-            kind = MLP | Conv | ResNet | UNet | None
+            kind = MLP | Conv | ResNet | UNet | DiT | None
         text = about.get(name, name) if shown else SUPPRESS
         parser.add_argument(f"--{prefix}{name}", type=kind, default=default, help=text)
 
