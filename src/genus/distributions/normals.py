@@ -165,8 +165,9 @@ class LeaveOneOut:
     def add(self, z: Tensor, weight: Tensor | None = None) -> None:
         """Take rows z (m, d) into account, each as many times as its weight says."""
         if len(z) > 8192:
-            weights = [None] * len(z) if weight is None else weight.split(8192)
-            for some, w in zip(z.split(8192), weights, strict=False):
+            parts = z.split(8192)
+            weights = [None] * len(parts) if weight is None else weight.split(8192)
+            for some, w in zip(parts, weights, strict=True):
                 self.add(some, w)
             return
         along = (z / self.deviation @ self.vectors).square()

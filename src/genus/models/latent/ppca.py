@@ -563,27 +563,6 @@ class ProbabilisticPCA(LinearGaussian):
         self.marginals = marginals
         self.random_state = random_state
 
-    def _second_moments(self, rows: Rows, origin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Share that is seen and mean of each column, and Σ (y − mean)(y − mean)ᵀ, 0 where missing.
-
-        In one pass over the rows, about an origin: with w = 1 where y is seen, z = w (y − origin)
-        and m the mean of z, Σ z zᵀ − m_k Σ z_j w_k − m_j Σ w_j z_k + m_j m_k Σ w_j w_k.
-        """
-        d = len(origin)
-        S = origin.new_zeros(d, 3 * d)
-        for x, *_ in rows.chunks(8192, self.rng):
-            y = self.real(x, self.rng)[0]
-            w = (~torch.isnan(y)).double()
-            z = torch.nan_to_num(y - origin)
-            S[:, :d] += z.T @ z
-            S[:, d : 2 * d] += z.T @ w
-            S[:, 2 * d :] += w.T @ w
-        zz, zw, ww = S.split(d, 1)
-        m = zw.diagonal() / ww.diagonal()
-        cross = zw * m
-        G = zz - cross - cross.T + ww * torch.outer(m, m)
-        return ww.diagonal() / len(rows), origin + m, G
-
     def _prepare(self, variance: Tensor, own: Tensor, constant: Tensor) -> None:
         scaled = self.space_.kind == "table" if self.standardise is None else self.standardise
         s = torch.where(constant, own, variance).sqrt() if scaled else torch.ones_like(variance)
@@ -654,27 +633,6 @@ class FactorAnalysis(LinearGaussian):
         self.tol = tol
         self.marginals = marginals
         self.random_state = random_state
-
-    def _second_moments(self, rows: Rows, origin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Share that is seen and mean of each column, and Σ (y − mean)(y − mean)ᵀ, 0 where missing.
-
-        In one pass over the rows, about an origin: with w = 1 where y is seen, z = w (y − origin)
-        and m the mean of z, Σ z zᵀ − m_k Σ z_j w_k − m_j Σ w_j z_k + m_j m_k Σ w_j w_k.
-        """
-        d = len(origin)
-        S = origin.new_zeros(d, 3 * d)
-        for x, *_ in rows.chunks(8192, self.rng):
-            y = self.real(x, self.rng)[0]
-            w = (~torch.isnan(y)).double()
-            z = torch.nan_to_num(y - origin)
-            S[:, :d] += z.T @ z
-            S[:, d : 2 * d] += z.T @ w
-            S[:, 2 * d :] += w.T @ w
-        zz, zw, ww = S.split(d, 1)
-        m = zw.diagonal() / ww.diagonal()
-        cross = zw * m
-        G = zz - cross - cross.T + ww * torch.outer(m, m)
-        return ww.diagonal() / len(rows), origin + m, G
 
     def _prepare(self, variance: Tensor, own: Tensor, constant: Tensor) -> None:
         self._scale, self._floor = torch.where(constant, own, variance).sqrt(), own
