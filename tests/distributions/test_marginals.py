@@ -178,3 +178,24 @@ def test_a_value_at_its_bound_is_no_further_out_than_its_density_says() -> None:
     ends = space.encode(pd.DataFrame({"share": [0.0, 1.0], "price": [0.0, 0.0]})).double()
     low, _, log_p = m.look(ends)
     assert torch.isfinite(log_p).all() and (low.abs() < 8).all()
+
+
+def test_what_is_kept_of_every_level_is_what_is_looked_up_cell_by_cell() -> None:
+    """Images have many cells of few levels: a table of them is many times faster."""
+    r = np.random.default_rng(0)
+    x = r.binomial(r.integers(3, 12, size=(6, 6)), 0.4, size=(200, 6, 6)).astype(np.uint8)
+    x[:150, 0] = 0  # an atom
+    space, m = learned(x)
+    numbers = m.numbers_
+    assert numbers is not None
+    codes = space.encode(x).double().flatten(1)
+    codes = torch.cat([codes, codes.new_full((1, 36), torch.nan), codes.max() + codes[:1]])
+    for part, at in ((numbers, codes), (numbers.some(slice(2, 9)), codes[:, 2:9])):
+        for kept, direct in zip(part.look(at), part._look(at), strict=True):
+            torch.testing.assert_close(kept[:-1], direct[:-1], equal_nan=True)
+            assert torch.equal(torch.isneginf(kept), torch.isneginf(direct))
+    assert numbers._kept is not None
+    again = m.state_dict()
+    again["numbers_.scores_"] += 0.1
+    m.load_state_dict(again)  # into the same tensors
+    torch.testing.assert_close(numbers.look(codes)[0][0], numbers._look(codes[:1])[0][0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -40,6 +41,23 @@ def test_max_time_stops_and_ends_the_schedule() -> None:
         assert 0.25 < time.perf_counter() - begun < 2
         assert 5 < model.n_steps_ < 100
         assert model.history_[-1]["lr"] < 0.1 * model.history_[0]["lr"]
+
+
+def test_a_look_at_held_out_rows_ends_with_the_budget() -> None:
+    class Thorough(Slope):
+        looks = 0
+
+        def validate(self, x: torch.Tensor) -> float:
+            self.looks += 1
+            time.sleep(0.1)
+            return 0.0
+
+    many = np.zeros((10_000, 3))
+    trainer = Trainer(max_time=0.25, validation=0.9, patience=None, epochs=10_000, batch_size=1000)
+    begun = time.perf_counter()
+    model = Thorough(trainer=trainer).fit(many)
+    assert 1 <= model.looks < 9 and time.perf_counter() - begun < 2  # all would be 9
+    assert "validation" not in model.history_[-1]
 
 
 def test_stages_share_the_time() -> None:

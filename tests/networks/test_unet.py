@@ -9,7 +9,7 @@ from torch import nn
 from genus import UNet
 from genus.learn.rows import generator
 from genus.networks.construct import construct
-from genus.networks.unet import halvings
+from genus.networks.unet import halvings, patch_of
 
 
 def made(blueprint: UNet, i: tuple[int, ...], o: tuple[int, ...], context: int = 0) -> nn.Module:
@@ -35,6 +35,22 @@ def test_how_deep_it_is_follows_the_image() -> None:
         3,
         3,
     ]
+
+
+def test_large_images_are_seen_in_patches() -> None:
+    sides = [(8, 8), (14, 14), (28, 28), (32, 32), (30, 64), (33, 33), (64, 64)]
+    assert [patch_of(*s) for s in sides] == [1, 1, 2, 2, 2, 1, 4]
+    x, c = torch.randn(2, 1, 28, 28), torch.randn(2, 3)
+    patched = made(UNet(4), (1, 28, 28), (2, 28, 28), 3)
+    plain = made(UNet(4), (4, 14, 14), (8, 14, 14), 3)
+    for p, q in zip(patched.parameters(), plain.parameters(), strict=True):
+        p.data.copy_(q.data.normal_(0, 0.2))
+    squares = nn.functional.pixel_unshuffle(x, 2)
+    assert torch.equal(squares[0, :, 0, 0], x[0, 0, :2, :2].flatten())
+    assert torch.equal(patched(x, c), nn.functional.pixel_shuffle(plain(squares, c), 2))
+    assert not torch.equal(made(UNet(4, patch=1), (1, 28, 28), (2, 28, 28), 3)(x, c), patched(x, c))
+    with pytest.raises(ValueError, match=r"UNet\(patch=3\) needs sides that 3 divides"):
+        made(UNet(4, patch=3), (1, 28, 28), (1, 28, 28))
 
 
 def test_what_is_no_image_is_refused() -> None:

@@ -34,6 +34,7 @@ from genus.space import Space
 
 KNOTS = 48  # of the smooth part, at most
 FAR = 37.0  # scores go no further from 0: float64 ends there
+LEVELS = 1024  # up to which what is looked up of a column is kept for each of its levels
 AT_ONCE = 8192  # rows that are looked at in one piece: there are many numbers to each
 NEAR = 0.02  # share of the room before a bound that is taken as one
 STILL = 1e-3  # share of that before which a real number is not told from its bound
@@ -153,6 +154,12 @@ def quantile_of(log_p: Tensor) -> Tensor:
     return torch.special.ndtri(torch.exp(log_p)).clamp(-FAR, FAR)
 
 
+def score_of(log_F: Tensor, log_S: Tensor) -> Tensor:
+    """Φ⁻¹(F) of log F and log (1 − F), by the smaller of both, which is the precise one."""
+    z = quantile_of(torch.minimum(log_F, log_S))
+    return torch.where(log_F < log_S, z, -z)
+
+
 def log_minus(a: Tensor, b: Tensor) -> Tensor:
     """log(e^a − e^b) for a ≥ b."""
     gap = (b - a).clamp_max(0)
@@ -195,6 +202,9 @@ class Numbers(nn.Module):
         ]
         kw: dict[str, Any] = {"dtype": torch.float64}
         self.some_whole = any(kind != "continuous" for kind in kinds)
+        levels = all(kind == "ordinal" for kind in kinds) and max(most) < LEVELS
+        self.levels = int(max(most)) + 1 if levels else 0  # 0: there are other numbers as well
+        self._kept: tuple[list[Tensor], Tensor] | None = None
         self.register_buffer("whole", whole, False)
         self.register_buffer("width", 0.5 * whole, False)
         self.register_buffer("least", torch.tensor(least, **kw), False)
@@ -219,6 +229,9 @@ class Numbers(nn.Module):
         for name, values in self.named_buffers():
             view.register_buffer(name, values[at])
         view.some_whole = bool(view.whole.any())
+        view.levels = self.levels
+        table = self._table()
+        view._kept = None if table is None else (list(view.buffers()), table[:, at])
         return view
 
     # ------------------------------------------------------------------ learning
@@ -301,8 +314,7 @@ class Numbers(nn.Module):
 
     def _smooth_quantile(self, log_F: Tensor, log_S: Tensor) -> Tensor:
         """x (n, m) with G(x) = F, from both logs."""
-        low = log_F < log_S
-        z = torch.where(low, quantile_of(log_F), -quantile_of(log_S)).T.contiguous()
+        z = score_of(log_F, log_S).T.contiguous()
         padded = torch.arange(self.scores_.shape[1], device=z.device) > self.last_[:, None]
         scores = self.scores_.masked_fill(padded, math.inf)
         at = torch.searchsorted(scores, z).clamp_min(1).minimum(self.last_[:, None])
@@ -340,10 +352,48 @@ class Numbers(nn.Module):
 
     def look(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Φ⁻¹(F(x−)), Φ⁻¹(F(x)) and log of the mass or density at x, (n, m) each."""
+        table = self._table()
+        if table is not None:
+            return self._looked_up(table, x)
         if len(x) > AT_ONCE:
             each = zip(*map(self.look, x.split(AT_ONCE)), strict=True)
             parts = [torch.cat(part) for part in each]
             return parts[0], parts[1], parts[2]
+        return self._look(x)
+
+    def _table(self) -> Tensor | None:
+        """What there is to see at each level, (3, m, levels); None where there are no levels."""
+        of = list(self.buffers())
+        if self._kept is not None and all(a is b for a, b in zip(self._kept[0], of, strict=True)):
+            return self._kept[1]
+        if not self.levels:
+            return None
+        levels = torch.arange(self.levels, dtype=torch.float64, device=self.knots_.device)
+        seen = [self._look(some) for some in levels[:, None].expand(-1, len(self.last_)).split(64)]
+        table = torch.stack([torch.cat(part).T for part in zip(*seen, strict=True)])
+        self._kept = of, table
+        return table
+
+    def _load_from_state_dict(self, *args: Any, **named: Any) -> None:
+        self._kept = None  # numbers are copied into the same tensors
+        super()._load_from_state_dict(*args, **named)
+
+    def _looked_up(self, table: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same of levels x (n, m), by a table of it."""
+        gap = torch.isnan(x)
+        m, levels = table.shape[1:]
+        code = x.nan_to_num().clamp(0, levels - 1).long()
+        at = code + levels * torch.arange(m, device=x.device)
+        low, high, log_p = (part.take(at) for part in table.flatten(1))
+        out = (x < 0) | (x > levels - 1)
+        return (
+            low.masked_fill(gap, math.nan),
+            high.masked_fill(gap, math.nan),
+            log_p.masked_fill(out, -math.inf).masked_fill(gap, 0.0),
+        )
+
+    def _look(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same, cell by cell."""
         gap = torch.isnan(x)
         filled = x.nan_to_num()
         heavy = torch.full_like(filled, -math.inf)
@@ -364,11 +414,9 @@ class Numbers(nn.Module):
                 )
             ]
         else:
-            edges = [below[:2], above[:2]]
-        low, high = (
-            torch.where(log_F < log_S, quantile_of(log_F), -quantile_of(log_S))
-            for log_F, log_S in edges
-        )
+            edges = [below[:2], above[:2]] if self.some_whole else [below[:2]]
+        low, *rest = (score_of(*logs) for logs in edges)
+        high = rest[0] if rest else low
         mass = torch.isfinite(heavy)
         low = torch.where(self.whole | mass, low, high)
         # beyond an atom at a bound there is nothing

@@ -35,6 +35,8 @@ from genus.learn.work import (
 from genus.likelihood import Estimate
 from genus.missing import learning_from
 
+LATE = 0.05  # of the budget: a look at held-out rows is given up when it lasts so far beyond it
+
 Objective = Callable[..., "Tensor | float | None"]
 
 
@@ -365,7 +367,7 @@ class Descent(Run):
         if value is not None:
             line["validation"] = value
             self.judge(value)
-        elif self.objective and not self.history:  # it is an estimate
+        elif self.objective and not self.history and self.more():  # it is an estimate
             self.say_if_impatient()
         self.history.append(line)
         self.next_pass()
@@ -407,7 +409,10 @@ class Descent(Run):
         warnings.warn(text, stacklevel=2)
 
     def validate(self) -> float | None:
-        """The held-out objective, with the same noise each time, so that epochs can be compared."""
+        """The held-out objective, with the same noise each time, so that epochs can be compared.
+
+        None where there is none to compare, or where the look would last beyond the budget.
+        """
         model, held = self.model, self.fit.held
         if held is None or self.objective is None:
             return None
@@ -417,8 +422,10 @@ class Descent(Run):
         model.eval()
         try:
             with torch.no_grad(), self.averaged():
-                total = 0.0
+                total, late = 0.0, max(self.clock(), self.max_time) + LATE * self.max_time
                 for whole in held.chunks(1024, model.rng):
+                    if self.clock() > late:
+                        return None
                     with processes.shared(whole, model.rng) as (batch, share):
                         value = self.objective(*batch)
                     if value is None:

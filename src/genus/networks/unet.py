@@ -1,12 +1,13 @@
 """The U-Net: images to images of the same size, seen at several resolutions.
 
-    down    blocks at H × W, then at H/2 × W/2, …, twice the feature maps at the first halving
+    patch   squares of p × p places become features of one, H/p × W/p of them
+    down    blocks at this size, then at half of it, …, twice the feature maps at the first halving
     middle  a block, attention between all places, a block
     up      back again; each resolution sees the features of the way down beside its own
 
 A block is h + conv(φ(FiLM(norm(conv(φ(norm(h))))))), and starts as the identity; FiLM is the scale
 and shift that a context has learned to set. Sources: Ronneberger, Fischer & Brox (2015); Ho, Jain &
-Abbeel (2020).
+Abbeel (2020); patches: Hoogeboom, Heek & Salimans (2023).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from genus.networks.layers import Conv2d, Linear
 from genus.settings import Rule, Settings, Whole
 
 LEAST = 4  # the side below which images are not halved
+MOST = 16  # the shorter side above which a U-Net sees patches
 GROUPS = 8  # of feature maps that are normalised together, at most
 
 
@@ -40,9 +42,12 @@ class UNet(Settings):
         Features at the full resolution, and twice as many below it.
     depth : int or None, default=None
         Halvings of the resolution. None: as long as the shorter side stays at least 4, and at most
-        3; 8 × 8 has one, 28 × 28 two.
+        3; 8 × 8 has one, and 28 × 28 in patches of 2 has one.
     blocks : int, default=1
         Residual blocks a resolution, on the way down and on the way up.
+    patch : int or None, default=None
+        p of squares of p × p places that are seen as one: p² times fewer places to compute. None:
+        the least of 1, 2, 4, 8 that leaves the shorter side at most 16 and divides both sides.
 
     Examples
     --------
@@ -56,11 +61,13 @@ class UNet(Settings):
         "channels": Whole(1, 1 << 14),
         "depth": Whole(0, 8) | None,
         "blocks": Whole(1, 100),
+        "patch": Whole(1, 64) | None,
     }
 
     channels: int = 32
     depth: int | None = None
     blocks: int = 1
+    patch: int | None = None
 
     def __call__(self, in_shape: Shape, out_shape: Shape, context: int = 0) -> nn.Module:
         self.check()
@@ -68,13 +75,40 @@ class UNet(Settings):
             raise ValueError(
                 f"UNet needs images (C, H, W) of one size, got {in_shape} and {out_shape}: use MLP"
             )
-        depth = halvings(min(in_shape[1:])) if self.depth is None else self.depth
-        return _UNet(in_shape[0], out_shape[0], self.channels, depth, self.blocks, context)
+        p = patch_of(*in_shape[1:]) if self.patch is None else self.patch
+        if any(side % p for side in in_shape[1:]):
+            raise ValueError(
+                f"UNet(patch={p}) needs sides that {p} divides, got {in_shape[1:]}: set another "
+                "patch, or None"
+            )
+        depth = halvings(min(in_shape[1:]) // p) if self.depth is None else self.depth
+        n_in, n_out = in_shape[0] * p * p, out_shape[0] * p * p
+        network = _UNet(n_in, n_out, self.channels, depth, self.blocks, context)
+        return network if p == 1 else _Patched(network, p)
+
+
+def patch_of(*sides: int) -> int:
+    """The least patch that leaves the shorter side at most 16: 1 of 14, 2 of 28, 4 of 64."""
+    fit = [p for p in (1, 2, 4, 8) if all(side % p == 0 for side in sides)]
+    return next((p for p in fit if min(sides) <= MOST * p), fit[-1])
 
 
 def halvings(side: int) -> int:
     """How often a side is halved: 1 of 8, 2 of 28, at most 3."""
     return max(0, min(3, int(math.log2(max(side, 1) / LEAST))))
+
+
+class _Patched(nn.Module):
+    """A network on images of which each place holds a square of p × p."""
+
+    def __init__(self, network: nn.Module, p: int) -> None:
+        super().__init__()
+        self.network, self.p = network, p
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """(n, C, H, W), (n, context) → (n, C', H, W)."""
+        out: Tensor = self.network(F.pixel_unshuffle(x, self.p), context)
+        return F.pixel_shuffle(out, self.p)
 
 
 class _UNet(nn.Module):
