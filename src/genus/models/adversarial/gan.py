@@ -39,6 +39,7 @@ STARTS = 64  # latent vectors that ``encode`` begins with
 KEPT = 4  # of which it follows the best
 STEPS = 100  # of its descent
 LOOK = 500  # training rows that are looked at for collapse
+MOST = 4_000_000  # numbers that are looked at before learning starts
 FEW = 50  # below which nothing is said of it
 COLLAPSED = 0.1  # coverage below which a warning comes
 PENALTY = {"minimax": 1.0, "non-saturating": 1.0, "wasserstein-gp": 10.0, "hinge": 0.0}
@@ -291,13 +292,20 @@ class GAN(Encoder, Model):
             self.context_.fit(given[0])
 
     def learn(self, fit: Fit) -> None:
-        """Descend; spectral norms are those of the weights that are kept; say what is covered."""
+        """Descend; spectral norms are those of the weights that are kept; say what is covered.
+
+        Where they are not too many, all numbers are looked at once before.
+        """
+        rows, numbers = fit.rows, len(self.sight_.cells["score"])
+        if isinstance(rows.x, Tensor) and 0 < numbers * len(rows) <= MOST:
+            fit.rows = copy.copy(rows)
+            fit.rows.x = rows.mapped(lambda x, *_: self.sight_.read(x.flatten(1)), self.rng).x
         super().learn(fit)
         for module in self.modules():
             if isinstance(module, SpectralNorm):
                 module.settle()
         if not self.is_part:
-            self._look_for_collapse(fit.rows)
+            self._look_for_collapse(rows)
 
     @torch.no_grad()
     def _look_for_collapse(self, rows: Rows) -> None:

@@ -79,13 +79,26 @@ class Sight(nn.Module):
 
     # ------------------------------------------------------------------ real rows
 
+    def read(self, x: Tensor) -> Tensor:
+        """Codes (n, d) with the scores of both ends of their numbers beside, (n, d + …)."""
+        if not (at := self.cells["score"]):
+            return x
+        low, high, _ = self.numbers_.look(x[:, at].double())
+        return torch.cat([x.double(), low, high], 1)
+
     def seen(self, x: Tensor, rng: torch.Generator | None = None) -> Tensor:
-        """Codes x (n, d) as they are seen, (n, *shape); without rng at the middle of their mass."""
+        """Codes x as they are seen, (n, *shape); without rng at the middle of their mass.
+
+        x: (n, d), or what ``read`` makes of it.
+        """
+        if x.shape[1] == self.space.dim:
+            x = self.read(x)
+        x, ends = x[:, : self.space.dim], x[:, self.space.dim :]
         parts = []
         if at := self.cells["level"]:
             parts.append(2 * _some(x, at) / self.top.clamp_min(1) - 1)
-        if at := self.cells["score"]:
-            low, high, _ = self.numbers_.look(x[:, at].double())
+        if self.cells["score"]:
+            low, high = ends.chunk(2, 1)
             u = torch.full_like(low, 0.5)
             if rng is not None:
                 u = torch.rand(low.shape, generator=rng, dtype=low.dtype, device=low.device)
@@ -104,7 +117,10 @@ class Sight(nn.Module):
         return flat.reshape(-1, *self.shape)
 
     def known(self, x: Tensor) -> Tensor:
-        """1 for each number that is seen of a cell which is there, gaps left out; (n, *shape)."""
+        """1 for each number that is seen of a cell which is there, gaps left out; (n, *shape).
+
+        x: (n, d), or what ``read`` makes of it.
+        """
         there = (~torch.isnan(x))[:, self.places]
         return F.pad(there, (0, len(self.gaps))).reshape(-1, *self.shape)
 
