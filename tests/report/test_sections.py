@@ -45,6 +45,16 @@ def test_figures_are_numbered_and_wide_ones_take_the_width(sections: Sections):
     assert not narrow["wide"] and wide["wide"] and 'aria-label="a. b"' in str(narrow["body"])
 
 
+def test_what_each_model_gives_and_costs(sections: Sections):
+    (block,) = sections.costs()["blocks"]
+    page = str(block["cards"][0]["body"])
+    assert "to draw 40" in page and "to score 80" in page
+    lines = {line["model"]: line for line in map(sections.cost, sections.models)}
+    assert lines["VAE"]["latents"] == "●" and lines["mixture"]["latents"] == ""
+    assert lines["mixture"]["fills in cells"] == "●" and lines["VAE"]["likelihood"] == "lower bound"
+    assert all(line["to draw one"].endswith("s") for line in lines.values())
+
+
 def test_rows_of_every_sort_are_picked():
     table = pd.DataFrame({"a": [1, 2, 3]}, index=[7, 8, 9])
     index = np.array([2, 0])

@@ -87,7 +87,7 @@ def test_plus_minus(value: float, error: float, text: str):
 
 def test_seconds():
     assert [seconds(s) for s in (0.034, 25.2, 61.0, 3700.0, float("nan"))] == [
-        "0.034 s",
+        "34 ms",
         "25 s",
         "1 min 1 s",
         "1 h 1 min",

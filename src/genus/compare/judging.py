@@ -105,7 +105,9 @@ class Task:
 
     def score(self, model: Model, row: Row, seen: dict[str, Any]) -> None:
         """The likelihood of the test rows."""
+        begun = time.perf_counter()
         row.log_prob = model.log_prob(self.test, **seen)
+        row.score_seconds = time.perf_counter() - begun
         row.likelihood = likelihood_summary(row.log_prob)
         if math.isnan(row.likelihood.nats):
             row.log_prob = row.likelihood = None
@@ -117,6 +119,10 @@ class Task:
         row.samples = model.sample(self.samples, random_state=self.seed, **seen)
         row.sample_seconds = time.perf_counter() - begun
         row.n_sampled = self.samples
+        one = {"given": _cycled(self.test_given, 1)} if seen else {}
+        begun = time.perf_counter()
+        model.sample(1, random_state=self.seed, **one)
+        row.one_seconds = time.perf_counter() - begun
         row.quality = self.judge(row.samples) if self.judge else None
 
     def use(self, model: Model, row: Row, uses: UseTest, given: Any) -> None:

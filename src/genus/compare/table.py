@@ -75,8 +75,9 @@ class Row:
         Drawn rows, in the caller's type, and what they are like.
     completion, outliers
         Of a table: hidden cells filled in, and rows with swapped cells found.
-    fit_seconds, judge_seconds, sample_seconds, n_sampled
-        Wall clock (nan: fitted before), and how many rows the last drew.
+    fit_seconds, judge_seconds, score_seconds, sample_seconds, n_sampled, one_seconds
+        Wall clock (nan: fitted before, or not asked): of the fit, of all that judges it, of the
+        log-probability of the test rows, of the samples and how many they are, of a single one.
     n_parameters
         Learned values.
     history
@@ -100,8 +101,10 @@ class Row:
     outliers: Outliers | None = None
     fit_seconds: float = math.nan
     judge_seconds: float = math.nan
+    score_seconds: float = math.nan
     sample_seconds: float = math.nan
     n_sampled: int = 0
+    one_seconds: float = math.nan
     n_parameters: int | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -151,8 +154,10 @@ class Row:
             "swapped_auroc_stderr": o.stderr if o else math.nan,
             "fit_seconds": self.fit_seconds,
             "judge_seconds": self.judge_seconds,
+            "score_seconds": self.score_seconds,
             "sample_seconds": self.sample_seconds,
             "n_sampled": self.n_sampled,
+            "one_seconds": self.one_seconds,
             "n_parameters": self.n_parameters,
             "notes": "; ".join(self.notes),
             "error": self.error,

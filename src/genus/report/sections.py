@@ -9,12 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from genus.evaluate import diagnose, hide
 from genus.report import markup, plots
-from genus.report.words import number
+from genus.report.words import number, seconds
 from genus.report.writing import frame
 
 Card = dict[str, Any]
@@ -28,6 +29,7 @@ class Sections:
         self.space, self.test = comparison.space, comparison.test
         self.labels = comparison.y_test
         self.models = [r for r in comparison.rows if r.model is not None]
+        self.drawn = comparison.settings.get("samples", 0)
         self.of_use = comparison.of_use
         self.images = self.space.image_shape is not None
         self.scale = plots.limits(self.space, comparison.train) if self.images else None
@@ -35,8 +37,38 @@ class Sections:
 
     def all(self) -> list[dict[str, Any]]:
         """The sections that have anything to show."""
-        found = [self.samples(), self.completions(), self.insides(), self.extremes()]
+        found = [self.costs(), self.samples(), self.completions(), self.insides(), self.extremes()]
         return [s for s in found if s["blocks"]]
+
+    # ------------------------------------------------------------------ what it gives and costs
+
+    def costs(self) -> dict[str, Any]:
+        """The table that courses end with: what each model can do, and how long it takes."""
+        note = (
+            "What each model can be asked, and how long it took here: to fit, to draw rows, and "
+            "to find the log-probability of the held-out rows."
+        )
+        lines = [self.cost(r) for r in self.models]
+        body = markup.table(pd.DataFrame(lines))
+        card = {"above": "", "body": body, "below": "", "wide": True}
+        cards = [card] if lines else []
+        return section("costs", "What each gives and costs", note, [("", cards)])
+
+    def cost(self, r: Any) -> dict[str, str]:
+        """One model's line of it."""
+        m = r.model
+        return {
+            "model": r.name,
+            "likelihood": r.likelihood.kind if r.likelihood else "—",
+            "to fit": seconds(r.fit_seconds),
+            "to draw one": seconds(r.one_seconds),
+            f"to draw {self.drawn:,}": seconds(r.sample_seconds),
+            f"to score {len(self.test):,}": seconds(r.score_seconds),
+            "latents": "●" if hasattr(m, "encode") else "",
+            "fills in cells": "●" if hasattr(m, "complete") else "",
+            "learns from gaps": "●" if m.allow_nan else "",
+            "conditions": "" if m.conditions == "none" else m.conditions,
+        }
 
     # ------------------------------------------------------------------ samples
 

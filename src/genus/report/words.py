@@ -72,8 +72,8 @@ MEANINGS = [
     ),
     (
         "baselines",
-        "The independent histogram knows each coordinate on its own and nothing of how they go "
-        "together; the full Gaussian knows their pairwise correlations. A model that does not "
+        "Independent knows each coordinate on its own and nothing of how they go together; the "
+        "full Gaussian knows their pairwise correlations. A model that does not "
         "beat them has little to say about these data.",
     ),
 ]
@@ -280,9 +280,11 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """Seconds, minutes or hours, as one would say them."""
+    """Milliseconds, seconds, minutes or hours, as one would say them."""
     if value is None or not math.isfinite(value):
         return "—"
+    if value < 0.1:
+        return f"{number(1e3 * value, 2)} ms"
     if value < 60:
         return f"{number(value, 2)} s"
     minutes, rest = divmod(round(value), 60)
