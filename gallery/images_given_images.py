@@ -127,7 +127,10 @@ def halved(X: np.ndarray) -> np.ndarray:
 
 
 def left_half(X: np.ndarray) -> np.ndarray:
-    return X[:, :, : X.shape[2] // 2]
+    """Images whose right half is empty."""
+    left = X.copy()
+    left[:, :, X.shape[2] // 2 :] = 0
+    return left
 
 
 def grey(X: np.ndarray) -> np.ndarray:

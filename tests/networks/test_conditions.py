@@ -79,6 +79,22 @@ def test_an_image_of_the_rows_size_is_channels(layout: str) -> None:
     assert (told.width, told.n_channels) == (0, expected.shape[-1])
 
 
+def test_an_image_of_twice_or_half_the_size_is_channels_beside_what_it_covers() -> None:
+    small = np.random.default_rng(0).normal(size=(40, 2, 3))
+    told, codes = seen(small, IMAGE)
+    (channels,) = told.seen(codes, torch.float64)
+    assert (told.width, told.n_channels) == (0, 1)
+    expected = ((small - small.mean()) / small.std()).repeat(2, 1).repeat(2, 2)
+    np.testing.assert_allclose(channels[:, 0], expected, atol=1e-9)
+    large = np.random.default_rng(0).normal(size=(40, 8, 12))
+    told, codes = seen(large, IMAGE)
+    (channels,) = told.seen(codes, torch.float64)
+    assert (told.width, told.n_channels) == (0, 4) and channels.shape == (40, 4, 4, 6)
+    expected = (large - large.mean()) / large.std()
+    for k in range(4):
+        np.testing.assert_allclose(channels[:, k], expected[:, k // 2 :: 2, k % 2 :: 2], atol=1e-9)
+
+
 def test_categories_of_an_image_have_a_channel_each() -> None:
     labels = np.random.default_rng(0).choice([3, 5, 9], (40, 4, 6, 2))
     space = Space((4, 6, 2), "categorical", values=(3, 5, 9), layout="HWC")
@@ -92,7 +108,7 @@ def test_categories_of_an_image_have_a_channel_each() -> None:
 
 def test_an_image_of_another_size_or_for_other_networks_is_a_context() -> None:
     pictures = np.random.default_rng(0).normal(size=(40, 4, 6))
-    for image in ((1, 4, 5), None):
+    for image in ((1, 4, 5), (1, 8, 6), None):
         told, codes = seen(pictures, image)
         assert (told.width, told.n_channels) == (24, 0)
         (context,) = told.seen(codes, torch.float64)

@@ -20,7 +20,8 @@ class Conditions(Standardise):
     The context has a 1 at the category or level, and standard units of real numbers and of many
     ordered levels. Networks of convolutions see an image of the height and width of the rows as
     channels instead, each pixel beside their own: a 1 in the channel of its category, and standard
-    units of what is no category.
+    units of what is no category. An image k times as small counts as well, each pixel beside the
+    k × k that it covers, and one k times as large, its k × k pixels as so many channels.
 
     ``fit`` takes means and scales from rows. Codes are centred and scaled in float64 before they
     are cast to the precision of a network, so that a large offset costs nothing.
@@ -33,24 +34,27 @@ class Conditions(Standardise):
     def __init__(self, space: Space, image: tuple[int, int, int] | None = None) -> None:
         super().__init__(space.dim)
         self.columns: list[tuple[slice, int]] = []  # of the context: cells, levels of each or 0
-        self.images: list[tuple[slice, tuple[int, int, int], int]] = []  # cells, shape, categories
+        # cells, shape, categories, how many times smaller (or, below 0, larger) than the rows
+        self.images: list[tuple[slice, tuple[int, int, int], int, int]] = []
         begin = 0
         for part in [p for _, p in space.parts] or [space]:
             shape = part.image_shape if part.planes else None
-            if image and shape and shape[1:] == image[1:]:
+            if image and shape and (times := _times(shape, image)):
                 categories = int(part.levels or 0) if part.kind == "categorical" else 0
-                self.images.append((slice(begin, begin + part.dim), shape, categories))
+                self.images.append((slice(begin, begin + part.dim), shape, categories, times))
             else:
                 self.columns += _runs(part, begin)
             begin += part.dim
         self.width = sum((cells.stop - cells.start) * max(c, 1) for cells, c in self.columns)
-        self.n_channels = sum(shape[0] * max(c, 1) for _, shape, c in self.images)
+        self.n_channels = sum(
+            shape[0] * max(c, 1) * min(times, 1) ** 2 for _, shape, c, times in self.images
+        )
 
     def fit(self, x: Tensor) -> Conditions:
         """Take means and scales from codes (n, …): of each column, and of each channel."""
         g = x.flatten(1)
         super().fit(g)
-        for cells, (c, h, w), _ in self.images:
+        for cells, (c, h, w), _, _ in self.images:
             pixels = g[:, cells].reshape(-1, c, h * w).transpose(1, 2).flatten(0, 1)
             scale = Standardise(c).to(g.device).fit(pixels)
             self.mean_[cells] = scale.mean_.repeat_interleave(h * w)
@@ -81,16 +85,29 @@ class Conditions(Standardise):
         """Codes (n, …) → (n, n_channels, H, W)."""
         g = given.flatten(1)
         parts = []
-        for cells, shape, categories in self.images:
+        for cells, shape, categories, times in self.images:
             if categories:
                 ones = F.one_hot(g[:, cells].long(), categories).unflatten(1, shape)
-                parts.append(ones.movedim(-1, 2).flatten(1, 2))
+                seen = ones.movedim(-1, 2).flatten(1, 2)
             else:
-                parts.append(self._standard(g, cells).reshape(-1, *shape))
+                seen = self._standard(g, cells).reshape(-1, *shape)
+            if times < 0:
+                seen = F.pixel_unshuffle(seen, -times)
+            elif times > 1:
+                seen = seen.repeat_interleave(times, 2).repeat_interleave(times, 3)
+            parts.append(seen)
         return torch.cat([p.to(dtype) for p in parts], 1)
 
     def _standard(self, g: Tensor, cells: slice) -> Tensor:
         return (g[:, cells].double() - self.mean_[cells]) / self.std_[cells]
+
+
+def _times(shape: tuple[int, ...], image: tuple[int, ...]) -> int:
+    """How many times an image is as small as the rows, −k where it is k times as large, else 0."""
+    (h, w), (H, W) = shape[1:], image[1:]
+    if H % h == 0 and H // h * w == W:
+        return H // h
+    return -(h // H) if h % H == 0 and w == h // H * W else 0
 
 
 def _runs(space: Space, begin: int) -> list[tuple[slice, int]]:

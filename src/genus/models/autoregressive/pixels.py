@@ -28,7 +28,7 @@ from genus.learn.trainer import Trainer, batch_of
 from genus.likelihood import Exact, LogProb
 from genus.model import Model, on_rows
 from genus.networks.conditions import Conditions
-from genus.networks.layers import Conv2d, initialise
+from genus.networks.layers import Conv2d, Linear, initialise
 from genus.samplers.particles import enough, pick_several, resample
 from genus.settings import Number, Odd, OneOf, Rule, Whole
 from genus.space import Space
@@ -317,7 +317,9 @@ class Causal(nn.Module):
         self.left = Conv2d(c * each, width, (1, FIRST))
         # where in the image a pixel is
         self.place = nn.Parameter(torch.zeros(width, h, w + beyond))
+        # of images that are conditions: what is around a pixel, and the whole
         self.around = Conv2d(channels, width, 2 * FIRST + 1, padding=FIRST) if channels else None
+        self.whole = Linear(channels * h * w, width, zero=True) if channels else None
 
     def settle(self) -> None:
         """What does not start at random: the parameters of the cells start where their bias is."""
@@ -342,8 +344,9 @@ class Causal(nn.Module):
         for v in context:
             if v.dim() == 2:
                 out.append(v[:, :, None, None])
-            elif self.around is not None:
-                out.append(F.pad(torch.relu(self.around(v)), (0, self.beyond)))
+            elif self.around is not None and self.whole is not None:
+                all_of_it = self.whole(v.flatten(1))[:, :, None, None]
+                out.append(F.pad(torch.relu(self.around(v) + all_of_it), (0, self.beyond)))
         return tuple(out)
 
     def keep(self, n: int, seen: Seen) -> Kept:
