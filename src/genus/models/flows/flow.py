@@ -229,8 +229,8 @@ class Flow(DensityModel):
         return self._objective(x, given)
 
     def defaults(self, n: int) -> Trainer:
-        # a step of convolutions takes as long as many of the small ones of vectors
-        batch = batch_of(n, 16, 32, 64 if len(self._shape) == 3 else 512)
+        images = self._levels(self.space_) > 0  # whose steps take long
+        batch = batch_of(n, 16, 32, 64 if images else 512)
         epochs = min(400, max(30, 6000 * batch // max(n, 1)))  # about 6,000 steps at most
         share = 0.1 if n >= 100 else 0.0
         return Trainer(
