@@ -1,4 +1,4 @@
-"""No toys: every model with no arguments beats the independent histogram on held-out digits."""
+"""No toys: every model with no arguments beats independent columns on held-out digits."""
 
 from __future__ import annotations
 

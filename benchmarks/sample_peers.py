@@ -2,7 +2,7 @@
 
     diffusion   Diffusion(prediction="v") beside denoising-diffusion-pytorch: a U-Net on 8 × 8
     energies    EBM(method="cd") with 20 steps of Langevin beside torchebm: an MLP on 8 numbers
-    GAN         GAN(loss="minimax") beside torchgan's losses: MLPs on 64 numbers
+    GAN         GAN(loss="non-saturating") beside torchgan's losses: MLPs on 64 numbers
 
 A step of genus is the difference between fits of 220 and of 20 steps, over 200, with everything
 that a fit does; a step of a peer is its loss, the gradient and Adam, in a bare loop.

@@ -113,7 +113,7 @@ def main() -> None:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/figures")
     folder.mkdir(parents=True, exist_ok=True)
     plane(folder)
-    digits(folder, int(sys.argv[2]) if len(sys.argv) > 2 else 120)
+    digits(folder, int(sys.argv[2]) if len(sys.argv) > 2 else 60)
 
 
 if __name__ == "__main__":

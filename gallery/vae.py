@@ -1,6 +1,7 @@
 """The variational autoencoder on the digits: its latent space, what β does, three gradients.
 
-Writes vae_space.png, vae_beta.png and vae_gradients.png into the folder given (gallery/figures).
+Writes vae_learning.png, vae_space.png, vae_beta.png, vae_gradients.png and vae_fashion.png, of
+Fashion-MNIST, into the folder given (gallery/figures).
 """
 
 from __future__ import annotations
@@ -51,6 +52,53 @@ def beside(path: Path, figures: dict[str, Figure], height: float = 3.4) -> None:
     fig.tight_layout()
     fig.savefig(path, dpi=130, facecolor="white")
     plt.close(fig)
+
+
+def learning(folder: Path) -> None:
+    """The objective on rows learned from and held out, real rows and draws, lines between rows."""
+    model = vae(8).fit(DIGITS.train)
+    X = DIGITS.test.X
+    drawn = model.sample(40, random_state=0)
+    panels = {
+        "−ELBO by epoch": plots.learning_curve(model),
+        "real": plots.image_grid(X[:40], DIGITS.space, columns=8),
+        "drawn": plots.image_grid(drawn, DIGITS.space, columns=8),
+        "between two rows": plots.interpolations(model, X[[0, 1, 2, 3, 4, 15, 6, 7, 8, 9]]),
+    }
+    beside(folder / "vae_learning.png", panels, height=2.4)
+
+
+def halved(X: Any) -> np.ndarray:
+    """Images of 28 × 28 levels as 14 × 14, the means of four."""
+    parts = np.asarray(X).reshape(-1, 14, 2, 14, 2)
+    return parts.mean((2, 4)).round().astype(np.uint8)
+
+
+def fashion(folder: Path) -> None:
+    """Articles: blurred reconstructions, dimensions varied, digits that it finds more probable."""
+    clothes, mnist = genus.data.load("fashion_mnist"), genus.data.load("mnist")
+    articles, digits = halved(clothes.test.X[:300]), halved(mnist.test.X[:300])
+    trainer = genus.Trainer(epochs=60, batch_size=100, lr=2e-3, progress=False)
+    net = genus.MLP(256, 2, "silu")
+    model = genus.VAE(10, net, net, k=64, trainer=trainer, random_state=0)
+    model.fit(halved(clothes.train.X[:10_000]), space=genus.Space((14, 14), "ordinal", levels=256))
+    found = {"articles": model.log_prob(articles), "digits": model.log_prob(digits)}
+    for name, p in found.items():
+        print(f"VAE of Fashion-MNIST, {name}: {p!r}")
+    print(genus.evaluate.detection(model, articles, digits))
+    print(genus.evaluate.detection(model, articles, digits, score="complexity"))
+    use = np.argsort(-np.asarray(model.kl_per_dimension(articles)))
+    figure, ax = plt.subplots(figsize=(3.6, 2.4), layout="constrained")
+    for (name, p), colour in zip(found.items(), ("#3d7fd6", "#d0762b"), strict=True):
+        ax.hist(p.nats, np.linspace(-1000, 0, 41), color=colour, alpha=0.6, label=name)
+    ax.set(yticks=[], xlabel="log p(x) ≥, nats")
+    ax.legend(fontsize=7, frameon=False)
+    panels = {
+        "articles and their reconstructions": plots.reconstructions(model, articles[:9]),
+        "dimensions varied": plots.traversals(model, articles[1:2], dimensions=use[:4]),
+        "test rows under a VAE of articles": figure,
+    }
+    beside(folder / "vae_fashion.png", panels, height=2.4)
 
 
 def space(folder: Path) -> None:
@@ -135,6 +183,8 @@ def gradients(folder: Path) -> None:
 if __name__ == "__main__":
     out = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent / "figures")
     out.mkdir(parents=True, exist_ok=True)
+    learning(out)
     space(out)
     beta(out)
     gradients(out)
+    fashion(out)

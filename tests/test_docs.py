@@ -44,6 +44,7 @@ def blocks(page):
         "docs/columns.md",
         "docs/devices.md",
         "docs/scale.md",
+        "docs/images-given-images.md",
     ],
 )
 def test_code_runs(page, tmp_path, monkeypatch, capsys):
