@@ -59,11 +59,12 @@ def learning(folder: Path) -> None:
     model = vae(8).fit(DIGITS.train)
     X = DIGITS.test.X
     drawn = model.sample(40, random_state=0)
+    ends = [int(np.flatnonzero(DIGITS.test.y == k)[0]) for k in (0, 1, 2, 7, 3, 8, 6, 4, 5, 9)]
     panels = {
         "−ELBO by epoch": plots.learning_curve(model),
         "real": plots.image_grid(X[:40], DIGITS.space, columns=8),
         "drawn": plots.image_grid(drawn, DIGITS.space, columns=8),
-        "between two rows": plots.interpolations(model, X[[0, 1, 2, 3, 4, 15, 6, 7, 8, 9]]),
+        "lines from one row to another": plots.interpolations(model, X[ends]),
     }
     beside(folder / "vae_learning.png", panels, height=2.4)
 
@@ -81,12 +82,16 @@ def fashion(folder: Path) -> None:
     trainer = genus.Trainer(epochs=60, batch_size=100, lr=2e-3, progress=False)
     net = genus.MLP(256, 2, "silu")
     model = genus.VAE(10, net, net, k=64, trainer=trainer, random_state=0)
-    model.fit(halved(clothes.train.X[:10_000]), space=genus.Space((14, 14), "ordinal", levels=256))
+    grey = genus.Space((14, 14), "ordinal", levels=256, layout="HW")
+    model.fit(halved(clothes.train.X[:10_000]), space=grey)
     found = {"articles": model.log_prob(articles), "digits": model.log_prob(digits)}
     for name, p in found.items():
         print(f"VAE of Fashion-MNIST, {name}: {p!r}")
     print(genus.evaluate.detection(model, articles, digits))
     print(genus.evaluate.detection(model, articles, digits, score="complexity"))
+    seen = articles[:16]
+    kept = model.reconstruct(seen)
+    pairs = np.concatenate([seen[:8], kept[:8], seen[8:], kept[8:]])
     use = np.argsort(-np.asarray(model.kl_per_dimension(articles)))
     figure, ax = plt.subplots(figsize=(3.6, 2.4), layout="constrained")
     for (name, p), colour in zip(found.items(), ("#3d7fd6", "#d0762b"), strict=True):
@@ -94,7 +99,7 @@ def fashion(folder: Path) -> None:
     ax.set(yticks=[], xlabel="log p(x) ≥, nats")
     ax.legend(fontsize=7, frameon=False)
     panels = {
-        "articles and their reconstructions": plots.reconstructions(model, articles[:9]),
+        "articles, and below them what is left": plots.image_grid(pairs, grey, columns=8),
         "dimensions varied": plots.traversals(model, articles[1:2], dimensions=use[:4]),
         "test rows under a VAE of articles": figure,
     }
