@@ -1,4 +1,4 @@
-"""Denoisers: paths and score fields in the plane; digits on the way from noise; guidance; steps.
+"""Denoisers: paths, scores and a bound in the plane; digits on the way from noise; guidance; steps.
 
 Writes diffusion_plane.png and diffusion_digits.png into the folder given (gallery/figures).
 """
@@ -21,11 +21,11 @@ import genus
 
 
 def plane(folder: Path) -> None:
-    """Where noise goes, and which way the score points at three noises."""
+    """Where noise goes, which way the score points at three noises, the bound by steps."""
     X, _ = make_moons(2000, noise=0.06, random_state=0)
     quick = genus.Trainer(epochs=60, progress=False)
     model = genus.FlowMatching(trainer=quick, random_state=0).fit(X)
-    fig, axes = plt.subplots(1, 4, figsize=(11, 3))
+    fig, axes = plt.subplots(1, 5, figsize=(14, 3))
     times = model.path().times(30)
     x = torch.randn(250, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     way = [x]
@@ -42,7 +42,7 @@ def plane(folder: Path) -> None:
     ticks = torch.linspace(-2.6, 2.6, 22, dtype=torch.float64)
     grid = torch.cartesian_prod(ticks, ticks)
     y, _ = model.real(torch.from_numpy(X[:600]), torch.Generator().manual_seed(0))
-    for ax, angle in zip(axes[1:], (1.2, 0.7, 0.25), strict=True):
+    for ax, angle in zip(axes[1:4], (1.2, 0.7, 0.25), strict=True):
         t = model.path().time(torch.tensor(angle, dtype=torch.float64))
         with torch.no_grad():
             _, e = model.ends(grid * model.path().radius(t), t)
@@ -51,10 +51,32 @@ def plane(folder: Path) -> None:
         ax.scatter(*noisy.T, s=2, color="#c9b27c")
         ax.quiver(*grid.T, *-e.T, color="#34495e", width=0.004)
         ax.set_title(f"score at θ = {angle}", fontsize=9)
-    for ax in axes:
+    for ax in axes[:4]:
         ax.set(xlim=(-2.7, 2.7), ylim=(-2.7, 2.7), xticks=[], yticks=[], aspect="equal")
+    bound(axes[4], X)
     fig.tight_layout()
     fig.savefig(folder / "diffusion_plane.png", dpi=100)
+
+
+def bound(ax: plt.Axes, X: np.ndarray) -> None:
+    """The likelihood of the ODE, and the bound on that of the chain by its number of steps."""
+    held, _ = make_moons(300, noise=0.06, random_state=1)
+    quick = genus.Trainer(epochs=60, progress=False)
+    model = genus.Diffusion(trainer=quick, random_state=0).fit(X)
+    ode = model.log_prob(held)
+    print(f"ODE: {ode!r}")
+    steps, found = (3, 10, 30, 100, 300), []
+    model.likelihood = "bound"
+    for n in steps:
+        model.steps = n
+        found.append(model.log_prob(held))
+        print(f"bound, {n} steps: {found[-1]!r}")
+    ax.axhline(ode.mean(), color="#b03a2e", label="≈ of the ODE")
+    means, errors = [p.mean() for p in found], [p.nats.std() / 300**0.5 for p in found]
+    ax.errorbar(steps, means, errors, fmt="o-", ms=3, color="#34495e", label="≥ of the chain")
+    ax.set(xscale="log", xlabel="steps")
+    ax.legend(fontsize=7, frameon=False)
+    ax.set_title("log p of held-out rows, nats", fontsize=9)
 
 
 def genus_heun(model: genus.FlowMatching, x: torch.Tensor, times: torch.Tensor) -> torch.Tensor:

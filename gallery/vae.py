@@ -1,7 +1,7 @@
 """The variational autoencoder on the digits: its latent space, what β does, three gradients.
 
-Writes vae_learning.png, vae_space.png, vae_beta.png, vae_gradients.png and vae_fashion.png, of
-Fashion-MNIST, into the folder given (gallery/figures).
+Writes vae_learning.png, vae_space.png, vae_beta.png, vae_decoders.png, vae_gradients.png and
+vae_fashion.png, of Fashion-MNIST, into the folder given (gallery/figures).
 """
 
 from __future__ import annotations
@@ -140,6 +140,34 @@ def beta(folder: Path) -> None:
     beside(folder / "vae_beta.png", panels, height=2.0)
 
 
+def decoders(folder: Path) -> None:
+    """What a pixel is drawn from: draws, and bits of held-out digits."""
+    leaky = genus.MLP(128, 2, "leaky_relu")
+    ways: dict[str, dict[str, Any]] = {
+        "Gaussian, η = 1": {"likelihood": "gaussian", "variance": 1.0},
+        "Gaussian, η = 25": {"likelihood": "gaussian", "variance": 25.0},
+        "Gaussian, η learned": {"likelihood": "gaussian", "variance": "shared"},
+        "softmax of 17 levels": {"likelihood": "categorical"},
+        "logistic": {"likelihood": "logistic"},
+    }
+    panels = {}
+    for name, way in ways.items():
+        model = genus.VAE(8, NET, leaky, trainer=QUICK, random_state=0, **way).fit(DIGITS.train)
+        p = model.log_prob(DIGITS.test)
+        print(f"{name}: {p!r}")
+        drawn = model.sample(25, random_state=0)
+        title = f"{name}: ≥ {p.mean():.1f} nats"
+        panels[title] = plots.image_grid(drawn, DIGITS.space, columns=5)
+    ones = (np.asarray(part.X) >= 8 for part in (DIGITS.train, DIGITS.test))
+    train, test = (np.asarray(part).astype(np.uint8) for part in ones)
+    model = genus.VAE(8, NET, leaky, trainer=QUICK, random_state=0).fit(train, space="binary")
+    p = model.log_prob(test)
+    print(f"Bernoulli, of bits: {p!r}")
+    title = f"Bernoulli, of bits: ≥ {p.mean():.1f} nats"
+    panels[title] = plots.image_grid(model.sample(25, random_state=0), model.space_, columns=5)
+    beside(folder / "vae_decoders.png", panels, height=2.3)
+
+
 def gradients(folder: Path) -> None:
     """The variance of the encoder's gradient over draws of ε, and the time of each."""
     models = {
@@ -191,5 +219,6 @@ if __name__ == "__main__":
     learning(out)
     space(out)
     beta(out)
+    decoders(out)
     gradients(out)
     fashion(out)
