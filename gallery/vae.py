@@ -107,13 +107,15 @@ def fashion(folder: Path) -> None:
 
 
 def space(folder: Path) -> None:
-    """A latent space of two dimensions, under N(0, I) and under a prior that is learned."""
+    """A latent space of two dimensions: without a prior, under N(0, I), under a learned one."""
     X, y = DIGITS.test.X, DIGITS.test.y
     plain = vae(2).fit(DIGITS.train)
     learned = vae(2, prior="flow").fit(DIGITS.train)
+    free = genus.Autoencoder(2, NET, NET, trainer=QUICK, random_state=0).fit(DIGITS.train)
     for name, model in {"N(0, I)": plain, "flow": learned}.items():
         print(f"prior {name}: {model.log_prob(X)!r}")
     panels = {
+        "codes of an autoencoder, without a prior": plots.latent_map(free, X, y),
         "decoded at the quantiles of N(0, I)": plots.manifold(plain, side=14),
         "codes and N(0, I)": plots.aggregated_posterior(plain, X, y),
         "codes and a learned prior": plots.aggregated_posterior(learned, X, y),
