@@ -102,7 +102,7 @@ def test_the_corrector_alone_brings_a_wrong_start_to_the_noise_that_it_is_at() -
 
 
 def test_the_corrector_looks_once_more_a_step_and_mends_what_the_predictor_leaves() -> None:
-    """From a start that is all 0 the predictor alone comes to a marginal that is too narrow."""
+    """By steps of variance β̃ alone a marginal becomes too narrow."""
     path, looks = Cosine(), []
     field = gaussian(path)
 
