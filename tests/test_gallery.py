@@ -104,3 +104,18 @@ def test_what_counts_as_a_failure() -> None:
     assert not s.failed(row, row.likelihood.nats - 1) and s.failed(row, row.likelihood.nats + 1)
     row.model = None
     assert s.failed(row, -1e9)
+
+
+def test_flow_matching_goes_on_after_a_break(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    s = script("flow_cifar", "benchmarks")
+    digits = genus.data.load("digits").train
+    X, y = np.asarray(digits.X)[:64], np.asarray(digits.y)[:64]
+    trainer = genus.Trainer(epochs=4, validation=0.2, checkpoint=tmp_path / "c", progress=False)
+    model = s.in_two_halves(genus.UNet(2), X, y, trainer, 120.0)  # over long before that
+    first, second = (int(line.split()[-2]) for line in capsys.readouterr().out.splitlines())
+    assert 0 < first <= second == model.n_steps_
+    assert len(model.history_) == 4  # it went on, and did not begin again
+    assert len(s.curve(model, tmp_path / "curve.png")) > 1
+    assert (tmp_path / "curve.png").stat().st_size > 2000

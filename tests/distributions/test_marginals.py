@@ -199,3 +199,15 @@ def test_what_is_kept_of_every_level_is_what_is_looked_up_cell_by_cell() -> None
     again["numbers_.scores_"] += 0.1
     m.load_state_dict(again)  # into the same tensors
     torch.testing.assert_close(numbers.look(codes)[0][0], numbers._look(codes[:1])[0][0])
+
+
+def test_a_second_fit_keeps_nothing_of_the_first() -> None:
+    r = np.random.default_rng(0)
+    one, two = (r.binomial(9, p, size=(200, 3, 3)).astype(np.uint8) for p in (0.3, 0.6))
+    space = Space((3, 3), "ordinal", levels=10, layout="HW")
+    codes = [space.encode(x).double().flatten(1) for x in (one, two)]
+    again, fresh = Marginals(space).fit(codes[0]), Marginals(space).fit(codes[1])
+    before = again.look(codes[1])  # what is kept of every level is of the first rows
+    again.fit(codes[1])
+    for old, new, right in zip(before, again.look(codes[1]), fresh.look(codes[1]), strict=True):
+        assert torch.equal(new, right) and not torch.allclose(old, right)

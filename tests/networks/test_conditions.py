@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from genus import MADE, Trainer
+from genus import MADE, FlowMatching, Glow, RealNVP, SameConv, Trainer, UNet
 from genus.networks.conditions import LABELS, Conditions
 from genus.space import Space
 
@@ -106,6 +106,26 @@ def test_categories_of_an_image_have_a_channel_each() -> None:
             assert torch.equal(channels[:, 3 * c + k] == 1, torch.tensor(labels[..., c] == value))
 
 
+@pytest.mark.parametrize("times", [0.5, 2])
+def test_categories_of_twice_or_half_the_size_stand_beside_what_they_cover(times: float) -> None:
+    values, (h, w) = (3, 5, 9), (int(4 * times), int(6 * times))
+    labels = np.random.default_rng(0).choice(values, (40, h, w))
+    space = Space((h, w), "categorical", values=values, layout="HW")
+    told = Conditions(space, IMAGE)
+    channels = told.channels(space.encode(labels), torch.float32)
+    each = 1 if times < 1 else 4  # pixels beside one of the rows
+    assert (told.width, told.n_channels) == (0, 3 * each)
+    assert channels.shape == (40, 3 * each, 4, 6)
+    for k, value in enumerate(values):
+        ones = (labels == value).astype(np.float32)
+        if times < 1:
+            expected = [ones.repeat(2, 1).repeat(2, 2)]
+        else:
+            expected = [ones[:, i // 2 :: 2, i % 2 :: 2] for i in range(4)]
+        for i, map_ in enumerate(expected):
+            np.testing.assert_array_equal(channels[:, each * k + i], map_)
+
+
 def test_an_image_of_another_size_or_for_other_networks_is_a_context() -> None:
     pictures = np.random.default_rng(0).normal(size=(40, 4, 6))
     for image in ((1, 4, 5), (1, 8, 6), None):
@@ -133,6 +153,22 @@ def test_parts_are_channels_or_context_each_by_itself() -> None:
     scaled = (given["before"] - given["before"].mean()) / given["before"].std()
     np.testing.assert_allclose(channels[:, 0], scaled, atol=1e-9)
     assert torch.equal(channels[:, 1] > 0, torch.tensor(given["mask"] == 1))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [FlowMatching(UNet(4), steps=2), Glow(1, SameConv(4), levels=2), RealNVP(1, SameConv(4))],
+    ids=lambda m: type(m).__name__,
+)
+def test_images_are_drawn_under_images_of_half_their_size(model: Any) -> None:
+    r = np.random.default_rng(0)
+    X = r.integers(0, 4, (24, 16, 16)).astype(np.uint8)
+    small = X[:, ::2, ::2].copy()
+    quick = Trainer(epochs=1, batch_size=12, max_steps=2, lr=0.1, progress=False)
+    model.set_params(trainer=quick, random_state=0).fit(X, given=small)
+    assert (model.context_.width, model.context_.n_channels) == (0, 1)
+    one, two = (model.sample(3, given=g[:3], random_state=0) for g in (small, 3 - small))
+    assert one.shape == (3, 16, 16) and not np.array_equal(one, two)
 
 
 def test_a_model_learns_from_more_categories_than_levels() -> None:

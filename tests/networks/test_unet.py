@@ -8,6 +8,7 @@ from torch import nn
 
 from genus import UNet
 from genus.learn.rows import generator
+from genus.networks import unet
 from genus.networks.construct import construct
 from genus.networks.unet import halvings, patch_of
 
@@ -73,10 +74,29 @@ def test_the_context_matters_and_so_does_every_pixel() -> None:
     x = torch.randn(1, 1, 8, 8, generator=generator(0), dtype=torch.float64)
     c = torch.tensor([[0.5, -1.0]], dtype=torch.float64)
     assert not torch.allclose(network(x, c), network(x, c + 1))
-    # attention sees the whole image: the first pixel out depends on the last one in
+    # norms and attention see the whole image: the first pixel out depends on the last one in
     x.requires_grad_()
     network(x, c)[0, 0, 0, 0].backward()
     assert x.grad is not None and (x.grad[0, 0].abs() > 0).all()
+
+
+def test_attention_reaches_where_convolutions_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without norms, which see the whole image too, nothing else goes from end to end."""
+    monkeypatch.setattr(unet, "_norm", lambda channels: nn.Identity())
+    network = trained(made(UNet(8, 0), (1, 2, 40), (1, 2, 40))).double()
+    x = torch.randn(1, 1, 2, 40, generator=generator(0), dtype=torch.float64)
+
+    def reached() -> torch.Tensor:
+        """How the first pixel out depends on each column in."""
+        v = x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(network(v)[0, 0, 0, 0], v)
+        return gradient[0, 0].abs().amin(0) > 0
+
+    assert reached().all()
+    (attention,) = [m for m in network.modules() if isinstance(m, unet._Attention)]
+    nn.init.zeros_(attention.out.weight)
+    by_convolutions = reached()
+    assert by_convolutions[:8].all() and not by_convolutions[20:].any()
 
 
 def test_every_parameter_gets_a_gradient() -> None:

@@ -52,6 +52,7 @@ def test_what_each_model_gives_and_costs(sections: Sections):
     lines = {line["model"]: line for line in map(sections.cost, sections.models)}
     assert lines["VAE"]["latents"] == "●" and lines["mixture"]["latents"] == ""
     assert lines["mixture"]["fills in cells"] == "●" and lines["VAE"]["likelihood"] == "lower bound"
+    assert lines["mixture"]["told from real"].endswith("%") and lines["RBM"]["bits/dim"] > "0"
     assert all(line["to draw one"].endswith("s") for line in lines.values())
 
 

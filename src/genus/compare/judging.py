@@ -119,11 +119,11 @@ class Task:
         row.samples = model.sample(self.samples, random_state=self.seed, **seen)
         row.sample_seconds = time.perf_counter() - begun
         row.n_sampled = self.samples
+        row.quality = self.judge(row.samples) if self.judge else None
         one = {"given": _cycled(self.test_given, 1)} if seen else {}
         begun = time.perf_counter()
         model.sample(1, random_state=self.seed, **one)
         row.one_seconds = time.perf_counter() - begun
-        row.quality = self.judge(row.samples) if self.judge else None
 
     def use(self, model: Model, row: Row, uses: UseTest, given: Any) -> None:
         """What it is worth for filling in cells and for finding strange rows."""

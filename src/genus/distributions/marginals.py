@@ -34,7 +34,7 @@ from genus.space import Space
 
 KNOTS = 48  # of the smooth part, at most
 FAR = 37.0  # scores go no further from 0: float64 ends there
-LEVELS = 1024  # up to which what is looked up of a column is kept for each of its levels
+KEPT = 1 << 22  # cells times levels up to which what is looked up of each is kept
 AT_ONCE = 8192  # rows that are looked at in one piece: there are many numbers to each
 NEAR = 0.02  # share of the room before a bound that is taken as one
 STILL = 1e-3  # share of that before which a real number is not told from its bound
@@ -202,8 +202,8 @@ class Numbers(nn.Module):
         ]
         kw: dict[str, Any] = {"dtype": torch.float64}
         self.some_whole = any(kind != "continuous" for kind in kinds)
-        levels = all(kind == "ordinal" for kind in kinds) and max(most) < LEVELS
-        self.levels = int(max(most)) + 1 if levels else 0  # 0: there are other numbers as well
+        ordinal = all(kind == "ordinal" for kind in kinds) and m * (max(most) + 1) <= KEPT
+        self.levels = int(max(most)) + 1 if ordinal else 0  # 0: too many, or others as well
         self._kept: tuple[list[Tensor], Tensor] | None = None
         self.register_buffer("whole", whole, False)
         self.register_buffer("width", 0.5 * whole, False)
@@ -352,17 +352,18 @@ class Numbers(nn.Module):
 
     def look(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Φ⁻¹(F(x−)), Φ⁻¹(F(x)) and log of the mass or density at x, (n, m) each."""
-        table = self._table()
-        if table is not None:
-            return self._looked_up(table, x)
         if len(x) > AT_ONCE:
             each = zip(*map(self.look, x.split(AT_ONCE)), strict=True)
             parts = [torch.cat(part) for part in each]
             return parts[0], parts[1], parts[2]
-        return self._look(x)
+        table = self._table()
+        return self._look(x) if table is None else self._looked_up(table, x)
 
     def _table(self) -> Tensor | None:
-        """What there is to see at each level, (3, m, levels); None where there are no levels."""
+        """What there is to see at each level, (3, m, levels); None where there are no levels.
+
+        It is made anew when the numbers were learned or loaded anew: nothing else changes them.
+        """
         of = list(self.buffers())
         if self._kept is not None and all(a is b for a, b in zip(self._kept[0], of, strict=True)):
             return self._kept[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,25 @@ from genus.distributions.bijections import Standardise
 from genus.space import Space
 
 LABELS = 64  # ordered levels up to which each has a weight of its own
+
+
+class Picture(NamedTuple):
+    """A condition that is an image: its cells, their shape (C, H, W), and its categories or 0.
+
+    It is seen ``enlarged`` times as large as it is, or ``folded`` times as small, squares of pixels
+    becoming channels.
+    """
+
+    cells: slice
+    shape: tuple[int, int, int]
+    categories: int
+    enlarged: int
+    folded: int
+
+    @property
+    def n_channels(self) -> int:
+        """How many channels it is seen in."""
+        return self.shape[0] * max(self.categories, 1) * self.folded**2
 
 
 class Conditions(Standardise):
@@ -34,27 +54,26 @@ class Conditions(Standardise):
     def __init__(self, space: Space, image: tuple[int, int, int] | None = None) -> None:
         super().__init__(space.dim)
         self.columns: list[tuple[slice, int]] = []  # of the context: cells, levels of each or 0
-        # cells, shape, categories, how many times smaller (or, below 0, larger) than the rows
-        self.images: list[tuple[slice, tuple[int, int, int], int, int]] = []
+        self.images: list[Picture] = []
         begin = 0
         for part in [p for _, p in space.parts] or [space]:
             shape = part.image_shape if part.planes else None
-            if image and shape and (times := _times(shape, image)):
+            times = _times(shape, image) if image and shape else None
+            if shape and times:
                 categories = int(part.levels or 0) if part.kind == "categorical" else 0
-                self.images.append((slice(begin, begin + part.dim), shape, categories, times))
+                cells = slice(begin, begin + part.dim)
+                self.images.append(Picture(cells, shape, categories, *times))
             else:
                 self.columns += _runs(part, begin)
             begin += part.dim
         self.width = sum((cells.stop - cells.start) * max(c, 1) for cells, c in self.columns)
-        self.n_channels = sum(
-            shape[0] * max(c, 1) * min(times, 1) ** 2 for _, shape, c, times in self.images
-        )
+        self.n_channels = sum(picture.n_channels for picture in self.images)
 
     def fit(self, x: Tensor) -> Conditions:
         """Take means and scales from codes (n, …): of each column, and of each channel."""
         g = x.flatten(1)
         super().fit(g)
-        for cells, (c, h, w), _, _ in self.images:
+        for cells, (c, h, w), *_ in self.images:
             pixels = g[:, cells].reshape(-1, c, h * w).transpose(1, 2).flatten(0, 1)
             scale = Standardise(c).to(g.device).fit(pixels)
             self.mean_[cells] = scale.mean_.repeat_interleave(h * w)
@@ -85,29 +104,30 @@ class Conditions(Standardise):
         """Codes (n, …) → (n, n_channels, H, W)."""
         g = given.flatten(1)
         parts = []
-        for cells, shape, categories, times in self.images:
+        for cells, shape, categories, enlarged, folded in self.images:
             if categories:
                 ones = F.one_hot(g[:, cells].long(), categories).unflatten(1, shape)
                 seen = ones.movedim(-1, 2).flatten(1, 2)
             else:
                 seen = self._standard(g, cells).reshape(-1, *shape)
-            if times < 0:
-                seen = F.pixel_unshuffle(seen, -times)
-            elif times > 1:
-                seen = seen.repeat_interleave(times, 2).repeat_interleave(times, 3)
-            parts.append(seen)
+            if enlarged > 1:
+                seen = seen.repeat_interleave(enlarged, 2).repeat_interleave(enlarged, 3)
+            parts.append(F.pixel_unshuffle(seen, folded) if folded > 1 else seen)
         return torch.cat([p.to(dtype) for p in parts], 1)
 
     def _standard(self, g: Tensor, cells: slice) -> Tensor:
         return (g[:, cells].double() - self.mean_[cells]) / self.std_[cells]
 
 
-def _times(shape: tuple[int, ...], image: tuple[int, ...]) -> int:
-    """How many times an image is as small as the rows, −k where it is k times as large, else 0."""
+def _times(shape: tuple[int, ...], image: tuple[int, ...]) -> tuple[int, int] | None:
+    """How many times an image is to be enlarged, and folded, to be of the size of the rows.
+
+    None where it is neither k times as small nor k times as large.
+    """
     (h, w), (H, W) = shape[1:], image[1:]
     if H % h == 0 and H // h * w == W:
-        return H // h
-    return -(h // H) if h % H == 0 and w == h // H * W else 0
+        return H // h, 1
+    return (1, h // H) if h % H == 0 and h // H * W == w else None
 
 
 def _runs(space: Space, begin: int) -> list[tuple[slice, int]]:

@@ -28,7 +28,7 @@ from genus.networks.layers import Conv2d, Linear
 from genus.settings import Rule, Settings, Whole
 
 LEAST = 4  # the side below which images are not halved
-MOST = 16  # the shorter side above which a U-Net sees patches
+MOST = 16  # the shorter side above which a U-Net sees patches, where these fit
 GROUPS = 8  # of feature maps that are normalised together, at most
 
 

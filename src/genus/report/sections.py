@@ -45,8 +45,9 @@ class Sections:
     def costs(self) -> dict[str, Any]:
         """The table that courses end with: what each model can do, and how long it takes."""
         note = (
-            "What each model can be asked, and how long it took here: to fit, to draw rows, and "
-            "to find the log-probability of the held-out rows."
+            "What each model can be asked (●), how good it is, and how long it took here: to fit, "
+            "to draw rows, and to find the log-probability of the held-out rows. Conditions: "
+            "whether it can be fitted with given=, or must be."
         )
         lines = [self.cost(r) for r in self.models]
         body = markup.table(pd.DataFrame(lines))
@@ -56,13 +57,18 @@ class Sections:
 
     def cost(self, r: Any) -> dict[str, str]:
         """One model's line of it."""
-        m = r.model
+        m, v, q = r.model, r.likelihood, r.quality
+        drawn = {}
+        if self.drawn:
+            drawn["told from real"] = f"{100 * q.classifier.accuracy:.0f} %" if q else "—"
+            drawn["to draw one"] = seconds(r.one_seconds)
+            drawn[f"to draw {self.drawn:,}"] = seconds(r.sample_seconds)
         return {
             "model": r.name,
-            "likelihood": r.likelihood.kind if r.likelihood else "—",
+            "likelihood": v.kind if v else "—",
+            "bits/dim": f"{v.bits_per_dim:.3f}" if v else "—",
             "to fit": seconds(r.fit_seconds),
-            "to draw one": seconds(r.one_seconds),
-            f"to draw {self.drawn:,}": seconds(r.sample_seconds),
+            **drawn,
             f"to score {len(self.test):,}": seconds(r.score_seconds),
             "latents": "●" if hasattr(m, "encode") else "",
             "fills in cells": "●" if hasattr(m, "complete") else "",

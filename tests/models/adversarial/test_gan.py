@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import genus
 from genus import GAN, MLP, CapabilityError, Trainer
+from genus.distributions.marginals import Numbers
 from genus.learn.rows import generator
 from genus.models.adversarial import gan as module
 from genus.networks.spectral import SpectralNorm
@@ -325,6 +326,30 @@ def test_shifts_move_each_image_by_its_own_step() -> None:
     assert GAN()._shifted(seen) is seen
 
 
+def test_both_players_see_shifted_images() -> None:
+    """Of images that are all alike the critic sees others, real and drawn, in each loss."""
+    X = np.zeros((200, 5, 5), dtype=np.uint8)
+    X[:, 2, 2] = 1
+    fitted = model(shifts=1, penalty=0.0, trainer=QUICK.replace(epochs=1)).fit(X[:40])
+    fitted.rng = generator(0)
+    codes = torch.from_numpy(X).float()
+    image = fitted.sight_.seen(codes.flatten(1))
+    shown: list[Tensor] = []
+
+    def criticise(seen: Tensor, *context: Tensor) -> Tensor:
+        shown.append(seen)
+        return seen.flatten(1).sum(1)
+
+    fitted.generate = lambda n, *context: image[:n]  # type: ignore[method-assign]
+    fitted.criticise = criticise  # type: ignore[method-assign]
+    fitted.critic_loss(codes)
+    fitted.generator_loss(codes)
+    assert len(shown) == 3  # drawn and real, then drawn
+    for seen in shown:
+        at = seen.flatten(1).argmax(1)
+        assert len(at.unique()) == 9 and torch.equal(seen.amax((1, 2, 3)), image.amax((1, 2, 3)))
+
+
 # ---------------------------------------------------------------------- tables
 
 
@@ -347,6 +372,42 @@ def test_words_and_numbers_of_a_table_go_together(words: str) -> None:
     assert (drawn["word"] == "yes").mean() == pytest.approx(0.7, abs=0.2)
     assert ((drawn["word"] == "yes") == drawn["flag"]).mean() > 0.85
     assert ((drawn["size"] > 0) == drawn["flag"]).mean() > 0.85
+
+
+def test_words_are_relaxed_where_gumbel_is_asked_for() -> None:
+    between = {}
+    for words in ("straight-through", "gumbel"):
+        fitted = model(words=words, trainer=QUICK.replace(epochs=1)).fit(mixed())
+        fitted.rng = generator(0)
+        seen = fitted.generate(500)[:, 1:].detach()  # but for the number
+        between[words] = float(((seen.abs() > 0.05) & (seen.abs() < 0.95)).float().mean())
+    assert between["straight-through"] == 0 and between["gumbel"] > 0.3
+
+
+def test_numbers_of_a_table_are_read_once_and_teach_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As when the numbers of each batch are looked at, which takes longer."""
+    looks = []
+    look = Numbers.look
+
+    def counted(self: Numbers, x: Tensor) -> Any:
+        looks.append(len(x))
+        return look(self, x)
+
+    X = mixed(gaps=True)
+    once, each = model(trainer=QUICK.replace(epochs=3)), model(trainer=QUICK.replace(epochs=3))
+    # the look for collapse at the end is no part of learning
+    monkeypatch.setattr(GAN, "_look_for_collapse", lambda self, rows: None)
+    monkeypatch.setattr(Numbers, "look", counted)
+    once.fit(X)
+    assert looks == [len(X)]
+    looks.clear()
+    monkeypatch.setattr(module, "MOST", 0)
+    each.fit(X)
+    assert looks == 3 * [50] * (len(X) // 50)
+    a, b = once.state_dict(), each.state_dict()
+    assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
 def test_gaps_are_learned_and_not_drawn() -> None:

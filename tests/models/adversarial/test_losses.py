@@ -61,6 +61,29 @@ def test_generators_of_a_sure_critic_learn_from_one_loss_and_not_from_the_other(
     }
 
 
+def log_sigma(x: float) -> float:
+    return -math.log1p(math.exp(-x))
+
+
+A, B = 0.5, 2.0  # the critic's numbers on a real row and on a drawn one
+SURE = -log_sigma(A) - log_sigma(-B)  # 1 − σ(b) = σ(−b)
+
+
+@pytest.mark.parametrize(
+    ("name", "critic", "generates"),
+    [
+        ("minimax", SURE, log_sigma(-B)),
+        ("non-saturating", SURE, -log_sigma(B)),
+        ("wasserstein-gp", B - A, -B),
+        ("hinge", (1 - A) + (1 + B), -B),
+    ],
+)
+def test_each_name_stands_for_its_pair(name: str, critic: float, generates: float) -> None:
+    of_critic, of_generator = LOSSES[name]
+    assert of_critic(torch.tensor([A]), torch.tensor([B])).item() == pytest.approx(critic)
+    assert of_generator(torch.tensor([B])).item() == pytest.approx(generates)
+
+
 def test_hinge_asks_no_more_than_a_margin() -> None:
     a, b = torch.tensor([3.0, 0.5]), torch.tensor([-3.0, 0.5])
     assert hinge(a, b).item() == pytest.approx(0.5 / 2 + 1.5 / 2)

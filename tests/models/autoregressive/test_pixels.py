@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from genus import PixelCNN, PixelRNN
 from genus.learn.rows import generator
 from genus.models.autoregressive.pixels import Causal, Cells, Kept, matrix
 from genus.networks.layers import Conv2d, initialise
@@ -98,6 +99,26 @@ def test_a_pixel_sees_what_is_before_it_in_raster_order() -> None:
     x = torch.randn(16, generator=generator(3), dtype=torch.float64)
     J = torch.autograd.functional.jacobian(lambda v: network(v.view(1, 1, 4, 4)).view(16), x)
     assert (J.triu() == 0).all() and (J.tril(-1) != 0).any(1)[1:].all()
+
+
+@pytest.mark.parametrize("family", [PixelCNN, PixelRNN])
+def test_the_first_pixel_sees_the_whole_of_an_image_that_is_a_condition(family: type) -> None:
+    """Convolutions of the condition see what is near: its far corner only by ``whole``."""
+    network = family(channels=8, n_layers=1)._network((1, 8, 8), 1, 1, 0, 1)
+    network = shaken(network.eval())
+    rng = generator(4)
+    x, y = torch.randn(2, 4, 1, 8, 8, generator=rng, dtype=torch.float64)
+
+    def told() -> Tensor:
+        """How the first pixel's parameters depend on each pixel of the condition."""
+        v = y.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(network(x, v)[:, :, 0, 0].sum(), v)
+        return gradient.abs().sum((0, 1)) > 0
+
+    assert told().all()
+    nn.init.zeros_(network.whole.weight)  # type: ignore[union-attr]
+    near = told()
+    assert near[0, 0] and not near[-1, -1]
 
 
 def test_rows_may_be_picked_anew_after_each_row_of_pixels() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import numpy as np
@@ -52,6 +53,71 @@ def test_ends_add_up_to_the_noisy_row(family: type[Denoiser]) -> None:
     x0, e = model.ends(x, t)
     path = model.path()
     assert torch.allclose(path.alpha(t) * x0 + path.sigma(t) * e, x)
+
+
+@pytest.mark.parametrize(
+    ("model", "floor"),
+    [
+        (FlowMatching(), math.pi / 2),  # ∫ s²/(t² + (1 − t)² s²) dt = π s/2
+        (Diffusion(n_times=None), 1),  # ∫ s²/(sin² θ + s² cos² θ) dθ = π s/2, over π/2
+        (Diffusion(), 1),
+        (ScoreModel(), 1),  # nearly the same
+    ],
+    ids=str,
+)
+def test_the_floor_of_the_loss_over_the_times_at_which_it_learns(
+    model: Denoiser, floor: float
+) -> None:
+    """What a network that is right of N(m, s²) loses, in units of s."""
+    m, s, n = 0.7, 0.5, 40_000
+    path = model.path()
+    model.rng = generator(0)
+
+    def look(x: torch.Tensor, t: torch.Tensor, *more: object) -> torch.Tensor:
+        alpha, sigma = path.alpha(t), path.sigma(t)
+        white = (x - alpha * m) / (alpha.square() * s**2 + sigma.square())
+        a, b = model.target(alpha, sigma)
+        return a * (m + alpha * s**2 * white) + b * sigma * white
+
+    model.look = look  # type: ignore[method-assign]
+    model.coded = lambda x: (x, x == x)  # type: ignore[method-assign]
+    y = m + s * torch.randn(n, 1, generator=generator(1), dtype=torch.float64)
+    ((_, loss),) = model.losses(y)
+    assert float(loss) == pytest.approx(floor * s, rel=0.03)
+
+
+@pytest.mark.parametrize(("n", "looks"), [(10, 4), (511, 4), (512, 1), (600, 1)])
+def test_held_out_rows_are_looked_at_once_in_each_part_of_the_times(n: int, looks: int) -> None:
+    """Few rows four times, each a quarter of the way on; what is lost is known, as a wave of t."""
+    model, times = FlowMatching(), []
+
+    def error(y: torch.Tensor, seen: torch.Tensor, e: torch.Tensor, t: torch.Tensor, *more: object):  # type: ignore[no-untyped-def]
+        times.append(t[:, 0])
+        return (2 * math.pi * t).cos().mean()
+
+    model.error = error  # type: ignore[method-assign]
+    model.coded = lambda x: (x, x == x)  # type: ignore[method-assign]
+    y = torch.zeros(n, 1, dtype=torch.float64)
+    model.rng = generator(0)
+    value = model.validate(y)
+    assert len(times) == looks
+    for i, t in enumerate(times):
+        assert torch.allclose(t.sort().values.diff(), torch.full((n - 1,), 1 / n).double())
+        moved = (t - times[0] - i / looks) % 1
+        assert torch.minimum(moved, 1 - moved).max() < 1e-9
+    assert (times[0].diff() < 0).any()  # not in the order of the rows
+    assert abs(float(value)) < 1e-9  # of random times it is as far off as 1/√(2 n looks)
+    assert abs(float(next(model.losses(y))[1])) > 1e-6
+
+
+def test_a_look_at_held_out_rows_is_the_same_from_the_same_generator() -> None:
+    model, x = fitted(FlowMatching), torch.tensor(X[:20])
+    found = []
+    for seed in (0, 0, 1):
+        model.rng = generator(seed)
+        with torch.no_grad():
+            found.append(float(model.validate(x)))
+    assert found[0] == found[1] != found[2]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -66,6 +66,42 @@ def test_learned_variances_lie_between_the_two() -> None:
     assert float(between(v, torch.zeros(()).double(), high)[0]) == pytest.approx(float(high))
 
 
+@pytest.mark.parametrize(
+    ("variance", "v"), [("beta", 0), ("beta-tilde", 0), ("learned", 30), ("learned", -30)]
+)
+def test_draws_have_the_variance_that_was_asked_for(variance: str, v: float) -> None:
+    """A network that is right of N(0, s²): each step is a line, whose draws are known."""
+    s, n = 0.5, 20_000
+    model = small(variance=variance, sampler="ancestral", steps=4, n_times=None).fit(X)
+    path = model.path()
+    one = torch.ones(1, dtype=torch.float64)
+    field = GaussianField(path, 0 * one, s**2 * one[None])
+
+    def look(x: Tensor, t: Tensor, *more: object) -> Tensor:
+        x0, e = field(x, t[0])
+        v_is = torch.full_like(x, v)
+        said = path.alpha(t) * e - path.sigma(t) * x0
+        return torch.cat([said, v_is][: model.outputs()], 1)
+
+    model.look = look  # type: ignore[method-assign]
+    x = torch.randn(n, 1, generator=generator(0), dtype=torch.float64)
+    times = path.times(4)
+    with torch.no_grad():
+        y = model.denoised(x, model.times(), generator(1))
+    known = {}
+    for which in ("beta-tilde", "beta"):
+        V = 1.0
+        for t, r in zip(times, times[1:], strict=False):
+            x0, _ = field(one[None], t)
+            slope, low, high = posterior(path, one[None], x0, t, r)
+            w = float(low if which == "beta-tilde" else high) if r > 0 else 0.0
+            V = float(slope) ** 2 * V + w
+        known[which] = V
+    asked = {30: "beta", -30: "beta-tilde"}.get(int(v), variance)
+    assert known["beta-tilde"] < 0.8 * known["beta"]
+    assert float(y.var()) == pytest.approx(known[asked], rel=0.04)
+
+
 def test_the_bound_teaches_the_variance() -> None:
     """Of standard normal data the right one is β, which few steps tell from β̃."""
     trainer = QUICK.replace(epochs=60, lr=1e-2)

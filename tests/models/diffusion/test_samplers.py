@@ -101,6 +101,30 @@ def test_the_corrector_alone_brings_a_wrong_start_to_the_noise_that_it_is_at() -
     assert float(x.var()) == pytest.approx(V, rel=0.12)
 
 
+def test_the_corrector_looks_once_more_a_step_and_mends_what_the_predictor_leaves() -> None:
+    """By steps of variance β̃ alone a marginal becomes too narrow."""
+    path, looks = Cosine(), []
+    field = gaussian(path)
+
+    def counted(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        looks.append(float(t))
+        return field(x, t)
+
+    x = torch.zeros(50_000, 1, dtype=torch.float64)
+    times = path.times(40)[:36]
+    last = times[-1]
+    V = float(path.alpha(last)) ** 2 * S**2 + float(path.sigma(last)) ** 2
+    off = {}
+    for name in ("ancestral", "predictor-corrector"):
+        looks.clear()
+        options = {"variance": "beta-tilde"} if name == "ancestral" else {}
+        y = samplers.SAMPLERS[name](counted, path, x, times, generator(0), **options)  # type: ignore[operator]
+        off[name] = 1 - float(y.var()) / V
+        corrected = [] if name == "ancestral" else times[1:].tolist()
+        assert sorted(looks) == sorted(times[:-1].tolist() + corrected)
+    assert 0 < off["predictor-corrector"] < 0.7 * off["ancestral"]
+
+
 def test_the_posterior_is_that_of_bayes() -> None:
     path = Straight()
     t, s = torch.tensor(0.6, dtype=torch.float64), torch.tensor(0.4, dtype=torch.float64)

@@ -25,6 +25,12 @@ def test_sizes_of_noise() -> None:
     model = ScoreModel(sigma_min=0.1, sigma_max=20.0)
     path = model.path()
     assert float(path.sigma(path.times(1))[0]) == pytest.approx(20, rel=1e-3)
+    half = torch.tensor(0.5, dtype=torch.float64)
+    for low in (0.1, 0.001):  # half way σ is the root of both, as it grows geometrically
+        middle = float(ScoreModel(sigma_min=low, sigma_max=20.0).path().sigma(half))
+        assert middle == pytest.approx((low * 20) ** 0.5, rel=0.01)
+    with pytest.raises(ValueError, match="sigma_min=2"):
+        ScoreModel(sigma_min=2.0).fit(X)
     with pytest.raises(ValueError, match="sigma_max=1"):
         ScoreModel(sigma_max=1.0).fit(X)
 

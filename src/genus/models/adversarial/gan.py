@@ -163,7 +163,10 @@ class GAN(Encoder, Model):
     # ------------------------------------------------------------------ the two players
 
     def losses(self, x: Tensor, given: Tensor | None = None) -> Iterator[tuple[nn.Module, Tensor]]:
-        """The critic's on each part of the batch, then the generator's."""
+        """The critic's on each part of the batch, then the generator's.
+
+        x: codes, or what ``Sight.read`` made of them before learning.
+        """
         context = self._context(given)
         parts = zip(*(t.chunk(self.critic_steps) for t in (x, *context)), strict=True)
         for some, *seen in parts:
@@ -297,7 +300,8 @@ class GAN(Encoder, Model):
         Where they are not too many, all numbers are looked at once before.
         """
         rows, numbers = fit.rows, len(self.sight_.cells["score"])
-        if isinstance(rows.x, Tensor) and 0 < numbers * len(rows) <= MOST:
+        width = self.space_.dim + 2 * numbers
+        if numbers and isinstance(rows.x, Tensor) and width * len(rows) <= MOST:
             fit.rows = copy.copy(rows)
             fit.rows.x = rows.mapped(lambda x, *_: self.sight_.read(x.flatten(1)), self.rng).x
         super().learn(fit)
