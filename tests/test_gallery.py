@@ -84,6 +84,18 @@ def test_the_strong_decoder_is_a_distribution_and_draws_from_it() -> None:
     assert float((p - p.view(4, 4).sum(1).repeat_interleave(4) / 4).abs().sum()) > 0.1
 
 
+def test_the_functions_of_a_basis_give_the_predictions() -> None:
+    s = script("bayesian_regression")
+    rng = np.random.default_rng(0)
+    x, at = rng.uniform(0, 1, 20), np.linspace(0, 1, 7)
+    bumps, powers = genus.GaussianBasis(5, low=0, high=1), genus.Polynomial(3)
+    for basis, intercept in ((bumps, False), (powers, True)):
+        model = genus.BayesianLinearRegression(basis, alpha=0.1, beta=9.0, intercept=intercept)
+        model.fit(x[:, None], np.sin(6 * x))
+        m = np.r_[[model.intercept_] if intercept else [], model.coef_]
+        assert s.design(model, at) @ m == pytest.approx(model.predict(at[:, None]), abs=1e-9)
+
+
 def test_the_closing_table() -> None:
     s = script("closing", "benchmarks")
     X = np.random.default_rng(0).multivariate_normal([0, 0], [[1, 0.9], [0.9, 1]], 300)
