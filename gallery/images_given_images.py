@@ -14,7 +14,8 @@ Every model learns p(answer | question) by ``fit(X, given=questions)`` and draws
     Fréchet     between answers and truths, beside what as many rows of the two real sets have
 
 Writes a picture a task, such as given_colour.png, into the folder given (gallery/figures), and
-prints its table. A second argument is the seconds of each fit (90), a third the device (cpu).
+prints its table. A second argument is the seconds of each fit (90), a third the device (cpu), and
+more are names of tasks.
 The GAN stands three times: as it is; with the distance to the true answer in its loss, for pairs;
 and with two generators that are consistent there and back, for two sets without pairs.
 """
@@ -152,7 +153,8 @@ def tasks(n: int, m: int) -> list[Task]:
         return np.asarray(part.X)[rows].reshape(len(rows), 28, 28)
 
     def coloured(part: Any, rows: int) -> np.ndarray:
-        return halved(np.asarray(part.X[:rows]).reshape(rows, 32, 32, 3))
+        some = rng.permutation(len(part.X))[:rows]  # the file has class after class
+        return halved(np.asarray(part.X)[some].reshape(rows, 32, 32, 3))
 
     X, T = images(digits.train, n), images(digits.test, m)
     to = articles(clothes.train, np.asarray(digits.train.y)[:n])
@@ -202,6 +204,7 @@ def answered(task: Task, make: Callable[..., Any], trainer: Any) -> tuple[dict, 
 def picture(task: Task, answers: dict[str, np.ndarray], path: Path) -> None:
     """Questions, what each family answers (twice), and the truth."""
     shown = min(8, len(task.asked_test))
+    ink = "gray" if task.answers_test.ndim == 4 else "gray_r"  # of photographs, of digits
     lines: list[tuple[str, np.ndarray]] = [("question", task.asked_test)]
     for name, drawn in answers.items():
         lines += [(name, drawn[:, 0]), ("", drawn[:, 1])]
@@ -209,7 +212,7 @@ def picture(task: Task, answers: dict[str, np.ndarray], path: Path) -> None:
     fig, axes = plt.subplots(len(lines), shown, figsize=(0.62 * shown + 1, 0.62 * len(lines)))
     for line, (label, images) in zip(axes, lines, strict=True):
         for ax, image in zip(line, images, strict=False):
-            ax.imshow(image, cmap="gray_r", vmin=0, vmax=255, interpolation="none")
+            ax.imshow(image, cmap=ink, vmin=0, vmax=255, interpolation="none")
             ax.set_xticks([])
             ax.set_yticks([])
         line[0].set_ylabel(label, fontsize=7, rotation=0, ha="right", va="center")
@@ -234,7 +237,8 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent / "figures")
     seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 90.0
     device = sys.argv[3] if len(sys.argv) > 3 else "cpu"
-    for one in tasks(10_000, 100):
+    names = sys.argv[4:]  # of the tasks; none: all
+    for one in (t for t in tasks(10_000, 100) if t.name in names or not names):
         settings = genus.Trainer(max_time=seconds, device=device, progress=False)
         found = table(one, settings, folder)
         print(f"\n{one.name}\n{found.to_string(float_format='{:.3g}'.format)}\n", flush=True)
