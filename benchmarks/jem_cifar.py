@@ -31,14 +31,14 @@ from genus.evaluate import calibration, detection
 
 
 def images(part: str, n: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """The first n images (n, 3, 32, 32) of ``train`` or ``test``, and their labels."""
+    """n images (n, 3, 32, 32) of ``train`` or ``test``, of all classes, and their labels."""
     with np.load(Path(os.environ["GENUS_DATA"]) / "cifar10_jpeg.npz") as z:
-        file, ends, y = z[f"{part}_bytes"], z[f"{part}_offsets"], z[f"y_{part}"][:n]
+        file, ends, y = z[f"{part}_bytes"], z[f"{part}_offsets"], z[f"y_{part}"]
+    some = np.random.default_rng(0).permutation(len(y))[:n]  # the file has class after class
     pictures = [
-        np.asarray(Image.open(io.BytesIO(file[ends[i] : ends[i + 1]].tobytes())))
-        for i in range(len(y))
+        np.asarray(Image.open(io.BytesIO(file[ends[i] : ends[i + 1]].tobytes()))) for i in some
     ]
-    return np.stack(pictures).transpose(0, 3, 1, 2), y
+    return np.stack(pictures).transpose(0, 3, 1, 2), y[some]
 
 
 class Block(nn.Module):
