@@ -57,9 +57,10 @@ def main(what: str, seconds: float) -> None:
     smoke = what == "smoke"
     data: Any = genus.data.load("cifar10")
     n, m = (128, 32) if smoke else (len(data.train.X), 2000)
-    some = np.random.default_rng(0).permutation(len(data.train.X))[:n]
+    rng = np.random.default_rng(0)  # the file has class after class
+    some, others = (rng.permutation(len(p.X))[:k] for p, k in ((data.train, n), (data.test, m)))
     X, y = np.asarray(data.train.X)[some], np.asarray(data.train.y)[some]
-    T = np.asarray(data.test.X[:m])
+    T = np.asarray(data.test.X)[others]
     network = genus.UNet(8) if smoke else genus.UNet(128, blocks=2, patch=1)
     trainer = genus.Trainer(
         epochs=3 if smoke else 1000, batch_size=128, lr=1e-3, ema=0.999,
