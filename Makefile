@@ -14,7 +14,7 @@ READY := $(VENV)/.ready
 BENCH := .bench/venv
 WORKERS ?= 2
 # families that fit the digits in a minute or less; genus compare digits takes all
-DEMO ?= VAE RBM PixelCNN MADE SplineFlow RealNVP BayesianGaussianMixture GaussianMixture BayesNet CategoricalMixture ProbabilisticPCA FactorAnalysis
+DEMO ?= VAE RBM GAN PixelCNN MADE SplineFlow RealNVP BayesianGaussianMixture GaussianMixture BayesNet CategoricalMixture ProbabilisticPCA FactorAnalysis
 PYTEST ?=
 # the first Python that is new enough; python3.11 is the one that constraints.txt was made for
 ifeq ($(origin PYTHON), undefined)
@@ -45,7 +45,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## compare fourteen models on the digits and write report.html
+demo: $(READY)  ## compare fifteen models on the digits and write report.html
 	$(BIN)/genus compare digits --models $(DEMO) --report report.html
 	@echo "The report is in $(CURDIR)/report.html: open it in a browser."
 
