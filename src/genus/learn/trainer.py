@@ -57,7 +57,7 @@ class Trainer(Settings):
         A cap on optimiser steps.
     max_time : float or None, default=None
         Seconds for the whole fit; the learning-rate schedule is stretched to end with whichever
-        budget ends first.
+        budget ends first. A last look at held-out rows that would outlast it is given up.
     batch_size : int or None, default=None
         Rows a step.
     optimizer : {"adam", "adamw", "sgd", "rmsprop"} or None, default=None
