@@ -19,27 +19,30 @@ from genus.models.diffusion.samplers import Field, velocity
 from genus.models.diffusion.schedules import Schedule
 
 
+@torch.no_grad()
 def log_density(
     field: Field, schedule: Schedule, y: Tensor, times: Tensor, probe: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """log p(y) in nats, (n,), and where each row y (n, d) ends, x̂ (n, d).
 
     times: from 0 to 1. probe: signs (n, d) of Hutchinson's estimate; None: the exact divergence.
+    It is integrated along the path by Simpson's rule, at the ends of every step and half way, so
+    that a step has two divergences, not four.
     """
-
-    def slope(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        return _with_divergence(field, schedule, x, t, probe)
-
     x, total = y, y.new_zeros(len(y))
+    v, d = _with_divergence(field, schedule, x, times[0], probe)
     for t, s in itertools.pairwise(times):
         h = schedule.angle(s) - schedule.angle(t)
         middle = schedule.time(schedule.angle(t) + h / 2)
-        v1, d1 = slope(x, t)
-        v2, d2 = slope(x + h / 2 * v1, middle)
-        v3, d3 = slope(x + h / 2 * v2, middle)
-        v4, d4 = slope(x + h * v3, s)
-        x = x + h / 6 * (v1 + 2 * v2 + 2 * v3 + v4)
-        total = total + h / 6 * (d1 + 2 * d2 + 2 * d3 + d4)
+        v2 = velocity(field, schedule, x + h / 2 * v, middle)
+        v3 = velocity(field, schedule, x + h / 2 * v2, middle)
+        v4 = velocity(field, schedule, x + h * v3, s)
+        end = x + h / 6 * (v + 2 * v2 + 2 * v3 + v4)
+        v_end, d_end = _with_divergence(field, schedule, end, s, probe)
+        half = (x + end) / 2 + h / 8 * (v - v_end)  # of the cubic through both ends
+        _, d_half = _with_divergence(field, schedule, half, middle, probe)
+        total = total + h / 6 * (d + 4 * d_half + d_end)
+        x, v, d = end, v_end, d_end
     return total - 0.5 * (x.square() + LOG_2PI).sum(1), x
 
 
