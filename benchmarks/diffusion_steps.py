@@ -4,7 +4,7 @@ Draws by k steps of Heun begin at the noise of draws by 1,000 steps of DDIM. Tol
 distance between both, that of each to test rows, and how far real rows are from real rows in the
 same counts and the same embedding.
 
-    GENUS_DATA=folder python benchmarks/diffusion_steps.py [--seconds 120] [--draws 2000]
+    GENUS_DATA=folder python benchmarks/diffusion_steps.py [--seconds 120] [--draws 2000] [--channels 16]
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from genus.evaluate.embedding import Embedding, frechet, frechet_spread
 
 
 def main() -> None:
-    asked = common.options(__doc__, seconds=120, draws=2000, most=1000)
+    asked = common.options(__doc__, seconds=120, draws=2000, most=1000, channels=16)
     X, T, name = common.mnist(asked.rows)
     X, T = (x.reshape(-1, 28, 28)[:, ::2, ::2] for x in (X, T))
     trainer = genus.Trainer(max_time=asked.seconds, progress=False)
-    model = genus.FlowMatching(genus.UNet(16), trainer=trainer, random_state=0).fit(X)
+    model = genus.FlowMatching(genus.UNet(asked.channels), trainer=trainer, random_state=0).fit(X)
     embed = Embedding(X[:20_000].reshape(len(X[:20_000]), -1).astype(np.float32))
 
     def seen(x: np.ndarray) -> np.ndarray:
