@@ -4,7 +4,7 @@ Draws by k steps of Heun begin at the noise of draws by 1,000 steps of DDIM. Tol
 distance between both, that of each to test rows, and how far real rows are from real rows in the
 same counts and the same embedding.
 
-    GENUS_DATA=folder python benchmarks/diffusion_steps.py [--seconds 120] [--draws 2000] [--channels 16]
+    GENUS_DATA=folder python benchmarks/diffusion_steps.py [--seconds 120] [--channels 16]
 """
 
 from __future__ import annotations
