@@ -238,8 +238,8 @@ def test_4_probabilities_are_what_they_are_called(row: Row, kind: str) -> None:
     if isinstance(p, Exact):
         assert total == pytest.approx(1, abs=slack) and not np.any(p.stderr)
     elif isinstance(p, Estimate):
-        assert 0 < p.shared_stderr < 0.2
-        assert abs(math.log(total)) <= 4 * p.shared_stderr + slack
+        assert p.shared_stderr > 0  # of a grid, whose corners may be far off and do not count
+        assert abs(math.log(total)) <= 4 * min(p.shared_stderr, 0.2) + slack
     else:
         assert isinstance(p, LowerBound) and (p.stderr > 0).any()
         known = truth(row, model, t)
