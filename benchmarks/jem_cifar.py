@@ -13,8 +13,6 @@ accuracy, ECE, AUROC against permuted pixels and the steps made; a checkpoint is
 
 from __future__ import annotations
 
-import io
-import os
 import sys
 import time
 from pathlib import Path
@@ -23,22 +21,18 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor, nn
 
+import genus
 from genus import JEM, Trainer
 from genus.evaluate import calibration, detection
 
 
 def images(part: str, n: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """n images (n, 3, 32, 32) of ``train`` or ``test``, of all classes, and their labels."""
-    with np.load(Path(os.environ["GENUS_DATA"]) / "cifar10_jpeg.npz") as z:
-        file, ends, y = z[f"{part}_bytes"], z[f"{part}_offsets"], z[f"y_{part}"]
-    some = np.random.default_rng(0).permutation(len(y))[:n]  # the file has class after class
-    pictures = [
-        np.asarray(Image.open(io.BytesIO(file[ends[i] : ends[i + 1]].tobytes()))) for i in some
-    ]
-    return np.stack(pictures).transpose(0, 3, 1, 2), y[some]
+    rows: Any = getattr(genus.data.load("cifar10"), part)
+    some = np.random.default_rng(0).permutation(len(rows.X))[:n]  # the file has class after class
+    return np.asarray(rows.X)[some].transpose(0, 3, 1, 2), np.asarray(rows.y)[some]
 
 
 class Block(nn.Module):

@@ -277,11 +277,7 @@ class SameConv(Settings):
 
     def __call__(self, in_shape: Shape, out_shape: Shape, context: int = 0) -> nn.Module:
         self.check()
-        if len(in_shape) != 3 or len(out_shape) != 3 or in_shape[1:] != out_shape[1:]:
-            raise ValueError(
-                "SameConv needs images (C, H, W) of one size, "
-                f"got {in_shape} and {out_shape}: use MLP"
-            )
+        check_one_size(self, in_shape, out_shape)
         layers: list[nn.Module] = [
             Conv2d(in_shape[0], self.width, 3, padding=1),
             *_modulated(context, self.width),
@@ -291,6 +287,15 @@ class SameConv(Settings):
             layers += [Conv2d(self.width, self.width, 1), *_modulated(context, self.width)]
             layers += [activation_of(self.activation)]
         return Layers(*layers, Conv2d(self.width, out_shape[0], 3, padding=1), context=context)
+
+
+def check_one_size(blueprint: Settings, in_shape: Shape, out_shape: Shape) -> None:
+    """Raise ValueError unless both are shapes of images (C, H, W) of one size."""
+    if len(in_shape) != 3 or len(out_shape) != 3 or in_shape[1:] != out_shape[1:]:
+        raise ValueError(
+            f"{type(blueprint).__name__} needs images (C, H, W) of one size, "
+            f"got {in_shape} and {out_shape}: use MLP"
+        )
 
 
 def _modulated(context: int, channels: int) -> list[nn.Module]:

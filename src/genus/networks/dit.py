@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genus.networks.attention import attended
-from genus.networks.blueprints import Shape
+from genus.networks.blueprints import Shape, check_one_size
 from genus.networks.layers import Linear
 from genus.settings import Rule, Settings, Whole
 
@@ -65,10 +65,7 @@ class DiT(Settings):
 
     def __call__(self, in_shape: Shape, out_shape: Shape, context: int = 0) -> nn.Module:
         self.check()
-        if len(in_shape) != 3 or len(out_shape) != 3 or in_shape[1:] != out_shape[1:]:
-            raise ValueError(
-                f"DiT needs images (C, H, W) of one size, got {in_shape} and {out_shape}: use MLP"
-            )
+        check_one_size(self, in_shape, out_shape)
         if self.width % self.heads or self.width % 4:
             raise ValueError(
                 f"DiT(width={self.width}): a multiple of heads={self.heads} and of 4 is needed"

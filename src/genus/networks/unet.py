@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genus.networks.attention import attended
-from genus.networks.blueprints import Shape
+from genus.networks.blueprints import Shape, check_one_size
 from genus.networks.context import FiLM
 from genus.networks.layers import Conv2d, Linear
 from genus.settings import Rule, Settings, Whole
@@ -71,10 +71,7 @@ class UNet(Settings):
 
     def __call__(self, in_shape: Shape, out_shape: Shape, context: int = 0) -> nn.Module:
         self.check()
-        if len(in_shape) != 3 or len(out_shape) != 3 or in_shape[1:] != out_shape[1:]:
-            raise ValueError(
-                f"UNet needs images (C, H, W) of one size, got {in_shape} and {out_shape}: use MLP"
-            )
+        check_one_size(self, in_shape, out_shape)
         p = patch_of(*in_shape[1:]) if self.patch is None else self.patch
         if any(side % p for side in in_shape[1:]):
             raise ValueError(
